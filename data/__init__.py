@@ -1,0 +1,1 @@
+"""Corpora: where their text comes from (`sources`), and their tokens (`corpus`)."""

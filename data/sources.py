@@ -1,0 +1,176 @@
+"""Where the text of a corpus comes from: the registry of known corpora, and the order of looking.
+
+A text is looked for in the corpus's own folder in the clone, in the folders of $INTEROCEPTION_DATA, then on
+the network or in what Python itself carries. Whatever has a known checksum is used only when it matches.
+"""
+
+import os
+import queue
+import threading
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data import pydoc_text
+from storage import UserError, sha256_bytes, write_bytes
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA_VARIABLE = "INTEROCEPTION_DATA"
+
+# Longest wait for the next bytes of a download, the first ones included (name look-up, connection, answer).
+# A machine without network is told so within 10 s; a slow download that still moves goes on.
+PATIENCE_S = 8.0
+
+
+class SourceNotFound(UserError):
+    """The text of a corpus is nowhere to be had: a caller may take the embedded corpus instead."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One corpus's text.
+
+    name: folder name under data/, of a-z, 0-9 and _.
+    url, size, sha256: where it can be downloaded, and the bytes (count, SHA-256) that it must be.
+    build: makes the text of an embedded corpus; recipe: changes whenever `build` would make another text.
+    A source with none of these is a user's own file in data/<name>/input.txt.
+    """
+
+    name: str
+    url: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+    build: Callable[[], bytes] | None = None
+    recipe: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """The bytes of a text, the kind of place they came from, and the place itself in words."""
+
+    content: bytes
+    kind: str  # "own folder", "data folder", "download" or "embedded"
+    place: str
+    recipe: str | None = None  # only of an embedded text
+
+
+SOURCES: dict[str, Source] = {
+    source.name: source
+    for source in (
+        Source(
+            name="shakespeare_char",
+            url="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+            size=1_115_394,
+            sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+        ),
+        Source(name="pydoc_char", build=pydoc_text.build, recipe=pydoc_text.RECIPE),
+    )
+}
+
+
+def data_folders(root: Path = ROOT) -> list[Path]:
+    """The folders of $INTEROCEPTION_DATA; where it is not set, shared/data beside the clone."""
+    setting = os.environ.get(DATA_VARIABLE)
+    if setting is None:
+        return [root.parent / "shared" / "data"]
+    return [Path(entry).expanduser() for entry in setting.split(os.pathsep) if entry]
+
+
+def find_local(source: Source, kept: Path, root: Path = ROOT) -> Found | None:
+    """The text from this machine's disk, or None. `kept` is where an earlier download was put.
+
+    UserError names a file that cannot be read or has another checksum than expected: it is never passed over
+    in silence.
+    """
+    places = [("own folder", root / "data" / source.name / "input.txt")]
+    places += [("data folder", folder / source.name / "input.txt") for folder in data_folders(root)]
+    if source.url is not None:
+        places.append(("download", kept))
+    for kind, path in places:
+        if not path.is_file():
+            continue
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror})") from None
+        found = sha256_bytes(content)
+        if source.sha256 is not None and found != source.sha256:
+            raise UserError(
+                f"{path} is not the text of corpus {source.name!r}: it has sha256 {found}, expected "
+                f"{source.sha256}; remove it, or give it a name of its own (data/<name>/input.txt)"
+            )
+        return Found(content, kind, str(path))
+    return None
+
+
+def find_elsewhere(source: Source, kept: Path, root: Path = ROOT) -> Found:
+    """The text built from what Python carries, or downloaded, verified and written to `kept`.
+
+    SourceNotFound says which file to put where: path, URL and checksum.
+    """
+    path = root / "data" / source.name / "input.txt"
+    if source.build is not None:
+        return Found(source.build(), "embedded", "the documentation that Python carries", source.recipe)
+    if source.url is None or source.sha256 is None:
+        known = ", ".join(sorted(SOURCES))
+        raise SourceNotFound(
+            f"there is no text for corpus {source.name!r}: put a UTF-8 text at {path}, or take one of {known}"
+        )
+    try:
+        content = _fetch(source.url, source.size)
+        found = sha256_bytes(content)
+        if found != source.sha256:
+            raise OSError(f"it gave {len(content):,} bytes with sha256 {found}")
+    except OSError as error:
+        size = f"{source.size:,} bytes, " if source.size is not None else ""
+        raise SourceNotFound(
+            f"cannot download corpus {source.name!r} from {source.url} ({error}); put the file at {path} "
+            f"({size}sha256 {source.sha256})"
+        ) from None
+    write_bytes(kept, content)
+    return Found(content, "download", source.url)
+
+
+def _fetch(url: str, size: int | None, patience: float = PATIENCE_S) -> bytes:
+    """The bytes at a URL, with a progress bar on a terminal.
+
+    OSError when none arrive for `patience` seconds, when the server refuses, or when more than `size` arrive.
+    A thread reads, because a name look-up without network knows no time-out of its own.
+    """
+    arrived: queue.Queue[bytes | Exception] = queue.Queue()
+    stop = threading.Event()
+
+    def read() -> None:
+        try:
+            with urllib.request.urlopen(url, timeout=patience) as response:
+                while not stop.is_set():
+                    piece = response.read1(1 << 16)
+                    arrived.put(piece)
+                    if not piece:
+                        return
+        except Exception as error:  # handed to the waiting thread, which names it
+            arrived.put(error)
+
+    threading.Thread(target=read, daemon=True, name="download").start()
+    content = bytearray()
+    try:
+        with tqdm(total=size, unit="B", unit_scale=True, desc="download", disable=None, leave=False) as bar:
+            while True:
+                try:
+                    piece = arrived.get(timeout=patience)
+                except queue.Empty:
+                    raise OSError(f"nothing arrived for {patience:g} s") from None
+                if isinstance(piece, Exception):
+                    reason = getattr(piece, "reason", None) or piece
+                    raise OSError(" ".join(str(reason).split()) or type(piece).__name__)
+                if not piece:
+                    return bytes(content)
+                content += piece
+                bar.update(len(piece))
+                if size is not None and len(content) > size:
+                    raise OSError(f"it gave more than the expected {size:,} bytes")
+    finally:
+        stop.set()
