@@ -110,7 +110,9 @@ def load_tensors(path: Path) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
     except SafetensorError as error:
-        raise UserError(f"{path} is not a whole safetensors file ({error}); delete it and run again") from None
+        raise UserError(
+            f"{path} is not a whole safetensors file ({error}); delete it and run again"
+        ) from None
 
 
 def sha256_bytes(content: bytes) -> str:

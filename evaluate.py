@@ -1,0 +1,80 @@
+"""Sequences drawn by (seed, stream, step), and what is measured on them with the weights as they are."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import config
+from data.corpus import Corpus, sample_batch
+from model import GPT
+from rng import Stream, generator
+
+PROBE = (
+    1_000_000  # counter of the probe batch in the EVAL stream; the batches of the held-out loss count from 0
+)
+
+
+def draw(
+    tokens: np.ndarray, run: config.RunConfig, seed: int, stream: Stream, step: int, sequences: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The sequences of one step of one stream: (x, y), int64 (sequences, block_size)."""
+    return sample_batch(tokens, sequences, run.model.block_size, generator(seed, stream, step))
+
+
+def batch(
+    tokens: np.ndarray,
+    run: config.RunConfig,
+    seed: int,
+    stream: Stream,
+    step: int,
+    device: torch.device,
+    sequences: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`draw` as tensors on a device; by default as many sequences as a micro-batch has."""
+    x, y = draw(tokens, run, seed, stream, step, sequences or run.train.batch_size)
+    return torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
+
+
+@torch.no_grad()
+def state_effect(gpt: GPT, tokens: Tensor, bias: Tensor, dtype: torch.dtype) -> tuple[float, float]:
+    """What a bias (n_embd,) does to the outputs on `tokens` (B, T): mean |logit change|, KL(p_bias || p_zero).
+
+    Means over all positions, of the former over all logits too; the KL in nats. Leaves the model in eval mode.
+    """
+    gpt.eval()
+    with torch.autocast(tokens.device.type, dtype=dtype, enabled=dtype != torch.float32):
+        steered, _ = gpt(tokens, bias)
+        plain, _ = gpt(tokens)
+    log_p, log_q = F.log_softmax(steered, -1), F.log_softmax(plain, -1)
+    kl = (log_p.exp() * (log_p - log_q)).sum(-1).mean()
+    return (steered - plain).abs().mean().item(), kl.item()
+
+
+@torch.no_grad()
+def heldout_loss(
+    gpt: GPT, bias: Tensor | None, run: config.RunConfig, corpus: Corpus, dtype: torch.dtype
+) -> float:
+    """Mean cross-entropy (nats a token) on `log.eval_batches` held-out batches, with an embedding bias (n_embd,).
+
+    The batches are the same at every step and for every seed and condition. Leaves the model in eval mode.
+    """
+    gpt.eval()
+    device = gpt.positions.weight.device
+    total = 0.0
+    for index in range(run.log.eval_batches):
+        x, y = batch(corpus.heldout, run, 0, Stream.EVAL, index, device)
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            loss = gpt(x, bias, y)[1]
+        total += loss.item()
+    return total / run.log.eval_batches
+
+
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The type that products are computed in. "auto": bfloat16 where the device multiplies it natively."""
+    if name != "auto":
+        return torch.bfloat16 if name == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    able = torch.cpu.get_capabilities()
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32

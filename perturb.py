@@ -1,0 +1,154 @@
+"""Regimes, schedules, and applying them to batch, statistics, state or optimizer.
+
+A schedule says which regime acts at each step; it is drawn whole, before training, from the run's seed. Applying a
+regime is a pure function of what it acts on and a generator for that step.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import config
+from rng import Stream, generator
+from self_state import STATS, SelfState, StateValue
+
+CALM = "calm"
+
+
+def regimes_by_step(run: config.RunConfig) -> list[str]:
+    """The regime that acts at each step of a run, or "calm": a list of `train.steps` names."""
+    steps = run.train.steps
+    names = [CALM] * steps
+    if isinstance(run.schedule, config.Recurring):
+        return _markov_chain(run.schedule, steps, generator(run.seed, Stream.SCHEDULE))
+    for regime, start, end in windows(run):
+        names[start:end] = [regime] * (end - start)
+    return names
+
+
+def windows(run: config.RunConfig) -> list[tuple[str, int, int]]:
+    """The stretches of a run's schedule, in order: (regime, start, end), half-open."""
+    schedule = run.schedule
+    if isinstance(schedule, config.Windows):
+        return sorted(((w.regime, w.start, w.end) for w in schedule.windows), key=lambda window: window[1])
+    if isinstance(schedule, config.RandomWindows):
+        return _random_windows(schedule, run.train.steps, generator(run.seed, Stream.SCHEDULE))
+    if isinstance(schedule, config.Recurring):
+        return _stretches(regimes_by_step(run))
+    return []
+
+
+def _random_windows(
+    schedule: config.RandomWindows, steps: int, random: np.random.Generator
+) -> list[tuple[str, int, int]]:
+    """Each regime once. The spare calm steps are shared out uniformly at random among the gaps."""
+    names = [str(name) for name in random.permutation(sorted(schedule.durations))]
+    busy = sum(schedule.durations.values()) + schedule.washout * len(names)
+    spare = steps - schedule.first - busy
+    cuts = np.sort(
+        random.integers(0, spare + 1, size=len(names))
+    )  # spare steps before each regime, cumulated
+    found = []
+    start = schedule.first
+    for name, before, extra in zip(names, [0, *cuts[:-1]], cuts, strict=True):
+        start += int(extra - before)
+        end = start + schedule.durations[name]  # type: ignore[index]
+        found.append((name, start, end))
+        start = end + schedule.washout
+    return found
+
+
+def _markov_chain(schedule: config.Recurring, steps: int, random: np.random.Generator) -> list[str]:
+    """Calm at first; each step enters one of the regimes, all alike, or leaves the present one."""
+    switch = random.random(steps)
+    which = random.integers(0, len(schedule.regimes), size=steps)
+    names: list[str] = []
+    now: str = CALM
+    for step in range(steps):
+        if step >= max(schedule.first, 1):
+            if now == CALM and switch[step] < schedule.enter:
+                now = schedule.regimes[which[step]]
+            elif now != CALM and switch[step] < schedule.leave:
+                now = CALM
+        names.append(now)
+    return names
+
+
+def _stretches(names: Sequence[str]) -> list[tuple[str, int, int]]:
+    found: list[tuple[str, int, int]] = []
+    start = 0
+    for step in range(1, len(names) + 1):
+        if step == len(names) or names[step] != names[start]:
+            if names[start] != CALM:
+                found.append((names[start], start, step))
+            start = step
+    return found
+
+
+def perturb_batch(
+    regime: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    regimes: config.Regimes,
+    vocab_size: int,
+    random: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The batch as a regime lets the model see it.
+
+    Args:
+        x, y: (B, T) int64 inputs and targets; not changed in place.
+        vocab_size: targets are replaced by uniform draws from [0, vocab_size); inputs by the mask token,
+            `vocab_size` itself.
+
+    Returns:
+        (x, y), the same objects where the regime does not act on them.
+    """
+    if regime == "bewilderment":
+        hit = random.random(y.shape) < regimes.bewilderment.probability
+        return x, np.where(hit, random.integers(0, vocab_size, size=y.shape), y)
+    if regime == "sensory_fog":
+        return np.where(random.random(x.shape) < regimes.sensory_fog.probability, vocab_size, x), y
+    return x, y
+
+
+def perturb_stats(regime: str, stats: Tensor, regimes: config.Regimes) -> Tensor:
+    """The statistics (5,) as the self-state sees them: false_feedback adds its constants, in raw units."""
+    if regime != "false_feedback":
+        return stats
+    added = regimes.false_feedback
+    return stats + torch.tensor([getattr(added, name) for name in STATS], device=stats.device)
+
+
+def update_state(
+    regime: str,
+    self_state: SelfState,
+    value: StateValue,
+    stats: Tensor,
+    regimes: config.Regimes,
+    random: np.random.Generator,
+) -> StateValue:
+    """One update of the self-state, as the regime allows it. Only self_clamp changes anything:
+
+    freeze holds the state where it is; clamp limits each component to +-limit; noise adds N(0, std) to each
+    component; scale multiplies the state by factor. The last three act on the updated state and pass gradient.
+    """
+    clamp = regimes.self_clamp
+    if regime != "self_clamp":
+        return self_state.update(value, stats)
+    if clamp.mode == "freeze":
+        return self_state.update(value, stats, hold=True)
+    value = self_state.update(value, stats)
+    if clamp.mode == "clamp":
+        return replace(value, state=value.state.clamp(-clamp.limit, clamp.limit))
+    if clamp.mode == "noise":
+        noise = random.normal(0.0, clamp.std, size=tuple(value.state.shape)).astype(np.float32)
+        return replace(value, state=value.state + torch.from_numpy(noise).to(value.state.device))
+    return replace(value, state=value.state * clamp.factor)
+
+
+def learning_rate_factor(regime: str, regimes: config.Regimes) -> float:
+    """What the learning rate of a step is multiplied by."""
+    return regimes.lr_heatwave.factor if regime == "lr_heatwave" else 1.0

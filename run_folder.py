@@ -1,0 +1,188 @@
+"""Run folders and checkpoints: the one place that writes and reads them.
+
+A finished run lies in `<runs>/<first 16 digits of its key>/`, whole or absent. While it trains, its checkpoints lie in
+`<runs>/.<digits>.work/`; from the newest whole one an interrupted run goes on, and at the end the folder goes.
+"""
+
+import contextlib
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import config
+import storage
+from model import GPT
+from self_state import SelfState
+from storage import UserError
+
+CODE = ("model.py", "self_state.py", "perturb.py", "train.py", "evaluate.py", "rng.py", "data/corpus.py")
+"""The files that decide a run's numbers, besides its resolved config and its data."""
+FORMAT = 1
+KEPT_CHECKPOINTS = 2
+
+
+def code_hash() -> str:
+    """Hash of the code that a run's numbers depend on."""
+    return storage.code_hash(config.ROOT / name for name in CODE)
+
+
+def run_key(run: config.RunConfig, tokens_sha256: str) -> str:
+    """The key of a run: a hash of its resolved config, its code and its data. 64 hexadecimal digits."""
+    parts = {
+        "format": FORMAT,
+        "config": run.model_dump(mode="json"),
+        "code": code_hash(),
+        "data": tokens_sha256,
+    }
+    return storage.hash_json(parts)
+
+
+def folder_of(runs: Path, key: str) -> Path:
+    return runs / key[:16]
+
+
+def weights_name(step: int | None) -> str:
+    """File name of the weights after `step` steps, or of the last ones."""
+    return "model.safetensors" if step is None else f"model-step{step}.safetensors"
+
+
+def check(folder: Path, key: str | None = None) -> dict[str, Any]:
+    """What run.json says of a folder, once every file is there with the recorded SHA-256.
+
+    Raises:
+        UserError: no folder, not a finished run, a file missing or changed, or a run of another key.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a run folder")
+    record = storage.read_json(folder / "run.json")
+    if (
+        not isinstance(record, dict)
+        or record.get("status") != "complete"
+        or not isinstance(record.get("files"), dict)
+    ):
+        raise UserError(f"{folder} holds no finished run; delete it and run again")
+    if key is not None and record.get("key") != key:
+        raise UserError(
+            f"{folder} holds a run of another config, code or corpus; delete it or choose another --out"
+        )
+    for name, digest in record["files"].items():
+        path = folder / name
+        if not path.is_file() or storage.sha256_file(path) != digest:
+            raise UserError(f"{path} is missing or was changed; delete {folder} and run again")
+    return record
+
+
+def models_arrays(gpt: GPT, self_state: SelfState | None) -> dict[str, np.ndarray]:
+    """All weights as named arrays, "gpt." and "self_state." in front."""
+    parts: list[tuple[str, nn.Module | None]] = [("gpt", gpt), ("self_state", self_state)]
+    return {
+        f"{prefix}.{name}": parameter.detach().cpu().numpy()
+        for prefix, module in parts
+        if module is not None
+        for name, parameter in module.named_parameters()
+    }
+
+
+def set_weights(gpt: GPT, self_state: SelfState | None, arrays: Mapping[str, np.ndarray]) -> None:
+    """Copy named arrays into the models. UserError where a name or a shape does not fit."""
+    parts: list[tuple[str, nn.Module | None]] = [("gpt", gpt), ("self_state", self_state)]
+    with torch.no_grad():
+        for prefix, module in parts:
+            for name, parameter in module.named_parameters() if module is not None else ():
+                array = arrays.get(f"{prefix}.{name}")
+                if array is None or array.shape != tuple(parameter.shape):
+                    raise UserError(
+                        f"weights do not fit the config at {prefix}.{name}; they are of another run"
+                    )
+                parameter.copy_(torch.from_numpy(np.array(array)))
+
+
+def load_config(folder: Path) -> config.RunConfig:
+    """The resolved config that a run was trained with."""
+    try:
+        return config.RunConfig.model_validate_json((folder / "config.json").read_text())
+    except FileNotFoundError:
+        raise UserError(f"{folder} is not a run folder: it has no config.json") from None
+    except ValueError:
+        raise UserError(
+            f"{folder}/config.json is not a run's config; delete {folder} and run again"
+        ) from None
+
+
+def load_models(folder: Path, step: int | None = None) -> tuple[config.RunConfig, GPT, SelfState | None]:
+    """A run's config and its models, in eval mode, with the weights after `step` steps (None: the last).
+
+    Raises:
+        UserError: the folder is not a whole run, or the weights of that step were not kept (it says which were).
+    """
+    record = check(folder)
+    run = load_config(folder)
+    name = weights_name(None if step in (None, run.train.steps) else step)
+    if name not in record["files"]:
+        kept = ", ".join(str(kept) for kept in sorted({*run.log.keep_steps, run.train.steps}))
+        raise UserError(f"{folder} kept no weights of step {step}; it has those of {kept}")
+    arrays = storage.load_tensors(folder / name)
+    gpt = GPT(run.model, arrays["gpt.tokens.weight"].shape[0] - 1)
+    self_state = SelfState(run.self_state, run.model.n_embd) if run.self_state.enabled else None
+    set_weights(gpt, self_state, arrays)
+    gpt.eval()
+    return run, gpt, self_state
+
+
+@contextlib.contextmanager
+def work_folder(runs: Path, key: str) -> Iterator[Path]:
+    """The folder of a run in progress, held by this process alone. UserError while another trains the same run."""
+    work = runs / f".{key[:16]}.work"
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is training this very run ({work}); wait for it") from None
+        yield work
+
+
+def save_checkpoint(work: Path, key: str, step: int, tensors: Mapping[str, np.ndarray], metrics: str) -> None:
+    """Keep all that a run needs to go on after `step` steps, and drop the older ones but the newest few."""
+    with storage.whole_folder(work / f"step-{step:08d}") as folder:
+        storage.save_tensors(folder / "checkpoint.safetensors", tensors)
+        storage.write_text(folder / "metrics.csv", metrics)
+        files = {path.name: storage.sha256_file(path) for path in folder.iterdir()}
+        storage.write_json(folder / "checkpoint.json", {"key": key, "step": step, "files": files})
+    for old in sorted(work.glob("step-*"))[:-KEPT_CHECKPOINTS]:
+        shutil.rmtree(old)
+
+
+def load_checkpoint(work: Path, key: str) -> tuple[int, dict[str, np.ndarray], str] | None:
+    """The newest whole checkpoint: (steps done, tensors, metrics so far). Damaged ones are passed over."""
+    for folder in sorted(work.glob("step-*"), reverse=True):
+        with contextlib.suppress(UserError, OSError, KeyError, TypeError):
+            record = storage.read_json(folder / "checkpoint.json")
+            whole = all(
+                storage.sha256_file(folder / name) == digest for name, digest in record["files"].items()
+            )
+            if whole and record["key"] == key:
+                tensors = storage.load_tensors(folder / "checkpoint.safetensors")
+                return int(record["step"]), tensors, (folder / "metrics.csv").read_text()
+    return None
+
+
+def finish(
+    work: Path, destination: Path, run: config.RunConfig, record: Mapping[str, Any], metrics: str
+) -> None:
+    """Make the run folder: what lies ready in `work` (safetensors files), the config, the log and run.json."""
+    with storage.whole_folder(destination) as folder:
+        for path in sorted(work.glob("*.safetensors")):
+            shutil.copyfile(path, folder / path.name)
+        storage.write_text(folder / "config.json", json.dumps(run.model_dump(mode="json"), indent=2) + "\n")
+        storage.write_text(folder / "metrics.csv", metrics)
+        files = {path.name: storage.sha256_file(path) for path in sorted(folder.iterdir())}
+        storage.write_json(folder / "run.json", {**record, "files": files})
+    shutil.rmtree(work)

@@ -1,0 +1,160 @@
+"""The self-state: statistics of the last batch in, a bias for the embeddings out.
+
+Everything that changes from step to step is one value, `StateValue`, passed in and returned; the module holds
+parameters only. One step is
+
+    value = self_state.update(value, stats)      # state <- (1 - decay) * detach(state) + decay * proposal(stats)
+    bias = self_state.read(value.state)          # W @ state, added to the embeddings
+
+so the loss of the step reaches the update network through this one update, and no further back.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import config
+
+STATS = ("loss", "entropy", "top1", "grad_norm", "progress")
+
+
+@dataclass(frozen=True)
+class StateValue:
+    """All that the self-state carries from one step to the next; float32.
+
+    state: (dim,). Carries gradient from the update that made it, until the next update detaches it.
+    mean, variance: (5,) running moments of the raw statistics, in STATS order. Unused unless standardising.
+    count: () number of statistics seen.
+    """
+
+    state: Tensor
+    mean: Tensor
+    variance: Tensor
+    count: Tensor
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The value as named NumPy arrays, to be saved."""
+        return {field.name: getattr(self, field.name).detach().cpu().numpy() for field in fields(self)}
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, np.ndarray], device: torch.device | str = "cpu"
+    ) -> "StateValue":
+        """The value whose `arrays()` were saved."""
+        return cls(**{f.name: torch.from_numpy(np.array(arrays[f.name])).to(device) for f in fields(cls)})
+
+
+def batch_stats(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean predictive entropy and mean top-1 probability over all positions of a batch.
+
+    Args:
+        logits: (..., V) float32. No gradient flows.
+
+    Returns:
+        Entropy in nats, -sum p log p, and confidence in [0, 1], two scalars.
+    """
+    with torch.no_grad():
+        log_p = F.log_softmax(logits, dim=-1)
+        p = log_p.exp()
+        return -(p * log_p).sum(-1).mean(), p.amax(-1).mean()
+
+
+class SelfState(nn.Module):
+    """The learned parts: a network that proposes an update from statistics, and the reader.
+
+    Proposals, from the (standardised) statistics s (5,):
+        mlp      W2 gelu(W1 s + b1) + b2
+        linear   W s + b
+        gru      the new state of a GRU cell with input s and the detached state as its hidden state
+                 (Cho et al., 2014); with decay 1 this is a plain GRU.
+    """
+
+    def __init__(self, settings: config.SelfState, n_embd: int) -> None:
+        super().__init__()
+        self.settings = settings
+        dim = settings.dim
+        self.network: nn.Module
+        if settings.update == "mlp":
+            self.network = nn.Sequential(
+                nn.Linear(len(STATS), settings.hidden), nn.GELU(), nn.Linear(settings.hidden, dim)
+            )
+        elif settings.update == "linear":
+            self.network = nn.Linear(len(STATS), dim)
+        else:
+            self.network = nn.GRUCell(len(STATS), dim)
+        self.reader = nn.Linear(dim, n_embd, bias=False)
+
+    def initial(self) -> StateValue:
+        """The value before the first step: zero state, no statistics seen."""
+        device = self.reader.weight.device
+        zeros = torch.zeros(len(STATS), device=device)
+        state = torch.zeros(self.settings.dim, device=device)
+        return StateValue(state, zeros, zeros.clone(), torch.zeros((), device=device))
+
+    def update(self, value: StateValue, stats: Tensor, hold: bool = False) -> StateValue:
+        """The value after seeing one batch's statistics.
+
+        Args:
+            value: the value of the step before.
+            stats: (5,) float32 raw statistics of the previous batch, in STATS order. No gradient.
+            hold: leave the state as it is (the regime self_clamp, mode freeze); moments still move.
+
+        Returns:
+            A new value. Its state carries gradient to the update network only: the detach that cuts the past
+            off stands here and nowhere else.
+        """
+        past = value.state.detach()
+        value = self._with_moments(value, stats)
+        if hold:
+            return replace(value, state=past)
+        seen = self._standardised(value, stats) if self.settings.standardise else stats
+        proposal = self.network(seen, past) if self.settings.update == "gru" else self.network(seen)
+        decay = self.settings.decay
+        return replace(value, state=(1 - decay) * past + decay * proposal)
+
+    def read(self, state: Tensor) -> Tensor:
+        """The embedding bias (n_embd,) of a state (dim,): W @ state. Zero for a zero state, exactly."""
+        return self.reader(state)
+
+    def _with_moments(self, value: StateValue, stats: Tensor) -> StateValue:
+        """Running mean and variance, equal weights until there are enough for the exponential ones."""
+        count = value.count + 1
+        share = torch.clamp(1 / count, min=1 - self.settings.stat_momentum)
+        difference = stats - value.mean
+        mean = value.mean + share * difference
+        variance = (1 - share) * (value.variance + share * difference**2)
+        return replace(value, mean=mean, variance=variance, count=count)
+
+    def _standardised(self, value: StateValue, stats: Tensor) -> Tensor:
+        scaled = (stats - value.mean) / torch.sqrt(value.variance + 1e-12)
+        return scaled.clamp(-self.settings.stat_clip, self.settings.stat_clip)
+
+    def initialise(self, random: np.random.Generator) -> None:
+        """Set every weight from `random`.
+
+        The reader is N(0, 0.02) always, as all that enters the embeddings. The update network is N(0, 0.02) with
+        zero biases under init "small" (as published), and U(+-1/sqrt(inputs)) under "default" (PyTorch's
+        own default for linear layers; for a GRU cell the inputs are the state's dimensions).
+        """
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                shape = tuple(parameter.shape)
+                if self.settings.init == "small" or name == "reader.weight":
+                    values = random.normal(0.0, 0.02, shape) if parameter.dim() == 2 else np.zeros(shape)
+                else:
+                    limit = 1 / math.sqrt(self._inputs(name))
+                    values = random.uniform(-limit, limit, shape)
+                parameter.copy_(torch.from_numpy(values.astype(np.float32)))
+
+    def _inputs(self, name: str) -> int:
+        """Number of inputs of the layer that a parameter of the update network belongs to."""
+        if self.settings.update == "gru":
+            return self.settings.dim
+        layer = self.get_submodule(name.rsplit(".", 1)[0])
+        assert isinstance(layer, nn.Linear)
+        return layer.in_features

@@ -1,0 +1,371 @@
+"""One run, from config to run folder. The only training loop.
+
+    python train.py configs/shakespeare.toml --condition self --seed 3
+
+A step: draw the batch of (seed, step), let the regime act on it, update the self-state from the last batch's
+statistics, inject its bias, forward, backward, clip, step, one row of metrics. Interrupted at any step, the run
+goes on from its last checkpoint and ends with the same bytes.
+"""
+
+import csv
+import datetime
+import io
+import math
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import command_line
+import config
+import perturb
+import run_folder
+import storage
+from data.corpus import Corpus, check_block, prepare
+from evaluate import PROBE, batch, draw, heldout_loss, resolve_dtype, state_effect
+from model import GPT
+from rng import Stream, generator
+from self_state import STATS, SelfState, StateValue, batch_stats
+
+METRICS = (
+    "step", "regime", "loss", "entropy", "top1", "grad_norm", "progress", "lr",
+    "state_norm", "state_drift", "state_ema_drift", "state_effect", "state_kl", "heldout_loss",
+)  # fmt: skip
+EMA_MOMENTUM = 0.99  # of the state's average behind state_ema_drift
+Progress = Callable[[int, int], None]
+
+
+class Diverged(Exception):
+    """The loss was not finite at `step`; the log up to there is in `folder`."""
+
+    def __init__(self, step: int, folder: Path) -> None:
+        super().__init__(f"the loss was not finite at step {step}; the log is in {folder}")
+        self.step = step
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[type, tuple[int, Path]]:
+        return type(self), (self.step, self.folder)
+
+
+@dataclass
+class Timings:
+    """Seconds spent, by kind."""
+
+    total: float = 0.0
+    evaluation: float = 0.0  # held-out loss, state effect
+    saving: float = 0.0  # checkpoints and log
+
+
+@dataclass
+class Training:
+    """Everything that a run has at a step boundary. What `tensors` returns restores all of it."""
+
+    run: config.RunConfig
+    gpt: GPT
+    self_state: SelfState | None
+    optimizer: torch.optim.Optimizer
+    value: StateValue | None
+    stats: Tensor | None = None  # (5,) statistics of the last batch; None before the first
+    state_average: Tensor | None = None  # (dim,) EMA of the state
+    states: list[np.ndarray] = field(default_factory=list)  # the state injected at each step so far
+    rows: list[list[str]] = field(default_factory=list)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        found = run_folder.models_arrays(self.gpt, self.self_state)
+        for index, entry in self.optimizer.state_dict()["state"].items():
+            found |= {f"optimizer.{index}.{name}": tensor.cpu().numpy() for name, tensor in entry.items()}
+        if self.stats is not None:
+            found["stats"] = self.stats.cpu().numpy()
+        if self.value is not None and self.state_average is not None:
+            found |= {f"value.{name}": array for name, array in self.value.arrays().items()}
+            found["state_average"] = self.state_average.cpu().numpy()
+            found["states"] = np.stack(self.states)
+        return found
+
+    def restore(self, tensors: dict[str, np.ndarray], metrics: str) -> None:
+        device = next(self.gpt.parameters()).device
+        run_folder.set_weights(self.gpt, self.self_state, tensors)
+        saved = self.optimizer.state_dict()
+        for name, array in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, key = name.split(".")
+                saved["state"].setdefault(int(index), {})[key] = torch.from_numpy(np.array(array))
+        self.optimizer.load_state_dict(saved)
+        self.stats = torch.from_numpy(np.array(tensors["stats"])).to(device)
+        if self.value is not None:
+            arrays = {name.removeprefix("value."): array for name, array in tensors.items()}
+            self.value = StateValue.from_arrays(arrays, device)
+            self.state_average = torch.from_numpy(np.array(tensors["state_average"])).to(device)
+            self.states = list(tensors["states"])
+        self.rows = list(csv.reader(io.StringIO(metrics)))[1:]
+
+    def metrics(self) -> str:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([list(METRICS), *self.rows])
+        return text.getvalue()
+
+
+def train(
+    run: config.RunConfig,
+    corpus: Corpus,
+    runs: Path,
+    progress: Progress | None = None,
+    device: str = "cpu",
+) -> Path:
+    """Train one run to its end, from its last checkpoint if there is one.
+
+    Args:
+        run: the resolved config.
+        corpus: prepared tokens; their hash is part of the run's key.
+        runs: folder that holds run folders.
+        progress: called with (steps done, steps in all) at least once a step.
+
+    Returns:
+        The run folder, whole. A finished run of the same key is returned as it is.
+
+    Raises:
+        Diverged: the loss became infinite or NaN. The log stands in `<run folder>.diverged/`.
+        UserError: a corpus too short, or a folder in the place that is not this run's.
+    """
+    check_block(corpus, run.model.block_size)
+    key = run_folder.run_key(run, corpus.tokens_sha256)
+    destination = run_folder.folder_of(runs, key)
+    if destination.exists():
+        run_folder.check(destination, key)
+        return destination
+    with run_folder.work_folder(runs, key) as work:
+        _train(run, corpus, key, work, destination, progress, torch.device(device))
+    return destination
+
+
+def _train(
+    run: config.RunConfig,
+    corpus: Corpus,
+    key: str,
+    work: Path,
+    destination: Path,
+    progress: Progress | None,
+    device: torch.device,
+) -> None:
+    torch.set_flush_denormal(True)  # denormal moments of rare tokens' rows are slow, and mean nothing
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    timings = Timings()
+    clock = time.perf_counter()
+    dtype = resolve_dtype(run.train.dtype, device)
+    now = start(run, corpus.vocab_size, device)
+    first = 0
+    checkpoint = run_folder.load_checkpoint(work, key)
+    if checkpoint is not None:
+        first, tensors, metrics = checkpoint
+        now.restore(tensors, metrics)
+    regimes = perturb.regimes_by_step(run)
+    probe = batch(corpus.heldout, run, 0, Stream.EVAL, PROBE, device, run.log.probe_sequences)
+    for step in range(first, run.train.steps):
+        row, loss = train_step(now, step, regimes[step], corpus, dtype, probe, timings)
+        now.rows.append([format_cell(row.get(name)) for name in METRICS])
+        if not math.isfinite(loss):
+            folder = destination.with_name(destination.name + ".diverged")
+            record = {"key": key, "status": "diverged", "step": step, "started": started}
+            for path in work.glob("*.safetensors"):
+                path.unlink()
+            run_folder.finish(work, folder, run, record, now.metrics())
+            raise Diverged(step, folder)
+        done = step + 1
+        before = time.perf_counter()
+        if done in run.log.keep_steps and done < run.train.steps:
+            arrays = run_folder.models_arrays(now.gpt, now.self_state)
+            storage.save_tensors(work / run_folder.weights_name(done), arrays)
+        if done % run.log.checkpoint_interval == 0 and done < run.train.steps:
+            run_folder.save_checkpoint(work, key, done, now.tensors(), now.metrics())
+        timings.saving += time.perf_counter() - before
+        if progress is not None:
+            progress(done, run.train.steps)
+    storage.save_tensors(
+        work / run_folder.weights_name(None), run_folder.models_arrays(now.gpt, now.self_state)
+    )
+    if now.states:
+        storage.save_tensors(work / "states.safetensors", {"state": np.stack(now.states)})
+    timings.total = time.perf_counter() - clock
+    record = {
+        "key": key,
+        "status": "complete",
+        "corpus": corpus.name,
+        "code": run_folder.code_hash(),
+        "data": corpus.tokens_sha256,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "dtype": str(dtype).removeprefix("torch."),
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "started": started,
+        "resumed_from": first,
+        "seconds": round(timings.total, 3),
+        "timings": {"evaluation": round(timings.evaluation, 3), "saving": round(timings.saving, 3)},
+    }
+    run_folder.finish(work, destination, run, record, now.metrics())
+
+
+def start(run: config.RunConfig, vocab_size: int, device: torch.device) -> Training:
+    """A run before its first step. The GPT's weights depend on the seed alone, whatever the condition."""
+    gpt = GPT(run.model, vocab_size)
+    gpt.initialise(generator(run.seed, Stream.INIT))
+    gpt.to(device)
+    self_state = None
+    if run.self_state.enabled:
+        self_state = SelfState(run.self_state, run.model.n_embd)
+        self_state.initialise(generator(run.seed, Stream.STATE_INIT))
+        self_state.to(device)
+    value = self_state.initial() if self_state is not None else None
+    average = value.state if value is not None else None
+    return Training(run, gpt, self_state, make_optimizer(run, gpt, self_state), value, state_average=average)
+
+
+def make_optimizer(run: config.RunConfig, gpt: GPT, self_state: SelfState | None) -> torch.optim.Optimizer:
+    """AdamW; weight decay on matrices and embeddings, on the self-state's only if its config says so."""
+    decay: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    for parameter in gpt.parameters():
+        (decay if parameter.dim() >= 2 else plain).append(parameter)
+    for parameter in self_state.parameters() if self_state is not None else ():
+        (decay if parameter.dim() >= 2 and run.self_state.weight_decay else plain).append(parameter)
+    groups = [
+        {"params": decay, "weight_decay": run.train.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    betas = (run.train.beta1, run.train.beta2)
+    return torch.optim.AdamW(groups, lr=run.train.learning_rate, betas=betas, fused=True)
+
+
+def train_step(
+    now: Training,
+    step: int,
+    regime: str,
+    corpus: Corpus,
+    dtype: torch.dtype,
+    probe: tuple[Tensor, Tensor],
+    timings: Timings,
+) -> tuple[dict[str, Any], float]:
+    """Advance a run by one step, in place. Returns the step's metrics (absent: not measured) and its loss.
+
+    A loss that is not finite is returned before it can touch the weights.
+    """
+    run, settings = now.run, now.run.train
+    device = probe[0].device
+    x, y = draw(corpus.train, run, run.seed, Stream.BATCH, step, settings.batch_size * settings.grad_accum)
+    random = generator(run.seed, Stream.PERTURB, step)
+    x, y = perturb.perturb_batch(regime, x, y, run.regimes, corpus.vocab_size, random)
+    row: dict[str, Any] = {"step": step, "regime": regime}
+
+    bias = leaf = None
+    if now.self_state is not None and now.value is not None and now.state_average is not None:
+        before = now.value.state.detach()
+        if now.stats is not None:
+            seen = perturb.perturb_stats(regime, now.stats, run.regimes)
+            now.value = perturb.update_state(regime, now.self_state, now.value, seen, run.regimes, random)
+        state = now.value.state.detach()
+        now.state_average = EMA_MOMENTUM * now.state_average + (1 - EMA_MOMENTUM) * state
+        now.states.append(state.cpu().numpy().copy())
+        bias = now.self_state.read(now.value.state)
+        leaf = bias.detach().requires_grad_()
+        row |= {
+            "state_norm": state.norm().item(),
+            "state_drift": (state - before).norm().item(),
+            "state_ema_drift": 1 - F.cosine_similarity(state, now.state_average, dim=0).item(),
+        }
+        if step % run.log.effect_interval == 0:
+            clock = time.perf_counter()
+            row["state_effect"], row["state_kl"] = state_effect(now.gpt, probe[0], leaf.detach(), dtype)
+            timings.evaluation += time.perf_counter() - clock
+
+    now.gpt.train()
+    if run.model.dropout:
+        torch.manual_seed(int(generator(run.seed, Stream.DROPOUT, step).integers(2**62)))
+    measured = torch.zeros(3, device=device)  # loss, entropy, top1
+    for inputs, targets in zip(
+        np.split(x, settings.grad_accum), np.split(y, settings.grad_accum), strict=True
+    ):
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            logits, loss = now.gpt(
+                torch.from_numpy(inputs).to(device), leaf, torch.from_numpy(targets).to(device)
+            )
+        assert loss is not None
+        (loss / settings.grad_accum).backward()
+        measured += torch.stack([loss.detach(), *batch_stats(logits.detach())]) / settings.grad_accum
+    loss_value, entropy, top1 = measured.tolist()
+    row |= {"loss": loss_value, "entropy": entropy, "top1": top1, "progress": step / settings.steps}
+    if not math.isfinite(loss_value):
+        return row, loss_value
+    if bias is not None and leaf is not None:
+        bias.backward(leaf.grad)
+
+    rate = learning_rate(step, settings) * perturb.learning_rate_factor(regime, run.regimes)
+    parameters = [parameter for group in now.optimizer.param_groups for parameter in group["params"]]
+    grad_norm = nn.utils.clip_grad_norm_(parameters, settings.grad_clip or math.inf)
+    for group in now.optimizer.param_groups:
+        group["lr"] = rate
+    now.optimizer.step()
+    now.optimizer.zero_grad(set_to_none=True)
+    row |= {"grad_norm": grad_norm.item(), "lr": rate}
+    now.stats = torch.tensor([row[name] for name in STATS], device=device)
+
+    done = step + 1
+    if done % run.log.eval_interval == 0 or done == settings.steps:
+        clock = time.perf_counter()
+        steered = None
+        if now.self_state is not None and now.value is not None:
+            steered = now.self_state.read(now.value.state.detach())
+        row["heldout_loss"] = heldout_loss(now.gpt, steered, run, corpus, dtype)
+        timings.evaluation += time.perf_counter() - clock
+    return row, loss_value
+
+
+def learning_rate(step: int, settings: config.Train) -> float:
+    """Linear warm-up to `learning_rate`, then a cosine to `min_learning_rate` at the last step."""
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / (settings.warmup_steps + 1)
+    share = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+    span = settings.learning_rate - settings.min_learning_rate
+    return settings.min_learning_rate + 0.5 * (1 + math.cos(math.pi * share)) * span
+
+
+def format_cell(value: Any) -> str:
+    """A metric as its log holds it: nine digits, which give a float32 back exactly; empty if not measured."""
+    if value is None:
+        return ""
+    return f"{value:.9g}" if isinstance(value, float) else str(value)
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = command_line.Parser(prog="train.py", description="Train one run of a suite.")
+    command_line.add_suite_arguments(parser)
+    parser.add_argument("--condition", required=True, help="a condition of the suite, for example self")
+    parser.add_argument("--seed", type=int, default=1, help="from 1 (default 1)")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    given = parser.parse_args(arguments)
+    run = config.load_suite(given.suite, given.set, given.quick).run(given.condition, given.seed)
+    if given.device != "cpu" and not (given.device == "cuda" and torch.cuda.is_available()):
+        raise config.ConfigError(f"--device {given.device}: not here; use cpu")
+    torch.set_num_threads(1)
+    corpus = prepare(run.corpus, given.out / "data")
+    with command_line.progress_bar(f"{given.condition}, seed {given.seed}") as progress:
+        try:
+            folder = train(run, corpus, given.out / "runs", progress, given.device)
+        except Diverged as error:
+            raise SystemExit(f"error: {error}") from None
+    with (folder / "metrics.csv").open() as file:
+        loss = float(list(csv.DictReader(file))[-1]["heldout_loss"])
+    print(f"trained {given.condition}, seed {given.seed}: held-out loss {loss:.4f} nats -> {folder}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)
