@@ -114,13 +114,12 @@ class Source:
                 shorter = min(len(key), len(given))
                 if key[:shorter] == given[:shorter]:
                     return f"in --set {shown(text)}"
-        best: tuple[int, str] = (0, f"in {self.path}")
+        best: tuple[int, str] = (max(map(len, keys), default=0), f"in {self.path}")
         for given in keys:
             for path, lines in self.files:
-                for end in range(len(given), best[0], -1):
-                    if given[:end] in lines:
-                        best = (end, f"in {path}, line {lines[given[:end]]}")
-                        break
+                for end in range(len(given), 0, -1):
+                    if given[:end] in lines and len(given) - end < best[0]:
+                        best = (len(given) - end, f"in {path}, line {lines[given[:end]]}")
         return best[1]
 
     def resolve_condition(self, name: str, allowed: set[str]) -> tuple[dict[str, Any], Sequence[Keys]]:
