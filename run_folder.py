@@ -2,6 +2,8 @@
 
 A finished run lies in `<runs>/<first 16 digits of its key>/`, whole or absent. While it trains, its checkpoints lie in
 `<runs>/.<digits>.work/`; from the newest whole one an interrupted run goes on, and at the end the folder goes.
+
+torch is imported only by the functions that need it: a command that finds nothing to do should start at once.
 """
 
 import contextlib
@@ -10,17 +12,19 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import nn
 
 import config
 import storage
-from model import GPT
-from self_state import SelfState
 from storage import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from model import GPT
+    from self_state import SelfState
 
 CODE = ("model.py", "self_state.py", "perturb.py", "train.py", "evaluate.py", "rng.py", "data/corpus.py")
 """The files that decide a run's numbers, besides its resolved config and its data."""
@@ -79,7 +83,7 @@ def check(folder: Path, key: str | None = None) -> dict[str, Any]:
     return record
 
 
-def models_arrays(gpt: GPT, self_state: SelfState | None) -> dict[str, np.ndarray]:
+def models_arrays(gpt: "GPT", self_state: "SelfState | None") -> dict[str, np.ndarray]:
     """All weights as named arrays, "gpt." and "self_state." in front."""
     parts: list[tuple[str, nn.Module | None]] = [("gpt", gpt), ("self_state", self_state)]
     return {
@@ -90,8 +94,10 @@ def models_arrays(gpt: GPT, self_state: SelfState | None) -> dict[str, np.ndarra
     }
 
 
-def set_weights(gpt: GPT, self_state: SelfState | None, arrays: Mapping[str, np.ndarray]) -> None:
+def set_weights(gpt: "GPT", self_state: "SelfState | None", arrays: Mapping[str, np.ndarray]) -> None:
     """Copy named arrays into the models. UserError where a name or a shape does not fit."""
+    import torch
+
     parts: list[tuple[str, nn.Module | None]] = [("gpt", gpt), ("self_state", self_state)]
     with torch.no_grad():
         for prefix, module in parts:
@@ -116,12 +122,15 @@ def load_config(folder: Path) -> config.RunConfig:
         ) from None
 
 
-def load_models(folder: Path, step: int | None = None) -> tuple[config.RunConfig, GPT, SelfState | None]:
+def load_models(folder: Path, step: int | None = None) -> "tuple[config.RunConfig, GPT, SelfState | None]":
     """A run's config and its models, in eval mode, with the weights after `step` steps (None: the last).
 
     Raises:
         UserError: the folder is not a whole run, or the weights of that step were not kept (it says which were).
     """
+    from model import GPT
+    from self_state import SelfState
+
     record = check(folder)
     run = load_config(folder)
     name = weights_name(None if step in (None, run.train.steps) else step)

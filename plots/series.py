@@ -1,0 +1,114 @@
+"""The numbers that figures draw: bins over steps, intervals over seeds, paired differences. No matplotlib here."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+LEVEL = 0.95
+
+
+class NothingToDraw(Exception):
+    """The tables are there but hold nothing for this figure; the text says what is missing."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over `n` seeds with its 95 % t interval and the two-sided p of a t test against zero.
+
+    `low`, `high` and `p` are NaN when n < 2.
+    """
+
+    n: int
+    mean: float
+    low: float
+    high: float
+    p: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval leaves zero out. False for one seed."""
+        return bool(self.low > 0 or self.high < 0)
+
+
+def estimate(values: pd.Series) -> Estimate:
+    """Mean and interval of one value a seed; NaN values are left out."""
+    kept = values.dropna().to_numpy(float)
+    n = len(kept)
+    if n == 0:
+        return Estimate(0, np.nan, np.nan, np.nan, np.nan)
+    mean = float(kept.mean())
+    if n == 1:
+        return Estimate(1, mean, np.nan, np.nan, np.nan)
+    error = float(kept.std(ddof=1)) / np.sqrt(n)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * error
+    if error == 0:
+        p = 1.0 if mean == 0 else 0.0
+    else:
+        p = float(2 * stats.t.sf(abs(mean) / error, n - 1))
+    return Estimate(n, mean, mean - half, mean + half, p)
+
+
+def paired(one: pd.Series, other: pd.Series) -> Estimate:
+    """`estimate` of one minus other, both indexed by seed, over the seeds that both have."""
+    return estimate((one - other).dropna())
+
+
+def binned(metrics: pd.DataFrame, column: str, width: int, origin: str | None = None) -> pd.DataFrame:
+    """Means of a metric over bins of `width` steps: a row a bin (index: its middle step), a column a seed.
+
+    Args:
+        metrics: columns seed, step and `column`; rows where it was not measured are left out.
+        origin: a column that holds the step to count from, for curves aligned to an event; None counts from 0.
+    """
+    rows = metrics.dropna(subset=[column])
+    step = rows["step"] - rows[origin] if origin else rows["step"]
+    bins = ((step // width) * width + (width - 1) / 2).rename("middle")
+    return rows.groupby([bins, rows["seed"]])[column].mean().unstack("seed").sort_index()
+
+
+def band(table: pd.DataFrame, log: bool = False) -> pd.DataFrame:
+    """Mean and 95 % t interval over the seeds of each row of `binned`: columns mean, low, high.
+
+    With `log` the geometric mean and its interval: values are positive and spread over orders of magnitude.
+    Low and high are NaN where fewer than two seeds have a value.
+    """
+    values = np.log10(table.where(table > 0)) if log else table
+    n = values.count(axis=1)
+    mean = values.mean(axis=1)
+    quantile = pd.Series(stats.t.ppf((1 + LEVEL) / 2, np.maximum(n - 1, 1)), index=n.index)
+    half = (quantile * values.std(axis=1, ddof=1) / np.sqrt(n)).where(n > 1)
+    made = pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half})
+    return 10**made if log else made
+
+
+def bin_width(metrics: pd.DataFrame, bins: int = 200) -> int:
+    """10 steps, or as many more as keep a curve to about `bins` points."""
+    steps = int(metrics["step"].max()) + 1
+    return max(10, 10 * round(steps / bins / 10))
+
+
+def of_condition(table: pd.DataFrame, condition: str) -> pd.DataFrame:
+    """The rows of a condition."""
+    return table[table["condition"] == condition]
+
+
+def present(table: pd.DataFrame, wanted: tuple[str, ...]) -> list[str]:
+    """Those of the wanted conditions that the table has, in the wanted order."""
+    have = set(table["condition"])
+    return [name for name in wanted if name in have]
+
+
+def shared_windows(windows: pd.DataFrame, condition: str) -> list[tuple[str, int, int]]:
+    """(regime, start, end) of a condition's windows where all its seeds have the same ones, else an empty list."""
+    rows = of_condition(windows, condition)
+    found = {
+        tuple(sorted((int(start), int(end), str(regime)) for regime, start, end in zip(
+            group["regime"], group["start"], group["end"], strict=True
+        )))
+        for _, group in rows.groupby("seed")
+    }  # fmt: skip
+    if len(found) != 1:
+        return []
+    return [(regime, start, end) for start, end, regime in found.pop()]

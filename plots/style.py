@@ -1,0 +1,200 @@
+"""How every figure looks: sizes, colours, line styles, names for readers who have not seen the code, PNG bytes.
+
+Colours are Okabe and Ito's (2008), which people with any colour vision can tell apart. A condition has the same
+colour, line style and marker in every figure, so that it can be read in greyscale too.
+"""
+
+import io
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+WIDE, COLUMN = 6.9, 3.4  # inches: a page's text and one of two columns
+DPI = 200
+
+BLACK, GREY, LIGHT = "#000000", "#7f7f7f", "#d4d4d4"
+ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
+BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+
+RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so a figure looks the same on every machine
+    "font.size": 7.5,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.title_fontsize": 7.5,
+    "legend.frameon": False,
+    "legend.borderpad": 0.1,
+    "legend.handlelength": 2.4,
+    "legend.columnspacing": 1.2,
+    "legend.labelspacing": 0.25,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.titlelocation": "left",
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "lines.linewidth": 1.2,
+    "lines.solid_capstyle": "round",
+    "patch.linewidth": 0.5,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.h_pad": 0.04,
+    "figure.constrained_layout.w_pad": 0.04,
+    "axes.unicode_minus": True,
+    "text.parse_math": False,  # names such as state_norm are text, never mathematics
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """One thing's fixed look: the same in every figure."""
+
+    label: str
+    colour: str
+    line: Any = "-"
+    marker: str = "o"
+    width: float = 1.2
+    filled: bool = True
+
+    @property
+    def face(self) -> str:
+        """Fill of a marker: its colour, or white for an open one."""
+        return self.colour if self.filled else "white"
+
+
+CONDITIONS: dict[str, Look] = {
+    "self": Look("self: self-state, regimes", BLUE),
+    "vanilla": Look("vanilla: no self-state, regimes", VERMILLION, (0, (4, 1.6)), "s"),
+    "self_calm": Look("self_calm: self-state, no regime", GREY, "-", "v", 0.8, filled=False),
+    "vanilla_calm": Look("vanilla_calm: no self-state, no regime", ORANGE, (0, (1, 1.2)), "D", filled=False),
+    "self_random": Look("self_random: self-state, regimes at random times", SKY, (0, (6, 1.5, 1, 1.5)), "^"),
+    "vanilla_random": Look(
+        "vanilla_random: no self-state, regimes at random times", PURPLE, (0, (2, 1)), "P", filled=False
+    ),
+}
+_SPARE = ((GREEN, (0, (3, 1, 1, 1)), "X"), (BLACK, (0, (5, 3)), "<"), (YELLOW, "-", ">"), (GREEN, ":", "p"))
+
+READERS: dict[str, Look] = {
+    "learned": Look("learned\nreader", BLACK),
+    "rotated": Look("rotated\nplacebo", GREY, marker="s"),
+    "untrained": Look("untrained\nplacebo", GREY, marker="^", filled=False),
+}
+DIRECTIONS: dict[str, Look] = {
+    "confident": Look("confident", GREEN),
+    "uncertain": Look("uncertain", PURPLE, (0, (4, 1.6)), "s"),
+    "gradient": Look("gradient", ORANGE, (0, (6, 1.5, 1, 1.5)), "^"),
+    "random": Look("random", GREY, (0, (1, 1.2)), "D", filled=False),
+}
+
+
+@dataclass(frozen=True)
+class RegimeLook:
+    """What a regime does, in a few words, and its marker where regimes share a panel."""
+
+    gloss: str
+    marker: str
+
+
+REGIMES: dict[str, RegimeLook] = {
+    "bewilderment": RegimeLook("targets corrupted", "X"),
+    "sensory_fog": RegimeLook("inputs masked", "o"),
+    "false_feedback": RegimeLook("false statistics to the state", "s"),
+    "self_clamp": RegimeLook("state held", "D"),
+    "lr_heatwave": RegimeLook("learning rate raised", "^"),
+}
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A logged metric: its axis label, its short name in a sentence, and whether its axis is logarithmic."""
+
+    label: str
+    name: str
+    log: bool = False
+
+
+CHANNELS: dict[str, Channel] = {
+    "loss": Channel("loss (nats)", "loss"),
+    "entropy": Channel("entropy (nats)", "entropy"),
+    "top1": Channel("top-1 confidence (probability)", "top-1 confidence"),
+    "grad_norm": Channel("gradient norm (L2)", "gradient norm"),
+    "state_norm": Channel("state norm (L2)", "state norm"),
+    "state_drift": Channel("state drift (L2 per step)", "state drift"),
+    "state_ema_drift": Channel("state off its EMA (1 − cosine)", "distance from its EMA", log=True),
+    "state_effect": Channel("state effect (mean |Δ logit|)", "state effect"),
+}
+COMMON = ("loss", "entropy", "top1", "grad_norm")
+OF_STATE = ("state_norm", "state_drift", "state_ema_drift", "state_effect")
+
+
+def condition(name: str) -> Look:
+    """The look of a condition; one that no suite had before gets a spare one, fixed by its name's letters."""
+    if name in CONDITIONS:
+        return CONDITIONS[name]
+    colour, line, marker = _SPARE[sum(name.encode()) % len(_SPARE)]
+    return Look(name, colour, line, marker)
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure (inches) of its own, unknown to pyplot: nothing global to close or to leak."""
+    made = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(made)
+    return made
+
+
+def finish(made: Figure, title: str, caption: str, note: str) -> Figure:
+    """Put the finding above, and below it in small print how to read the figure and what it was made from."""
+    width = made.get_size_inches()[0]
+    made.suptitle(
+        textwrap.fill(title, int(width * 13.2)), x=0.01, ha="left", fontsize=9, fontweight="bold", linespacing=1.25
+    )
+    text = textwrap.fill(f"{caption} {note}".strip(), int(width * 18.6))
+    made.supxlabel(text, x=0.01, ha="left", fontsize=7, color="#333333", linespacing=1.3)
+    return made
+
+
+def png_bytes(made: Figure) -> bytes:
+    """The figure as PNG. Equal figures give equal bytes: no date and no software's name inside."""
+    buffer = io.BytesIO()
+    made.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def context() -> Any:
+    """A context in which figures are drawn: this style, whatever the user's own matplotlibrc says."""
+    return mpl.rc_context({**mpl.rcParamsDefault, "backend": mpl.get_backend(), **RC})
+
+
+def panel_legend(axes: Axes, title: str, columns: int = 4, **how: Any) -> None:
+    """A legend above the panel, under the panel's title, where it covers no data."""
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=columns,
+        title=title,
+        alignment="left",
+        borderaxespad=0.2,
+        **how,
+    )
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 seed`, `2 seeds`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A signed number with a true minus sign; never a negative zero."""
+    text = f"{value:+.{digits}f}"
+    return ("±" + text[1:] if float(text) == 0 else text).replace("-", "−")
