@@ -74,7 +74,7 @@ def band(table: pd.DataFrame, log: bool = False) -> pd.DataFrame:
     With `log` the geometric mean and its interval: values are positive and spread over orders of magnitude.
     Low and high are NaN where fewer than two seeds have a value.
     """
-    values = np.log10(table.where(table > 0)) if log else table
+    values = table.where(table > 0).map(np.log10) if log else table
     n = values.count(axis=1)
     mean = values.mean(axis=1)
     quantile = pd.Series(stats.t.ppf((1 + LEVEL) / 2, np.maximum(n - 1, 1)), index=n.index)
@@ -112,3 +112,20 @@ def shared_windows(windows: pd.DataFrame, condition: str) -> list[tuple[str, int
     if len(found) != 1:
         return []
     return [(regime, start, end) for start, end, regime in found.pop()]
+
+
+def same_regimes(rows: pd.DataFrame) -> bool:
+    """Whether all seeds of a condition's metrics are under the same regime at each step."""
+    return bool((rows.groupby("step")["regime"].nunique() == 1).all())
+
+
+def stretches(rows: pd.DataFrame) -> list[tuple[str, int, int]]:
+    """(regime, start, end) of one run's metrics, half-open, calm left out."""
+    rows = rows.sort_values("step")
+    number = (rows["regime"] != rows["regime"].shift()).cumsum()
+    found = rows.groupby(number).agg(regime=("regime", "first"), start=("step", "min"), last=("step", "max"))
+    return [
+        (str(regime), int(start), int(last) + 1)
+        for regime, start, last in found.itertuples(index=False)
+        if regime != "calm"
+    ]

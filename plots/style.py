@@ -6,13 +6,18 @@ colour, line style and marker in every figure, so that it can be read in greysca
 
 import io
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 WIDE, COLUMN = 6.9, 3.4  # inches: a page's text and one of two columns
 DPI = 200
@@ -52,7 +57,6 @@ RC: dict[str, Any] = {
     "figure.constrained_layout.h_pad": 0.04,
     "figure.constrained_layout.w_pad": 0.04,
     "axes.unicode_minus": True,
-    "text.parse_math": False,  # names such as state_norm are text, never mathematics
 }
 
 
@@ -153,14 +157,41 @@ def figure(width: float, height: float) -> Figure:
     return made
 
 
-def finish(made: Figure, title: str, caption: str, note: str) -> Figure:
-    """Put the finding above, and below it in small print how to read the figure and what it was made from."""
-    width = made.get_size_inches()[0]
-    made.suptitle(
-        textwrap.fill(title, int(width * 13.2)), x=0.01, ha="left", fontsize=9, fontweight="bold", linespacing=1.25
-    )
-    text = textwrap.fill(f"{caption} {note}".strip(), int(width * 18.6))
-    made.supxlabel(text, x=0.01, ha="left", fontsize=7, color="#333333", linespacing=1.3)
+def finish(
+    made: Figure,
+    title: str,
+    caption: str,
+    note: str,
+    legend: tuple[Sequence[Artist], Sequence[str]] = ((), ()),
+    columns: int = 3,
+) -> Figure:
+    """Put the finding and the legend above the panels; below them, in small print, how to read the figure and the note.
+
+    The panels are laid out in what is left, so that none of these ever lies on data.
+    """
+    width, height = made.get_size_inches()
+    pad = 0.06
+    title = textwrap.fill(title, int(width * 13.2))
+    top = height - pad
+    made.text(0.01, top / height, title, ha="left", va="top", fontsize=9, fontweight="bold", linespacing=1.25)
+    top -= 0.165 * (title.count("\n") + 1)
+    handles, labels = legend
+    if labels:
+        made.legend(
+            handles,
+            labels,
+            loc="upper left",
+            bbox_to_anchor=(0.01, top / height),
+            ncols=columns,
+            borderaxespad=0,
+        ).set_in_layout(False)
+        top -= 0.14 * -(-len(labels) // columns) + 0.05
+    text = textwrap.fill(f"{caption} {note}".strip(), int(width * 19.6))
+    made.text(0.01, pad / height, text, ha="left", va="bottom", fontsize=7, color="#333333", linespacing=1.3)
+    bottom = pad + 0.135 * (text.count("\n") + 1) + 0.03
+    engine = made.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    engine.set(rect=(0, bottom / height, 1, (top - bottom) / height))
     return made
 
 
@@ -173,7 +204,19 @@ def png_bytes(made: Figure) -> bytes:
 
 def context() -> Any:
     """A context in which figures are drawn: this style, whatever the user's own matplotlibrc says."""
-    return mpl.rc_context({**mpl.rcParamsDefault, "backend": mpl.get_backend(), **RC})
+    settings: Any = {**mpl.rcParamsDefault, **RC}
+    del settings["backend"]  # figures here have their own canvas
+    return mpl.rc_context(settings)
+
+
+def log_axis(axes: Axes) -> None:
+    """A logarithmic y axis with plain numbers: 1, 2, 5 a decade where it spans few decades."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    subs = (1.0,) if high > 30 * low else (1.0, 2.0, 5.0)
+    axes.yaxis.set_major_locator(LogLocator(subs=subs))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def panel_legend(axes: Axes, title: str, columns: int = 4, **how: Any) -> None:
@@ -189,12 +232,36 @@ def panel_legend(axes: Axes, title: str, columns: int = 4, **how: Any) -> None:
     )
 
 
+def condition_legend(names: Sequence[str], marks: str = "line") -> tuple[list[Line2D], list[str]]:
+    """Handles and labels of conditions. `marks`: "line", "points", or "both"."""
+    looks = [condition(name) for name in names]
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=look.colour,
+            ls="" if marks == "points" else look.line,
+            lw=look.width + 0.2,
+            marker="" if marks == "line" else look.marker,
+            ms=3.8,
+            mfc=look.face,
+        )
+        for look in looks
+    ]
+    return handles, [look.label for look in looks]
+
+
+def percent(share: float) -> str:
+    """0.9 as `90 %`."""
+    return f"{100 * share:.0f} %"
+
+
 def plural(count: int, noun: str) -> str:
     """`1 seed`, `2 seeds`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """A signed number with a true minus sign; never a negative zero."""
+    """A signed number with a true minus sign; zero has none."""
     text = f"{value:+.{digits}f}"
-    return ("±" + text[1:] if float(text) == 0 else text).replace("-", "−")
+    return (text[1:] if float(text) == 0 else text).replace("-", "−")

@@ -1,0 +1,55 @@
+"""Which files of code a task's numbers depend on: what its module imports, and what those import in turn.
+
+Found by reading the import statements, so that no list can fall behind the code. What a training run depends on is
+said by run_folder.CODE instead.
+"""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import config
+import storage
+
+ROOTS = {
+    "frozen": ("frozen_test.py",),
+    "tables": ("analysis",),
+    "figures": ("plots",),
+    "report": ("reports",),
+}
+PLUMBING = frozenset(
+    {"command_line.py", "config.py", "config_file.py", "storage.py", "pipeline.py", "code_files.py", "work.py"}
+)
+"""Files that can't change a number: their values reach a task through its config and its inputs, which are hashed."""
+
+
+@cache
+def of(kind: str, root: Path = config.ROOT) -> dict[str, str]:
+    """Path relative to the root -> hash of what the file does, for a kind of ROOTS."""
+    waiting: list[Path] = []
+    for start in ROOTS[kind]:
+        path = root / start
+        waiting += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    found: dict[str, str] = {}
+    while waiting:
+        path = waiting.pop()
+        name = path.relative_to(root).as_posix()
+        if name in found or name in PLUMBING or not path.is_file():
+            continue
+        found[name] = storage.code_hash([path])
+        waiting += imports(path, root)
+    return dict(sorted(found.items()))
+
+
+def imports(path: Path, root: Path) -> list[Path]:
+    """The files below `root` that a file imports, anywhere in it."""
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    places = [root / module.replace(".", "/") for module in sorted(modules)]
+    return [
+        file for place in places for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()
+    ]

@@ -1,0 +1,194 @@
+"""Every figure of the study, declared once: its file, the function that draws it, the tables it needs, what it shows.
+
+docs/PIPELINE.md's map from data to figures and scripts/make_figures.py are both made from `FIGURES`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure as Drawing
+
+import storage
+from plots import classification, frozen, perturbation, style, training
+from plots.series import NothingToDraw
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the study.
+
+    Attributes:
+        name: path below the figures folder.
+        draw: tables by name, and the note at the bottom -> the drawing. Raises NothingToDraw.
+        tables: names of the tables (without .csv) that it needs.
+        caption: one sentence on what it shows.
+    """
+
+    name: str
+    draw: Callable[[dict[str, pd.DataFrame], str], Drawing]
+    tables: tuple[str, ...]
+    caption: str
+
+
+_FROZEN = ("frozen_effects", "frozen_effects_summary", "frozen_conditions", "frozen_doses")
+_REGIMES = ("metrics", "windows", "regime_deltas")
+
+FIGURES: tuple[Figure, ...] = (
+    Figure(
+        "frozen-weight-test.png",
+        frozen.frozen_weight_test,
+        _FROZEN,
+        "Weights frozen, state set by hand: how far learned directions move entropy, beside placebos selected in the "
+        "same way, random directions, and the dose-response, for the weights of the last step.",
+    ),
+    Figure(
+        "frozen-weight-test-early.png",
+        frozen.frozen_weight_test_early,
+        _FROZEN,
+        "The same test of the earliest weights kept (step 1000, as in the published test).",
+    ),
+    Figure(
+        "perturbation/regime-reactions.png",
+        perturbation.regime_reactions,
+        _REGIMES,
+        "Every logged channel through the run, with the windows of the five regimes shaded and named, beside the same "
+        "run without regimes and the model without a self-state.",
+    ),
+    Figure(
+        "perturbation/regime-deltas.png",
+        perturbation.regime_deltas,
+        ("regime_deltas", "regime_deltas_summary"),
+        "How much each regime changes each channel, seed by seed, beside what time alone and the model without a "
+        "self-state do at the same steps.",
+    ),
+    *(
+        Figure(
+            f"perturbation/{regime}.png",
+            perturbation.detail(regime),
+            _REGIMES,
+            f"Every channel around the onset of {regime} ({look.gloss}).",
+        )
+        for regime, look in style.REGIMES.items()
+    ),
+    Figure(
+        "perturbation/classification.png",
+        classification.classification,
+        ("classification",),
+        "How well the regime of a short window can be told, with and without the state's channels, the published way "
+        "and with whole runs left out, beside a permutation null.",
+    ),
+    Figure(
+        "state-trajectory.png",
+        training.state_trajectory,
+        ("state_path",),
+        "The self-state's path through training in its first two principal components, coloured by step, regimes marked.",
+    ),
+    Figure(
+        "learning-curves.png",
+        training.learning_curves,
+        ("metrics",),
+        "Training and held-out loss of every condition, and the final held-out losses seed by seed.",
+    ),
+)
+
+
+_RUN = ("suite", "condition", "seed")
+_WEIGHTS = (*_RUN, "run_step")
+COLUMNS: dict[str, tuple[str, ...]] = {  # what the figures take from each table
+    "metrics": (*_RUN, "step", "regime", *style.CHANNELS, "heldout_loss"),
+    "windows": (*_RUN, "regime", "start", "end"),
+    "regime_deltas": (*_RUN, "regime", "metric", "delta"),
+    "regime_deltas_summary": ("suite", "condition", "regime", "metric", "delta", "low", "high"),
+    "classification": (
+        *("suite", "protocol", "features", "accuracy", "null_mean", "null_95"),
+        *("windows", "runs", "classes", "majority"),
+    ),
+    "state_path": (*_RUN, "step", "regime", "pc1", "pc2", "share1", "share2"),
+    "frozen_effects": (*_WEIGHTS, "protocol", "finder", "reader", "draw", "effect_size"),
+    "frozen_effects_summary": (
+        *(*_WEIGHTS, "protocol", "finder", "effect", "placebo", "placebo_mean", "p_value"),
+    ),
+    "frozen_conditions": (*_WEIGHTS, "protocol", "finder", "state", "draw", "delta_entropy"),
+    "frozen_doses": (*_WEIGHTS, "direction", "magnitude", "delta_entropy"),
+}
+
+
+def read_table(tables_dir: Path, name: str, suite: str) -> pd.DataFrame:
+    """The rows of one suite of a table; empty where the file is missing or has none. UserError where it is no table."""
+    path = tables_dir / f"{name}.csv"
+    try:
+        table = pd.read_csv(path)
+    except (FileNotFoundError, pd.errors.EmptyDataError):
+        return pd.DataFrame()
+    except (ValueError, UnicodeDecodeError) as error:
+        raise storage.UserError(
+            f"{path} is not a table ({error}); delete it and run the study again"
+        ) from None
+    lacking = [column for column in COLUMNS.get(name, ("suite",)) if column not in table]
+    if lacking:
+        raise storage.UserError(f"{path} lacks the column {lacking[0]}; delete it and run the study again")
+    return table[table["suite"] == suite]
+
+
+def note_of(tables_dir: Path, suite: str) -> str:
+    """The note for `draw_all`: what the pipeline left in note.txt beside the tables, else corpus and seeds by runs.csv.
+
+    UserError where there is no folder of tables.
+    """
+    if not tables_dir.is_dir():
+        raise storage.UserError(
+            f"{tables_dir} is no folder; make the tables first: python scripts/run_all.py"
+        )
+    left = tables_dir / "note.txt"
+    if left.is_file():
+        return left.read_text().strip()
+    runs = read_table(tables_dir, "runs", suite)
+    if runs.empty or not {"corpus", "seed"} <= set(runs):
+        return f"Suite {suite}"
+    corpora = ", ".join(sorted(set(runs["corpus"])))
+    return f"Corpus: {corpora}; {style.plural(runs['seed'].nunique(), 'seed')}."
+
+
+def draw_all(
+    tables_dir: Path,
+    figures_dir: Path,
+    suite: str,
+    note: str,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Path]:
+    """Draw every figure that the tables allow.
+
+    Args:
+        tables_dir: folder of the tables (CSV).
+        figures_dir: folder to write to.
+        suite: the suite whose rows are drawn.
+        note: corpus and number of seeds, printed small at the bottom of every figure.
+        say: called with one line for each figure that is skipped, which names what is missing.
+
+    Returns:
+        The files written.
+
+    Raises:
+        storage.UserError: a table that is not CSV, or lacks a column.
+    """
+    cache: dict[str, pd.DataFrame] = {}
+    written = []
+    for figure in FIGURES:
+        for name in figure.tables:
+            if name not in cache:
+                cache[name] = read_table(tables_dir, name, suite)
+        lacking = [f"{name}.csv" for name in figure.tables if cache[name].empty]
+        if lacking:
+            say(f"skipped {figure.name}: {', '.join(lacking)} missing or empty for suite {suite}")
+            continue
+        try:
+            with style.context():
+                content = style.png_bytes(figure.draw({name: cache[name] for name in figure.tables}, note))
+        except NothingToDraw as reason:
+            say(f"skipped {figure.name}: {reason}")
+            continue
+        storage.write_bytes(figures_dir / figure.name, content)
+        written.append(figures_dir / figure.name)
+    return written

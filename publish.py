@@ -1,0 +1,31 @@
+"""Put a finished study where it is committed: figures/, docs/results/ and docs/results/tables/."""
+
+from pathlib import Path
+
+import config
+import storage
+
+SMALL_BYTES = 200_000  # of a table that is committed; larger ones stay in the output folder
+
+
+def publish(out: Path, root: Path = config.ROOT) -> list[Path]:
+    """Copy figures, pages and the small tables of an output folder. Returns the files that changed.
+
+    Only files of the same names are replaced; whatever else stands in those folders stays.
+    """
+    pairs = [(path, root / "figures" / path.relative_to(out / "figures")) for path in _all(out / "figures", "*.png")]
+    pages = _all(out / "report" / "published", "*.md")
+    pairs += [(path, root / "docs" / "results" / path.relative_to(out / "report" / "published")) for path in pages]
+    tables = [path for path in _all(out / "tables", "*.csv") if path.stat().st_size <= SMALL_BYTES]
+    pairs += [(path, root / "docs" / "results" / "tables" / path.name) for path in tables]
+    changed = []
+    for source, destination in pairs:
+        content = source.read_bytes()
+        if not destination.is_file() or destination.read_bytes() != content:
+            storage.write_bytes(destination, content)
+            changed.append(destination)
+    return changed
+
+
+def _all(folder: Path, pattern: str) -> list[Path]:
+    return sorted(path for path in folder.rglob(pattern) if path.is_file())

@@ -1,0 +1,126 @@
+"""Parts of README.md and docs/ that are written from the tables and from the code's own declarations."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+import storage
+from reports import frozen, shakespeare
+from reports.markdown import plural, table
+from reports.parts import READING, Section, Tables, in_order, made_from
+from storage import UserError
+
+WORKERS = 2  # of the machine that README gives the time for
+
+
+class Figure(Protocol):
+    """What is needed of an entry of plots.registry.FIGURES."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def tables(self) -> tuple[str, ...]: ...
+    @property
+    def caption(self) -> str: ...
+
+
+def readme_results(tables_dir: Path, suite: str = "shakespeare") -> str:
+    """README's results: what the tables were made from, then every finding, what fails first."""
+    tables = Tables(tables_dir, suite)
+    if tables.rows("runs").empty:
+        return "No results are committed yet."
+    sections: list[Section] = [*shakespeare.sections(tables, ""), *frozen.sections(tables, "")]
+    findings = in_order([finding for section in sections for finding in section.findings])
+    return "\n\n".join([made_from(tables), "\n".join(finding.line() for finding in findings), READING])
+
+
+def readme_time(tables_dir: Path, suite: str = "shakespeare") -> str:
+    """README's sentence on how long training takes: the runs' own seconds, summed, over the workers."""
+    runs = Tables(tables_dir, suite).rows("runs").drop_duplicates("key")
+    if runs.empty:
+        return "No full study has been timed yet."
+    hours = float(runs["seconds"].sum()) / 3600
+    return (
+        f"The runs behind the committed results ({plural(len(runs), 'run')}) took {hours:.1f} hours of one core in all: "
+        f"training takes about {hours / WORKERS:.1f} hours on {WORKERS} cores like theirs, less on more. "
+        "The frozen-weight tests come on top."
+    )
+
+
+def fill(text: str, block: str, content: str) -> str:
+    """Replace what stands between `<!-- block -->` and `<!-- /block -->`. UserError where the marks are missing."""
+    begin, end = f"<!-- {block} -->", f"<!-- /{block} -->"
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise UserError(f"README.md must have one {begin} and after it one {end}; put them back")
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}"
+
+
+def readme(text: str, tables_dir: Path) -> str:
+    """README.md with its blocks `results` and `time` as the tables give them."""
+    return fill(fill(text, "results", readme_results(tables_dir)), "time", readme_time(tables_dir))
+
+
+def write_readme(root: Path) -> Path:
+    """Rewrite those blocks of README.md from `docs/results/tables`. To be called whenever results are published."""
+    path = root / "README.md"
+    storage.write_text(path, readme(path.read_text(), root / "docs" / "results" / "tables"))
+    return path
+
+
+def pipeline_page(phases: str, figures: Iterable[Figure]) -> str:
+    """docs/PIPELINE.md from the phases' table (Markdown) and the declared figures."""
+    head = ["figure", "tables it is drawn from", "what it shows"]
+    rows = [
+        [
+            f"[`{figure.name}`](../figures/{figure.name})",
+            ", ".join(f"`{name}`" for name in figure.tables),
+            figure.caption,
+        ]
+        for figure in figures
+    ]
+    return PIPELINE.format(phases=phases.strip(), figures=table(head, rows).replace("---:", "---"))
+
+
+PIPELINE = """\
+# The pipeline
+
+Written by `python scripts/make_report.py --pipeline` from the code's own declarations; edits here are lost.
+
+One command runs the study: `./run.sh all`, which is `python scripts/run_all.py` in the project's environment.
+
+## Phases
+
+{phases}
+
+`--only PHASE...` runs some of them. Where an input is missing, the message names the phase to run, with the command.
+
+## What runs again, and what does not
+
+Every task has a key: the hash of its resolved config, of the code files it depends on (comments and docstrings left
+out), of its data, and of its inputs' keys. A task whose result is whole and carries the same key is skipped; anything
+else runs, it and what depends on it. `--dry-run` lists every task with run or skip, and why. Runs lie under their key,
+so a run that two suites need is trained once, and going back to an old config finds the old runs again.
+
+Nothing is resumed by a flag: an interrupted run goes on from its last checkpoint with the same command, and ends with
+the same bytes as one that was never interrupted.
+
+Tasks go seed by seed: every condition of the first seed, then of the next. When a seed is complete, tables, figures and
+pages are made again from what there is. So a whole picture stands early, and stopping is always safe.
+
+## From runs to tables to figures
+
+Tables are plain CSV files in `out/tables/`, one row an observation; figures and pages are made from them alone.
+The columns of `metrics.csv` and the measures of the frozen-weight test are explained in [METRICS.md](METRICS.md).
+
+{figures}
+
+The pages `out/report/shakespeare.md` and `out/report/frozen-test.md` read the tables `runs`, `metrics`,
+`regime_deltas`, `classification`, `state_path` and `frozen_*`.
+
+## What is committed
+
+Everything is written under `--out` (default `out/`, ignored by git). `figures/` and `docs/results/` are replaced only
+when the default study is complete, or by `--publish`. README's results are written from `docs/results/tables/`, and a
+test fails when they differ.
+"""

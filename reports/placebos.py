@@ -1,0 +1,164 @@
+"""The frozen-weight test against its placebos: effect tables, verdicts, every seed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from plots.series import Estimate, paired
+from reports import published
+from reports.markdown import interval, number, plural, table
+from reports.parts import (
+    ABSENT,
+    INCONCLUSIVE,
+    SUPPORTED,
+    Finding,
+    Section,
+    Tables,
+    all_of,
+    over_seeds,
+    per_seed,
+    side,
+)
+
+MISSING = "The tables hold nothing for this yet."
+ALPHA = 0.05
+TESTS = {
+    ("replication", "dimension"): "replication protocol",
+    ("heldout", "dimension"): "held-out protocol, dimension finder",
+    ("heldout", "gradient"): "held-out protocol, gradient finder",
+}
+PLACEBOS = ("rotated", "untrained")
+
+
+@dataclass(frozen=True)
+class View:
+    """One condition's rows of the frozen-weight tables, and the steps whose weights were tested."""
+
+    tables: Tables
+    condition: str
+
+    def rows(self, name: str, **where: object) -> pd.DataFrame:
+        return self.tables.rows(name, condition=self.condition, **where)
+
+    def steps(self, name: str) -> list[int]:
+        found = self.rows(name)
+        return [] if found.empty else sorted(int(step) for step in set(found["run_step"]))
+
+    def named(self, text: str) -> str:
+        return f"{text} (`{self.condition}`)"
+
+
+def effect_table(view: View, tests: Sequence[tuple[str, str]]) -> list[str]:
+    """Effect sizes beside placebos: a row a test, step and placebo."""
+    rows = []
+    for protocol, finder in tests:
+        for step in view.steps("frozen_effects_summary"):
+            for placebo in PLACEBOS:
+                found = view.rows("frozen_effects_summary", run_step=step, protocol=protocol, finder=finder)
+                found = found[found["placebo"] == placebo]
+                if found.empty:
+                    continue
+                k, n = _below(found)
+                rows.append(
+                    [
+                        f"{TESTS[protocol, finder]}, {step} steps, {placebo}",
+                        number(published.EFFECT_SIZE, 2) if protocol == "replication" else "–",
+                        interval(over_seeds(found, "effect"), sign=False),
+                        f"{number(found['placebo_mean'].mean())} ± {number(found['placebo_sd'].mean())}",
+                        number(found["placebo_max"].max()),
+                        interval(_surplus(found)),
+                        f"{k} of {n}",
+                    ]
+                )
+    if not rows:
+        return []
+    head = ["test, weights, placebo", "published", "effect size, nats", "placebo mean ± SD", "placebo max",
+            "effect − placebo mean", f"seeds with p < {ALPHA}"]  # fmt: skip
+    ending = (
+        "Effect size: |entropy(confident) − entropy(uncertain)|. p: rank of the learned reader among its own seed's "
+        "placebo draws, (1 + draws at least as large) / (1 + draws). SD: over the draws of a seed, mean over seeds."
+    )
+    return [table(head, rows), ending]
+
+
+def _below(found: pd.DataFrame) -> tuple[int, int]:
+    """How many seeds have p < ALPHA, and of how many."""
+    p = per_seed(found, "p_value")
+    return int((p < ALPHA).sum()), len(p)
+
+
+def _surplus(found: pd.DataFrame) -> Estimate:
+    return paired(per_seed(found, "effect"), per_seed(found, "placebo_mean"))
+
+
+def _draws(view: View, protocol: str, finder: str, step: int, placebo: str) -> int:
+    """Placebo draws a seed, the least of any; 0 where frozen_effects.csv does not say."""
+    rows = view.rows("frozen_effects", run_step=step, protocol=protocol, finder=finder, reader=placebo)
+    return 0 if rows.empty else int(rows.groupby("seed").size().min())
+
+
+def beats(view: View, protocol: str, finder: str) -> Finding:
+    """Whether learned directions steer more than placebos: on average over seeds, and in most seeds by rank."""
+    claim = (
+        f"{TESTS[protocol, finder].capitalize()}: learned directions steer more than placebos selected alike."
+    )
+    verdicts, parts = [], []
+    for step in view.steps("frozen_effects_summary"):
+        for placebo in PLACEBOS:
+            found = view.rows("frozen_effects_summary", run_step=step, protocol=protocol, finder=finder)
+            found = found[found["placebo"] == placebo]
+            if found.empty:
+                continue
+            surplus = _surplus(found)
+            (k, n), draws = _below(found), _draws(view, protocol, finder, step, placebo)
+            few = draws > 0 and 1 / (1 + draws) >= ALPHA
+            verdict = side(surplus, +1)
+            if verdict == SUPPORTED and 2 * k <= n:
+                verdict = INCONCLUSIVE
+            verdicts.append(verdict)
+            rank = (
+                f"{plural(draws, 'draw')} cannot give p < {ALPHA}"
+                if few
+                else f"p < {ALPHA} in {k} of {n} seeds"
+            )
+            effect = number(per_seed(found, "effect").mean())
+            parts.append(
+                f"{effect} against {number(found['placebo_mean'].mean())} ({placebo}, step {step}; difference "
+                f"{interval(surplus)}, {rank})"
+            )
+    if not parts:
+        return Finding(claim, ABSENT, "It was not run.")
+    chance = f"By chance alone {100 * ALPHA:.0f} % of seeds or fewer would have p < {ALPHA}."
+    return Finding(claim, all_of(verdicts), f"Effect {'; '.join(parts)}. {chance}")
+
+
+def seeds(view: View) -> Section:
+    """Every seed's effect, placebos and p."""
+    found = view.rows("frozen_effects_summary")
+    body = []
+    for (protocol, finder), group in (
+        found.groupby(["protocol", "finder"], sort=False) if not found.empty else ()
+    ):
+        rows = []
+        for (step, seed), cell in group.groupby(["run_step", "seed"]):
+            values: list[str] = []
+            for placebo in PLACEBOS:
+                of_placebo = cell[cell["placebo"] == placebo]
+                values += [
+                    number(of_placebo[column].mean()) for column in ("placebo_mean", "placebo_max", "p_value")
+                ]
+            rows.append([f"{step}, seed {seed}", number(cell["effect"].iloc[0]), *values])
+        name = TESTS.get((str(protocol), str(finder)), f"{protocol}, {finder}")
+        head = [
+            name,
+            "effect",
+            *(f"{placebo} {what}" for placebo in PLACEBOS for what in ("mean", "max", "p")),
+        ]
+        body.append(table(head, rows))
+    return Section(
+        view.named("Every seed"),
+        "What does each seed give, at each set of weights?",
+        body or [MISSING],
+        "One seed's p says only whether that model's learned reader stands out among its own placebos.",
+    )

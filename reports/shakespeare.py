@@ -1,0 +1,340 @@
+"""The page on training, regime signatures and classification."""
+
+from collections.abc import Sequence
+from math import nan
+
+import pandas as pd
+
+from plots.series import Estimate, estimate, paired
+from reports import published
+from reports.markdown import interval, listed, number, percent, plural, signed, table
+from reports.parts import (
+    ABSENT,
+    INCONCLUSIVE,
+    NOT_SUPPORTED,
+    SUPPORTED,
+    Finding,
+    Section,
+    Tables,
+    all_of,
+    over_seeds,
+    per_seed,
+    side,
+)
+
+TITLE = "Training with a self-state: losses, regime signatures, classification"
+PAIRS = (("self", "vanilla"), ("self_calm", "vanilla_calm"), ("self_random", "vanilla_random"))
+CHANNELS = {"loss": 2, "entropy": 2, "state_drift": 3, "state_effect": 3}  # digits to show
+STATE_CHANNELS = ("state_norm", "state_drift", "state_ema_drift", "state_effect")
+ALL_CHANNELS = 8  # logged channels of a run with self-state; the threshold below is shared with the figures
+MARK_P = 0.05 / ALL_CHANNELS
+STATE, PLAIN, CLOCK = "with state channels", "loss, entropy, confidence", "progress alone"
+MISSING = "The tables hold nothing for this yet."
+
+
+def sections(tables: Tables, figures: str) -> list[Section]:
+    """The page's sections. `figures` is the folder of figures as seen from the page."""
+    return [
+        learning(tables, figures),
+        regimes(tables, figures),
+        classification(tables, figures),
+        trajectory(tables, figures),
+    ]
+
+
+def learning(tables: Tables, figures: str) -> Section:
+    """Held-out loss with and without a self-state, paired by seed."""
+    runs = tables.rows("runs")
+    body: list[str] = []
+    evidence: list[str] = []
+    verdicts: list[str] = []
+    if runs.empty:
+        body.append(MISSING)
+    else:
+        conditions = list(dict.fromkeys(runs["condition"]))
+        rows = []
+        for name in conditions:
+            loss = over_seeds(runs[runs["condition"] == name], "heldout_loss")
+            rows.append([f"`{name}`", interval(loss, sign=False), str(loss.n)])
+        body.append(table(["condition", "held-out loss at the last step, nats a token", "n"], rows))
+        pairs = []
+        for one, other in PAIRS:
+            gain = paired(
+                per_seed(runs[runs["condition"] == one], "heldout_loss"),
+                per_seed(runs[runs["condition"] == other], "heldout_loss"),
+            )
+            if gain.n:
+                verdicts.append(side(gain, -1))
+                evidence.append(f"{interval(gain)} nats for `{one}` − `{other}`")
+                pairs.append([f"`{one}` − `{other}`", interval(gain), str(gain.n)])
+        if pairs:
+            body.append("Of one seed, both runs start from the same weights and see the same batches, so:")
+            body.append(table(["paired difference", "held-out loss, nats a token", "n"], pairs))
+        body += [*_curve(tables, conditions), f"![Learning curves]({figures}/learning-curves.png)"]
+    claim = "With a self-state the model predicts held-out text better than without."
+    sentence = f"Held-out loss: {listed(evidence)}." if evidence else "No pair of conditions is finished."
+    return Section(
+        "Does a self-state help or hurt the training?",
+        "Held-out loss with the self-state and without, the same seeds, batches and regimes on both sides. "
+        "The published study gives no losses to compare with.",
+        body,
+        "A difference below zero would say that the model gains from what is injected, not that it *senses* "
+        "anything: a constant bias can do as much, and needs a control of its own. The loss is taken with the "
+        "run's own last state.",
+        [Finding(claim, all_of(verdicts), sentence)],
+    )
+
+
+def _curve(tables: Tables, conditions: Sequence[str]) -> list[str]:
+    """Held-out loss at each evaluation, mean over seeds, if the log of the steps is among the tables."""
+    metrics = tables.rows("metrics")
+    measured = metrics.dropna(subset=["heldout_loss"])
+    if measured.empty:
+        return []
+    mean = measured.groupby(["condition", "step"])["heldout_loss"].mean()
+    steps = sorted(set(measured["step"]))
+    head = ["held-out loss after step", *(str(int(step) + 1) for step in steps)]
+    rows = [
+        [f"`{name}`", *(number(float(mean.get((name, step), nan))) for step in steps)]
+        for name in conditions
+        if name in mean.index
+    ]
+    return [table(head, rows)]
+
+
+def _delta(tables: Tables, condition: str, regime: str, metric: str) -> "pd.Series[float]":
+    rows = tables.rows("regime_deltas", condition=condition, regime=regime, metric=metric)
+    return per_seed(rows, "delta")
+
+
+def regimes(tables: Tables, figures: str) -> Section:
+    """What each regime does to each channel, against the published numbers, a calm run and a run without state."""
+    rows: list[list[str]] = []
+    marks: dict[str, list[str]] = {}  # regime -> state channels that move as in no calm run
+    ours: list[tuple[float, Estimate]] = []
+    without: dict[str, Estimate] = {}
+    for regime, expected in published.REGIME_DELTAS.items():
+        for metric in STATE_CHANNELS:
+            moved = paired(
+                _delta(tables, "self", regime, metric), _delta(tables, "self_calm", regime, metric)
+            )
+            if moved.n > 1:
+                marks.setdefault(regime, []).extend([metric] if moved.p < MARK_P else [])
+        for metric, digits in CHANNELS.items():
+            delta = _delta(tables, "self", regime, metric)
+            calm = _delta(tables, "self_calm", regime, metric)
+            vanilla = _delta(tables, "vanilla", regime, metric)
+            raw, beyond = estimate(delta), paired(delta, calm)
+            if raw.n == 0:
+                continue
+            ours.append((expected[metric], raw))
+            if metric == "loss":
+                without[regime] = paired(delta, vanilla)
+            rows.append(
+                [
+                    f"`{regime}`" if metric == "loss" else "",
+                    metric,
+                    signed(expected[metric], digits),
+                    interval(raw, digits),
+                    interval(estimate(calm), digits),
+                    interval(beyond, digits),
+                    interval(estimate(vanilla), digits),
+                    str(raw.n),
+                ]
+            )
+    head = ["regime", "channel", "published Δ", "`self` Δ", "`self_calm` Δ, same steps", "`self` − `self_calm`",
+            "`vanilla` Δ", "n"]  # fmt: skip
+    body = [
+        table(head, rows) if rows else MISSING,
+        "Δ: mean during the window minus mean before it, in nats (loss, entropy), L2 a step (state_drift) and "
+        "mean |Δ logit| (state_effect). Published: one run, its state_effect taken on token ids 0 to 3, not on text.",
+    ]
+    if rows:
+        details = [f"[{name}]({figures}/perturbation/{name}.png)" for name in published.REGIME_DELTAS]
+        body += [
+            f"![Reactions of all channels]({figures}/perturbation/regime-reactions.png)",
+            f"![Changes a regime]({figures}/perturbation/regime-deltas.png)",
+            f"Around the onset of each regime: {listed(details)}.",
+        ]
+    return Section(
+        "Does each regime leave its own mark?",
+        "How loss, entropy, state_drift and state_effect change while a regime acts; beside it what changes in a calm "
+        "run at the same steps, since everything drifts in training, and in a run without self-state.",
+        body,
+        "`self` − `self_calm` is what the regime did; Δ alone mixes it with the training's own course. A mark on the "
+        "state says that the state was moved, not that the model uses it: that is the frozen-weight test's question.",
+        [_fingerprints(marks), _replication(ours), _shared_shifts(without)],
+    )
+
+
+def _fingerprints(marks: dict[str, list[str]]) -> Finding:
+    claim = "Each regime moves a channel of the state as no calm run does."
+    if not marks:
+        return Finding(
+            claim, ABSENT, "It needs two seeds of `self` and `self_calm` at least, and the table has fewer."
+        )
+    yes = [f"`{regime}` ({listed(found)})" for regime, found in marks.items() if found]
+    no = [f"`{regime}`" for regime, found in marks.items() if not found]
+    verdict = SUPPORTED if not no else INCONCLUSIVE if yes else NOT_SUPPORTED
+    text = f"Against `self_calm`, {len(yes)} of {plural(len(marks), 'regime')} "
+    text += f"{'does' if len(yes) == 1 else 'do'}: {listed(yes)}. " if yes else "do. "
+    text += f"No clear mark: {listed(no)}. " if no else ""
+    return Finding(claim, verdict, text + f"t test over seeds, p < 0.05 / {ALL_CHANNELS} a channel.")
+
+
+def _replication(ours: Sequence[tuple[float, Estimate]]) -> Finding:
+    claim = "The published changes come back, sign by sign."
+    judged = [(expected, value) for expected, value in ours if value.n > 1]
+    if not judged:
+        text = "One seed gives no interval." if ours else "No regime was measured."
+        return Finding(claim, INCONCLUSIVE if ours else ABSENT, text)
+    same = sum(value.clear and value.mean * expected > 0 for expected, value in judged)
+    opposite = sum(value.clear and value.mean * expected < 0 for expected, value in judged)
+    if opposite >= same:
+        verdict = NOT_SUPPORTED
+    else:
+        verdict = SUPPORTED if not opposite and 2 * same >= len(judged) else INCONCLUSIVE
+    return Finding(
+        claim,
+        verdict,
+        f"Of {len(judged)} published changes, ours have the same sign with an interval that leaves zero out in {same}, "
+        f"the opposite sign in {opposite}, and an interval across zero in {len(judged) - same - opposite}.",
+    )
+
+
+def _shared_shifts(without: dict[str, Estimate]) -> Finding:
+    claim = "With a self-state the loss reacts otherwise to a regime than without."
+    known = {regime: value for regime, value in without.items() if value.n}
+    if not known:
+        return Finding(claim, ABSENT, "It needs seeds that both `self` and `vanilla` have.")
+    text = "`self` − `vanilla`, loss Δ: " + "; ".join(
+        f"`{regime}` {interval(value)}" for regime, value in known.items()
+    )
+    verdicts = [
+        INCONCLUSIVE if value.n < 2 else SUPPORTED if value.clear else NOT_SUPPORTED
+        for value in known.values()
+    ]
+    return Finding(claim, all_of(verdicts), text + " nats.")
+
+
+def classification(tables: Tables, figures: str) -> Section:
+    """Naming the regime from ten steps of the log, the published way and the clean way."""
+    found = tables.rows("classification")
+    body: list[str] = []
+    if found.empty:
+        body.append(MISSING)
+    else:
+        rows = []
+        for (protocol, features), group in found.groupby(["protocol", "features"], sort=False):
+            accuracy = _accuracy(found, str(protocol), str(features))
+            said = published.CLASSIFICATION.get(str(features)) if protocol == "published" else None
+            rows.append(
+                [
+                    f"{protocol}: {features}",
+                    percent(said) if said is not None else "–",
+                    interval(accuracy, 3, sign=False),
+                    number(group["null_mean"].mean()),
+                    number(group["null_95"].mean()),
+                    f"{number(group['p_value'].min())} to {number(group['p_value'].max())}"
+                    if len(group) > 1
+                    else number(group["p_value"].iloc[0]),
+                    number(group["majority"].mean()),
+                    f"{group['windows'].sum():.0f}",
+                    str(accuracy.n),
+                ]
+            )
+        head = ["protocol: features", "published", "accuracy", "null mean", "null 95 %", "p", "commonest class",
+                "windows", "n"]  # fmt: skip
+        body.append(table(head, rows))
+        body.append(
+            "Null: the labels permuted, everything else alike. Commonest class: accuracy of always naming it."
+        )
+        body.append(f"![Classification]({figures}/perturbation/classification.png)")
+    return Section(
+        "Can the regime be told from the log?",
+        "Classify windows of ten steps by regime. The published way: one run, fixed windows, random folds, so that "
+        "neighbours of one window stand on both sides. The clean way: regimes at random times, whole runs left out.",
+        body,
+        "Under the published protocol the time alone tells the regime, so its accuracy says little about the state. The "
+        "clean protocol asks what carries over to a run that the classifier has not seen.",
+        _classification_findings(found) if not found.empty else [],
+    )
+
+
+def _accuracy(found: pd.DataFrame, protocol: str, features: str) -> Estimate:
+    rows = found[(found["protocol"] == protocol) & (found["features"] == features)]
+    return estimate(rows["accuracy"])
+
+
+def _compare(found: pd.DataFrame, protocol: str, one: str, other: str) -> tuple[str, str]:
+    """The verdict on "these features tell more than those", and the numbers."""
+    rows = found[found["protocol"] == protocol]
+    if not {one, other} <= set(rows["features"]):
+        return ABSENT, "The table lacks one of the two."
+    wide = rows.assign(run=rows["seed"].fillna(0)).pivot_table(
+        index="run", columns="features", values="accuracy"
+    )
+    gain = paired(wide[one], wide[other])
+    text = (
+        f"Accuracy {percent(wide[one].mean())} ({one}) against {percent(wide[other].mean())} ({other}); difference "
+        f"{interval(gain)}, n = {gain.n}."
+    )
+    if gain.n == 1:
+        verdict = NOT_SUPPORTED if gain.mean <= 0 else INCONCLUSIVE
+        return verdict, text + " One pooled number, so no interval."
+    return side(gain, +1), text
+
+
+def _classification_findings(found: pd.DataFrame) -> list[Finding]:
+    clean = _compare(found, "clean", STATE, PLAIN)
+    clock = _compare(found, "published", STATE, CLOCK)
+    mine = _accuracy(found, "published", STATE)
+    findings = [
+        Finding(
+            "In runs left out, state channels tell regimes that loss, entropy and confidence do not.", *clean
+        ),
+        Finding("The published way of classifying shows more than what the time alone tells.", *clock),
+    ]
+    if mine.n:
+        perfect = bool(mine.mean >= 0.995)
+        findings.append(
+            Finding(
+                "The published way gives perfect classification with state channels.",
+                SUPPORTED if perfect else NOT_SUPPORTED,
+                f"Published {percent(published.CLASSIFICATION[STATE])}, ours {interval(mine, sign=False)}, n = {mine.n}.",
+            )
+        )
+    return findings
+
+
+def trajectory(tables: Tables, figures: str) -> Section:
+    """How much of the state's path is the clock."""
+    path = tables.rows("state_path")
+    rows = []
+    for name in dict.fromkeys(path["condition"]):
+        runs = path[path["condition"] == name]
+        clock = {seed: abs(run["pc1"].corr(run["step"])) for seed, run in runs.groupby("seed")}
+        share = runs.groupby("seed")[["share1", "share2"]].mean()
+        rows.append(
+            [
+                f"`{name}`",
+                interval(estimate(share["share1"]), 2, sign=False),
+                interval(estimate(share["share2"]), 2, sign=False),
+                interval(estimate(pd.Series(clock)), 2, sign=False),
+                str(len(clock)),
+            ]
+        )
+    head = [
+        "condition",
+        "variance on PC 1",
+        "variance on PC 2",
+        "\\|correlation of PC 1 with the step\\|",
+        "n",
+    ]
+    return Section(
+        "Where does the state go?",
+        "The state's path in its first two principal components, and how closely the first follows the step number.",
+        [table(head, rows), f"![State trajectory]({figures}/state-trajectory.png)"] if rows else [MISSING],
+        "Progress is one of the five statistics that the state receives. The closer the correlation is to 1, the more "
+        "of the state can be a clock rather than a sense of the training's condition.",
+    )

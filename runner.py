@@ -1,0 +1,205 @@
+"""Carries a study out: what runs next, who runs it, what happens when it fails, and what the user sees meanwhile."""
+
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+import freshness
+import work
+from pipeline import Study, Task, refresh_tasks
+from progress import Costs, Display
+from workers import Workers
+
+ATTEMPTS = 2  # of a task whose worker was killed; one that fails by itself is not tried again
+POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task that did not end well."""
+
+    task: Task
+    error: str
+    log: Path
+
+
+class Runner:
+    """One study from its plan to its last page.
+
+    Args:
+        plan: training and frozen tests in the order in which they should run.
+        stale: names of those that have to run.
+        refresh: the kinds of tables, figures and report that are wanted.
+        forced: phases to make again in any case.
+        executor: who runs the tasks; by default worker processes of this machine.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        plan: Sequence[Task],
+        stale: frozenset[str],
+        refresh: Sequence[str],
+        jobs: int,
+        costs: Costs,
+        forced: frozenset[str] = frozenset(),
+        executor: Callable[[int], Executor] = Workers,
+    ) -> None:
+        self.study = study
+        self.plan = list(plan)
+        self.waiting = [task for task in plan if task.name in stale]
+        self.done = {task.name: task for task in plan if task.name not in stale}
+        self.refresh = tuple(refresh)
+        self.jobs = jobs
+        self.costs = costs
+        self.forced = forced
+        self.make_executor = executor
+        self.executor: Executor | None = None
+        self.running: dict[Future, tuple[Task, int]] = {}
+        self.failures: list[Failure] = []
+        self.skipped: list[Task] = []
+        self.ran = 0
+        self.chain: list[Task] = []  # what is left of the tables, figures and report being made
+        self.shown: frozenset[str] | None = None  # finished tasks that the newest tables were asked to hold
+        self.display = Display(costs, jobs)
+
+    def run(self) -> list[Failure]:
+        """Run what has to; returns what failed. KeyboardInterrupt ends the workers at once and goes on up."""
+        for task in self.done.values():
+            self._point(task)
+        try:
+            while True:
+                self._start()
+                if not self.running:
+                    break
+                ended, _ = wait(self.running, timeout=POLL_S, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    self._end(future)
+                self.display.update(self._left(), [task for task, _ in self.running.values()], self.study.out)
+        except BaseException:
+            before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+            self._stop(kill=True)
+            signal.signal(signal.SIGINT, before)
+            raise
+        self._stop(kill=False)
+        return self.failures
+
+    def _stop(self, kill: bool) -> None:
+        self.display.close()
+        if self.executor is not None:
+            self.executor.shutdown(wait=not kill, cancel_futures=True)
+
+    def _start(self) -> None:
+        while len(self.running) < self.jobs:
+            task = self._next()
+            if task is None:
+                return
+            self._submit(task, 1)
+
+    def _submit(self, task: Task, attempt: int) -> None:
+        afresh = task.phase in self.forced
+        for _ in range(2):
+            if self.executor is None:
+                self.executor = self.make_executor(self.jobs)
+            try:
+                future = self.executor.submit(
+                    work.perform, work.without_results(task), self.study.out, afresh, attempt
+                )
+            except BrokenExecutor:
+                self.executor.shutdown(wait=False)
+                self.executor = None
+                continue
+            self.running[future] = (task, attempt)
+            return
+        self._fail(task, "no worker could be started")
+
+    def _next(self) -> Task | None:
+        """The next task that can start: tables, figures and report first, then the plan's order."""
+        busy = any(task.kind in ("tables", "figures", "report") for task, _ in self.running.values())
+        if self.refresh and not busy:
+            task = self._next_refresh()
+            if task is not None:
+                return task
+        for task in list(self.waiting):
+            if any(failure.task.name in task.inputs for failure in self.failures) or any(
+                skipped.name in task.inputs for skipped in self.skipped
+            ):
+                self.waiting.remove(task)
+                self.skipped.append(task)
+            elif all(name in self.done for name in task.inputs):
+                self.waiting.remove(task)
+                return task
+        return None
+
+    def _complete(self) -> list[Task]:
+        """What is finished of the seeds that nothing is left to do for."""
+        open_seeds = {task.seed for task in self.waiting} | {
+            task.seed for task, _ in self.running.values() if task.kind in ("train", "frozen")
+        }
+        return [task for task in self.plan if task.name in self.done and task.seed not in open_seeds]
+
+    def _next_refresh(self) -> Task | None:
+        complete = self._complete()
+        names = frozenset(task.name for task in complete)
+        if any(task.kind == "train" for task in complete) and names != self.shown:
+            self.shown = names  # an older chain that has not come to its end is dropped: this one holds more
+            self.chain = [
+                task
+                for task in refresh_tasks(self.study, complete)
+                if task.kind in self.refresh or task.kind == "tables"
+            ]
+        while self.chain:
+            task = self.chain.pop(0)
+            decision = freshness.examine(self.study.out, [task], self.forced)[task.name]
+            if decision.run:
+                return task
+        return None
+
+    def _end(self, future: Future) -> None:
+        task, attempt = self.running.pop(future)
+        try:
+            outcome: work.Outcome = future.result()
+        except BrokenExecutor:
+            if attempt < ATTEMPTS:
+                self.display.say(f"{task.name}: its worker was killed; trying once more")
+                self._submit(task, attempt + 1)
+            else:
+                self._fail(task, f"its worker was killed {ATTEMPTS} times (out of memory?)")
+            return
+        except Exception as problem:  # what a worker can't even send back
+            outcome = work.Outcome(0.0, f"{type(problem).__name__}: {problem}")
+        if outcome.error is not None:
+            self._fail(task, outcome.error)
+            return
+        self.ran += 1
+        if task.kind in ("train", "frozen"):
+            self.done[task.name] = task
+            self._point(task)
+        self.costs.add(task, outcome.seconds)
+        left = self._left()
+        self.display.finished(task, outcome.seconds, self.ran, self._total(), left)
+
+    def _fail(self, task: Task, error: str) -> None:
+        self.failures.append(Failure(task, error, self.study.out / "logs" / f"{task.slug}.log"))
+        if task.kind in ("tables", "figures", "report"):
+            self.chain = []
+        self.display.say(f"FAILED {task.name}: {error}")
+
+    def _point(self, task: Task) -> None:
+        for view in task.views:
+            freshness.point(view, task.destination)
+
+    def _left(self) -> list[Task]:
+        return [*(task for task, _ in self.running.values()), *self.waiting, *self.chain]
+
+    def _total(self) -> int:
+        """Tasks of this start, those to come included: tables, figures and report once for each seed still open."""
+        stages = len({*self.refresh, "tables"}) if self.refresh else 0
+        seeds = {
+            task.seed
+            for task in (*self.waiting, *(task for task, _ in self.running.values()))
+            if task.kind in ("train", "frozen")
+        }
+        return self.ran + len(self.failures) + len(self._left()) + stages * len(seeds)

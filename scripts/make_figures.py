@@ -1,0 +1,30 @@
+"""Draw every figure again from the tables of a study: <out>/tables/*.csv -> <out>/figures/."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import command_line
+from plots import registry
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parse, draw, report."""
+    parser = command_line.Parser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder of the study")
+    parser.add_argument("--suite", default="shakespeare", help="the suite to draw")
+    parser.add_argument(
+        "--note", help="small print on every figure; left out: corpus and seeds, from runs.csv"
+    )
+    options = parser.parse_args(arguments)
+    tables = options.out / "tables"
+    note = options.note or registry.note_of(tables, options.suite)
+    for path in registry.draw_all(tables, options.out / "figures", options.suite, note, say=print):
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,58 @@
+"""Write result pages from tables, and the parts of the documentation that are made from tables or code.
+
+python scripts/make_report.py                 out/tables -> out/report/*.md
+python scripts/make_report.py --readme        docs/results/tables -> README.md (results and time)
+python scripts/make_report.py --pipeline      the code's declarations -> docs/PIPELINE.md
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import command_line  # noqa: E402
+import storage  # noqa: E402
+from reports import documents, pages  # noqa: E402
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parse, write, say what was written."""
+    parser = command_line.Parser(
+        prog="make_report.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder of the study (default out)")
+    parser.add_argument("--suite", default="shakespeare", help="the suite to report (default shakespeare)")
+    parser.add_argument("--note", default="", help="a line at the head of each page")
+    parser.add_argument("--readme", action="store_true", help="rewrite README.md's results from docs/results")
+    parser.add_argument("--pipeline", action="store_true", help="rewrite docs/PIPELINE.md")
+    given = parser.parse_args(arguments)
+    written = []
+    if given.readme:
+        written.append(documents.write_readme(ROOT))
+    if given.pipeline:
+        written.append(write_pipeline_page())
+    if not written:
+        if not (given.out / "tables").is_dir():
+            raise storage.UserError(
+                f"{given.out}/tables is no folder; run the study first: python scripts/run_all.py"
+            )
+        written = pages.write_all(given.out, given.suite, given.note)
+    for path in written:
+        print(f"wrote {path}")
+
+
+def write_pipeline_page() -> Path:
+    """docs/PIPELINE.md from the declared phases and figures."""
+    import phases
+    from plots.registry import FIGURES
+
+    path = ROOT / "docs" / "PIPELINE.md"
+    storage.write_text(path, documents.pipeline_page(phases.describe(), FIGURES))
+    return path
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,486 @@
+"""The frozen-weight test: a model with a known answer, placebos and random states that match."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.special import log_softmax
+
+import command_line
+import config
+import frozen_test
+import run_folder
+import steering
+import storage
+from analysis import frozen
+from data.corpus import Corpus, prepare_text
+from model import GPT
+from rng import Stream, generator
+from self_state import SelfState
+from steering import ALL, LAST
+
+V, C, T, D = 10, 16, 8, 12
+SIZES = config.Model(n_layer=1, n_head=2, n_embd=C, block_size=T)
+SETTINGS = config.FrozenTest(
+    finder_batches=1, dev_batches=2, heldout_batches=2, top=3, doses=4, random_directions=6, placebo_draws=2
+)
+
+
+def orthonormal() -> np.ndarray:
+    """(C, C - 1): columns orthonormal and each with mean zero, so that layer norm only scales their sums."""
+    basis, _ = np.linalg.qr(np.column_stack([np.ones(C), np.random.default_rng(0).normal(size=(C, C - 1))]))
+    return basis[:, 1:]
+
+
+BASIS = orthonormal()
+OUTSIDE = BASIS[:, V]  # orthogonal to every token's embedding
+
+
+def set_weights(gpt: GPT, tokens: np.ndarray, positions: np.ndarray) -> GPT:
+    """Blocks that add nothing: logits = layer_norm(token + position + bias) . tokens."""
+    with torch.no_grad():
+        for block in gpt.blocks:
+            block.attention.proj.weight.zero_()  # type: ignore[union-attr, operator]
+            block.down.weight.zero_()  # type: ignore[union-attr, operator]
+        gpt.tokens.weight[:V] = torch.from_numpy(tokens)
+        gpt.positions.weight.copy_(torch.from_numpy(positions))
+    return gpt.eval()
+
+
+def by_hand() -> GPT:
+    """Embeddings 1.2 e_k, positions u orthogonal to all e_k: under the bias s u the entropy is `known(s)`."""
+    return set_weights(GPT(SIZES, V), 1.2 * BASIS[:, :V].T, np.tile(OUTSIDE, (T, 1)))
+
+
+def known(s: float) -> float:
+    """Entropy (nats) at every position: the token read has the logit L, the V - 1 others zero."""
+    length = math.hypot(1.2, 1 + s)
+    logit = 1.2 * 1.2 / math.sqrt(length**2 / C + 1e-5)
+    p = math.exp(logit) / (math.exp(logit) + V - 1)
+    q = (1 - p) / (V - 1)
+    return -p * math.log(p) - (V - 1) * q * math.log(q)
+
+
+# Dimensions 2, 5, 9 take the outside part away (confident), 0, 4, 7 add to it (uncertain), others do nothing.
+STEPS = np.zeros(D)
+STEPS[[2, 5, 9]] = [-0.5, -0.3, -0.4]
+STEPS[[0, 4, 7]] = [0.4, 0.6, 0.5]
+READER = np.outer(OUTSIDE, STEPS)  # (C, D)
+
+
+def batches(count: int, seed: int = 1) -> list[steering.Batch]:
+    random = np.random.default_rng(seed)
+    drawn = random.integers(0, V, size=(count, 5, T + 1))
+    return [(torch.from_numpy(rows[:, :-1].copy()), torch.from_numpy(rows[:, 1:].copy())) for rows in drawn]
+
+
+def trial_of(gpt: GPT, norms: np.ndarray) -> steering.Trial:
+    instrument = steering.Instrument(gpt)
+    finder = batches(2)
+    zero = instrument.measure(np.zeros((1, C)), finder).entropy.mean(-1)[:, 0]
+    gradient = instrument.entropy_gradient(finder)
+    return steering.Trial(finder, batches(1, 2), batches(2, 3), zero, gradient, norms, SETTINGS)
+
+
+def test_known_answer() -> None:
+    norms = np.array(
+        [1.0, 2.0, 5.0, 20.0]
+    )  # at 20 both directions are far outside: entropy near log V for both
+    trial = trial_of(by_hand(), norms)
+    np.testing.assert_allclose(trial.zero, known(0), rtol=1e-5)
+    replication, dimension, gradient = steering.effects(steering.Instrument(by_hand()), READER, trial)
+
+    assert list(np.flatnonzero(replication.states[0])) == [2, 5, 9]
+    assert list(np.flatnonzero(replication.states[1])) == [0, 4, 7]
+    assert set(replication.states[replication.states != 0]) == {0.3}
+    assert replication.magnitude == pytest.approx(0.3 * math.sqrt(3))
+    assert replication.size == pytest.approx(known(0.3 * 1.5) - known(-0.3 * 1.2), rel=1e-4)
+
+    sizes = [abs(known(n * 1.5 / math.sqrt(3)) - known(-n * 1.2 / math.sqrt(3))) for n in norms]
+    assert dimension.magnitude == norms[np.argmax(sizes)] < 20
+    assert dimension.size == pytest.approx(max(sizes), rel=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(dimension.states, axis=1), dimension.magnitude)
+
+    slope = float(np.linalg.norm(STEPS))  # the gradient is along STEPS
+    np.testing.assert_allclose(gradient.states[1] / gradient.magnitude, STEPS / slope, atol=1e-4)
+    sizes = [abs(known(n * slope) - known(-n * slope)) for n in norms]
+    assert gradient.magnitude == norms[np.argmax(sizes)]
+    assert gradient.size == pytest.approx(max(sizes), rel=1e-4)
+
+
+def test_rows_of_the_known_model() -> None:
+    trial = trial_of(by_hand(), np.array([0.25, 0.5, 0.75, 1.0]))
+    instrument = steering.Instrument(by_hand())
+    learned = steering.effects(instrument, READER, trial)
+    own = np.eye(D)[4] * 0.7
+    made = frozen_test.condition_rows(instrument, READER, trial, learned, own, seed=1)
+
+    def of(protocol: str, finder: str, state: str) -> list[dict]:
+        return [
+            row for row in made if (row["protocol"], row["finder"], row["state"]) == (protocol, finder, state)
+        ]
+
+    for protocol in ("replication", "heldout"):
+        (zero,) = of(protocol, "none", "zero")
+        assert zero["delta_entropy"] == zero["delta_nll"] == zero["kl"] == zero["magnitude"] == 0
+    assert of("heldout", "none", "own")[0]["delta_entropy"] == pytest.approx(known(0.42) - known(0), rel=1e-4)
+    for protocol, finder in (("replication", "dimension"), ("heldout", "dimension"), ("heldout", "gradient")):
+        (confident,), (uncertain,) = of(protocol, finder, "confident"), of(protocol, finder, "uncertain")
+        assert confident["delta_entropy"] < 0 < uncertain["delta_entropy"]
+        assert confident["sign_consistency"] == uncertain["sign_consistency"] == 1
+        assert confident["kl"] > 0
+        (effect,) = (some for some in learned if (some.protocol, some.finder) == (protocol, finder))
+        assert uncertain["entropy"] - confident["entropy"] == pytest.approx(effect.size)
+        random = of(protocol, finder, "random")
+        assert [row["draw"] for row in random] == list(range(6))
+        np.testing.assert_allclose([row["magnitude"] for row in random], effect.magnitude)
+    doses = pd.DataFrame(frozen_test.dose_rows(instrument, READER, trial, learned, seed=1))
+    assert list(doses["direction"].unique()) == ["confident", "uncertain", "gradient", "random"]
+    slope = np.linalg.norm(STEPS)
+    along = {"confident": -1.2 / math.sqrt(3), "uncertain": 1.5 / math.sqrt(3), "gradient": slope}
+    for name, factor in along.items():
+        curve = doses[doses["direction"] == name]
+        np.testing.assert_allclose(curve["magnitude"], np.arange(-4, 5) / 4)
+        expected = [known(factor * norm) - known(0) for norm in curve["magnitude"]]
+        np.testing.assert_allclose(curve["delta_entropy"], expected, atol=2e-5)
+
+
+def test_measurements_match_numpy() -> None:
+    random = np.random.default_rng(5)
+    tokens, positions = random.normal(size=(V, C)), random.normal(size=(T, C))
+    gpt = set_weights(GPT(SIZES, V), tokens, positions)
+    biases = np.concatenate([np.zeros((1, C)), random.normal(size=(3, C))])
+    sample = batches(3)
+    outputs = steering.Instrument(gpt).measure(biases, sample, kl=True)
+    x, y = (np.concatenate([pair[i].numpy() for pair in sample]) for i in (0, 1))  # (S, T)
+    embedded = tokens[x] + positions + biases[:, None, None]  # (n, S, T, C)
+    scaled = embedded - embedded.mean(-1, keepdims=True)
+    scaled /= np.sqrt((scaled**2).mean(-1, keepdims=True) + 1e-5)
+    log_p = log_softmax(scaled @ tokens.T, axis=-1)
+    p = np.exp(log_p)
+    entropy = -(p * log_p).sum(-1)
+    nll = -np.take_along_axis(log_p, np.broadcast_to(y[..., None], (4, *y.shape, 1)), -1)[..., 0]
+    kl = (p * (log_p - log_p[0])).sum(-1)
+    for measured, expected in ((outputs.entropy, entropy), (outputs.nll, nll), (outputs.kl, kl)):
+        np.testing.assert_allclose(measured[LAST], expected[..., -1], atol=2e-5)
+        np.testing.assert_allclose(measured[ALL], expected.mean(-1), atol=2e-5)
+    for index in range(4):
+        confidence, right = p[index].max(-1).ravel(), (p[index].argmax(-1) == y).ravel()
+        ece = 0.0
+        for low in np.arange(10) / 10:
+            inside = (confidence >= low) & (confidence < low + 0.1)
+            if inside.any():
+                ece += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+        assert outputs.ece[index] == pytest.approx(ece, abs=1e-5)
+
+
+def any_gpt() -> GPT:
+    gpt = GPT(SIZES, V)
+    gpt.initialise(generator(3, Stream.INIT))
+    with torch.no_grad():
+        for parameter in gpt.parameters():
+            if parameter.dim() == 2:
+                parameter.mul_(15)  # far from uniform predictions
+    return gpt.eval()
+
+
+def test_zero_state_is_no_injection() -> None:
+    gpt, sample = any_gpt(), batches(1)
+    zero = steering.Instrument(gpt).measure(np.zeros((1, D)) @ READER.T, sample)
+    with torch.inference_mode():
+        log_p = torch.log_softmax(gpt(sample[0][0])[0], dim=-1)
+    entropy = -(log_p.exp() * log_p).sum(-1).double()
+    assert np.array_equal(zero.entropy[LAST, 0], entropy[:, -1].numpy())
+    assert np.array_equal(zero.entropy[ALL, 0], entropy.mean(1).numpy())
+
+
+def test_each_protocol_reads_its_own_positions_and_split() -> None:
+    """The same choices made one state at a time, on a model where the wrong split or position chooses otherwise."""
+    gpt, reader = any_gpt(), np.random.default_rng(4).normal(0, 0.6, (C, D))
+    norms = np.array([1.0, 1.5, 2.0, 4.0, 8.0])
+    trial = trial_of(gpt, norms)
+
+    def entropy(state: np.ndarray, sample: list[steering.Batch], where: int) -> float:
+        return steering.Instrument(gpt).measure((reader @ state)[None], sample).entropy[where].mean()
+
+    def spread(pair: np.ndarray, sample: list[steering.Batch], where: int) -> float:
+        return abs(entropy(pair[0], sample, where) - entropy(pair[1], sample, where))
+
+    pairs = []
+    for where in (LAST, ALL):
+        order = np.argsort([entropy(0.3 * row, trial.finder, where) for row in np.eye(D)])
+        pairs.append(np.stack([np.isin(np.arange(D), order[:3]), np.isin(np.arange(D), order[-3:])]) * 1.0)
+    assert not np.array_equal(*pairs)
+    sizes = {
+        split: [spread(norm * pairs[ALL] / math.sqrt(3), getattr(trial, split), ALL) for norm in norms]
+        for split in ("finder", "dev", "heldout")
+    }
+    best = int(np.argmax(sizes["dev"]))
+    assert best not in (np.argmax(sizes["finder"]), np.argmax(sizes["heldout"]))
+
+    replication, heldout, _ = steering.effects(steering.Instrument(gpt), reader, trial)
+    np.testing.assert_allclose(replication.states, 0.3 * pairs[LAST])
+    assert replication.size == pytest.approx(spread(0.3 * pairs[LAST], trial.finder, LAST), rel=1e-4)
+    np.testing.assert_allclose(heldout.states, norms[best] * pairs[ALL] / math.sqrt(3))
+    assert heldout.size == pytest.approx(sizes["heldout"][best], rel=1e-4)
+
+
+def test_gradient_matches_finite_differences() -> None:
+    instrument, sample = steering.Instrument(any_gpt()), batches(2)
+    step = 1e-2
+    both = (
+        instrument.measure(np.concatenate([step * np.eye(C), -step * np.eye(C)]), sample)
+        .entropy[ALL]
+        .mean(-1)
+    )
+    np.testing.assert_allclose(
+        instrument.entropy_gradient(sample), (both[:C] - both[C:]) / (2 * step), atol=2e-3, rtol=2e-2
+    )
+
+
+def test_gradient_finder_cannot_see_a_rotation_and_the_dimension_finder_can() -> None:
+    gpt = any_gpt()
+    trial = trial_of(gpt, np.array([0.5, 1.0]))
+    reader = np.random.default_rng(4).normal(0, 0.3, (C, D))
+    turned = steering.rotated(reader, np.random.default_rng(6))
+    learned = steering.effects(steering.Instrument(gpt), reader, trial)
+    placebo = steering.effects(steering.Instrument(gpt), turned, trial)
+    assert placebo[2].size == pytest.approx(learned[2].size, rel=1e-4)
+    np.testing.assert_allclose(turned @ placebo[2].states.T, reader @ learned[2].states.T, atol=1e-9)
+    assert abs(placebo[1].size - learned[1].size) > 1e-3 * learned[1].size
+
+
+def test_placebo_readers_match_in_norm() -> None:
+    reader = np.random.default_rng(1).normal(size=(C, D)) * np.arange(1, D + 1)
+    turned = steering.rotated(reader, np.random.default_rng(2))
+    assert np.linalg.norm(turned) == pytest.approx(np.linalg.norm(reader))
+    np.testing.assert_allclose(turned @ turned.T, reader @ reader.T)  # the same map up to the state's axes
+    assert not np.allclose(turned, reader)
+    fresh = steering.untrained(reader, np.random.default_rng(2))
+    np.testing.assert_allclose(np.linalg.norm(fresh, axis=0), np.linalg.norm(reader, axis=0))
+    cosines = (fresh * reader).sum(0) / (reader**2).sum(0)
+    assert np.abs(cosines).max() < 0.9
+
+
+def test_random_states_match_in_norm_and_sparsity() -> None:
+    dense = steering.dense_directions(30, D, np.random.default_rng(1))
+    sparse = steering.sparse_directions(30, D, 5, np.random.default_rng(1))
+    found = steering.unit(steering.dimension_pair(np.random.default_rng(2).normal(size=D), 5))
+    for states in (dense, sparse, found):
+        np.testing.assert_allclose(np.linalg.norm(states, axis=1), 1)
+    assert (dense != 0).all() and (dense < 0).any()
+    for states in (sparse, found):
+        assert ((states != 0).sum(1) == 5).all()
+        np.testing.assert_allclose(states[states != 0], 1 / math.sqrt(5))
+    assert len({tuple(row) for row in sparse}) > 20
+
+
+def test_norms_come_from_training_unless_the_state_never_moved() -> None:
+    states = np.zeros((5, D), dtype=np.float32)
+    norms, moved = frozen_test.state_norms(states, SETTINGS)
+    assert not moved
+    np.testing.assert_allclose(norms, [0.075, 0.15, 0.225, 0.3])
+    states[3, :2] = [3, 4]
+    norms, moved = frozen_test.state_norms(states, SETTINGS)
+    assert moved
+    np.testing.assert_allclose(norms, [1.25, 2.5, 3.75, 5])
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return prepare_text("tiny", b"abcd efghi\n" * 300, tmp_path_factory.mktemp("out") / "data")
+
+
+def finished(runs: Path, corpus: Corpus, enabled: bool = True, data: str | None = None) -> Path:
+    """A run folder of six steps, weights kept after three, that no training made."""
+    fields = {
+        "corpus": "tiny",
+        "seed": 2,
+        "model": SIZES.model_dump(mode="json"),
+        "train": {"steps": 6, "batch_size": 3, "warmup_steps": 0},
+        "log": {"keep_steps": [3]},
+        "self_state": {"enabled": enabled, "dim": D},
+        "regimes": {},
+    }
+    run = config.RunConfig.model_validate_json(json.dumps(fields))
+    work = runs / ".work"
+    states = np.random.default_rng(0).normal(size=(6, D)) * np.array([[1], [2], [3], [9], [9], [9]])
+    for name, seed in (("model-step3", 1), ("model", 2)):
+        gpt, self_state = GPT(SIZES, corpus.vocab_size), SelfState(run.self_state, C) if enabled else None
+        gpt.initialise(generator(seed, Stream.INIT))
+        if self_state is not None:
+            self_state.initialise(generator(seed, Stream.STATE_INIT))
+        storage.save_tensors(work / f"{name}.safetensors", run_folder.models_arrays(gpt, self_state))
+    if enabled:
+        storage.save_tensors(work / "states.safetensors", {"state": states.astype(np.float32)})
+    folder = runs / "0123456789abcdef"
+    record = {"key": "0123456789abcdef" * 4, "status": "complete", "data": data or corpus.tokens_sha256}
+    run_folder.finish(work, folder, run, record, "step\n")
+    return folder
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_whole_test_of_a_run(corpus: Corpus, tmp_path: Path) -> None:
+    folder = finished(tmp_path, corpus)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    seen: list[tuple[int, int]] = []
+    frozen_test.run(folder, 3, SETTINGS, corpus, tmp_path / "a", lambda *count: seen.append(count))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+    total = frozen_test.count_forwards(SETTINGS, D)
+    assert seen == [(done, total) for done in range(1, total + 1)]
+    task = storage.read_json(tmp_path / "a" / "task.json")
+    weights = storage.load_tensors(folder / "model-step3.safetensors")
+    assert task["weights_sha256_before"] == task["weights_sha256_after"] == steering.weights_sha256(weights)
+    states = storage.load_tensors(folder / "states.safetensors")["state"]
+    assert task["largest_norm"] == pytest.approx(np.linalg.norm(states[:3], axis=1).max())
+    assert task["norms_from_training"]
+
+    conditions = rows(tmp_path / "a" / "conditions.csv")
+    assert tuple(conditions[0]) == frozen_test.CONDITIONS
+    assert len(conditions) == 3 + 3 * (2 + 6)
+    assert {(row["seed"], row["run_step"]) for row in conditions} == {("2", "3")}
+    (own,) = (row for row in conditions if row["state"] == "own")
+    assert float(own["magnitude"]) == pytest.approx(np.linalg.norm(states[2]))
+    effects = rows(tmp_path / "a" / "effects.csv")
+    assert tuple(effects[0]) == frozen_test.EFFECTS
+    kinds = [(row["protocol"], row["finder"], row["reader"], row["draw"]) for row in effects]
+    assert len(kinds) == len(set(kinds)) == 3 + 2 * (2 + 3)
+    assert ("heldout", "gradient", "rotated", "0") not in kinds
+    for row in effects[:3]:
+        pair = [
+            float(some["entropy"])
+            for some in conditions
+            if (some["protocol"], some["finder"]) == (row["protocol"], row["finder"])
+            and some["state"] in ("confident", "uncertain")
+        ]
+        assert float(row["effect_size"]) == pytest.approx(abs(pair[0] - pair[1]), abs=1e-9)
+    doses = rows(tmp_path / "a" / "doses.csv")
+    assert tuple(doses[0]) == frozen_test.DOSES
+    assert len(doses) == 4 * 9
+
+    frozen_test.run(folder, 3, SETTINGS, corpus, tmp_path / "b")
+    frozen_test.run(folder, 6, SETTINGS, corpus, tmp_path / "c")
+    for name in ("conditions.csv", "effects.csv", "doses.csv"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+        assert (tmp_path / "a" / name).read_bytes() != (tmp_path / "c" / name).read_bytes()
+
+    tables = frozen.tables(
+        [
+            frozen.FinishedTest("suite", "calm", tmp_path / "a"),
+            frozen.FinishedTest("suite", "calm", tmp_path / "c"),
+        ]
+    )
+    assert list(tables["frozen_effects"].columns) == ["suite", "condition", *frozen_test.EFFECTS]
+    assert len(tables["frozen_conditions"]) == 2 * len(conditions)
+    assert (
+        len(tables["frozen_effects_summary"]) == 2 * 5
+    )  # two placebos of two finders, one of the gradient's
+
+
+def test_changed_weights_are_an_error(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meddle(instrument: steering.Instrument, *_: object) -> list[dict]:
+        with torch.no_grad():
+            instrument.gpt.norm.weight[0] += 1e-3
+        return []
+
+    monkeypatch.setattr(frozen_test, "dose_rows", meddle)
+    with pytest.raises(RuntimeError, match="changed the weights"):
+        frozen_test.run(finished(tmp_path, corpus), 6, SETTINGS, corpus, tmp_path / "test")
+    assert not (tmp_path / "test").exists()
+
+
+def test_what_cannot_be_tested_is_refused(corpus: Corpus, tmp_path: Path) -> None:
+    def refused(folder: Path, step: int, settings: config.FrozenTest, match: str) -> None:
+        with pytest.raises(storage.UserError, match=match):
+            frozen_test.run(folder, step, settings, corpus, tmp_path / "test")
+        assert not (tmp_path / "test").exists()
+
+    whole = finished(tmp_path / "whole", corpus)
+    refused(whole, 4, SETTINGS, "no weights of step 4; it has those of 3, 6")
+    refused(whole, 6, config.FrozenTest(top=7), "take at most 6")
+    refused(finished(tmp_path / "vanilla", corpus, enabled=False), 6, SETTINGS, "without self-state")
+    refused(finished(tmp_path / "other", corpus, data="0" * 64), 6, SETTINGS, "another corpus")
+    refused(tmp_path / "none", 6, SETTINGS, "not a run folder")
+
+
+def test_command_line(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare_text("tiny", b"abcd efghi\n" * 300, tmp_path / "data")
+    folder = finished(tmp_path / "runs", corpus)
+
+    def status(*arguments: str) -> int:
+        monkeypatch.setattr("sys.argv", ["frozen_test.py", str(folder), "--out", str(tmp_path), *arguments])
+        with pytest.raises(SystemExit) as caught:
+            command_line.run(frozen_test.main)
+        return int(str(caught.value.code))
+
+    small = ["finder_batches=1", "heldout_batches=1", "random_directions=2", "placebo_draws=1"]
+    assert status("--step", "3", *(f"--set=frozen_test.{text}" for text in small)) == 0
+    assert "heldout      gradient   effect" in capsys.readouterr().out
+    assert (tmp_path / "frozen" / "0123456789abcdef-step3" / "task.json").is_file()
+    for bad, message in (
+        (["--step", "4"], "it has those of 3, 6"),
+        (["--set", "frozen_test.topp=3"], "did you mean"),
+        (["--set", "train.steps=3"], "only frozen_test fields"),
+        (["--set", "frozen_test.top=0"], "greater than or equal to 1"),
+    ):
+        assert status(*bad) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1
+        assert message in error
+
+
+def effects_table(learned: float, rotated: list[float], untrained: list[float]) -> pd.DataFrame:
+    test = {
+        "suite": "s",
+        "condition": "c",
+        "seed": 1,
+        "run_step": 9,
+        "protocol": "heldout",
+        "finder": "dimension",
+    }
+    kinds = [("learned", [learned]), ("rotated", rotated), ("untrained", untrained)]
+    return pd.DataFrame(
+        {**test, "reader": reader, "draw": draw, "effect_size": size, "magnitude": 1.0}
+        for reader, sizes in kinds
+        for draw, size in enumerate(sizes)
+    )
+
+
+def test_rank_p_value() -> None:
+    assert frozen.rank_p_value(0.5, np.array([0.1, 0.2, 0.3])) == 1 / 4
+    assert (
+        frozen.rank_p_value(0.2, np.array([0.1, 0.2, 0.3])) == 3 / 4
+    )  # a tie counts against the learned one
+    assert frozen.rank_p_value(0.0, np.array([0.1, 0.2, 0.3])) == 1
+    summary = frozen.summarise(effects_table(0.25, [0.1, 0.2, 0.3, 0.4], [0.1])).set_index("placebo")
+    assert tuple(summary.reset_index().columns[1:7]) == frozen.TEST
+    row = summary.loc["rotated"]
+    assert (row["effect"], row["placebo_max"], row["p_value"]) == (0.25, 0.4, 3 / 5)
+    assert row["placebo_mean"] == pytest.approx(0.25)
+    assert row["placebo_sd"] == pytest.approx(math.sqrt(0.05 / 3))
+    assert summary["p_value"]["untrained"] == 1 / 2
+    assert np.isnan(summary["placebo_sd"]["untrained"])
+    two = pd.concat([effects_table(0.25, [0.3], [0.1]), effects_table(0.35, [0.3], [0.1]).assign(seed=2)])
+    assert list(frozen.summarise(two)["p_value"]) == [1, 0.5, 0.5, 0.5]
+
+
+def test_tables_of_nothing_and_of_a_broken_folder(tmp_path: Path) -> None:
+    tables = frozen.tables([])
+    assert sorted(tables) == ["frozen_conditions", "frozen_doses", "frozen_effects", "frozen_effects_summary"]
+    assert all(table.empty for table in tables.values())
+    with pytest.raises(storage.UserError, match="conditions.csv"):
+        frozen.tables([frozen.FinishedTest("s", "c", tmp_path)])

@@ -1,0 +1,474 @@
+"""Every figure draws, from one seed or from many, says what its tables say, and is the same twice."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure as Drawing
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+from plots import frozen, perturbation, registry, series, style, training
+from storage import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+WINDOWS = (
+    ("lr_heatwave", 300, 350),
+    ("sensory_fog", 600, 800),
+    ("false_feedback", 900, 1000),
+    ("self_clamp", 1100, 1200),
+    ("bewilderment", 1200, 1400),
+)
+CONDITIONS = ("self", "self_calm", "vanilla", "vanilla_calm", "self_random", "vanilla_random")
+CHANNELS = tuple(style.CHANNELS)
+
+
+def _windows_of(condition: str, seed: int, steps: int) -> list[tuple[str, int, int]]:
+    scaled = [(name, start * steps // 2000, end * steps // 2000) for name, start, end in WINDOWS]
+    if condition.endswith("_calm"):
+        return []
+    if condition.endswith("_random"):
+        order = np.random.default_rng(seed).permutation(len(scaled))
+        start, made = 200 * steps // 2000, []
+        for index in order:
+            name, old_start, old_end = scaled[index]
+            start += int(np.random.default_rng((seed, index)).integers(40, 190)) * steps // 2000
+            made.append((name, start, start + old_end - old_start))
+            start += old_end - old_start
+        return made
+    return scaled
+
+
+def _run(condition: str, seed: int, steps: int) -> pd.DataFrame:
+    """A run's metrics, shaped like real ones: a falling loss, regimes that move some channels, noise."""
+    batch = np.random.default_rng((1, seed))  # shared by the conditions of a seed, as batches are
+    own = np.random.default_rng((2, seed, CONDITIONS.index(condition)))
+    step = np.arange(steps)
+    t = step / steps
+    regime = np.full(steps, "calm", dtype=object)
+    for name, start, end in _windows_of(condition, seed, steps):
+        regime[start:end] = name
+    hit = {name: (regime == name).astype(float) for name, _, _ in WINDOWS}
+    noise = batch.normal(0, 1, steps)
+    loss = 1.72 + 0.8 * np.exp(-2.6 * t) + 1.7 * np.exp(-t * 45) + 0.05 * noise + own.normal(0, 0.01)
+    loss += 1.75 * hit["bewilderment"] + 0.32 * hit["sensory_fog"]
+    entropy = 1.0 * loss + 0.07 - 0.25 * hit["bewilderment"] + own.normal(0, 0.02, steps)
+    made = pd.DataFrame({"step": step, "regime": regime, "loss": loss, "entropy": entropy})
+    made["top1"] = np.clip(0.92 - 0.25 * entropy + own.normal(0, 0.004, steps), 0.02, 1)
+    made["grad_norm"] = (
+        1 + t + 1.5 * np.exp(-t * 60) + 0.1 * own.normal(0, 1, steps) - 0.3 * hit["bewilderment"]
+    )
+    made["progress"], made["lr"] = t, 1e-3 * (1 - 0.9 * t)
+    if condition.startswith("vanilla"):
+        for channel in ("state_norm", "state_drift", "state_ema_drift", "state_effect", "state_kl"):
+            made[channel] = np.nan
+    else:
+        bump = pd.Series(hit["sensory_fog"] - hit["bewilderment"]).ewm(alpha=0.02).mean().to_numpy()
+        scale = 1 + 0.15 * batch.normal()
+        made["state_norm"] = scale * (0.3 / (1 + np.exp(-9 * (t - 0.35))) + 0.05 * bump) + own.normal(
+            0, 0.001, steps
+        )
+        drift = 0.0012 * np.exp(own.normal(0, 0.4, steps)) * (1 + hit["lr_heatwave"]) + 0.01 * np.exp(
+            -step / 5
+        )
+        made["state_drift"] = np.where(hit["self_clamp"] > 0, 0.0, drift)
+        made["state_ema_drift"] = np.exp(-0.4 - 9 * t + own.normal(0, 0.3, steps) + 2 * np.abs(bump))
+        effect = np.maximum(0.55 * t - 0.15 * np.abs(bump) + own.normal(0, 0.01, steps), 0)
+        made["state_effect"] = np.where(step % 10 == 0, effect, np.nan)
+        made["state_kl"] = made["state_effect"] ** 2 / 2
+    measured = ((step + 1) % max(steps // 8, 1) == 0) | (step == steps - 1)
+    made["heldout_loss"] = np.where(measured, loss + 0.08, np.nan)
+    return made.assign(suite="shakespeare", condition=condition, seed=seed)
+
+
+def _deltas(metrics: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for (condition, seed), run in metrics.groupby(["condition", "seed"]):
+        own = windows[(windows["condition"] == condition) & (windows["seed"] == seed)]
+        if own.empty:
+            own = windows[(windows["condition"] == "self") & (windows["seed"] == seed)]
+        for name, start, end in zip(own["regime"], own["start"], own["end"], strict=True):
+            length = min(end - start, 100)
+            for channel in CHANNELS:
+                values = run.set_index("step")[channel]
+                before, during, after = (
+                    values.loc[a : b - 1].mean()
+                    for a, b in ((start - length, start), (start, end), (end, end + length))
+                )
+                if np.isfinite(during):
+                    rows.append(("shakespeare", condition, seed, name, channel, before, during, after))
+    columns = ["suite", "condition", "seed", "regime", "metric", "before", "during", "after"]
+    made = pd.DataFrame(rows, columns=columns)
+    return made.assign(delta=made["during"] - made["before"], delta_after=made["after"] - made["before"])
+
+
+def _delta_summary(deltas: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for key, group in deltas.groupby(["suite", "condition", "regime", "metric"]):
+        found, after = series.estimate(group["delta"]), series.estimate(group["delta_after"])
+        rows.append((*key, found.n, found.mean, found.low, found.high, after.mean, after.low, after.high))
+    names = "suite condition regime metric n delta low high delta_after after_low after_high"
+    return pd.DataFrame(rows, columns=names.split())
+
+
+def _path(metrics: pd.DataFrame) -> pd.DataFrame:
+    made = []
+    for (condition, seed), run in metrics.groupby(["condition", "seed"]):
+        if str(condition).startswith("vanilla"):
+            continue
+        random = np.random.default_rng((3, int(run["seed"].iloc[0])))
+        t = run["step"].to_numpy() / len(run)
+        wander = np.cumsum(random.normal(0, 0.0012, (2, len(run))), axis=1)
+        pc1 = run["state_norm"].to_numpy() - 0.15 + wander[0]
+        pc2 = (
+            0.05 * np.sin(5 * t + random.normal()) + 4 * run["state_ema_drift"].to_numpy() * 0.003 + wander[1]
+        )
+        pc2 = pd.Series(pc2).ewm(alpha=0.1).mean().to_numpy()
+        made.append(
+            run[["suite", "condition", "seed", "step", "regime"]].assign(
+                pc1=pc1, pc2=pc2, share1=0.9, share2=0.06
+            )
+        )
+    return pd.concat(made)
+
+
+def _frozen(seeds: int, draws: int, gain: float) -> dict[str, pd.DataFrame]:
+    """Tables of the frozen-weight test; learned effects are `gain` times a typical placebo's."""
+    effects, conditions, doses, summary = [], [], [], []
+    for seed in range(1, seeds + 1):
+        for run_step in (1000, 2000):
+            random = np.random.default_rng((4, seed, run_step))
+            head = ("shakespeare", "self_calm", seed, run_step)
+            for protocol, finder, size in (
+                ("replication", "dimension", 0.22), ("heldout", "dimension", 0.2), ("heldout", "gradient", 0.45),
+            ):  # fmt: skip
+                learned = gain * size * float(np.exp(random.normal(0, 0.25)))
+                effects.append((*head, protocol, finder, "learned", 0, learned, 0.3))
+                for reader in ("rotated", "untrained"):
+                    if finder == "gradient" and reader == "rotated":
+                        continue
+                    placebo = size * np.exp(random.normal(0, 0.3, draws))
+                    effects += [
+                        (*head, protocol, finder, reader, i, value, 0.3) for i, value in enumerate(placebo)
+                    ]
+                    p = (1 + int((placebo >= learned).sum())) / (1 + draws)
+                    stats = (placebo.mean(), placebo.std(), placebo.max(), p)
+                    summary.append((*head, protocol, finder, learned, reader, *stats))
+                rest = (2.0, 2.0, 0.03, 0.0, 0.01, 0.9)
+                for state, share in (("confident", -0.35), ("uncertain", 0.65)):
+                    conditions.append(
+                        (*head, protocol, finder, state, 0, 0.67, *rest[:3], share * learned, *rest[3:])
+                    )
+                for draw in range(50):
+                    delta = random.normal(0.02, 0.06)
+                    conditions.append(
+                        (*head, protocol, finder, "random", draw, 0.67, *rest[:3], delta, *rest[3:])
+                    )
+            conditions.append(
+                (*head, "heldout", "none", "own", 0, 0.25, 2.0, 2.0, 0.03, 0.05, 0.0, 0.01, 0.9)
+            )
+            conditions.append((*head, "heldout", "none", "zero", 0, 0.0, 2.0, 2.0, 0.03, 0.0, 0.0, 0.0, 1.0))
+            top = 0.28 * np.exp(random.normal(0, 0.1))
+            for direction, slope, bend in (
+                ("confident", -0.3, 0.4), ("uncertain", 0.5, 0.5), ("gradient", 1.1, 0.8), ("random", 0.03, 0.25),
+            ):  # fmt: skip
+                steep = slope * np.exp(random.normal(0, 0.2))
+                for magnitude in np.linspace(-top, top, 15):
+                    delta = steep * magnitude + bend * magnitude**2
+                    doses.append((*head, direction, magnitude, 2.0 + delta, 2.0 + delta, delta, delta))
+    head_names = ["suite", "condition", "seed", "run_step"]
+    condition_names = (
+        "protocol finder state draw magnitude entropy nll ece delta_entropy delta_nll kl sign_consistency"
+    )
+    summary_names = "protocol finder effect placebo placebo_mean placebo_sd placebo_max p_value"
+    return {
+        "frozen_effects": pd.DataFrame(
+            effects, columns=[*head_names, "protocol", "finder", "reader", "draw", "effect_size", "magnitude"]
+        ),
+        "frozen_effects_summary": pd.DataFrame(summary, columns=[*head_names, *summary_names.split()]),
+        "frozen_conditions": pd.DataFrame(conditions, columns=[*head_names, *condition_names.split()]),
+        "frozen_doses": pd.DataFrame(
+            doses,
+            columns=[*head_names, "direction", "magnitude", "entropy", "nll", "delta_entropy", "delta_nll"],
+        ),
+    }
+
+
+def _classification() -> pd.DataFrame:
+    rows = []
+    for protocol, condition, scores, runs in (
+        ("published", "self", (0.83, 0.98), 1),
+        ("clean", "self_random", (0.56, 0.61), 8),
+    ):
+        for features, score in zip(("loss, entropy, confidence", "with state channels"), scores, strict=True):
+            rows.append(
+                (
+                    "shakespeare",
+                    condition,
+                    1,
+                    protocol,
+                    features,
+                    score,
+                    0.24,
+                    0.31,
+                    1 / 201,
+                    65 * runs,
+                    runs,
+                    5,
+                    0.31,
+                )
+            )
+    names = "suite condition seed protocol features accuracy null_mean null_95 p_value windows runs classes majority"
+    return pd.DataFrame(rows, columns=names.split())
+
+
+def make_tables(
+    seeds: int, steps: int = 400, draws: int = 20, gain: float = 1.0, conditions: tuple[str, ...] = CONDITIONS
+) -> dict[str, pd.DataFrame]:
+    """A study's tables with known answers, equal for equal arguments."""
+    runs = [(condition, seed) for condition in conditions for seed in range(1, seeds + 1)]
+    metrics = pd.concat([_run(condition, seed, steps) for condition, seed in runs], ignore_index=True)
+    windows = pd.DataFrame(
+        [
+            ("shakespeare", condition, seed, *w)
+            for condition, seed in runs
+            for w in _windows_of(condition, seed, steps)
+        ],
+        columns=["suite", "condition", "seed", "regime", "start", "end"],
+    )
+    deltas = _deltas(metrics, windows)
+    return {
+        "metrics": metrics,
+        "windows": windows,
+        "regime_deltas": deltas,
+        "regime_deltas_summary": _delta_summary(deltas),
+        "classification": _classification(),
+        "state_path": _path(metrics),
+        **_frozen(seeds, draws, gain),
+        "runs": pd.DataFrame(
+            [("shakespeare", condition, seed, "0" * 64, steps, 40.0, 1.9, "float32", "shakespeare_char") for condition, seed in runs],
+            columns=["suite", "condition", "seed", "key", "steps", "seconds", "heldout_loss", "dtype", "corpus"],
+        ),
+    }  # fmt: skip
+
+
+def save(tables: Mapping[str, pd.DataFrame], folder: Path) -> Path:
+    """Write tables as the pipeline does: `folder`/<name>.csv."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small() -> dict[str, pd.DataFrame]:
+    """Three seeds of 400 steps."""
+    return make_tables(3)
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few pixels, so that drawing is quick."""
+    monkeypatch.setattr(style, "DPI", 50)
+
+
+def drawings(tables: dict[str, pd.DataFrame]) -> dict[str, Drawing]:
+    """Every figure that can be drawn, by name, laid out as when it is saved."""
+    made = {}
+    with style.context():
+        for figure in registry.FIGURES:
+            made[figure.name] = figure.draw({name: tables[name] for name in figure.tables}, "a note")
+            made[figure.name].draw_without_rendering()
+    return made
+
+
+def title_of(figure: Drawing) -> str:
+    return " ".join(figure.texts[0].get_text().split())
+
+
+def test_every_figure_draws_and_nothing_lies_on_anything(small: dict[str, pd.DataFrame]) -> None:
+    for name, figure in drawings(small).items():
+        assert figure.get_size_inches()[0] in (style.WIDE, style.COLUMN), name
+        texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+        assert min(text.get_fontsize() for text in texts) >= 7, name
+        assert "a note" in " ".join(figure.texts[1].get_text().split()), name
+        around = [part.get_window_extent() for part in (*figure.texts, *figure.legends)]
+        panels = [box for axes in figure.axes if (box := axes.get_tightbbox())]
+        for index, box in enumerate(around):
+            assert (
+                box.x0 >= 0
+                and box.x1 <= figure.bbox.width
+                and box.y0 >= 0
+                and box.y1 <= figure.bbox.height + 1
+            ), name
+            for other in (*around[index + 1 :], *panels):
+                assert not _overlap(box, other), name
+        for index, box in enumerate(panels):
+            assert box.x0 >= -1 and box.x1 <= figure.bbox.width + 1, name
+            assert not any(_overlap(box, other) for other in panels[index + 1 :]), name
+
+
+def _overlap(one: Bbox, other: Bbox, slack: float = 1.0) -> bool:
+    width = min(one.x1, other.x1) - max(one.x0, other.x0)
+    height = min(one.y1, other.y1) - max(one.y0, other.y0)
+    return bool(width > slack and height > slack)
+
+
+def test_equal_tables_give_equal_bytes(small: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+    tables = save(small, tmp_path / "tables")
+    written = [
+        registry.draw_all(tables, tmp_path / folder, "shakespeare", "a note") for folder in ("one", "two")
+    ]
+    names = [figure.name for figure in registry.FIGURES]
+    assert [path.relative_to(tmp_path / "one").as_posix() for path in written[0]] == names
+    for one, two in zip(*written, strict=True):
+        assert one.read_bytes() == two.read_bytes()
+        assert one.read_bytes().startswith(b"\x89PNG") and b"Software" not in one.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("seeds", "conditions"),
+    [
+        (1, CONDITIONS),
+        (2, CONDITIONS),
+        (1, ("self",)),
+        (3, ("self", "vanilla")),
+        (2, ("self_calm", "vanilla_calm")),
+    ],
+)
+def test_few_seeds_and_missing_conditions_draw(
+    seeds: int, conditions: tuple[str, ...], tmp_path: Path, small: dict[str, pd.DataFrame]
+) -> None:
+    tables = save(make_tables(seeds, steps=240, draws=3, conditions=conditions), tmp_path / "tables")
+    said: list[str] = []
+    written = registry.draw_all(tables, tmp_path / "figures", "shakespeare", "a note", said.append)
+    assert len(written) + len(said) == len(registry.FIGURES)
+    if "self" in conditions:
+        assert not said
+    else:
+        assert (
+            all("windows.csv" in line or "regime_deltas.csv" in line for line in said) and len(written) >= 4
+        )
+
+
+def test_missing_and_empty_tables_are_named(small: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+    some = {name: small[name] for name in ("classification", "frozen_effects", "frozen_conditions")}
+    tables = save({**some, "frozen_doses": small["frozen_doses"].iloc[:0]}, tmp_path / "tables")
+    said: list[str] = []
+    written = registry.draw_all(tables, tmp_path / "figures", "shakespeare", "a note", said.append)
+    assert [path.name for path in written] == ["classification.png"]
+    assert len(said) == len(registry.FIGURES) - 1
+    assert said[0].startswith("skipped frozen-weight-test.png: frozen_effects_summary.csv, frozen_doses.csv")
+    assert registry.draw_all(tables, tmp_path / "figures", "other", "a note") == []
+
+
+def test_a_table_without_a_column_is_refused(small: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+    tables = save({"classification": small["classification"].drop(columns="null_95")}, tmp_path / "tables")
+    with pytest.raises(UserError, match=r"classification.csv lacks the column null_95"):
+        registry.draw_all(tables, tmp_path / "figures", "shakespeare", "a note")
+
+
+def test_the_registry_names_tables_and_captions_once() -> None:
+    names = [figure.name for figure in registry.FIGURES]
+    assert len(set(names)) == len(names)
+    for figure in registry.FIGURES:
+        assert set(figure.tables) <= set(registry.COLUMNS) and figure.caption.endswith(".")
+
+
+def test_conditions_can_be_told_apart_without_colour() -> None:
+    looks = list(style.CONDITIONS.values())
+    for part in ("colour", "line", "marker"):
+        same = [
+            look for look in looks if part == "line" and look.line == "-"
+        ]  # self and self_calm differ in width
+        assert len({str(getattr(look, part)) for look in looks}) == len(looks) - max(len(same) - 1, 0)
+    assert style.condition("yoked") == style.condition("yoked")
+
+
+@pytest.mark.parametrize(
+    ("gain", "draws", "words"),
+    [
+        (1.0, 20, "steer no more than selection-matched placebos"),
+        (6.0, 20, "steer more than selection-matched placebos"),
+        (6.0, 3, "too few placebo draws for a verdict"),
+    ],
+)
+def test_the_frozen_title_says_what_the_table_says(gain: float, draws: int, words: str) -> None:
+    summary = _frozen(8, draws, gain)["frozen_effects_summary"]
+    assert words in frozen.finding(summary[summary["run_step"] == 2000], 2000)
+
+
+def test_titles_count_what_is_in_the_tables(small: dict[str, pd.DataFrame]) -> None:
+    deltas = small["regime_deltas"]
+    assert {"loss", "entropy", "top1"} <= set(perturbation.marked(deltas, "bewilderment"))
+    assert perturbation.marked(deltas, "self_clamp")["state_drift"].mean < 0
+    assert "state_drift" not in perturbation.marked(deltas, "false_feedback")
+    titles = {name: title_of(figure) for name, figure in drawings(small).items()}
+    assert "lowers state drift" in titles["perturbation/self_clamp.png"]
+    assert "+0.05 (0.56 → 0.61)" in titles["perturbation/classification.png"]
+    metrics = small["metrics"].copy()
+    metrics.loc[metrics["condition"] == "self_calm", "heldout_loss"] -= 0.5
+    with style.context():
+        lower = training.learning_curves({"metrics": metrics}, "a note")
+    assert "a self-state clearly lowers it in 1 of 3 schedules" in title_of(lower)
+
+
+def test_intervals_bins_and_pairs_are_right() -> None:
+    found = series.estimate(pd.Series([1.0, 2.0, 3.0, np.nan]))
+    half = 4.302652729911275 / np.sqrt(3)  # t quantile 0.975 with 2 degrees of freedom
+    assert (
+        (found.n, found.mean) == (3, 2.0)
+        and np.isclose(found.low, 2 - half)
+        and np.isclose(found.p, 0.0741799)
+    )
+    one = series.estimate(pd.Series([5.0]))
+    assert one.mean == 5 and np.isnan(one.low) and not one.clear
+    pair = series.paired(pd.Series({1: 3.0, 2: 5.0, 9: 0.0}), pd.Series({2: 1.0, 1: 1.0}))
+    assert (pair.n, pair.mean) == (2, 3.0)
+    rows = pd.DataFrame({"seed": 1, "step": range(6), "loss": [1.0, 3, np.nan, 5, 0, 8], "onset": 2})
+    assert series.binned(rows, "loss", 2)[1].to_dict() == {0.5: 2, 2.5: 5, 4.5: 4}
+    assert list(series.binned(rows, "loss", 2, origin="onset").index) == [-1.5, 0.5, 2.5]
+    table = pd.DataFrame({1: [1.0, 2], 2: [100.0, np.nan]})
+    assert np.allclose(series.band(table, log=True)["mean"], [10, 2])
+    assert series.band(table)["low"].isna().tolist() == [False, True]
+
+
+def test_windows_that_differ_between_seeds_are_not_shared(small: dict[str, pd.DataFrame]) -> None:
+    windows, metrics = small["windows"], small["metrics"]
+    assert series.shared_windows(windows, "self")[0] == ("lr_heatwave", 60, 70)
+    assert series.shared_windows(windows, "self_random") == []
+    own = metrics[(metrics["condition"] == "self") & (metrics["seed"] == 1)]
+    assert series.stretches(own) == series.shared_windows(windows, "self")
+
+
+def _script(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts" / "make_figures.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_the_script_draws_and_says_what_it_skips(small: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+    save({name: small[name] for name in ("classification", "runs")}, tmp_path / "tables")
+    done = _script("--out", str(tmp_path))
+    assert done.returncode == 0 and done.stderr == ""
+    assert (tmp_path / "figures" / "perturbation" / "classification.png").is_file()
+    assert "skipped state-trajectory.png: state_path.csv missing or empty" in done.stdout
+    assert registry.note_of(tmp_path / "tables", "shakespeare") == "Corpus: shakespeare_char; 3 seeds."
+
+
+def test_the_script_refuses_what_is_no_study(tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "classification.csv").write_text('suite,condition\n"a,b\nc,d,e,f\n')
+    for folder, words in (("nowhere", "is no folder"), (".", "classification.csv")):
+        done = _script("--out", str(tmp_path / folder))
+        assert done.returncode == 2 and done.stderr.startswith("error: ") and words in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "figures").exists()
+
+
+def test_figures_never_import_torch() -> None:
+    code = "import sys; from plots import registry; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0

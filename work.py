@@ -1,0 +1,220 @@
+"""What a worker process does: one task at a time, its output in a log, its progress in a small file.
+
+Only here are torch, pandas and matplotlib imported, by the task that needs them.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing import parent_process
+from pathlib import Path
+
+import freshness
+import storage
+from pipeline import Task
+
+PROGRESS_S = 1.0  # least time between two progress files of a task
+THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended. error: one line; None where it did what it should."""
+
+    seconds: float
+    error: str | None = None
+
+
+def initialise() -> None:
+    """Make a new worker: one thread, deaf to Ctrl-C (the parent ends it), gone when its parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.update(THREADS)
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_leave_with, args=(parent.join,), daemon=True).start()
+
+
+def _leave_with(wait: Callable[[], None]) -> None:
+    wait()
+    os._exit(1)  # a worker without its parent would hold the lock of its run for hours
+
+
+def perform(task: Task, out: Path, afresh: bool = False, attempt: int = 1) -> Outcome:
+    """Carry out a task and record it. Never raises: what goes wrong stands in the outcome, and its traceback in the log.
+
+    Args:
+        afresh: make it again though it may be there already.
+    """
+    started = time.perf_counter()
+    error = None
+    with logged(out / "logs" / f"{task.slug}.log", attempt):
+        try:
+            _KINDS[task.kind](task, out, afresh)
+            if task.kind != "train":
+                print(f"done in {time.perf_counter() - started:.1f} s")
+        except Exception as problem:
+            traceback.print_exc()
+            error = " ".join(str(problem).split()) or type(problem).__name__
+            if not isinstance(problem, storage.UserError):
+                error = f"{type(problem).__name__}: {error}"
+    with contextlib.suppress(OSError):
+        progress_path(out, task).unlink(missing_ok=True)
+    return Outcome(time.perf_counter() - started, error)
+
+
+@contextlib.contextmanager
+def logged(path: Path, attempt: int) -> Iterator[None]:
+    """Send all that this process writes, C libraries included, to a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if attempt == 1 else os.O_APPEND), 0o644)
+    try:
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        print(f"{now}  process {os.getpid()}, attempt {attempt}", flush=True)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        for descriptor, number in zip(kept, (1, 2), strict=True):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        os.close(log)
+
+
+def progress_path(out: Path, task: Task) -> Path:
+    return out / "progress" / f"{task.slug}.json"
+
+
+def progress_to(path: Path) -> Progress:
+    """A function to call with (done, total); it leaves a small file, at most once a second."""
+    last = 0.0
+
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < PROGRESS_S:
+            return
+        last = now
+        temporary = path.with_suffix(".partial")
+        with contextlib.suppress(OSError):  # progress is never worth a run
+            temporary.write_text(f'{{"step": {done}, "total": {total}, "time": {time.time():.1f}}}')
+            os.replace(temporary, path)
+
+    return show
+
+
+def train(task: Task, out: Path, afresh: bool) -> None:
+    """Train a run, or finish one that was interrupted. A damaged folder in its place goes first."""
+    import torch
+
+    import train as training
+    from data import corpus
+
+    torch.set_num_threads(1)
+    run = task.arguments["run"]
+    wrong = freshness.damage(out, task)
+    if afresh or wrong:
+        print(f"making {task.destination} again: {wrong or 'forced'}")
+        _remove(task.destination)
+    if afresh:
+        _remove(task.destination.with_name(f".{task.destination.name}.work"))
+    tokens = corpus.load(run.corpus, out / "data")
+    folder = training.train(run, tokens, out / "runs", progress_to(progress_path(out, task)))
+    if folder != task.destination:
+        raise RuntimeError(f"the run is in {folder}, not in {task.destination}: the code has changed since the start")
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_dir() and not folder.is_symlink():
+        shutil.rmtree(folder)
+    else:
+        folder.unlink(missing_ok=True)
+
+
+def frozen(task: Task, out: Path, afresh: bool) -> None:
+    """Steer a finished run with its weights frozen."""
+    import torch
+
+    import frozen_test
+    from data import corpus
+
+    torch.set_num_threads(1)
+    started = time.perf_counter()
+    given = task.arguments
+    tokens = corpus.load(given["run"].corpus, out / "data")
+    progress = progress_to(progress_path(out, task))
+    frozen_test.run(given["folder"], given["step"], given["settings"], tokens, task.destination, progress)
+    _finish(task, out, list(task.destination.iterdir()), started)
+
+
+def tables(task: Task, out: Path, afresh: bool) -> None:
+    """Put finished runs into tables."""
+    from analysis.tables import write_all
+
+    started = time.perf_counter()
+    files = [path for suite in task.arguments["suites"] for path in write_all(out, suite, task.arguments["runs"])]
+    note = task.destination / "note.txt"
+    storage.write_text(note, task.arguments["note"] + "\n")
+    _finish(task, out, [*dict.fromkeys(files), note], started)
+
+
+def figures(task: Task, out: Path, afresh: bool) -> None:
+    """Draw every figure that the tables allow."""
+    from plots.registry import draw_all
+
+    started = time.perf_counter()
+    files = []
+    for name in task.arguments["names"]:
+        files += draw_all(out / "tables", task.destination, name, task.arguments["note"], say=print)
+    _finish(task, out, files, started)
+
+
+def report(task: Task, out: Path, afresh: bool) -> None:
+    """Write the pages twice: to be read beside out/figures, and in `published/` to be read beside the committed ones."""
+    from reports.pages import write_all
+
+    started = time.perf_counter()
+    files = []
+    for name in task.arguments["names"]:
+        files += write_all(out, name, task.arguments["note"])
+        published = task.destination / "published"
+        files += write_all(out, name, task.arguments["note"], figures="../../figures", destination=published)
+    _finish(task, out, files, started)
+
+
+def _finish(task: Task, out: Path, files: list[Path], started: float) -> None:
+    """Record what a task made, and remove what it made an earlier time and no longer does."""
+    earlier = freshness.record_of(freshness.record_path(out, task)).get("files", {})
+    now = {path.relative_to(task.destination).as_posix() for path in files}
+    for name in set(earlier) - now:
+        with contextlib.suppress(OSError):
+            (task.destination / name).unlink()
+    freshness.keep_record(out, task, files, time.perf_counter() - started)
+
+
+_KINDS: dict[str, Callable[[Task, Path, bool], None]] = {
+    "train": train,
+    "frozen": frozen,
+    "tables": tables,
+    "figures": figures,
+    "report": report,
+}
+
+
+def without_results(task: Task) -> Task:
+    """The task as it travels to a worker: without views, which are the parent's."""
+    return dataclasses.replace(task, views=())
