@@ -18,7 +18,15 @@ ROOTS = {
     "report": ("reports",),
 }
 PLUMBING = frozenset(
-    {"command_line.py", "config.py", "config_file.py", "storage.py", "pipeline.py", "code_files.py", "work.py"}
+    {
+        "command_line.py",
+        "config.py",
+        "config_file.py",
+        "storage.py",
+        "pipeline.py",
+        "code_files.py",
+        "work.py",
+    }
 )
 """Files that can't change a number: their values reach a task through its config and its inputs, which are hashed."""
 
@@ -51,5 +59,8 @@ def imports(path: Path, root: Path) -> list[Path]:
             modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     places = [root / module.replace(".", "/") for module in sorted(modules)]
     return [
-        file for place in places for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()
+        file
+        for place in places
+        for file in (place.with_suffix(".py"), place / "__init__.py")
+        if file.is_file()
     ]

@@ -76,7 +76,9 @@ def examine(out: Path, tasks: Sequence[Task], forced: frozenset[str] = frozenset
     Args:
         forced: phases whose tasks run in any case.
     """
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as threads:  # hashing frees the interpreter
+    with ThreadPoolExecutor(
+        max_workers=min(8, os.cpu_count() or 1)
+    ) as threads:  # hashing frees the interpreter
         damages = list(threads.map(lambda task: damage(out, task), tasks))
     return {task.name: _decide(out, task, wrong, forced) for task, wrong in zip(tasks, damages, strict=True)}
 

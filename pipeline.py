@@ -169,7 +169,7 @@ def _frozen_task(
 
 def finished_runs(study: Study, done: Sequence[Task]) -> tuple[Finished, ...]:
     """The runs of a study among some finished tasks, with their frozen tests, in the order of suites and seeds."""
-    by_key = {task.key: task for task in done if task.key is not None}
+    by_key: dict[str | None, Task] = {task.key: task for task in done if task.key is not None}
     runs = []
     for suite in study.suites:
         for seed in range(1, suite.seeds + 1):

@@ -36,11 +36,6 @@ class Costs:
             if isinstance(record.get("seconds"), int | float) and share > 0:
                 self._count(task.kind, record["seconds"], task.work * share)
 
-    def add(self, task: Task, seconds: float) -> None:
-        """Take the time of a task that has just ended; one that was partly done before would mislead."""
-        if task.kind != "train" or task.kind not in self.sums:
-            self._count(task.kind, seconds, task.work)
-
     def _count(self, kind: str, seconds: float, units: float) -> None:
         old = self.sums.get(kind, (0.0, 0.0))
         self.sums[kind] = (old[0] + seconds, old[1] + units)

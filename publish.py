@@ -13,9 +13,14 @@ def publish(out: Path, root: Path = config.ROOT) -> list[Path]:
 
     Only files of the same names are replaced; whatever else stands in those folders stays.
     """
-    pairs = [(path, root / "figures" / path.relative_to(out / "figures")) for path in _all(out / "figures", "*.png")]
+    pairs = [
+        (path, root / "figures" / path.relative_to(out / "figures"))
+        for path in _all(out / "figures", "*.png")
+    ]
     pages = _all(out / "report" / "published", "*.md")
-    pairs += [(path, root / "docs" / "results" / path.relative_to(out / "report" / "published")) for path in pages]
+    pairs += [
+        (path, root / "docs" / "results" / path.relative_to(out / "report" / "published")) for path in pages
+    ]
     tables = [path for path in _all(out / "tables", "*.csv") if path.stat().st_size <= SMALL_BYTES]
     pairs += [(path, root / "docs" / "results" / "tables" / path.name) for path in tables]
     changed = []

@@ -10,6 +10,7 @@ import freshness
 import work
 from pipeline import Study, Task, refresh_tasks
 from progress import Costs, Display
+from storage import UserError
 from workers import Workers
 
 ATTEMPTS = 2  # of a task whose worker was killed; one that fails by itself is not tried again
@@ -30,7 +31,8 @@ class Runner:
 
     Args:
         plan: training and frozen tests in the order in which they should run.
-        stale: names of those that have to run.
+        stale: names of those that are not up to date.
+        chosen: names of those of them that are to run; the rest is left as it is.
         refresh: the kinds of tables, figures and report that are wanted.
         forced: phases to make again in any case.
         executor: who runs the tasks; by default worker processes of this machine.
@@ -41,6 +43,7 @@ class Runner:
         study: Study,
         plan: Sequence[Task],
         stale: frozenset[str],
+        chosen: frozenset[str],
         refresh: Sequence[str],
         jobs: int,
         costs: Costs,
@@ -49,7 +52,7 @@ class Runner:
     ) -> None:
         self.study = study
         self.plan = list(plan)
-        self.waiting = [task for task in plan if task.name in stale]
+        self.waiting = [task for task in plan if task.name in chosen]
         self.done = {task.name: task for task in plan if task.name not in stale}
         self.refresh = tuple(refresh)
         self.jobs = jobs
@@ -117,27 +120,35 @@ class Runner:
 
     def _next(self) -> Task | None:
         """The next task that can start: tables, figures and report first, then the plan's order."""
+        self._skip()
         busy = any(task.kind in ("tables", "figures", "report") for task, _ in self.running.values())
         if self.refresh and not busy:
             task = self._next_refresh()
             if task is not None:
                 return task
-        for task in list(self.waiting):
-            if any(failure.task.name in task.inputs for failure in self.failures) or any(
-                skipped.name in task.inputs for skipped in self.skipped
-            ):
-                self.waiting.remove(task)
-                self.skipped.append(task)
-            elif all(name in self.done for name in task.inputs):
+        for task in self.waiting:
+            if all(name in self.done for name in task.inputs):
                 self.waiting.remove(task)
                 return task
         return None
 
+    def _skip(self) -> None:
+        """Give up what waits for a task that failed."""
+        lost = {failure.task.name for failure in self.failures}
+        for task in list(self.waiting):
+            if lost.intersection(task.inputs):
+                lost.add(task.name)
+                self.waiting.remove(task)
+                self.skipped.append(task)
+
     def _complete(self) -> list[Task]:
-        """What is finished of the seeds that nothing is left to do for."""
-        open_seeds = {task.seed for task in self.waiting} | {
-            task.seed for task, _ in self.running.values() if task.kind in ("train", "frozen")
+        """What is finished of the seeds of which nothing is still to come."""
+        settled = {
+            *self.done,
+            *(task.name for task in self.skipped),
+            *(lost.task.name for lost in self.failures),
         }
+        open_seeds = {task.seed for task in self.plan if task.name not in settled}
         return [task for task in self.plan if task.name in self.done and task.seed not in open_seeds]
 
     def _next_refresh(self) -> Task | None:
@@ -176,10 +187,12 @@ class Runner:
         self.ran += 1
         if task.kind in ("train", "frozen"):
             self.done[task.name] = task
-            self._point(task)
-        self.costs.add(task, outcome.seconds)
-        left = self._left()
-        self.display.finished(task, outcome.seconds, self.ran, self._total(), left)
+            try:
+                self._point(task)
+            except (UserError, OSError) as problem:
+                self.display.say(f"{task.name}: {problem}")
+        self.costs.learn(self.study.out, [task])
+        self.display.finished(task, outcome.seconds, self.ran, self._total(), self._left())
 
     def _fail(self, task: Task, error: str) -> None:
         self.failures.append(Failure(task, error, self.study.out / "logs" / f"{task.slug}.log"))

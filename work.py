@@ -135,7 +135,9 @@ def train(task: Task, out: Path, afresh: bool) -> None:
     tokens = corpus.load(run.corpus, out / "data")
     folder = training.train(run, tokens, out / "runs", progress_to(progress_path(out, task)))
     if folder != task.destination:
-        raise RuntimeError(f"the run is in {folder}, not in {task.destination}: the code has changed since the start")
+        raise RuntimeError(
+            f"the run is in {folder}, not in {task.destination}: the code has changed since the start"
+        )
 
 
 def _remove(folder: Path) -> None:
@@ -166,7 +168,9 @@ def tables(task: Task, out: Path, afresh: bool) -> None:
     from analysis.tables import write_all
 
     started = time.perf_counter()
-    files = [path for suite in task.arguments["suites"] for path in write_all(out, suite, task.arguments["runs"])]
+    files = [
+        path for suite in task.arguments["suites"] for path in write_all(out, suite, task.arguments["runs"])
+    ]
     note = task.destination / "note.txt"
     storage.write_text(note, task.arguments["note"] + "\n")
     _finish(task, out, [*dict.fromkeys(files), note], started)

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from typing import Any
 
 import work
@@ -23,43 +23,36 @@ class Workers(Executor):
 
     def __init__(self, count: int) -> None:
         os.environ.update(work.THREADS)  # before the start of a worker: its libraries read them as they load
-        self._context = multiprocessing.get_context("spawn")
-        self._idle: list[ProcessPoolExecutor] = []
         self._count = count
-        self._busy = 0
-
-    def _new(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, mp_context=self._context, initializer=work.initialise)
+        self._slots: list[tuple[ProcessPoolExecutor, Future]] = []  # each pool with its last future
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
         """Call `fn` in an idle worker. RuntimeError when all are busy: the caller keeps the queue."""
-        if self._busy >= self._count:
+        idle = next((slot for slot in self._slots if slot[1].done()), None)
+        if idle is None and len(self._slots) >= self._count:
             raise RuntimeError("all workers are busy")
-        pool = self._idle.pop() if self._idle else self._new()
         with _no_interrupt():
-            try:
+            future = None
+            if idle is not None:
+                self._slots.remove(idle)
+                try:
+                    future = idle[0].submit(fn, *args, **kwargs)
+                    pool = idle[0]
+                except BrokenExecutor:  # its process died
+                    idle[0].shutdown(wait=False)
+            if future is None:
+                context = multiprocessing.get_context("spawn")
+                pool = ProcessPoolExecutor(1, mp_context=context, initializer=work.initialise)
                 future = pool.submit(fn, *args, **kwargs)
-            except RuntimeError:  # it died while idle
-                pool.shutdown(wait=False)
-                pool = self._new()
-                future = pool.submit(fn, *args, **kwargs)
-        self._busy += 1
-        future.add_done_callback(lambda done: self._release(pool, done))
+        self._slots.append((pool, future))
         return future
 
-    def _release(self, pool: ProcessPoolExecutor, done: Future) -> None:
-        self._busy -= 1
-        if not done.cancelled() and isinstance(done.exception(), RuntimeError):  # BrokenExecutor is one
-            pool.shutdown(wait=False)
-        else:
-            self._idle.append(pool)
-
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End idle workers; with wait=False kill those at work too."""
+        """End the workers; with wait=False at once, whatever they are doing."""
         if not wait:
             for process in multiprocessing.active_children():
                 process.kill()
-        for pool in self._idle:
+        for pool, _ in self._slots:
             pool.shutdown(wait=wait, cancel_futures=cancel_futures)
 
 

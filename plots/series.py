@@ -75,10 +75,10 @@ def band(table: pd.DataFrame, log: bool = False) -> pd.DataFrame:
     Low and high are NaN where fewer than two seeds have a value.
     """
     values = table.where(table > 0).map(np.log10) if log else table
-    n = values.count(axis=1)
     mean = values.mean(axis=1)
-    quantile = pd.Series(stats.t.ppf((1 + LEVEL) / 2, np.maximum(n - 1, 1)), index=n.index)
-    half = (quantile * values.std(axis=1, ddof=1) / np.sqrt(n)).where(n > 1)
+    n = values.count(axis=1).to_numpy(float)
+    quantile = np.where(n > 1, stats.t.ppf((1 + LEVEL) / 2, np.maximum(n - 1, 1)), np.nan)
+    half = values.std(axis=1, ddof=1) * quantile / np.sqrt(n)
     made = pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half})
     return 10**made if log else made
 

@@ -1,0 +1,158 @@
+"""Can a regime be told from a few steps of the log? As published, and with the leaks closed.
+
+The published way takes one run with fixed windows and random folds. Neighbouring windows of one stretch of training
+then lie in training and test folds alike, and since each regime has its place in time, anything that drifts with
+training names it: the feature "progress alone" shows how far that goes. The clean way draws onset and order of the
+regimes for each run, and leaves whole runs out.
+
+Linear discriminant analysis with shrinkage (Ledoit and Wolf, 2004), nothing tuned. The null permutes the labels of
+the windows within each run.
+"""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import LeaveOneGroupOut, StratifiedKFold
+
+import config
+from analysis.runs import CALM, Run
+from rng import Stream, generator
+
+COLUMNS = (
+    *("suite", "condition", "protocol", "features", "accuracy", "balanced_accuracy", "null_mean", "null_95"),
+    *("p_value", "windows", "runs", "classes", "majority"),
+)
+BASIC = ("loss", "entropy", "top1")
+STATE = ("state_norm", "state_drift", "state_ema_drift")
+RAW = ("loss", "entropy", "top1", "grad_norm")
+BASIC_NAME, STATE_NAME = "loss, entropy, confidence", "with state channels"
+TIME_NAME, RAW_NAME = "progress alone", "raw statistics with history"
+FOLDS = 5
+EMA_SHARE = 0.2  # of the new window in the running averages of "raw statistics with history"
+
+
+def windows_to_classify(log: pd.DataFrame, length: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Features by set, each (windows, k), and labels of the whole windows of one run that lie in one regime.
+
+    Calm windows are one more class, thinned evenly to as many as the commonest regime has.
+    """
+    count = len(log) // length
+    log = log.iloc[: count * length]
+    regimes = log["regime"].to_numpy().reshape(count, length)
+    pure = (regimes == regimes[:, :1]).all(1)
+    labels = regimes[:, 0]
+
+    def means(name: str) -> np.ndarray:
+        values = log[name].to_numpy(dtype=float).reshape(count, length)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a window in which nothing was measured
+            return np.nan_to_num(np.nanmean(values, axis=1))
+
+    def spreads(name: str) -> np.ndarray:
+        return np.nan_to_num(log[name].to_numpy(dtype=float).reshape(count, length).std(1))
+
+    sets = {
+        BASIC_NAME: [f(name) for name in BASIC for f in (means, spreads)],
+        TIME_NAME: [means("progress")],
+        RAW_NAME: [column for name in RAW for column in _history(means(name))],
+    }
+    if log["state_norm"].notna().any():
+        state = [f(name) for name in STATE for f in (means, spreads)]
+        sets[STATE_NAME] = [*sets[BASIC_NAME], *state, means("state_effect")]
+    keep = pure & (labels != CALM)
+    commonest = max((int((labels[keep] == name).sum()) for name in set(labels[keep])), default=0)
+    calm = np.flatnonzero(pure & (labels == CALM))
+    if len(calm) > commonest:
+        calm = calm[np.linspace(0, len(calm) - 1, commonest).round().astype(int)] if commonest else calm[:0]
+    keep[calm] = True
+    return {name: np.column_stack(columns)[keep] for name, columns in sets.items()}, labels[keep]
+
+
+def _history(values: np.ndarray) -> list[np.ndarray]:
+    """A channel now, one window ago, and its running average: what a recurrent state could have made of it."""
+    lagged = np.concatenate([values[:1], values[:-1]])
+    average = pd.Series(values).ewm(alpha=EMA_SHARE, adjust=False).mean().to_numpy()
+    return [values, lagged, average]
+
+
+def accuracy(
+    x: np.ndarray, y: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> tuple[float, float]:
+    """Accuracy and balanced accuracy of predictions made for each fold from the others."""
+    predicted = np.empty_like(y)
+    for train, test in folds:
+        mean, scale = x[train].mean(0), x[train].std(0)
+        scale = np.where(scale > 0, scale, 1)
+        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+        model.fit((x[train] - mean) / scale, y[train])
+        predicted[test] = model.predict((x[test] - mean) / scale)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return float((predicted == y).mean()), float(balanced_accuracy_score(y, predicted))
+
+
+def classification(runs: Sequence[Run], settings: config.Signatures) -> pd.DataFrame:
+    """One row a condition, protocol and feature set. NaN accuracy for the clean way with fewer than two runs."""
+    rows = []
+    for condition, protocol in (
+        ("self", "published"),
+        ("vanilla", "published"),
+        ("self_random", "clean"),
+        ("vanilla_random", "clean"),
+    ):
+        chosen = [run for run in runs if run.condition == condition]
+        if not chosen:
+            continue
+        parts = [windows_to_classify(run.metrics(), settings.classify_steps) for run in chosen]
+        for features in parts[0][0]:
+            row = _row([(sets[features], labels) for sets, labels in parts], protocol, settings.permutations)
+            rows.append({"suite": chosen[0].suite, "condition": condition, "features": features, **row})
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _row(parts: list[tuple[np.ndarray, np.ndarray]], protocol: str, permutations: int) -> dict[str, object]:
+    labels = np.concatenate([y for _, y in parts])
+    names, counts = np.unique(labels, return_counts=True)
+    row: dict[str, object] = {
+        "protocol": protocol,
+        "windows": len(labels),
+        "runs": len(parts),
+        "classes": len(names),
+        "majority": counts.max() / len(labels) if len(labels) else float("nan"),
+    }
+    if len(names) < 2 or (protocol == "clean" and len(parts) < 2):
+        nothing = ("accuracy", "balanced_accuracy", "null_mean", "null_95", "p_value")
+        return {**row, **dict.fromkeys(nothing, float("nan"))}
+    if protocol == "published":  # each run by itself; the published study had one
+        problems = [(x, y, _random_folds(y, index)) for index, (x, y) in enumerate(parts)]
+    else:
+        x = np.concatenate([x for x, _ in parts])
+        groups = np.concatenate([np.full(len(y), index) for index, (_, y) in enumerate(parts)])
+        problems = [(x, labels, list(LeaveOneGroupOut().split(x, labels, groups)))]
+    scores = np.array([accuracy(x, y, folds) for x, y, folds in problems]).mean(0)
+    null = []
+    for draw in range(permutations):
+        random = generator(0, Stream.ANALYSIS, draw)
+        shuffled = [random.permutation(y) for _, y in parts]
+        answers = shuffled if protocol == "published" else [np.concatenate(shuffled)]
+        drawn = [accuracy(x, y, folds)[0] for (x, _, folds), y in zip(problems, answers, strict=True)]
+        null.append(float(np.mean(drawn)))
+    return {
+        **row,
+        "accuracy": scores[0],
+        "balanced_accuracy": scores[1],
+        "null_mean": float(np.mean(null)),
+        "null_95": float(np.quantile(null, 0.95)),
+        "p_value": (1 + sum(value >= scores[0] for value in null)) / (1 + permutations),
+    }
+
+
+def _random_folds(y: np.ndarray, index: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Random folds that hold every class, as far as the rarest has enough windows."""
+    rarest = int(np.unique(y, return_counts=True)[1].min())
+    seed = int(generator(0, Stream.ANALYSIS, 1_000_000 + index).integers(2**31))
+    return list(StratifiedKFold(max(2, min(FOLDS, rarest)), shuffle=True, random_state=seed).split(y, y))

@@ -1,0 +1,91 @@
+"""The whole study, or parts of it: data, training, frozen-weight tests, figures, report.
+
+    python scripts/run_all.py                 run what is missing or out of date, seed by seed
+    python scripts/run_all.py --dry-run       say what would run, and why
+
+Stop it at any time; the same command goes on from there.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
+import command_line
+import session
+from storage import UserError
+from study import Request
+
+MOST_SEEDS = 10_000
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Request]:
+    """The command line. UserError for whatever is wrong with it."""
+    parser = command_line.Parser(
+        prog="run_all.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--only", nargs="+", default=[], metavar="PHASE", action="extend", help="run only these phases")
+    add("--list", action="store_true", help="list the phases")
+    add("--status", action="store_true", help="say how far the study is")
+    add("--dry-run", action="store_true", help="say of each task whether it would run, and why")
+    add("--quick", action="store_true", help="a small study, in out/quick: too small to conclude from")
+    add("--seeds", type=int, metavar="N", help="seeds 1 to N instead of the suite's own number")
+    add("--jobs", type=int, metavar="N", help="worker processes, one thread each (default: one a core)")
+    add("--out", type=Path, metavar="DIR", help="folder to write to (default out, with --quick out/quick)")
+    add("--config", type=Path, metavar="FILE", help="another suite than configs/shakespeare.toml")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="set a config field")
+    add("--force", action="store_true", help="run again what is up to date too; with --only, of these phases")
+    add(
+        "--publish",
+        action="store_true",
+        help="replace the committed figures/ and docs/results/ by this study's",
+    )
+    given = parser.parse_args(arguments)
+    if given.seeds is not None and not 1 <= given.seeds <= MOST_SEEDS:
+        raise UserError(f"--seeds {given.seeds}: give a number from 1 to {MOST_SEEDS}")
+    if given.jobs is not None and not 1 <= given.jobs <= 4 * cores():
+        raise UserError(f"--jobs {given.jobs}: this machine has {cores()} cores; give 1 to {4 * cores()}")
+    out = given.out or Path("out/quick" if given.quick else "out")
+    request = Request(
+        out=out,
+        config=given.config,
+        overrides=tuple(given.set),
+        only=tuple(given.only),
+        quick=given.quick,
+        seeds=given.seeds,
+        jobs=given.jobs or cores(),
+        force=given.force,
+        publish=given.publish,
+    )
+    session.check(request)
+    return given, request
+
+
+def main(arguments: Sequence[str]) -> int:
+    given, request = parse(arguments)
+    if given.list:
+        print(session.list_phases())
+    elif given.status:
+        print(session.status(request))
+    elif given.dry_run:
+        print(session.dry_run(request))
+    else:
+        return session.run(request)
+    return 0
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,358 @@
+"""Pages from made-up tables whose right answers are known."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import phases
+from plots.registry import FIGURES
+from plots.series import estimate
+from reports import documents, markdown, pages, parts, published
+from scripts import make_report
+from storage import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+SEEDS = (1, 2, 3)
+PLACEBO = {"rotated": 0.20, "untrained": 0.18}
+
+
+def study(
+    effect: float = 0.5, gain: float = -0.05, drift: float = 0.03, p: float = 1 / 21
+) -> dict[str, pd.DataFrame]:
+    """Tables of three seeds: `effect` learned effect size, `gain` self − vanilla, `drift` Δ of drift under regimes."""
+    conditions = ("self", "self_calm", "vanilla", "vanilla_calm")
+    runs, deltas, tests, effects, states, doses = [], [], [], [], [], []
+    for seed in SEEDS:
+        wobble = 0.001 * (seed - 2)
+        for name in conditions:
+            loss = 1.9 + wobble * seed + (gain if name.startswith("self") else 0)
+            runs.append(
+                (
+                    "shakespeare",
+                    name,
+                    seed,
+                    f"{name}{seed}",
+                    2000,
+                    3600.0,
+                    loss,
+                    "bfloat16",
+                    "shakespeare_char",
+                )
+            )
+            for regime in published.REGIME_DELTAS:
+                for metric in (
+                    "loss",
+                    "entropy",
+                    "state_norm",
+                    "state_drift",
+                    "state_ema_drift",
+                    "state_effect",
+                ):
+                    if name.startswith("vanilla") and metric.startswith("state"):
+                        continue
+                    value = 1.234 if (metric, regime) == ("loss", "bewilderment") else 0.0
+                    value = drift if metric == "state_drift" else value
+                    value = 0.0 if name.endswith("calm") else value
+                    deltas.append(("shakespeare", name, seed, regime, metric, value + wobble))
+        for step in (1000, 2000):
+            head = ("shakespeare", "self_calm", seed, step)
+            for protocol, finder in (
+                ("replication", "dimension"),
+                ("heldout", "dimension"),
+                ("heldout", "gradient"),
+            ):
+                effects.append((*head, protocol, finder, "learned", 0, effect + wobble, 0.67))
+                for placebo, mean in PLACEBO.items():
+                    if (finder, placebo) == ("gradient", "rotated"):
+                        continue
+                    tests.append(
+                        (*head, protocol, finder, effect + wobble, placebo, mean, 0.05, mean + 0.1, p)
+                    )
+                    effects += [(*head, protocol, finder, placebo, draw, mean, 0.67) for draw in range(20)]
+                for state, change in (("confident", -0.111), ("uncertain", 0.222), ("random", 0.033)):
+                    states.append(
+                        (
+                            *head,
+                            protocol,
+                            finder,
+                            state,
+                            0,
+                            0.67,
+                            2.0,
+                            2.1,
+                            0.02,
+                            change + wobble,
+                            0.01,
+                            0.1,
+                            0.8,
+                        )
+                    )
+            states.append(
+                (*head, "heldout", "none", "own", 0, 0.3, 2.0, 2.1, 0.02, -0.01, -0.0123 + wobble, 0.004, 0.9)
+            )
+            for direction in ("confident", "uncertain", "gradient", "random"):
+                slope = -0.3 if direction == "confident" else 0.3
+                for dose in range(-7, 8):
+                    doses.append((*head, direction, dose / 10, 2.0, 2.1, slope * dose / 10, 0.0))
+    head_names = ["suite", "condition", "seed"]
+    test_names = [*head_names, "run_step", "protocol", "finder"]
+    classes = [
+        (
+            "shakespeare",
+            "self",
+            seed,
+            protocol,
+            features,
+            accuracy + 0.001 * seed,
+            0.3,
+            0.4,
+            0.005,
+            65,
+            1,
+            5,
+            0.3,
+        )
+        for seed in SEEDS
+        for protocol, features, accuracy in (
+            ("published", "loss, entropy, confidence", 0.77),
+            ("published", "progress alone", 0.97),
+            ("published", "with state channels", 0.93),
+            ("clean", "loss, entropy, confidence", 0.55),
+            ("clean", "with state channels", 0.50),
+        )
+    ]
+    path = [
+        ("shakespeare", "self", seed, step, "calm", step / 2000, 0.0, 0.9, 0.05)
+        for seed in SEEDS
+        for step in range(0, 2000, 100)
+    ]
+
+    def frame(rows: list[Any], columns: list[str]) -> pd.DataFrame:
+        return pd.DataFrame(rows, columns=columns)
+
+    return {
+        "runs": frame(runs, [*head_names, "key", "steps", "seconds", "heldout_loss", "dtype", "corpus"]),
+        "regime_deltas": frame(deltas, [*head_names, "regime", "metric", "delta"]),
+        "classification": frame(
+            classes,
+            [*head_names, "protocol", "features", "accuracy", "null_mean", "null_95", "p_value", "windows", "runs", "classes", "majority"],
+        ),
+        "state_path": frame(path, [*head_names, "step", "regime", "pc1", "pc2", "share1", "share2"]),
+        "frozen_effects": frame(effects, [*test_names, "reader", "draw", "effect_size", "magnitude"]),
+        "frozen_effects_summary": frame(
+            tests, [*test_names, "effect", "placebo", "placebo_mean", "placebo_sd", "placebo_max", "p_value"]
+        ),
+        "frozen_conditions": frame(
+            states,
+            [*test_names, "state", "draw", "magnitude", "entropy", "nll", "ece", "delta_entropy", "delta_nll", "kl", "sign_consistency"],
+        ),
+        "frozen_doses": frame(
+            doses, [*head_names, "run_step", "direction", "magnitude", "entropy", "nll", "delta_entropy", "delta_nll"]
+        ),
+    }  # fmt: skip
+
+
+def written(folder: Path, tables: dict[str, pd.DataFrame], note: str = "", **how: Any) -> tuple[str, str]:
+    """The two pages (shakespeare, frozen test) of some tables."""
+    (folder / "tables").mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        table.to_csv(folder / "tables" / f"{name}.csv", index=False)
+    first, second = pages.write_all(folder, "shakespeare", note, **how)
+    return first.read_text(), second.read_text()
+
+
+def verdicts(page: str) -> list[tuple[str, str]]:
+    """(verdict, claim) of each finding, in the order of the page."""
+    return re.findall(r"^- \*\*([A-Z][a-z ]+): (.*?)\*\*", page, flags=re.M)
+
+
+def verdict(page: str, words: str) -> str:
+    (found,) = [verdict for verdict, claim in verdicts(page) if words in claim]
+    return found
+
+
+def test_published_numbers_stand_beside_ours(tmp_path: Path) -> None:
+    training, frozen = written(tmp_path, study())
+    row = next(line for line in training.splitlines() if line.startswith("| `bewilderment` | loss"))
+    assert [cell.strip() for cell in row.split("|")][3:6] == [
+        "+1.65",
+        "+1.23 [+1.23, +1.24]",
+        "0.00 [0.00, 0.00]",
+    ]
+    row = next(line for line in training.splitlines() if line.startswith("| published: with state"))
+    assert [cell.strip() for cell in row.split("|")][2:4] == ["100 %", "0.932 [0.930, 0.934]"]
+    row = next(line for line in frozen.splitlines() if line.startswith("| uncertain"))
+    assert [cell.strip() for cell in row.split("|")][2:4] == ["+0.259", "+0.222 [+0.220, +0.224]"]
+    assert "| +0.040 ± 0.100 |" in frozen and "−0.093" in frozen
+    assert (
+        "| replication protocol, 1000 steps, rotated | 0.35 | 0.500 [0.498, 0.502] | 0.200 ± 0.050 | 0.300 |"
+        in frozen
+    )
+
+
+def test_interval_is_the_t_interval_over_seeds() -> None:
+    # 1, 2, 3: mean 2, standard error 1/sqrt(3), t(0.975, 2) = 4.302653
+    assert markdown.interval(estimate(pd.Series([1.0, 2.0, 3.0])), 3) == "+2.000 [−0.484, +4.484]"
+    assert markdown.interval(estimate(pd.Series([-0.5])), 2) == "−0.50"
+    assert markdown.signed(-0.0001) == "0.000"
+
+
+@pytest.mark.parametrize(
+    ("made", "words", "expected"),
+    [
+        ({"gain": -0.05}, "predicts held-out text better", "Supported"),
+        ({"gain": 0.0}, "predicts held-out text better", "Not supported"),
+        ({"gain": 0.05}, "predicts held-out text better", "Not supported"),
+        ({"drift": 0.03}, "as no calm run does", "Supported"),
+        ({"drift": 0.0}, "as no calm run does", "Not supported"),
+    ],
+)
+def test_verdicts_on_training_follow_the_tables(
+    tmp_path: Path, made: dict, words: str, expected: str
+) -> None:
+    tables = study(**made)
+    # the calm runs get a wobble of their own, so that their differences have a spread
+    calm = tables["regime_deltas"]["condition"] == "self_calm"
+    tables["regime_deltas"].loc[calm, "delta"] *= -1
+    loss = tables["runs"]["condition"].str.startswith("vanilla") & (tables["runs"]["seed"] == 2)
+    tables["runs"].loc[loss, "heldout_loss"] += 0.001
+    assert verdict(written(tmp_path, tables)[0], words) == expected
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        ({"effect": 0.5}, "Supported"),
+        ({"effect": 0.19}, "Not supported"),  # above one placebo, below the other, is not enough
+        ({"effect": 0.1}, "Not supported"),
+        ({"effect": 0.5, "p": 0.2}, "Inconclusive"),  # the mean says yes, the ranks do not
+    ],
+)
+def test_verdicts_on_steering_follow_the_tables(tmp_path: Path, made: dict, expected: str) -> None:
+    page = written(tmp_path, study(**made))[1]
+    found = verdict(page, "Replication protocol: learned directions")
+    assert found == expected if made["effect"] != 0.19 else found in ("Not supported", "Inconclusive")
+    reached = "Supported" if made["effect"] >= published.EFFECT_SIZE else "Not supported"
+    assert verdict(page, "as large as the published") == reached
+    assert verdict(page, "own state lowers") == "Supported"
+    assert verdict(page, "follows the dose") == "Supported"
+
+
+def test_ranks_that_cannot_be_small_are_said_to_be(tmp_path: Path) -> None:
+    tables = study()
+    tables["frozen_effects"] = tables["frozen_effects"].query("draw < 3")
+    assert "3 draws cannot give p < 0.05" in written(tmp_path, tables)[1]
+
+
+def test_what_fails_comes_first(tmp_path: Path) -> None:
+    for page in written(tmp_path, study(effect=0.3)):
+        found = [verdict.lower() for verdict, _ in verdicts(page)]
+        assert len(found) > 2
+        assert found == sorted(found, key=parts.VERDICTS.index)
+
+
+def test_state_that_adds_nothing_in_runs_left_out_fails(tmp_path: Path) -> None:
+    tables = study()
+    page = written(tmp_path, tables)[0]
+    assert verdict(page, "In runs left out") == "Not supported"
+    assert verdict(page, "what the time alone tells") == "Not supported"
+    assert verdict(page, "perfect classification") == "Not supported"
+    clean = (tables["classification"]["protocol"] == "clean") & (
+        tables["classification"]["features"] == "with state channels"
+    )
+    tables["classification"].loc[clean, "accuracy"] = [0.70, 0.71, 0.73]
+    assert verdict(written(tmp_path, tables)[0], "In runs left out") == "Supported"
+
+
+def test_one_seed_gives_no_interval_and_no_verdict(tmp_path: Path) -> None:
+    tables = {name: table[table["seed"] == 1] for name, table in study().items()}
+    training, frozen = written(tmp_path, tables)
+    assert verdict(training, "predicts held-out text better") == "Inconclusive"
+    assert verdict(frozen, "Replication protocol: learned directions") == "Inconclusive"
+    assert "[" not in next(line for line in frozen.splitlines() if line.startswith("| uncertain"))
+    assert "nan" not in training + frozen
+
+
+@pytest.mark.parametrize("absent", [*study(), "all"])
+def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
+    tables = {name: table for name, table in study().items() if absent not in (name, "all")}
+    training, frozen = written(tmp_path, tables)
+    assert "nan" not in (training + frozen).replace("nanoGPT", "")
+    if absent == "all":
+        assert "No finished run" in training
+        assert {verdict for verdict, _ in verdicts(frozen)} == {"Not measured"}
+    elif absent.startswith(("frozen_effects_summary", "frozen_doses")):
+        assert "The tables hold nothing for this yet." in frozen
+
+
+def test_rows_of_other_suites_do_not_count(tmp_path: Path) -> None:
+    tables = study()
+    other = {name: table.assign(suite="other") for name, table in study(effect=9.0, gain=3.0).items()}
+    both = {name: pd.concat([table, other[name]]) for name, table in tables.items()}
+    assert written(tmp_path / "both", both) == written(tmp_path / "one", tables)
+
+
+def test_a_table_without_a_needed_column_is_named(tmp_path: Path) -> None:
+    tables = study()
+    tables["runs"] = tables["runs"].drop(columns="heldout_loss")
+    with pytest.raises(UserError, match=r"runs\.csv lacks the column heldout_loss"):
+        written(tmp_path, tables)
+
+
+def test_note_and_figures(tmp_path: Path) -> None:
+    training, frozen = written(
+        tmp_path, study(), "Quick study.", figures="../../figures", destination=tmp_path / "docs"
+    )
+    known = {figure.name for figure in FIGURES}
+    for page in (training, frozen):
+        assert "> **Quick study.**" in page
+        shown = re.findall(r"\]\(\.\./\.\./figures/(.*?)\)", page)
+        assert shown and set(shown) <= known
+    assert (tmp_path / "docs" / "shakespeare.md").is_file()
+
+
+def test_readme_blocks(tmp_path: Path) -> None:
+    written(tmp_path, study())
+    text = "a\n<!-- time -->\nstale\n<!-- /time -->\nb\n<!-- results -->\nstale\n<!-- /results -->\nc\n"
+    made = documents.readme(text, tmp_path / "tables")
+    assert "stale" not in made and made.startswith("a\n") and made.endswith("\nc\n")
+    assert "12 runs) took 12.0 hours of one core in all" in made  # four conditions, three seeds, an hour each
+    assert "about 6.0 hours on 2 cores" in made
+    assert documents.readme(made, tmp_path / "tables") == made
+    with pytest.raises(UserError, match="must have one <!-- time -->"):
+        documents.readme("no marks", tmp_path / "tables")
+
+
+def test_readme_is_what_the_committed_tables_give() -> None:
+    tables = ROOT / "docs" / "results" / "tables"
+    if not (tables / "runs.csv").is_file():
+        pytest.skip("no results are committed yet (docs/results/tables/runs.csv)")
+    text = (ROOT / "README.md").read_text()
+    assert documents.readme(text, tables) == text, "run: python scripts/make_report.py --readme"
+
+
+def test_pipeline_page_is_what_the_code_declares() -> None:
+    made = documents.pipeline_page(phases.describe(), FIGURES)
+    assert (ROOT / "docs" / "PIPELINE.md").read_text() == made, (
+        "run: python scripts/make_report.py --pipeline"
+    )
+    assert all(f"`{phase.name}`" in made for phase in phases.PHASES)
+    assert all(figure.name in made for figure in FIGURES)
+
+
+def test_metrics_page_names_every_column() -> None:
+    train = pytest.importorskip("train")
+    text = (ROOT / "docs" / "METRICS.md").read_text()
+    assert [name for name in train.METRICS if f"| `{name}` |" not in text] == []
+
+
+def test_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written(tmp_path, study(), destination=tmp_path / "elsewhere")
+    make_report.main(["--out", str(tmp_path)])
+    assert (tmp_path / "report" / "frozen-test.md").is_file()
+    assert "frozen-test.md" in capsys.readouterr().out
+    with pytest.raises(UserError, match="run the study first"):
+        make_report.main(["--out", str(tmp_path / "nothing")])
