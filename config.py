@@ -225,6 +225,26 @@ class RunConfig(Strict):
     schedule: Schedule = NoSchedule()
     regimes: Regimes
 
+    def decisive(self) -> dict[str, Any]:
+        """The fields that decide this run's numbers: without regimes that its schedule never calls, and without
+        what only a self-state could feel where there is none. What a run's key is made from, so that an edit
+        reruns what depends on it and nothing else.
+        """
+        fields = self.model_dump(mode="json")
+        called = {
+            "windows": lambda schedule: {window.regime for window in schedule.windows},
+            "random_windows": lambda schedule: set(schedule.durations),
+            "recurring": lambda schedule: set(schedule.regimes),
+            "none": lambda schedule: set(),
+        }[self.schedule.kind](self.schedule)
+        if not self.self_state.enabled:
+            called -= {"false_feedback", "self_clamp"}
+            fields["self_state"] = {"enabled": False}
+            for name in ("effect_interval", "probe_sequences"):
+                del fields["log"][name]
+        fields["regimes"] = {name: fields["regimes"][name] for name in sorted(called)}
+        return fields
+
     @model_validator(mode="after")
     def _fits_the_run(self) -> Self:
         steps = self.train.steps

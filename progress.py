@@ -42,14 +42,16 @@ class Costs:
 
     def of(self, task: Task) -> float:
         """Seconds that a task is expected to take on one worker."""
-        if task.kind in self.sums:
-            seconds, units = self.sums[task.kind]
-            return task.work * seconds / units
-        if task.kind not in ("train", "frozen"):
-            return REFRESH_S
+        if task.kind in self.sums or task.kind not in ("train", "frozen"):
+            return task.work * self.of_kind(task.kind)
         if self.guess_s is None:
             self.guess_s = OVERHEAD / gflops()
         return task.work * self.guess_s
+
+    def of_kind(self, kind: str) -> float:
+        """Seconds a unit of work: of tables, figures or report, the whole."""
+        seconds, units = self.sums.get(kind, (REFRESH_S, 1.0))
+        return seconds / units
 
     def known(self, tasks: Iterable[Task]) -> bool:
         """Whether the time of each of these kinds was measured here."""
@@ -95,28 +97,26 @@ class Display:
         else:
             print(line, flush=True)
 
-    def finished(self, task: Task, seconds: float, number: int, total: int, left: Sequence[Task]) -> None:
+    def finished(self, task: Task, seconds: float, number: int, total: int, ahead_s: float) -> None:
+        """A line for a task that ended; ahead_s: seconds of work that are left, for one worker."""
         self.done_s += self.costs.of(task)
-        ahead = f"  (about {duration(self._seconds(left))} left)" if left else ""
-        self.say(f"[{number}/{max(number, total)}] {task.name}  {seconds:.0f} s{ahead}")
+        ahead = f"  (about {duration(ahead_s / self.jobs)} left)" if number < total else ""
+        self.say(f"[{number}/{total}] {task.name}  {seconds:.0f} s{ahead}")
 
-    def _seconds(self, left: Sequence[Task]) -> float:
-        return sum(self.costs.of(task) for task in left) / self.jobs
-
-    def update(self, left: Sequence[Task], running: Sequence[Task], out: Path) -> None:
+    def update(self, ahead_s: float, running: Sequence[Task], out: Path) -> None:
         """Redraw the bar. Nothing where there is no terminal."""
         if not self.terminal:
             return
         from tqdm import tqdm
 
         part = sum(self.costs.of(task) * fraction(out, task) for task in running)
-        ahead = sum(self.costs.of(task) for task in left) - part
+        ahead_s = max(0.0, ahead_s - part)
         if self.bar is None:
             self.bar = tqdm(bar_format="{percentage:3.0f}% |{bar}| {desc}", dynamic_ncols=True, leave=False)
-        self.bar.total = max(self.done_s + part + ahead, 1e-9)
+        self.bar.total = max(self.done_s + part + ahead_s, 1e-9)
         self.bar.n = min(self.done_s + part, self.bar.total)
         names = ", ".join(task.name.split(" ", 1)[-1] for task in running)
-        self.bar.set_description_str(f"{duration(max(0.0, ahead / self.jobs))} left | {names}"[:100])
+        self.bar.set_description_str(f"{duration(ahead_s / self.jobs)} left | {names}"[:100])
 
     def close(self) -> None:
         if self.bar is not None:

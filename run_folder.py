@@ -38,10 +38,10 @@ def code_hash() -> str:
 
 
 def run_key(run: config.RunConfig, tokens_sha256: str) -> str:
-    """The key of a run: a hash of its resolved config, its code and its data. 64 hexadecimal digits."""
+    """The key of a run: a hash of what decides it in its config, of its code and of its data. 64 hex digits."""
     parts = {
         "format": FORMAT,
-        "config": run.model_dump(mode="json"),
+        "config": run.decisive(),
         "code": code_hash(),
         "data": tokens_sha256,
     }

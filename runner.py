@@ -80,7 +80,9 @@ class Runner:
                 ended, _ = wait(self.running, timeout=POLL_S, return_when=FIRST_COMPLETED)
                 for future in ended:
                     self._end(future)
-                self.display.update(self._left(), [task for task, _ in self.running.values()], self.study.out)
+                self.display.update(
+                    self._ahead_s(), [task for task, _ in self.running.values()], self.study.out
+                )
         except BaseException:
             before = signal.signal(signal.SIGINT, signal.SIG_IGN)
             self._stop(kill=True)
@@ -192,7 +194,7 @@ class Runner:
             except (UserError, OSError) as problem:
                 self.display.say(f"{task.name}: {problem}")
         self.costs.learn(self.study.out, [task])
-        self.display.finished(task, outcome.seconds, self.ran, self._total(), self._left())
+        self.display.finished(task, outcome.seconds, self.ran, self._total(), self._ahead_s())
 
     def _fail(self, task: Task, error: str) -> None:
         self.failures.append(Failure(task, error, self.study.out / "logs" / f"{task.slug}.log"))
@@ -207,12 +209,24 @@ class Runner:
     def _left(self) -> list[Task]:
         return [*(task for task, _ in self.running.values()), *self.waiting, *self.chain]
 
+    def _rounds(self) -> int:
+        """How often tables, figures and report are still to be made, the chain that has begun not counted."""
+        if not self.refresh:
+            return 0
+        going = (
+            *self.waiting,
+            *(task for task, _ in self.running.values() if task.kind in ("train", "frozen")),
+        )
+        complete = self._complete()
+        due = any(task.kind == "train" for task in complete)
+        due = due and frozenset(task.name for task in complete) != self.shown
+        return len({task.seed for task in going}) + due
+
+    def _ahead_s(self) -> float:
+        """Seconds of work still to do, for one worker."""
+        each = sum(self.costs.of_kind(kind) for kind in self.refresh)
+        return sum(self.costs.of(task) for task in self._left()) + self._rounds() * each
+
     def _total(self) -> int:
-        """Tasks of this start, those to come included: tables, figures and report once for each seed still open."""
-        stages = len({*self.refresh, "tables"}) if self.refresh else 0
-        seeds = {
-            task.seed
-            for task in (*self.waiting, *(task for task, _ in self.running.values()))
-            if task.kind in ("train", "frozen")
-        }
-        return self.ran + len(self.failures) + len(self._left()) + stages * len(seeds)
+        """Tasks of this start, done and to come."""
+        return self.ran + len(self.failures) + len(self._left()) + self._rounds() * len(self.refresh)

@@ -153,7 +153,10 @@ def status(request: Request) -> str:
 
 def run(request: Request) -> int:
     """The study, or the phases asked for. Returns the exit status: 1 where a task failed."""
-    studies.load_suites(request)  # whatever is wrong in a config is found before anything is written
+    suites = studies.load_suites(request)  # whatever can be found wrong is found before anything is written
+    studies.check_memory(suites, request.jobs)
+    if "data" not in {phase.name for phase in phases.choose(request.only)}:
+        prepare(request, write=False)
     with studies.locked(request.out):
         study, _ = prepare(request, write=True)
         plan = pipeline.plan(study)
@@ -162,7 +165,7 @@ def run(request: Request) -> int:
         require_inputs(request, chosen, plan, stale)
         names = {phase.name for phase in chosen}
         due = [task for task in plan if task.name in stale and task.phase in names]
-        studies.check_machine(study, due, request.jobs)
+        studies.check_disk(study, due)
         costs = progress.Costs()
         costs.learn(study.out, [task for task in plan if task.name not in stale])
         kinds = refresh_kinds(chosen)
@@ -197,19 +200,23 @@ def _opening(
     """What is about to happen, and how long it takes."""
     lines = [f"{study.warning}"] if study.warning else []
     for suite in study.suites:
-        count = "1 seed" if suite.seeds == 1 else f"{suite.seeds} seeds"
-        lines.append(f"suite {suite.name}: {len(suite.conditions)} conditions x {count}, in {study.out}")
+        size = f"{_count(len(suite.conditions), 'condition')} x {_count(suite.seeds, 'seed')}"
+        lines.append(f"suite {suite.name}: {size}, in {study.out}")
     if due:
         seconds = sum(costs.of(task) for task in due)
         seconds += progress.REFRESH_S * len(kinds) * len({task.seed for task in due})
         sure = "" if costs.known(due) else ", a first guess"
         trained = sum(task.kind == "train" for task in due)
-        workers = "1 worker" if jobs == 1 else f"{jobs} workers"
+        after = f"; as each seed completes: {', '.join(kinds)}" if kinds else ""
         lines.append(
-            f"to run: {trained} runs, {len(due) - trained} frozen tests{', ' if kinds else ''}{', '.join(kinds)}; "
-            f"up to date: {len(plan) - len(due)}; about {progress.duration(seconds / jobs)} with {workers}{sure}"
+            f"to run: {_count(trained, 'run')}, {_count(len(due) - trained, 'frozen test')}{after}; "
+            f"up to date: {len(plan) - len(due)}; about {progress.duration(seconds / jobs)} with {_count(jobs, 'worker')}{sure}"
         )
     return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _closing(request: Request, failures: Sequence[Failure], skipped: Sequence[Task]) -> str:

@@ -190,23 +190,24 @@ def holder(out: Path) -> int | None:
     return None
 
 
-def check_machine(study: Study, tasks: Sequence[Task], jobs: int) -> None:
-    """UserError, before anything is trained, where the runs need more memory or disk than there is."""
-    runs = [task.arguments["run"] for task in tasks if task.kind == "train"]
-    if not runs:
-        return
-    memory = jobs * max(_memory_bytes(run) for run in runs)
+def check_memory(suites: Sequence[config.Suite], jobs: int) -> None:
+    """UserError, before anything is made, where so many runs at once need more memory than the machine has."""
+    need = jobs * max(_memory_bytes(run) for suite in suites for run in suite.conditions.values())
     have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if memory > have:
+    if need > have:
         raise UserError(
-            f"{jobs} runs at once need about {memory / 1e9:,.1f} GB of memory, this machine has {have / 1e9:,.1f}; "
+            f"{jobs} runs at once need about {need / 1e9:,.1f} GB of memory, this machine has {have / 1e9:,.1f}; "
             f"use fewer --jobs or a smaller model"
         )
-    disk = sum(_disk_bytes(run) for run in runs)
+
+
+def check_disk(study: Study, tasks: Sequence[Task]) -> None:
+    """UserError, before anything is trained, where the runs of some tasks need more disk than is free."""
+    need = sum(_disk_bytes(task.arguments["run"]) for task in tasks if task.kind == "train")
     free = shutil.disk_usage(study.out).free
-    if disk > free:
+    if need > free:
         raise UserError(
-            f"the runs need about {disk / 1e9:,.1f} GB in {study.out}, {free / 1e9:,.1f} are free; make room or choose "
+            f"the runs need about {need / 1e9:,.1f} GB in {study.out}, {free / 1e9:,.1f} are free; make room or choose "
             f"another folder with --out"
         )
 

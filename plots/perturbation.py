@@ -74,7 +74,9 @@ def regime_reactions(tables: Tables, note: str) -> Figure:
 def beyond_calm(deltas: pd.DataFrame, regime: str, metric: str) -> series.Estimate:
     """Change of a metric in a regime's window, self minus self_calm at the same steps, paired by seed."""
     rows = deltas[(deltas["regime"] == regime) & (deltas["metric"] == metric)]
-    one, calm = (series.of_condition(rows, name).set_index("seed")["delta"] for name in ("self", "self_calm"))
+    one, calm = (
+        series.of_condition(rows, name).groupby("seed")["delta"].mean() for name in ("self", "self_calm")
+    )
     return series.paired(one, calm)
 
 
@@ -146,7 +148,7 @@ def regime_deltas(tables: Tables, note: str) -> Figure:
     first.set_yticks(range(len(regimes)), regimes)
     first.set_ylim(len(regimes) - 0.5, -0.5)
     caption = (
-        "Mean in the window minus mean before it (as long as the window, at most 100 steps). Points: seeds; bars: mean and 95 % t "
+        "Mean in the window minus mean of the calm steps before it (as many as the window, at most 100). Points: seeds; bars: mean and 95 % t "
         "interval. self_calm, at the same steps without any regime, shows what time alone does. Axes are linear within the "
         "dotted lines where there are any and logarithmic outside. Title: self against self_calm, paired by seed, t test with p < 0.05 / 8."
     )
@@ -263,16 +265,9 @@ def _regime_detail(tables: Tables, note: str, regime: str) -> Figure:
         for other, start, end in neighbours:
             left, right = max(start, -margin), min(end, length + margin)
             axes.axvspan(left, right, fc="none", ec="#c4c4c4", hatch="////", lw=0, zorder=0)
-            if channel in LAYOUT[:2]:
-                axes.set_title(
-                    other,
-                    fontsize=7,
-                    color="#555555",
-                    x=(left + right + 2 * margin) / 2 / (length + 2 * margin),
-                    ha="center",
-                    pad=2,
-                    loc="left",
-                )
+            middle = ((left + right) / 2 + margin) / (length + 2 * margin)  # as a share of the axis
+            if channel in LAYOUT[:2] and right - left > 0.3 * (length + 2 * margin):
+                axes.set_title(other, fontsize=7, color="#555555", x=middle, ha="center", pad=2, loc="left")
         if channel in LAYOUT[:2]:
             axes.annotate(
                 regime,
@@ -289,10 +284,11 @@ def _regime_detail(tables: Tables, note: str, regime: str) -> Figure:
             _empty(axes)
     for channel in LAYOUT[-2:]:
         axes_of[channel].set_xlabel(f"steps since the onset of {regime}")
+    beside = "".join(f"Hatched: {other}. " for other, _, _ in neighbours)
     gloss = style.REGIMES[regime].gloss if regime in style.REGIMES else ""
     caption = (
         f"Means of {width} steps. Line: mean over seeds (geometric on the logarithmic axis); band: 95 % t interval; faint: single "
-        f"seeds of self. Grey: the window of {regime} ({gloss}); hatched: another regime. Title: change in the window, self minus "
+        f"seeds of self. Grey: the window of {regime} ({gloss}). {beside}Title: change in the window, self minus "
         "self_calm at the same steps, paired by seed, t test with p < 0.05 / 8."
     )
     return style.finish(

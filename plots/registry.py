@@ -76,8 +76,8 @@ FIGURES: tuple[Figure, ...] = (
         "perturbation/classification.png",
         classification.classification,
         ("classification",),
-        "How well the regime of a short window can be told, with and without the state's channels, the published way "
-        "and with whole runs left out, beside a permutation null.",
+        "How well the regime of a short window can be told, from the step alone, with and without the state's channels, "
+        "the published way and with whole runs left out, beside a permutation null.",
     ),
     Figure(
         "state-trajectory.png",
@@ -102,7 +102,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {  # what the figures take from each table
     "regime_deltas": (*_RUN, "regime", "metric", "delta"),
     "regime_deltas_summary": ("suite", "condition", "regime", "metric", "delta", "low", "high"),
     "classification": (
-        *("suite", "protocol", "features", "accuracy", "null_mean", "null_95"),
+        *("suite", "condition", "protocol", "features", "accuracy", "null_mean", "null_95"),
         *("windows", "runs", "classes", "majority"),
     ),
     "state_path": (*_RUN, "step", "regime", "pc1", "pc2", "share1", "share2"),

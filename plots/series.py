@@ -78,7 +78,7 @@ def band(table: pd.DataFrame, log: bool = False) -> pd.DataFrame:
     mean = values.mean(axis=1)
     n = values.count(axis=1).to_numpy(float)
     quantile = np.where(n > 1, stats.t.ppf((1 + LEVEL) / 2, np.maximum(n - 1, 1)), np.nan)
-    half = values.std(axis=1, ddof=1) * quantile / np.sqrt(n)
+    half: pd.Series = values.std(axis=1, ddof=1) * quantile / np.sqrt(n)
     made = pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half})
     return 10**made if log else made
 

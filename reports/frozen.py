@@ -7,17 +7,19 @@ from reports import published
 from reports.markdown import interval, listed, number, percent, signed, table
 from reports.parts import (
     INCONCLUSIVE,
+    MISSING,
     NOT_SUPPORTED,
     SUPPORTED,
     Finding,
     Section,
     Tables,
     all_of,
+    correlation,
     over_seeds,
     per_seed,
     side,
 )
-from reports.placebos import MISSING, TESTS, View, beats, effect_table, seeds
+from reports.placebos import TESTS, View, beats, effect_table, seeds
 
 TITLE = "Frozen-weight test: does the state steer the model?"
 DIRECTIONS = {"confident": -1, "uncertain": +1, "gradient": +1}  # the sign that entropy should change with
@@ -202,7 +204,7 @@ def doses(view: View) -> Section:
         for key, group in found.groupby("direction", sort=False):
             direction = str(key)
             rank = {
-                seed: rows["magnitude"].corr(rows["delta_entropy"], method="spearman")
+                seed: correlation(rows["magnitude"].rank(), rows["delta_entropy"].rank())
                 for seed, rows in group.groupby("seed")
             }
             rho = estimate(pd.Series(rank, dtype=float))

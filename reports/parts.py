@@ -25,8 +25,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {  # what the pages take from each table
     "metrics": (*_RUN, "step", "heldout_loss"),
     "regime_deltas": (*_RUN, "regime", "metric", "delta"),
     "classification": (
-        *("suite", "seed", "protocol", "features", "accuracy", "null_mean", "null_95", "p_value"),
-        *("windows", "runs", "classes", "majority"),
+        *("suite", "condition", "protocol", "features", "accuracy", "null_mean", "null_95", "p_value"),
+        *("windows", "runs", "majority"),
     ),
     "state_path": (*_RUN, "step", "pc1", "share1", "share2"),
     "frozen_conditions": (
@@ -40,6 +40,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {  # what the pages take from each table
     ),
     "frozen_doses": (*_WEIGHTS, "direction", "magnitude", "delta_entropy"),
 }
+MISSING = "The tables hold nothing for this yet."
 READING = (
     "Brackets hold the 95 % t interval of the mean over seeds. *Supported*: the interval lies wholly on the claimed "
     "side of zero. *Not supported*: it does not, which is not a proof that there is nothing. *Inconclusive*: "
@@ -117,6 +118,13 @@ def over_seeds(rows: pd.DataFrame, column: str) -> Estimate:
     return estimate(per_seed(rows, column))
 
 
+def correlation(one: "pd.Series[float]", other: "pd.Series[float]") -> float:
+    """Pearson's correlation; NaN, without a warning, where a side does not vary."""
+    if one.nunique() < 2 or other.nunique() < 2:
+        return float("nan")
+    return float(one.corr(other))
+
+
 def side(value: Estimate, sign: int) -> str:
     """The verdict on "this mean lies on that side of zero"; sign is +1 or -1."""
     if value.n == 0:
@@ -132,6 +140,11 @@ def all_of(verdicts: Sequence[str]) -> str:
     if not known:
         return ABSENT
     return known.pop() if len(known) == 1 else INCONCLUSIVE
+
+
+def worst(verdicts: Sequence[str]) -> str:
+    """The verdict on a claim that holds only if each of its parts does."""
+    return min(verdicts, key=VERDICTS.index)
 
 
 def in_order(findings: Sequence[Finding]) -> list[Finding]:

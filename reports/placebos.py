@@ -7,10 +7,11 @@ import pandas as pd
 
 from plots.series import Estimate, paired
 from reports import published
-from reports.markdown import interval, number, plural, table
+from reports.markdown import interval, listed, number, plural, table
 from reports.parts import (
     ABSENT,
     INCONCLUSIVE,
+    MISSING,
     SUPPORTED,
     Finding,
     Section,
@@ -19,9 +20,9 @@ from reports.parts import (
     over_seeds,
     per_seed,
     side,
+    worst,
 )
 
-MISSING = "The tables hold nothing for this yet."
 ALPHA = 0.05
 TESTS = {
     ("replication", "dimension"): "replication protocol",
@@ -105,32 +106,29 @@ def beats(view: View, protocol: str, finder: str) -> Finding:
     )
     verdicts, parts = [], []
     for step in view.steps("frozen_effects_summary"):
+        at_step = view.rows("frozen_effects_summary", run_step=step, protocol=protocol, finder=finder)
+        against, rivals = [], []
         for placebo in PLACEBOS:
-            found = view.rows("frozen_effects_summary", run_step=step, protocol=protocol, finder=finder)
-            found = found[found["placebo"] == placebo]
+            found = at_step[at_step["placebo"] == placebo]
             if found.empty:
                 continue
             surplus = _surplus(found)
             (k, n), draws = _below(found), _draws(view, protocol, finder, step, placebo)
             few = draws > 0 and 1 / (1 + draws) >= ALPHA
             verdict = side(surplus, +1)
-            if verdict == SUPPORTED and 2 * k <= n:
-                verdict = INCONCLUSIVE
-            verdicts.append(verdict)
-            rank = (
-                f"{plural(draws, 'draw')} cannot give p < {ALPHA}"
-                if few
-                else f"p < {ALPHA} in {k} of {n} seeds"
+            against.append(INCONCLUSIVE if verdict == SUPPORTED and 2 * k <= n else verdict)
+            rank = f"{plural(draws, 'draw')} cannot give p < {ALPHA}" if few else f"p < {ALPHA} in {k} of {n}"
+            rivals.append(
+                f"{placebo} {number(found['placebo_mean'].mean())} (difference {interval(surplus)}; {rank})"
             )
-            effect = number(per_seed(found, "effect").mean())
-            parts.append(
-                f"{effect} against {number(found['placebo_mean'].mean())} ({placebo}, step {step}; difference "
-                f"{interval(surplus)}, {rank})"
-            )
+        if against:
+            verdicts.append(worst(against))
+            effect = number(per_seed(at_step, "effect").mean())
+            parts.append(f"At step {step}: {effect} against {listed(rivals)}.")
     if not parts:
         return Finding(claim, ABSENT, "It was not run.")
-    chance = f"By chance alone {100 * ALPHA:.0f} % of seeds or fewer would have p < {ALPHA}."
-    return Finding(claim, all_of(verdicts), f"Effect {'; '.join(parts)}. {chance}")
+    chance = f"By chance, p < {ALPHA} in one seed of twenty at most."
+    return Finding(claim, all_of(verdicts), " ".join([*parts, chance]))
 
 
 def seeds(view: View) -> Section:

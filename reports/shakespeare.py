@@ -7,16 +7,19 @@ import pandas as pd
 
 from plots.series import Estimate, estimate, paired
 from reports import published
-from reports.markdown import interval, listed, number, percent, plural, signed, table
+from reports.classification import classification
+from reports.markdown import interval, listed, number, plural, signed, table
 from reports.parts import (
     ABSENT,
     INCONCLUSIVE,
+    MISSING,
     NOT_SUPPORTED,
     SUPPORTED,
     Finding,
     Section,
     Tables,
     all_of,
+    correlation,
     over_seeds,
     per_seed,
     side,
@@ -24,12 +27,10 @@ from reports.parts import (
 
 TITLE = "Training with a self-state: losses, regime signatures, classification"
 PAIRS = (("self", "vanilla"), ("self_calm", "vanilla_calm"), ("self_random", "vanilla_random"))
-CHANNELS = {"loss": 2, "entropy": 2, "state_drift": 3, "state_effect": 3}  # digits to show
+CHANNELS = {"loss": 2, "entropy": 2, "state_drift": 5, "state_effect": 3}  # digits to show
 STATE_CHANNELS = ("state_norm", "state_drift", "state_ema_drift", "state_effect")
 ALL_CHANNELS = 8  # logged channels of a run with self-state; the threshold below is shared with the figures
 MARK_P = 0.05 / ALL_CHANNELS
-STATE, PLAIN, CLOCK = "with state channels", "loss, entropy, confidence", "progress alone"
-MISSING = "The tables hold nothing for this yet."
 
 
 def sections(tables: Tables, figures: str) -> list[Section]:
@@ -102,28 +103,34 @@ def _curve(tables: Tables, conditions: Sequence[str]) -> list[str]:
     return [table(head, rows)]
 
 
-def _delta(tables: Tables, condition: str, regime: str, metric: str) -> "pd.Series[float]":
-    rows = tables.rows("regime_deltas", condition=condition, regime=regime, metric=metric)
-    return per_seed(rows, "delta")
+class Deltas:
+    """The change of a metric in a regime's window, by seed."""
+
+    def __init__(self, tables: Tables) -> None:
+        keys = ["condition", "regime", "metric", "seed"]
+        self.values = tables.rows("regime_deltas").groupby(keys)["delta"].mean().dropna()
+
+    def of(self, condition: str, regime: str, metric: str) -> "pd.Series[float]":
+        key = (condition, regime, metric)
+        return self.values.loc[key] if key in self.values.index else pd.Series(dtype=float)
 
 
 def regimes(tables: Tables, figures: str) -> Section:
     """What each regime does to each channel, against the published numbers, a calm run and a run without state."""
+    deltas = Deltas(tables)
     rows: list[list[str]] = []
     marks: dict[str, list[str]] = {}  # regime -> state channels that move as in no calm run
     ours: list[tuple[float, Estimate]] = []
     without: dict[str, Estimate] = {}
     for regime, expected in published.REGIME_DELTAS.items():
         for metric in STATE_CHANNELS:
-            moved = paired(
-                _delta(tables, "self", regime, metric), _delta(tables, "self_calm", regime, metric)
-            )
+            moved = paired(deltas.of("self", regime, metric), deltas.of("self_calm", regime, metric))
             if moved.n > 1:
                 marks.setdefault(regime, []).extend([metric] if moved.p < MARK_P else [])
         for metric, digits in CHANNELS.items():
-            delta = _delta(tables, "self", regime, metric)
-            calm = _delta(tables, "self_calm", regime, metric)
-            vanilla = _delta(tables, "vanilla", regime, metric)
+            delta = deltas.of("self", regime, metric)
+            calm = deltas.of("self_calm", regime, metric)
+            vanilla = deltas.of("vanilla", regime, metric)
             raw, beyond = estimate(delta), paired(delta, calm)
             if raw.n == 0:
                 continue
@@ -134,7 +141,7 @@ def regimes(tables: Tables, figures: str) -> Section:
                 [
                     f"`{regime}`" if metric == "loss" else "",
                     metric,
-                    signed(expected[metric], digits),
+                    signed(expected[metric], min(digits, 3)),
                     interval(raw, digits),
                     interval(estimate(calm), digits),
                     interval(beyond, digits),
@@ -217,103 +224,13 @@ def _shared_shifts(without: dict[str, Estimate]) -> Finding:
     return Finding(claim, all_of(verdicts), text + " nats.")
 
 
-def classification(tables: Tables, figures: str) -> Section:
-    """Naming the regime from ten steps of the log, the published way and the clean way."""
-    found = tables.rows("classification")
-    body: list[str] = []
-    if found.empty:
-        body.append(MISSING)
-    else:
-        rows = []
-        for (protocol, features), group in found.groupby(["protocol", "features"], sort=False):
-            accuracy = _accuracy(found, str(protocol), str(features))
-            said = published.CLASSIFICATION.get(str(features)) if protocol == "published" else None
-            rows.append(
-                [
-                    f"{protocol}: {features}",
-                    percent(said) if said is not None else "–",
-                    interval(accuracy, 3, sign=False),
-                    number(group["null_mean"].mean()),
-                    number(group["null_95"].mean()),
-                    f"{number(group['p_value'].min())} to {number(group['p_value'].max())}"
-                    if len(group) > 1
-                    else number(group["p_value"].iloc[0]),
-                    number(group["majority"].mean()),
-                    f"{group['windows'].sum():.0f}",
-                    str(accuracy.n),
-                ]
-            )
-        head = ["protocol: features", "published", "accuracy", "null mean", "null 95 %", "p", "commonest class",
-                "windows", "n"]  # fmt: skip
-        body.append(table(head, rows))
-        body.append(
-            "Null: the labels permuted, everything else alike. Commonest class: accuracy of always naming it."
-        )
-        body.append(f"![Classification]({figures}/perturbation/classification.png)")
-    return Section(
-        "Can the regime be told from the log?",
-        "Classify windows of ten steps by regime. The published way: one run, fixed windows, random folds, so that "
-        "neighbours of one window stand on both sides. The clean way: regimes at random times, whole runs left out.",
-        body,
-        "Under the published protocol the time alone tells the regime, so its accuracy says little about the state. The "
-        "clean protocol asks what carries over to a run that the classifier has not seen.",
-        _classification_findings(found) if not found.empty else [],
-    )
-
-
-def _accuracy(found: pd.DataFrame, protocol: str, features: str) -> Estimate:
-    rows = found[(found["protocol"] == protocol) & (found["features"] == features)]
-    return estimate(rows["accuracy"])
-
-
-def _compare(found: pd.DataFrame, protocol: str, one: str, other: str) -> tuple[str, str]:
-    """The verdict on "these features tell more than those", and the numbers."""
-    rows = found[found["protocol"] == protocol]
-    if not {one, other} <= set(rows["features"]):
-        return ABSENT, "The table lacks one of the two."
-    wide = rows.assign(run=rows["seed"].fillna(0)).pivot_table(
-        index="run", columns="features", values="accuracy"
-    )
-    gain = paired(wide[one], wide[other])
-    text = (
-        f"Accuracy {percent(wide[one].mean())} ({one}) against {percent(wide[other].mean())} ({other}); difference "
-        f"{interval(gain)}, n = {gain.n}."
-    )
-    if gain.n == 1:
-        verdict = NOT_SUPPORTED if gain.mean <= 0 else INCONCLUSIVE
-        return verdict, text + " One pooled number, so no interval."
-    return side(gain, +1), text
-
-
-def _classification_findings(found: pd.DataFrame) -> list[Finding]:
-    clean = _compare(found, "clean", STATE, PLAIN)
-    clock = _compare(found, "published", STATE, CLOCK)
-    mine = _accuracy(found, "published", STATE)
-    findings = [
-        Finding(
-            "In runs left out, state channels tell regimes that loss, entropy and confidence do not.", *clean
-        ),
-        Finding("The published way of classifying shows more than what the time alone tells.", *clock),
-    ]
-    if mine.n:
-        perfect = bool(mine.mean >= 0.995)
-        findings.append(
-            Finding(
-                "The published way gives perfect classification with state channels.",
-                SUPPORTED if perfect else NOT_SUPPORTED,
-                f"Published {percent(published.CLASSIFICATION[STATE])}, ours {interval(mine, sign=False)}, n = {mine.n}.",
-            )
-        )
-    return findings
-
-
 def trajectory(tables: Tables, figures: str) -> Section:
     """How much of the state's path is the clock."""
     path = tables.rows("state_path")
     rows = []
     for name in dict.fromkeys(path["condition"]):
         runs = path[path["condition"] == name]
-        clock = {seed: abs(run["pc1"].corr(run["step"])) for seed, run in runs.groupby("seed")}
+        clock = {seed: abs(correlation(run["pc1"], run["step"])) for seed, run in runs.groupby("seed")}
         share = runs.groupby("seed")[["share1", "share2"]].mean()
         rows.append(
             [

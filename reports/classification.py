@@ -1,0 +1,126 @@
+"""The section on telling regimes from the log, the published way and the clean way."""
+
+import pandas as pd
+
+from plots.series import paired
+from reports import published
+from reports.markdown import interval, number, percent, signed, table
+from reports.parts import (
+    ABSENT,
+    INCONCLUSIVE,
+    MISSING,
+    NOT_SUPPORTED,
+    SUPPORTED,
+    Finding,
+    Section,
+    Tables,
+    side,
+)
+
+STATE, PLAIN, CLOCK = "with state channels", "loss, entropy, confidence", "progress alone"
+REPEATED, CLEAN = ("published", "self"), ("clean", "self_random")  # protocol, condition
+RAW = "raw statistics with history"
+
+
+def classification(tables: Tables, figures: str) -> Section:
+    """Naming the regime from ten steps of the log, the published way and the clean way."""
+    found = tables.rows("classification")
+    body: list[str] = []
+    if found.empty:
+        body.append(MISSING)
+    else:
+        rows = []
+        columns = ["protocol", "condition", "features"]
+        for (protocol, condition, features), group in found.groupby(columns, sort=False):
+            said = published.CLASSIFICATION.get(str(features)) if (protocol, condition) == REPEATED else None
+            values = [
+                group[name].mean() for name in ("accuracy", "null_mean", "null_95", "p_value", "majority")
+            ]
+            rows.append(
+                [
+                    f"{protocol}, `{condition}`: {features}",
+                    percent(said) if said is not None else "–",
+                    *(number(float(value)) for value in values),
+                    str(int(group["windows"].max())),
+                    str(int(group["runs"].max())),
+                ]
+            )
+        head = ["protocol, condition: features", "published", "accuracy", "null mean", "null 95 %", "p",
+                "commonest class", "windows", "runs"]  # fmt: skip
+        body.append(table(head, rows))
+        body.append(
+            "Null: the labels permuted, everything else alike. Commonest class: accuracy of always naming it. Raw "
+            "statistics with history: loss, entropy, confidence and gradient norm now, one window ago, and averaged, which "
+            "is what the state was made from."
+        )
+        body.append(f"![Classification]({figures}/perturbation/classification.png)")
+    return Section(
+        "Can the regime be told from the log?",
+        "Classify windows of ten steps by regime. The published way: one run, fixed windows, random folds, so that "
+        "neighbours of one window stand on both sides. The clean way: regimes at random times, whole runs left out.",
+        body,
+        "With fixed windows the time alone can tell the regime, so accuracy under the published protocol says little "
+        "about the state. The clean protocol asks what carries over to a run that the classifier has not seen. A state "
+        "that beats loss, entropy and confidence but not the raw statistics' history holds no more than a running average.",
+        _classification_findings(found) if not found.empty else [],
+    )
+
+
+def _accuracies(found: pd.DataFrame, place: tuple[str, str], features: str) -> "pd.Series[float]":
+    """Accuracies of a (protocol, condition) and feature set: one pooled value, or one a seed if the table has them."""
+    rows = found[(found["protocol"] == place[0]) & (found["condition"] == place[1])]
+    rows = rows[rows["features"] == features]
+    return rows.set_index("seed" if "seed" in rows else "features")["accuracy"].dropna()
+
+
+def _compare(found: pd.DataFrame, claim: str, place: tuple[str, str], one: str, other: str) -> Finding:
+    """The finding on "these features tell more than those"."""
+    first, second = _accuracies(found, place, one), _accuracies(found, place, other)
+    if first.empty or second.empty:
+        return Finding(claim, ABSENT, f"It needs `{place[1]}` with both feature sets, and two runs at least.")
+    difference = float(first.mean() - second.mean())
+    text = f"Accuracy {percent(first.mean())} ({one}) against {percent(second.mean())} ({other}); "
+    if len(first) > 1 and len(second) > 1:
+        gain = paired(first, second)
+        return Finding(claim, side(gain, +1), f"{text}difference {interval(gain)}, n = {gain.n}.")
+    rows = found[(found["protocol"] == place[0]) & (found["condition"] == place[1])]
+    noise = float((rows["null_95"] - rows["null_mean"]).max())
+    verdict = SUPPORTED if difference > noise else NOT_SUPPORTED if difference <= 0 else INCONCLUSIVE
+    return Finding(
+        claim,
+        verdict,
+        f"{text}difference {signed(difference)}. All runs pooled, so no interval: a difference counts as clear where it "
+        f"exceeds the distance from the null's mean to its 95 % point, here {number(noise)}.",
+    )
+
+
+def _classification_findings(found: pd.DataFrame) -> list[Finding]:
+    findings = [
+        _compare(
+            found,
+            "In runs left out, state channels tell regimes that loss, entropy and confidence do not.",
+            CLEAN,
+            STATE,
+            PLAIN,
+        ),
+        _compare(
+            found,
+            "In runs left out, state channels tell more than the statistics that the state was made from.",
+            CLEAN,
+            STATE,
+            RAW,
+        ),
+        _compare(
+            found, "The published way shows more than what the time alone tells.", REPEATED, STATE, CLOCK
+        ),
+    ]
+    mine = _accuracies(found, REPEATED, STATE)
+    if not mine.empty:
+        findings.append(
+            Finding(
+                "The published way gives perfect classification with state channels.",
+                SUPPORTED if mine.mean() >= 0.995 else NOT_SUPPORTED,
+                f"Published {percent(published.CLASSIFICATION[STATE])}, ours {number(mine.mean())}.",
+            )
+        )
+    return findings
