@@ -292,7 +292,7 @@ class Signatures(Strict):
         default=100, ge=1
     )  # the window before a regime is as long as the regime, at most this
     classify_steps: int = Field(default=10, ge=1)  # length of one window to classify
-    permutations: int = Field(default=200, ge=1)  # draws of the permutation null
+    permutations: int = Field(default=100, ge=1)  # draws of the permutation null
 
 
 class Suite(Strict):

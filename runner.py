@@ -26,6 +26,10 @@ class Failure:
     log: Path
 
 
+def _exit_terminated(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
 class Runner:
     """One study from its plan to its last page.
 
@@ -72,6 +76,7 @@ class Runner:
         """Run what has to; returns what failed. KeyboardInterrupt ends the workers at once and goes on up."""
         for task in self.done.values():
             self._point(task)
+        terminate = signal.signal(signal.SIGTERM, _exit_terminated)
         try:
             while True:
                 self._start()
@@ -88,6 +93,8 @@ class Runner:
             self._stop(kill=True)
             signal.signal(signal.SIGINT, before)
             raise
+        finally:
+            signal.signal(signal.SIGTERM, terminate)
         self._stop(kill=False)
         return self.failures
 

@@ -19,6 +19,7 @@ from multiprocessing import parent_process
 from pathlib import Path
 
 import freshness
+import run_folder
 import storage
 from pipeline import Task
 
@@ -133,11 +134,11 @@ def train(task: Task, out: Path, afresh: bool) -> None:
     if afresh:
         _remove(task.destination.with_name(f".{task.destination.name}.work"))
     tokens = corpus.load(run.corpus, out / "data")
-    folder = training.train(run, tokens, out / "runs", progress_to(progress_path(out, task)))
-    if folder != task.destination:
-        raise RuntimeError(
-            f"the run is in {folder}, not in {task.destination}: the code has changed since the start"
+    if run_folder.run_key(run, tokens.tokens_sha256) != task.key:
+        raise storage.UserError(
+            "its code or its corpus was changed since the study was started; start it again"
         )
+    training.train(run, tokens, out / "runs", progress_to(progress_path(out, task)))
 
 
 def _remove(folder: Path) -> None:

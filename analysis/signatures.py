@@ -37,15 +37,15 @@ def regime_deltas(runs: Sequence[Run], settings: config.Signatures) -> pd.DataFr
         if run.condition.endswith("_calm"):
             timed = logs.get((run.condition.removesuffix("_calm"), run.seed), log)
         rows = []
-        for window in windows_of(timed).itertuples():
-            before, after = _around(timed["regime"].to_numpy(), window.start, window.end, settings.pre_steps)
+        for regime, start, end in windows_of(timed).to_records(index=False).tolist():
+            before, after = _around(timed["regime"].to_numpy(), start, end, settings.pre_steps)
             for metric in METRICS:
                 values = log[metric].to_numpy(dtype=float)
                 if np.isnan(values).all():
                     continue
-                three = [_mean(values[steps]) for steps in (before, slice(window.start, window.end), after)]
+                three = [_mean(values[steps]) for steps in (before, slice(start, end), after)]
                 rows.append(
-                    [window.regime, metric, *three, three[1] - three[0], three[2] - three[0]],
+                    [regime, metric, *three, three[1] - three[0], three[2] - three[0]],
                 )
         parts.append(label(run, pd.DataFrame(rows, columns=list(COLUMNS[3:]))))
     return stack(parts, COLUMNS)

@@ -57,8 +57,8 @@ def classification(tables: Tables, note: str) -> Figure:
         handles = {**dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True)), **handles}
     panels[0].set_ylabel("accuracy")
     counts = " ".join(
-        f"{protocol.capitalize()}: {_range(table, protocol, 'windows')} windows, {_range(table, protocol, 'runs')} run(s), "
-        f"{_range(table, protocol, 'classes')} classes."
+        f"{protocol.capitalize()}: runs {_range(table, protocol, 'runs')}, windows {_range(table, protocol, 'windows')}, "
+        f"classes {_range(table, protocol, 'classes')}."
         for protocol, _ in protocols
     )
     caption = (
@@ -101,7 +101,8 @@ def _column(axes: Axes, x: int, rows: pd.DataFrame) -> None:
         below = kind == "vanilla" and not other.empty and accuracy <= other.max()
         axes.annotate(
             f"{accuracy:.2f}", (place, accuracy), xytext=(0, -5 if below else 5), textcoords="offset points",
-            ha="center", va="top" if below else "bottom", fontsize=7, color=look.colour if kind == "self" else "#8f3f00",
+            ha="center", va="top" if below else "bottom", fontsize=7, zorder=3,
+            bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 0.4}, color=look.colour if kind == "self" else "#8f3f00",
         )  # fmt: skip
 
 

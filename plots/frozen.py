@@ -91,7 +91,7 @@ def _draw(tables: Tables, note: str, step: int) -> Figure:
         f"Condition {condition}, weights after {step} steps. Points: seeds, joined within a seed; a placebo's point is the "
         f"mean of its draws ({draws} a seed), all draws pooled in the grey shape; bars: means over seeds. Placebos select "
         f"their directions in the same way from a rotated or an untrained reader; p: rank p of learned among the draws. "
-        "Dose-response: mean and 95 % t band over seeds, faint lines single seeds. Published: one run, step 1000."
+        "Dose-response: mean and 95 % t band (from three seeds on), faint lines single seeds. Published: one run, step 1000."
     )
     return style.finish(made, finding(summary, step), caption, note)
 
@@ -255,7 +255,7 @@ def _dose_panel(axes: Axes, doses: pd.DataFrame) -> None:
             if len(by_seed) > 1:
                 axes.plot(values.index, values, c=look.colour, lw=0.35, alpha=0.45, zorder=1)
         summary = series.band(table)
-        if len(by_seed) > 1:
+        if len(by_seed) >= series.FEWEST:
             axes.fill_between(
                 grid, summary["low"], summary["high"], color=look.colour, alpha=0.22, lw=0, zorder=2
             )

@@ -18,7 +18,6 @@ Tables = dict[str, pd.DataFrame]
 DRAWN = ("self_calm", "self", "vanilla")  # from back to front: dashes show what lies under them
 TOLD = ("self", "vanilla", "self_calm")  # in legends, and from top to bottom
 LAYOUT = [name for pair in zip(COMMON, OF_STATE, strict=True) for name in pair]  # two columns, row by row
-FEWEST = 3  # seeds below which a t test at 0.05 / 8 can hardly find anything, so a title claims nothing
 MARGIN = 100  # steps drawn on each side of a window, at most
 
 
@@ -65,7 +64,7 @@ def regime_reactions(tables: Tables, note: str) -> Figure:
         axes_of[channel].set_xlabel("training step")
     caption = (
         f"Lightly smoothed: means of {width} steps. Line: mean over seeds (geometric on the logarithmic axis); band: 95 % t "
-        "interval over seeds; faint: single seeds of self. Grey: windows in which a regime acts on self and vanilla. Title: "
+        "interval, from three seeds on; faint: single seeds of self. Grey: windows in which a regime acts on self and vanilla. Title: "
         "self minus self_calm in each window, paired by seed, t test with p < 0.05 / 8."
     )
     return style.finish(made, _marks_title(tables["regime_deltas"]), caption, note, _legend(conditions))
@@ -86,7 +85,7 @@ def marked(deltas: pd.DataFrame, regime: str) -> dict[str, series.Estimate]:
     return {
         channel: value
         for channel, value in found.items()
-        if value.n >= FEWEST and value.p < 0.05 / len(CHANNELS)
+        if value.n >= series.FEWEST and value.p < 0.05 / len(CHANNELS)
     }
 
 
@@ -99,7 +98,7 @@ def _marks_title(deltas: pd.DataFrame) -> str:
     """How many regimes leave a mark on what any model has, and how many on the self-state."""
     regimes = _regimes(deltas)
     both = {"self", "self_calm"} <= set(deltas["condition"])
-    if not both or deltas["seed"].nunique() < FEWEST:
+    if not both or deltas["seed"].nunique() < series.FEWEST:
         return f"What {style.plural(len(regimes), 'regime')} do to each channel ({_untested(deltas)})"
     marks = {regime: marked(deltas, regime) for regime in regimes}
     common = [regime for regime in regimes if any(channel in marks[regime] for channel in COMMON)]
@@ -148,8 +147,8 @@ def regime_deltas(tables: Tables, note: str) -> Figure:
     first.set_yticks(range(len(regimes)), regimes)
     first.set_ylim(len(regimes) - 0.5, -0.5)
     caption = (
-        "Mean in the window minus mean of the calm steps before it (as many as the window, at most 100). Points: seeds; bars: mean and 95 % t "
-        "interval. self_calm, at the same steps without any regime, shows what time alone does. Axes are linear within the "
+        "Mean in the window minus mean of the calm steps before it (as many as the window, at most 100). Points: seeds; bars: mean, and 95 % t "
+        "interval from three seeds on. self_calm, at the same steps without any regime, shows what time alone does. Axes are linear within the "
         "dotted lines where there are any and logarithmic outside. Title: self against self_calm, paired by seed, t test with p < 0.05 / 8."
     )
     return style.finish(made, _marks_title(deltas), caption, note, _legend(conditions, "points"))
@@ -173,7 +172,7 @@ def _dots(axes: Axes, y: float, values: pd.Series, summary: pd.DataFrame, look: 
         return
     mean, low, high = (float(summary[column].iloc[0]) for column in ("delta", "low", "high"))
     axes.plot([mean, mean], [y - 0.13, y + 0.13], c="k", lw=1.3, zorder=4)
-    if np.isfinite(low):
+    if np.isfinite(low) and len(values) >= series.FEWEST:
         axes.plot([low, high], [y, y], c="k", lw=0.8, zorder=3)
 
 
@@ -287,7 +286,7 @@ def _regime_detail(tables: Tables, note: str, regime: str) -> Figure:
     beside = "".join(f"Hatched: {other}. " for other, _, _ in neighbours)
     gloss = style.REGIMES[regime].gloss if regime in style.REGIMES else ""
     caption = (
-        f"Means of {width} steps. Line: mean over seeds (geometric on the logarithmic axis); band: 95 % t interval; faint: single "
+        f"Means of {width} steps. Line: mean over seeds (geometric on the logarithmic axis); band: 95 % t interval, from three seeds on; faint: single "
         f"seeds of self. Grey: the window of {regime} ({gloss}). {beside}Title: change in the window, self minus "
         "self_calm at the same steps, paired by seed, t test with p < 0.05 / 8."
     )
@@ -298,14 +297,14 @@ def _regime_detail(tables: Tables, note: str, regime: str) -> Figure:
 
 def _untested(deltas: pd.DataFrame) -> str:
     seeds = deltas["seed"].nunique()
-    if seeds < FEWEST:
+    if seeds < series.FEWEST:
         return f"{style.plural(seeds, 'seed')}: too few to test"
     return "not tested: that takes the conditions self and self_calm"
 
 
 def _detail_title(deltas: pd.DataFrame, regime: str, gloss: str) -> str:
     name = f"{regime} ({gloss})" if gloss else regime
-    if not {"self", "self_calm"} <= set(deltas["condition"]) or deltas["seed"].nunique() < FEWEST:
+    if not {"self", "self_calm"} <= set(deltas["condition"]) or deltas["seed"].nunique() < series.FEWEST:
         return f"{name}: every channel around its onset ({_untested(deltas)})"
     marks = marked(deltas, regime)
     up = [CHANNELS[channel].name for channel, value in marks.items() if value.mean > 0]

@@ -7,6 +7,9 @@ import pandas as pd
 from scipy import stats
 
 LEVEL = 0.95
+FEWEST = (
+    3  # seeds for an interval to be drawn or a test to be told: two make a t interval of 12.7 standard errors
+)
 
 
 class NothingToDraw(Exception):

@@ -31,10 +31,13 @@ def curve(
         axes.plot(table.index, table.to_numpy(float), color=look.colour, lw=0.5, alpha=0.6, zorder=1)
         return
     steps = table.index.to_numpy(float)
+    few = table.shape[1] < series.FEWEST  # no band then, so the seeds' own lines are made plainer
     if faint and table.shape[1] > 1:
-        axes.plot(steps, table.to_numpy(float), color=look.colour, lw=0.3, alpha=faint, zorder=1)
+        axes.plot(
+            steps, table.to_numpy(float), color=look.colour, lw=0.3, alpha=0.6 if few else faint, zorder=1
+        )
     over_seeds = series.band(table, log)
-    if over_seeds["low"].notna().any():
+    if over_seeds["low"].notna().any() and not few:
         low, high = over_seeds["low"].to_numpy(float), over_seeds["high"].to_numpy(float)
         axes.fill_between(steps, low, high, color=look.colour, alpha=0.2, lw=0, zorder=2)
     mean = over_seeds["mean"].dropna()
@@ -84,7 +87,7 @@ def _learning_title(finals: pd.DataFrame) -> str:
     if not found or not all(pair.n for pair in found):
         return "Training and held-out loss through the run"
     names = [name for one, other, name in PAIRS if one in finals and other in finals]
-    sizes = [f"{signed(pair.mean, 3)} {name}" for pair, name in zip(found, names, strict=True)]
+    sizes = [f"{name} {signed(pair.mean, 3)}" for pair, name in zip(found, names, strict=True)]
     differences = f"(self minus vanilla in nats: {', '.join(sizes)})"
     if all(pair.n < 2 for pair in found):
         return f"Final held-out loss with and without a self-state, one seed {differences}"
@@ -143,7 +146,7 @@ def learning_curves(tables: Tables, note: str) -> Figure:
     ]
     legend = style.condition_legend(list(dict.fromkeys(order)), "both")
     caption = (
-        f"Training loss is the mean of {width} steps. Lines: mean over seeds; band: its 95 % t interval; faint lines and "
+        f"Training loss is the mean of {width} steps. Lines: mean over seeds; band: its 95 % t interval, from three seeds on; faint lines and "
         "points: single seeds, joined where they saw the same batches. Regimes at random times differ from seed to seed, so "
         "only single seeds are drawn there. Grey: a regime acts. Held-out text is never disturbed, but the model is tested there as "
         "the regimes have left it."
@@ -268,7 +271,9 @@ def _path_title(path: pd.DataFrame) -> str:
     ranks = [abs(stats.spearmanr(rows["pc1"], rows["step"]).statistic) for _, rows in path.groupby("seed")]
     share = path.groupby("seed")["share1"].first().mean()
     strength = float(np.mean(ranks))
-    start = "The state mostly tells the time" if strength >= 0.9 else "The state tells more than the time"
+    start = (
+        "The state's path is nearly one line" if share >= 0.8 else "The state's path takes several dimensions"
+    )
     mean = "" if len(ranks) == 1 else " on average"
     return (
         f"{start}: its first component holds {style.percent(share)} of the variance{mean} and follows the step with "

@@ -10,6 +10,18 @@ from reports.markdown import plural, table
 from reports.parts import READING, Section, Tables, in_order, made_from
 from storage import UserError
 
+README_TABLES = (
+    *(
+        "runs",
+        "regime_deltas",
+        "classification",
+        "frozen_conditions",
+        "frozen_effects",
+        "frozen_effects_summary",
+    ),
+    "frozen_doses",
+)
+"""The tables that README's findings are computed from: all must be committed, or a finding would read "not measured"."""
 WORKERS = 2  # of the machine that README gives the time for
 
 

@@ -306,22 +306,25 @@ def _overlap(one: Bbox, other: Bbox, slack: float = 1.0) -> bool:
 
 
 def test_equal_tables_give_equal_bytes(
-    small: dict[str, pd.DataFrame], drawn: dict[str, tuple[Drawing, bytes]], tmp_path: Path, one_regime: None
+    drawn: dict[str, tuple[Drawing, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    some = tuple(
+        figure for figure in registry.FIGURES if "/" not in figure.name and "early" not in figure.name
+    )
+    monkeypatch.setattr(registry, "FIGURES", (*some, registry.FIGURES[3]))
     tables = save(make_tables(3), tmp_path / "tables")
     written = registry.draw_all(tables, tmp_path / "figures", "shakespeare", "a note")
-    assert [path.relative_to(tmp_path / "figures").as_posix() for path in written] == [
-        figure.name for figure in registry.FIGURES
-    ]
-    for path in written:
+    names = [path.relative_to(tmp_path / "figures").as_posix() for path in written]
+    assert names == [figure.name for figure in registry.FIGURES] and len(names) == 4
+    for path, name in zip(written, names, strict=True):
         content = path.read_bytes()
-        assert content == drawn[path.relative_to(tmp_path / "figures").as_posix()][1], path.name
+        assert content == drawn[name][1], name
         assert content.startswith(b"\x89PNG") and b"Software" not in content and b"tIME" not in content
 
 
 @pytest.mark.parametrize(
     ("seeds", "conditions"),
-    [(1, ("self", "vanilla", "self_calm")), (2, ("self",)), (2, ("self_calm", "vanilla_calm"))],
+    [(1, ("self", "vanilla", "self_calm")), (2, ("self_calm", "vanilla_calm"))],
 )
 def test_few_seeds_and_missing_conditions_draw(
     seeds: int, conditions: tuple[str, ...], tmp_path: Path, one_regime: None

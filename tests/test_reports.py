@@ -339,10 +339,18 @@ def test_readme_blocks(tmp_path: Path) -> None:
         documents.readme("no marks", tmp_path / "tables")
 
 
+def test_readme_needs_no_other_table(tmp_path: Path) -> None:
+    tables = {name: table for name, table in study().items() if name in documents.README_TABLES}
+    written(tmp_path, tables)
+    made = documents.readme_results(tmp_path / "tables")
+    assert "Not measured" not in made and made.count("\n- **") == 13
+
+
 def test_readme_is_what_the_committed_tables_give() -> None:
     tables = ROOT / "docs" / "results" / "tables"
     if not (tables / "runs.csv").is_file():
         pytest.skip("no results are committed yet (docs/results/tables/runs.csv)")
+    assert [name for name in documents.README_TABLES if not (tables / f"{name}.csv").is_file()] == []
     text = (ROOT / "README.md").read_text()
     assert documents.readme(text, tables) == text, "run: python scripts/make_report.py --readme"
 

@@ -73,11 +73,13 @@ def test_gradient_reaches_the_network_through_one_update_only() -> None:
     first = made.update(made.initial(), STATS)
     second = made.update(first, STATS + 1)
     made.read(second.state).sum().backward()
-    got = made.network[0].weight.grad.clone()  # type: ignore[index,union-attr]
+    weight = next(made.network.parameters())
+    assert weight.grad is not None
+    got = weight.grad.clone()
     made.zero_grad()
     detached = StateValue(first.state.detach(), first.mean, first.variance, first.count)
     made.read(made.update(detached, STATS + 1).state).sum().backward()
-    torch.testing.assert_close(got, made.network[0].weight.grad, rtol=0, atol=0)  # type: ignore[index,union-attr]
+    torch.testing.assert_close(got, weight.grad, rtol=0, atol=0)
     assert got.abs().sum() > 0
 
 
@@ -119,6 +121,7 @@ def test_mask_token_is_read_and_never_predicted() -> None:
     assert logits.shape == (1, 8, 11) and gpt.tokens.weight.shape == (12, 16)
     _, loss = gpt(TOKENS, None, TOKENS)
     loss.backward()
+    assert gpt.tokens.weight.grad is not None
     assert gpt.tokens.weight.grad[gpt.mask_token].abs().sum() == 0
 
 
@@ -136,7 +139,7 @@ def test_initial_weights_do_not_depend_on_the_global_generator() -> None:
     first = model()
     torch.manual_seed(1)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), model().parameters(), strict=True))
-    assert 0.015 < float(first.blocks[0].attention.qkv.weight.std()) < 0.025  # type: ignore[union-attr,arg-type]
+    assert 0.015 < first.get_parameter("blocks.0.attention.qkv.weight").std().item() < 0.025
 
 
 def test_batch_stats_match_numpy() -> None:
