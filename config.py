@@ -5,6 +5,7 @@ and checks every value, so that nothing wrong is found after training has begun.
 resolved: no names left to look up, saved with the run, and hashed into its key.
 """
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -143,7 +144,7 @@ class Windows(Strict):
     @model_validator(mode="after")
     def _one_at_a_time(self) -> Self:
         ordered = sorted(self.windows, key=lambda window: window.start)
-        for first, second in zip(ordered, ordered[1:], strict=False):
+        for first, second in itertools.pairwise(ordered):
             if second.start < first.end:
                 raise ValueError(
                     f"windows overlap: {first.regime} [{first.start}, {first.end}) and "

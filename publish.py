@@ -4,12 +4,13 @@ from pathlib import Path
 
 import config
 import storage
+from reports import documents
 
-SMALL_BYTES = 200_000  # of a table that is committed; larger ones stay in the output folder
+SMALL_BYTES = 1_000_000  # of a table that is committed; larger ones stay in the output folder
 
 
 def publish(out: Path, root: Path = config.ROOT) -> list[Path]:
-    """Copy figures, pages and the small tables of an output folder. Returns the files that changed.
+    """Copy figures, pages and small tables of an output folder, and README's numbers. Returns what changed.
 
     Only files of the same names are replaced; whatever else stands in those folders stays.
     """
@@ -29,6 +30,10 @@ def publish(out: Path, root: Path = config.ROOT) -> list[Path]:
         if not destination.is_file() or destination.read_bytes() != content:
             storage.write_bytes(destination, content)
             changed.append(destination)
+    readme = root / "README.md"
+    before = readme.read_bytes()
+    if documents.write_readme(root).read_bytes() != before:
+        changed.append(readme)
     return changed
 
 

@@ -8,6 +8,7 @@ torch is imported only by the functions that need it: a command that finds nothi
 
 import contextlib
 import fcntl
+import functools
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,7 @@ FORMAT = 1
 KEPT_CHECKPOINTS = 2
 
 
+@functools.cache
 def code_hash() -> str:
     """Hash of the code that a run's numbers depend on."""
     return storage.code_hash(config.ROOT / name for name in CODE)

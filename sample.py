@@ -1,7 +1,7 @@
 """Text from a finished run, with the self-state zero, as training left it, or steered.
 
-    python sample.py out/shakespeare/self/seed-1 --state own --prompt "ROMEO:"
-    python sample.py out/shakespeare/self/seed-1 --state random --magnitude 0.5
+python sample.py out/shakespeare/self/seed-1 --state own --prompt "ROMEO:"
+python sample.py out/shakespeare/self/seed-1 --state random --magnitude 0.5
 """
 
 import argparse
@@ -80,7 +80,9 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("run", type=Path, help="a run folder, for example out/shakespeare/self/seed-1")
     parser.add_argument("--state", choices=("zero", "own", "random"), default="own")
-    parser.add_argument("--magnitude", type=float, default=0.5, help="L2 norm of a random state (default 0.5)")
+    parser.add_argument(
+        "--magnitude", type=float, default=0.5, help="L2 norm of a random state (default 0.5)"
+    )
     parser.add_argument("--step", type=int, help="weights after so many steps (default: the last)")
     parser.add_argument("--prompt", default="\n")
     parser.add_argument("--length", type=int, default=300, help="tokens to write (default 300)")

@@ -143,8 +143,8 @@ def code_hash(paths: Iterable[Path]) -> str:
         for node in ast.walk(tree):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 first = node.body[0] if node.body else None
-                if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                    if isinstance(first.value.value, str):
-                        node.body = node.body[1:]
+                text = first.value if isinstance(first, ast.Expr) else None
+                if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                    node.body = node.body[1:]
         digest.update(path.name.encode() + b"\0" + ast.dump(tree).encode() + b"\0")
     return digest.hexdigest()

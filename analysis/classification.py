@@ -130,15 +130,19 @@ def _row(parts: list[tuple[np.ndarray, np.ndarray]], protocol: str, permutations
         "classes": len(names),
         "majority": counts.max() / len(labels) if len(labels) else float("nan"),
     }
+    unknown = dict.fromkeys(
+        ("accuracy", "balanced_accuracy", "null_mean", "null_95", "p_value"), float("nan")
+    )
     if len(names) < 2 or (protocol == "clean" and len(parts) < 2):
-        nothing = ("accuracy", "balanced_accuracy", "null_mean", "null_95", "p_value")
-        return {**row, **dict.fromkeys(nothing, float("nan"))}
+        return {**row, **unknown}
     if protocol == "published":  # each run by itself; the published study had one
         problems = [(x, y, _random_folds(y, index)) for index, (x, y) in enumerate(parts)]
     else:
         x = np.concatenate([x for x, _ in parts])
         groups = np.concatenate([np.full(len(y), index) for index, (_, y) in enumerate(parts)])
         problems = [(x, labels, list(LeaveOneGroupOut().split(x, labels, groups)))]
+    if min(len(train) for _, _, folds in problems for train, _ in folds) <= len(names):
+        return {**row, **unknown}  # fewer windows than the classifier needs, as in a quick study
     scores = np.array([accuracy(x, y, folds) for x, y, folds in problems]).mean(0)
     if protocol == "published":  # one fit a run and fold: dear, and its p-value is not what is believed
         permutations = max(1, permutations // PUBLISHED_SHARE)

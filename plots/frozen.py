@@ -102,7 +102,7 @@ def finding(summary: pd.DataFrame, step: int) -> str:
     rows = _match(summary, protocol, "dimension")
     if rows.empty:
         return f"Frozen-weight test, weights after {step} steps"
-    where = "Held-out test" if protocol == "heldout" else "Replication protocol"
+    where = f"{'Held-out test' if protocol == 'heldout' else 'Replication protocol'}, step {step}"
     worst = rows.groupby("seed")["p_value"].max()  # against every placebo
     n, k = len(worst), int((worst < ALPHA).sum())
     effect, placebo = rows.groupby("seed")["effect"].first().mean(), rows["placebo_mean"].mean()

@@ -268,7 +268,10 @@ def _path(axes: Axes, rows: pd.DataFrame, last: int, main: bool) -> LineCollecti
 
 def _path_title(path: pd.DataFrame) -> str:
     """How one-dimensional the path is and how much of it is mere progress, averaged over seeds."""
-    ranks = [abs(stats.spearmanr(rows["pc1"], rows["step"]).statistic) for _, rows in path.groupby("seed")]
+    ranks = [
+        abs(stats.spearmanr(rows["pc1"], rows["step"]).statistic) if rows["pc1"].nunique() > 1 else 0.0
+        for _, rows in path.groupby("seed")
+    ]
     share = path.groupby("seed")["share1"].first().mean()
     strength = float(np.mean(ranks))
     start = (

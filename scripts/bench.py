@@ -52,7 +52,9 @@ class PlainBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         B, T, C = x.shape
         parts = self.qkv(self.norm1(x)).split(C, dim=2)
-        q, k, v = (part.view(B, T, self.heads, C // self.heads).transpose(1, 2) for part in parts)  # (B, nh, T, hs)
+        q, k, v = (
+            part.view(B, T, self.heads, C // self.heads).transpose(1, 2) for part in parts
+        )  # (B, nh, T, hs)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.proj(y.transpose(1, 2).contiguous().view(B, T, C))
         return x + self.mlp(self.norm2(x))
@@ -101,7 +103,9 @@ def our_stepper(run: config.RunConfig, corpus: Corpus, timings: train.Timings) -
     torch.set_flush_denormal(True)
     now = train.start(run, corpus.vocab_size, device)
     dtype = evaluate.resolve_dtype(run.train.dtype, device)
-    probe = evaluate.batch(corpus.heldout, run, 0, Stream.EVAL, evaluate.PROBE, device, run.log.probe_sequences)
+    probe = evaluate.batch(
+        corpus.heldout, run, 0, Stream.EVAL, evaluate.PROBE, device, run.log.probe_sequences
+    )
 
     def step(index: int) -> None:
         row, _ = train.train_step(now, index, perturb.CALM, corpus, dtype, probe, timings)
@@ -161,14 +165,18 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--suite", type=Path, default=config.ROOT / "configs/shakespeare.toml")
     parser.add_argument("--condition", default="self")
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--steps", type=int, default=50, help="our steps a round; the plain one takes half as many")
+    parser.add_argument(
+        "--steps", type=int, default=50, help="our steps a round; the plain one takes half as many"
+    )
     parser.add_argument("--out", type=Path, default=Path("out"))
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.rounds < 1 or given.steps < 10:
         raise config.ConfigError("--rounds must be at least 1 and --steps at least 10")
     # Held-out loss comes once in 250 steps; a round of 50 steps takes a fifth of one, on average, at its own price.
-    run = config.load_suite(given.suite, ["log.eval_interval=50", "log.eval_batches=4"]).run(given.condition, 1)
+    run = config.load_suite(given.suite, ["log.eval_interval=50", "log.eval_batches=4"]).run(
+        given.condition, 1
+    )
     corpus = prepare(run.corpus, given.out / "data")
     if given.worker:
         worker(run, corpus, given.steps)
@@ -178,7 +186,8 @@ def main(arguments: Sequence[str]) -> None:
     command = [sys.executable, __file__, "--worker", "--steps", str(given.steps), "--out", str(given.out)]
     command += ["--condition", given.condition, "--suite", str(given.suite)]
     workers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(cores)
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(cores)
     ]
     try:
         for process in workers:

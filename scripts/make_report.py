@@ -13,9 +13,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import command_line  # noqa: E402
-import storage  # noqa: E402
-from reports import documents, pages  # noqa: E402
+import command_line
+import storage
+from reports import documents, pages
 
 
 def main(arguments: Sequence[str]) -> None:

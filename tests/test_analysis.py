@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,13 @@ import config
 import storage
 from analysis import classification, runs, signatures, trajectory
 from analysis.runs import Run
+
+
+def row(table: pd.DataFrame, *key: str) -> Any:
+    """One row of a table, by its index."""
+    rows: Any = table.loc
+    return rows[key]
+
 
 SETTINGS = config.Signatures(pre_steps=10, classify_steps=5, permutations=10)
 STEPS = 200
@@ -56,12 +64,12 @@ def test_a_planted_shift_is_found_exactly(tmp_path: Path) -> None:
         **{("self", name): pytest.approx(2.5) for name, *_ in WINDOWS},
         **{("self_calm", name): pytest.approx(0.0) for name, *_ in WINDOWS},
     }
-    assert loss.loc[("self", "bewilderment"), "before"] == pytest.approx(
+    assert row(loss, "self", "bewilderment")["before"] == pytest.approx(
         1.0
     )  # calm steps, though fog came just before
-    assert loss.loc[("self", "bewilderment"), "delta_after"] == pytest.approx(0.0)
-    assert np.isnan(loss.loc[("self", "lr_heatwave"), "delta_after"])  # nothing after the last step
-    assert np.isnan(loss.loc[("self", "sensory_fog"), "delta_after"])  # another regime follows at once
+    assert row(loss, "self", "bewilderment")["delta_after"] == pytest.approx(0.0)
+    assert np.isnan(row(loss, "self", "lr_heatwave")["delta_after"])  # nothing after the last step
+    assert np.isnan(row(loss, "self", "sensory_fog")["delta_after"])  # another regime follows at once
     summary = signatures.regime_deltas_summary(deltas)
     paired = summary[(summary["condition"] == "self - self_calm") & (summary["metric"] == "loss")]
     assert paired["delta"].to_list() == pytest.approx([2.5] * 3)
@@ -91,11 +99,11 @@ def test_classification_finds_what_is_there_and_nothing_else(tmp_path: Path) -> 
         made.append(write_run(tmp_path, "vanilla_random", seed, windows, 0.0, noise=0.3))
     table = classification.classification(made, SETTINGS).set_index(["condition", "features"])
     assert (table["protocol"] == "clean").all() and (table["runs"] == 4).all()
-    best = table.loc[("self_random", classification.STATE_NAME)]
+    best = row(table, "self_random", classification.STATE_NAME)
     assert best["accuracy"] == 1.0 and best["p_value"] == pytest.approx(1 / 11)
-    blind = table.loc[("vanilla_random", classification.BASIC_NAME)]
+    blind = row(table, "vanilla_random", classification.BASIC_NAME)
     assert blind["accuracy"] < blind["majority"] + 0.2 and blind["p_value"] > 0.09
-    loss = table.loc[("self_random", classification.BASIC_NAME)]
+    loss = row(table, "self_random", classification.BASIC_NAME)
     assert best["accuracy"] > loss["accuracy"] > loss["null_95"]  # loss tells regime from calm, not which
 
 
@@ -105,8 +113,19 @@ def test_published_protocol_and_too_few_runs(tmp_path: Path) -> None:
         write_run(tmp_path, "self_random", 1, WINDOWS, 3.0),
     ]
     table = classification.classification(made, SETTINGS).set_index(["protocol", "features"])
-    assert table.loc[("published", classification.STATE_NAME), "accuracy"] == 1.0
-    assert np.isnan(table.loc[("clean", classification.STATE_NAME), "accuracy"])
+    assert row(table, "published", classification.STATE_NAME)["accuracy"] == 1.0
+    assert np.isnan(row(table, "clean", classification.STATE_NAME)["accuracy"])
+
+
+def test_too_few_windows_are_no_answer_rather_than_an_error(tmp_path: Path) -> None:
+    windows = [
+        ("sensory_fog", 50, 60),
+        ("bewilderment", 70, 80),
+        ("lr_heatwave", 150, 160),
+        ("self_clamp", 170, 180),
+    ]
+    table = classification.classification([write_run(tmp_path, "self", 1, windows, 3.0)], SETTINGS)
+    assert table["accuracy"].isna().all() and (table["windows"] == 10).all()
 
 
 def test_principal_components_of_a_line(tmp_path: Path) -> None:

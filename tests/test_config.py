@@ -54,7 +54,9 @@ def test_an_override_acts_on_every_condition_or_on_one() -> None:
     assert regime.conditions["self"].regimes.bewilderment.probability == 0.25
 
 
-OVERLAP = '{kind="windows",windows=[{regime="lr_heatwave",start=1,end=9},{regime="self_clamp",start=8,end=9}]}'
+OVERLAP = (
+    '{kind="windows",windows=[{regime="lr_heatwave",start=1,end=9},{regime="self_clamp",start=8,end=9}]}'
+)
 REFUSED = {
     "train.stepss=3": "did you mean 'train.steps'",
     "trian.steps=3": "did you mean 'train'",
@@ -104,7 +106,10 @@ def test_refused_with_one_line_that_helps(override: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("extends = 'base.toml'\nname = 'x'\nseeds = 1\n[conditions.a]\n[model]\nn_layer = 'two'\n", "line 6"),
+        (
+            "extends = 'base.toml'\nname = 'x'\nseeds = 1\n[conditions.a]\n[model]\nn_layer = 'two'\n",
+            "line 6",
+        ),
         ("extends = 'base.toml'\nname = 'x'\nseeds = 1\n[conditions.a]\nmodle.n_layer = 2\n", "line 5"),
         ("extends = 'base.toml'\nname = 'x'\nseeds = 1\n", "conditions"),
         ("name = ", "not valid TOML"),
@@ -167,7 +172,9 @@ def test_any_value_is_taken_or_refused_in_one_line(field: str, value: str) -> No
 
 @settings(max_examples=50, deadline=None)
 @given(
-    durations=st.dictionaries(st.sampled_from(["bewilderment", "self_clamp", "sensory_fog"]), st.integers(1, 30)),
+    durations=st.dictionaries(
+        st.sampled_from(["bewilderment", "self_clamp", "sensory_fog"]), st.integers(1, 30)
+    ),
     first=st.integers(0, 50),
     washout=st.integers(0, 10),
     seed=st.integers(1, 2**40),
