@@ -4,7 +4,6 @@ from pathlib import Path
 
 import config
 import storage
-from reports import documents
 
 SMALL_BYTES = 1_000_000  # of a table that is committed; larger ones stay in the output folder
 
@@ -31,9 +30,12 @@ def publish(out: Path, root: Path = config.ROOT) -> list[Path]:
             storage.write_bytes(destination, content)
             changed.append(destination)
     readme = root / "README.md"
-    before = readme.read_bytes()
-    if documents.write_readme(root).read_bytes() != before:
-        changed.append(readme)
+    if readme.is_file():
+        from reports import documents  # loads pandas, which a study with nothing to publish need not wait for
+
+        before = readme.read_bytes()
+        if documents.write_readme(root).read_bytes() != before:
+            changed.append(readme)
     return changed
 
 
