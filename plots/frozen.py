@@ -69,6 +69,9 @@ def _draw(tables: Tables, note: str, step: int) -> Figure:
         _effect_panel(axes, _match(effects, protocol, finder), _match(summary, protocol, finder), some)
         axes.set_title(title)
         if protocol == "replication":
+            axes.set_ylim(
+                0, max(axes.get_ylim()[1], 1.3 * PUBLISHED_EFFECT)
+            )  # room for the p-values above it
             axes.axhline(PUBLISHED_EFFECT, c=style.VERMILLION, ls=(0, (4, 1.6)), lw=1, zorder=1)
             axes.annotate(
                 f"published {PUBLISHED_EFFECT}", (0.99, PUBLISHED_EFFECT), xycoords=("axes fraction", "data"),

@@ -18,8 +18,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
 
 import numpy as np
 import torch
@@ -137,7 +135,7 @@ def product_seconds(run: config.RunConfig) -> float:
 
 
 def worker(run: config.RunConfig, corpus: Corpus, steps: int) -> None:
-    """Time `steps` steps each time a line comes in; answer with seconds a step and the share of evaluation."""
+    """Time `steps` steps each time a line comes in; answer with seconds a step, evaluation's share, products alone."""
     torch.set_num_threads(1)
     timings = train.Timings()
     step = our_stepper(run, corpus, timings)
@@ -148,7 +146,8 @@ def worker(run: config.RunConfig, corpus: Corpus, steps: int) -> None:
         before = timings.evaluation
         each = seconds_a_step(step, done, steps)
         done += steps
-        print(json.dumps([each, (timings.evaluation - before) / (each * steps)]), flush=True)
+        share = (timings.evaluation - before) / (each * steps)
+        print(json.dumps([each, share, product_seconds(run)]), flush=True)
 
 
 def ask(workers: Sequence[subprocess.Popen[str]]) -> list[list[float]]:
@@ -185,8 +184,9 @@ def main(arguments: Sequence[str]) -> None:
     cores = os.cpu_count() or 1
     command = [sys.executable, __file__, "--worker", "--steps", str(given.steps), "--out", str(given.out)]
     command += ["--condition", given.condition, "--suite", str(given.suite)]
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     workers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(command, env=one_thread, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(cores)
     ]
     try:
@@ -201,13 +201,8 @@ def main(arguments: Sequence[str]) -> None:
         for _ in range(given.rounds):
             plain_time = seconds_a_step(plain, done, given.steps // 2)
             done += given.steps // 2
-            ((one, _),) = ask(workers[:1])
-            together = ask(workers)
-            torch.set_num_threads(1)
-            floor = product_seconds(run)
-            torch.set_num_threads(cores)
-            each = float(np.mean([seconds for seconds, _ in together]))
-            share = float(np.mean([share for _, share in together]))
+            ((one, _, floor),) = ask(workers[:1])
+            each, share, _ = np.mean(ask(workers), axis=0)
             table.append((plain_time, one, each / cores, share, floor))
     finally:
         for process in workers:
