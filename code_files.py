@@ -30,6 +30,9 @@ PLUMBING = frozenset(
 )
 """Files that can't change a number: their values reach a task through its config and its inputs, which are hashed."""
 
+SEEN_THROUGH = frozenset({"run_folder.py"})
+"""Files that only carry weights and configs, which are hashed; what they import counts, they do not."""
+
 
 @cache
 def of(kind: str, root: Path = config.ROOT) -> dict[str, str]:
@@ -39,12 +42,15 @@ def of(kind: str, root: Path = config.ROOT) -> dict[str, str]:
         path = root / start
         waiting += sorted(path.rglob("*.py")) if path.is_dir() else [path]
     found: dict[str, str] = {}
+    seen: set[str] = set()
     while waiting:
         path = waiting.pop()
         name = path.relative_to(root).as_posix()
-        if name in found or name in PLUMBING or not path.is_file():
+        if name in seen or name in PLUMBING or not path.is_file():
             continue
-        found[name] = storage.code_hash([path])
+        seen.add(name)
+        if name not in SEEN_THROUGH:
+            found[name] = storage.code_hash([path])
         waiting += imports(path, root)
     return dict(sorted(found.items()))
 
