@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -217,19 +217,20 @@ def _toml_value(literal: str, text: str) -> Any:
 def explain(error: ValidationError, model: type[BaseModel], source: Source, trail: Sequence[Keys]) -> str:
     """One line for the first thing wrong in a pydantic error: the field, the value, the place, what would be right."""
     first = error.errors(include_url=False)[0]
-    tags = {"none", "windows", "random_windows", "recurring"}
-    parts = [str(part) for part in first["loc"]]
-    keys = tuple(
-        part
-        for index, part in enumerate(parts)
-        if not (part in tags and parts[index - 1 : index] == ["schedule"])
-    )
+    keys, kinds = _without_kinds(model, [str(part) for part in first["loc"]])
     names = tuple(key for key in keys if not key.isdigit())
     place = source.where(
         *((*prefix, *names) for prefix in trail), *((*prefix, *names[1:]) for prefix in trail)
     )
     label = ".".join(keys) or "this suite"
     if first["type"] == "extra_forbidden":
+        kind = kinds.get(keys[:-1])
+        having = [
+            tag for tag, member in _members(model, keys[:-1]).items() if keys[-1] in member.model_fields
+        ]
+        if kind is not None and having:
+            parent = ".".join(keys[:-1])
+            return f'{label} means nothing with {parent}.kind = "{kind}" {place}; it belongs to kind {" or ".join(having)}'
         return unknown("key", label, _siblings(model, keys), place)
     if first["type"] == "missing":
         return f"{label} is missing {place}; give it a value"
@@ -238,12 +239,37 @@ def explain(error: ValidationError, model: type[BaseModel], source: Source, trai
     return f"{label} = {shown(first['input'])} {place}: {first['msg'][:1].lower()}{first['msg'][1:]}"
 
 
+def _without_kinds(model: type[BaseModel], parts: Sequence[str]) -> tuple[Keys, dict[Keys, str]]:
+    """An error's place without the kinds that pydantic puts into it, and which kind was chosen at which place."""
+    keys: Keys = ()
+    kinds: dict[Keys, str] = {}
+    for part in parts:
+        if keys not in kinds and part in _members(model, keys):
+            kinds[keys] = part
+        else:
+            keys = (*keys, part)
+    return keys, kinds
+
+
+def _members(model: type[BaseModel], keys: Keys) -> dict[str, type[BaseModel]]:
+    """The models that may stand at a place by their kind; without a kind, the one model under ""; {} for a plain value."""
+    found: dict[str, type[BaseModel]] = {"": model}
+    for key in keys:
+        fields = [member.model_fields[key] for member in found.values() if key in member.model_fields]
+        if not fields:
+            return {}
+        annotation = fields[0].annotation
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+        options = get_args(annotation) if not isinstance(annotation, type) else (annotation,)
+        models = [one for one in options if isinstance(one, type) and issubclass(one, BaseModel)]
+        found = {
+            get_args(one.model_fields["kind"].annotation)[0] if len(models) > 1 else "": one for one in models
+        }
+    return found
+
+
 def _siblings(model: type[BaseModel], keys: Keys) -> list[str]:
     """Full names of the fields that could stand where an unknown key does."""
-    inner: Any = model
-    for key in keys[:-1]:
-        annotation = inner.model_fields[key].annotation if key in getattr(inner, "model_fields", {}) else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        inner = annotation
-    return [".".join((*keys[:-1], name)) for name in inner.model_fields]
+    names = [name for member in _members(model, keys[:-1]).values() for name in member.model_fields]
+    return [".".join((*keys[:-1], name)) for name in dict.fromkeys(names)]

@@ -32,3 +32,18 @@ REGIME_DELTAS: dict[str, dict[str, float]] = {
 
 CLASSIFICATION: dict[str, float] = {"loss, entropy, confidence": 0.80, "with state channels": 1.00}
 """Accuracy of naming the regime from windows of one run's log."""
+
+MEMORY: dict[str, tuple[float, str, str]] = {
+    "ema": (0.10, "weak", "higher"),
+    "buffer_64": (0.34, "strong", "lower"),
+    "buffer_128": (0.43, "very strong", "lowest"),
+}
+"""By configuration: memory share, and what the document calls the restoring force and the control leverage."""
+
+ANSWERS: dict[str, str] = {
+    "fixed": "static injection doesn't reproduce the dynamic patterns",
+    "state_1d": "1D state shows weaker, sometimes absent responses",
+    "memory": "more memory means more stability but slower adaptation",
+    "swap": "a state put into a model with another history: things break; state and weights are entangled",
+}
+"""What the published document answers, in its words or shortened, where it prints no number."""

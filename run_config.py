@@ -1,0 +1,385 @@
+"""The fields of one run, typed and checked: model, training, self-state, memory, schedule, regimes.
+
+Every field says beside its declaration what it means. A `RunConfig` is one run, fully resolved: no names left to look
+up but those of the runs that it continues or is measured against, saved with the run, and hashed into its key.
+"""
+
+import itertools
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = [
+    "Bewilderment", "BufferMemory", "EmaMemory", "FalseFeedback", "FixedBias", "LearnedBias", "Log", "LrHeatwave",
+    "Memory", "Model", "NoBias", "NoMemory", "NoSchedule", "RandomWindows", "Recurring", "Regime", "Regimes",
+    "RunConfig", "SelfClamp", "SelfState", "SensoryFog", "Start", "Train", "Window", "Windows", "partner",
+]  # fmt: skip
+
+Regime = Literal["bewilderment", "sensory_fog", "false_feedback", "self_clamp", "lr_heatwave"]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Tokenizer = Annotated[str, Field(pattern=r"^(char|gpt2|bpe:[1-9][0-9]{2,4})$")]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Strict(BaseModel):
+    """Frozen; wrong types, unknown keys, infinities and NaN are refused."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Model(Strict):
+    """The GPT, as nanoGPT builds it."""
+
+    n_layer: int = Field(default=4, ge=1, le=96)
+    n_head: int = Field(default=4, ge=1, le=128)
+    n_embd: int = Field(default=128, ge=1, le=8192)
+    block_size: int = Field(default=64, ge=2, le=8192)  # tokens a sequence
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    bias: bool = False  # biases in the linear and norm layers
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.n_embd % self.n_head:
+            raise ValueError(
+                f"n_embd = {self.n_embd} is not a multiple of n_head = {self.n_head}; change one of them"
+            )
+        return self
+
+
+class Train(Strict):
+    """Optimisation: AdamW, linear warm-up, cosine decay to `min_learning_rate` at the last step."""
+
+    steps: int = Field(default=2000, ge=1, le=10_000_000)
+    stop: int | None = Field(
+        default=None, ge=1
+    )  # end after so many steps of a schedule of `steps`; None: all
+    batch_size: int = Field(default=12, ge=1, le=65536)  # sequences a micro-batch
+    grad_accum: int = Field(default=1, ge=1, le=4096)  # micro-batches a step
+    learning_rate: Positive = 1e-3
+    min_learning_rate: float = Field(default=1e-4, ge=0)
+    warmup_steps: int = Field(default=100, ge=0)
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.99, ge=0, lt=1)
+    weight_decay: float = Field(default=0.1, ge=0)  # on matrices and embeddings of the GPT
+    grad_clip: float = Field(default=1.0, ge=0)  # largest total gradient norm; 0: no clipping
+    dtype: Literal["auto", "float32", "bfloat16"] = (
+        "auto"  # auto: bfloat16 where the processor multiplies it natively
+    )
+
+    @model_validator(mode="after")
+    def _rates_in_order(self) -> Self:
+        if self.min_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"min_learning_rate = {self.min_learning_rate} exceeds learning_rate = {self.learning_rate}"
+            )
+        return self
+
+
+class Log(Strict):
+    """What is measured beside the training loss, and what is kept. Intervals in steps."""
+
+    effect_interval: int = Field(default=10, ge=1)  # state_effect and its KL
+    probe_sequences: int = Field(
+        default=4, ge=1, le=4096
+    )  # size of the held-out probe batch they are measured on
+    eval_interval: int = Field(default=250, ge=1)  # held-out loss
+    eval_batches: int = Field(default=20, ge=1, le=100_000)
+    checkpoint_interval: int = Field(default=250, ge=1)  # where an interrupted run goes on from
+    keep_steps: tuple[
+        Annotated[int, Field(ge=1)], ...
+    ] = ()  # weights kept after so many steps, beside the last
+    keep_checkpoints: tuple[
+        Annotated[int, Field(ge=1)], ...
+    ] = ()  # all that a run needs to go on from after so many steps, for runs that start there
+
+
+class NoMemory(Strict):
+    kind: Literal["none"] = "none"
+
+
+class EmaMemory(Strict):
+    """Recalls the exponential moving average of past states."""
+
+    kind: Literal["ema"]
+    decay: Probability = 0.1  # share of the newest state in the average
+    limit: Positive = 1.0  # norm of the memory's proposal, at most so many times the update network's
+
+
+class BufferMemory(Strict):
+    """Recalls from a ring of past states by attention. See memory.py."""
+
+    kind: Literal["buffer"]
+    length: int = Field(default=64, ge=1, le=65536)  # states held
+    stride: int = Field(default=10, ge=1, le=1_000_000)  # steps between two states held
+    limit: Positive = 1.0  # norm of the memory's proposal, at most so many times the update network's
+
+
+Memory = Annotated[NoMemory | EmaMemory | BufferMemory, Field(discriminator="kind")]
+
+
+class SelfState(Strict):
+    """The self-state: read the statistics, update, inject. See self_state.py."""
+
+    enabled: bool = True
+    dim: int = Field(default=32, ge=1, le=4096)
+    decay: float = Field(default=0.2, gt=0, le=1)  # share of the new proposal in each update
+    update: Literal["mlp", "gru", "linear"] = "mlp"
+    hidden: int = Field(default=64, ge=1, le=65536)  # hidden units of the update MLP
+    standardise: bool = False  # read the statistics through running moments
+    stat_momentum: float = Field(default=0.99, ge=0, lt=1)  # of those moments
+    stat_clip: Positive = 4.0  # standardised statistics are clipped at +- this many standard deviations
+    init: Literal["small", "default"] = (
+        "small"  # small: N(0, 0.02), zero biases; default: U(+-1/sqrt(inputs))
+    )
+    weight_decay: bool = True  # whether train.weight_decay acts on the self-state's matrices
+    match_norm_of: Name | None = (
+        None  # rescale the bias to the mean norm of this condition's run of the same seed
+    )
+    memory: Memory = NoMemory()
+
+
+class Window(Strict):
+    """A regime on the half-open steps [start, end)."""
+
+    regime: Regime
+    start: int = Field(ge=0)
+    end: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if self.end <= self.start:
+            raise ValueError(f"window of {self.regime} ends at {self.end}, not after its start {self.start}")
+        return self
+
+
+class NoSchedule(Strict):
+    kind: Literal["none"] = "none"
+
+
+class Windows(Strict):
+    """Regimes at given steps, one at a time."""
+
+    kind: Literal["windows"]
+    windows: tuple[Window, ...]
+
+    @model_validator(mode="after")
+    def _one_at_a_time(self) -> Self:
+        ordered = sorted(self.windows, key=lambda window: window.start)
+        for first, second in itertools.pairwise(ordered):
+            if second.start < first.end:
+                raise ValueError(
+                    f"windows overlap: {first.regime} [{first.start}, {first.end}) and "
+                    f"{second.regime} [{second.start}, {second.end}); one regime acts at a time"
+                )
+        return self
+
+
+class RandomWindows(Strict):
+    """Each regime once, its onset, its place in the order and the calm after it drawn from the run's seed."""
+
+    kind: Literal["random_windows"]
+    durations: dict[Regime, Annotated[int, Field(ge=1)]] = Field(min_length=1)  # steps
+    first: int = Field(default=0, ge=0)  # calm steps at the start
+    washout: int = Field(default=0, ge=0)  # least number of calm steps after each regime
+
+
+class Recurring(Strict):
+    """A Markov chain: from calm into one of the regimes with probability `enter`, back with `leave`, each step."""
+
+    kind: Literal["recurring"]
+    regimes: tuple[Regime, ...] = Field(min_length=1)
+    enter: Probability = 0.02
+    leave: Probability = 0.02
+    first: int = Field(default=0, ge=0)  # calm steps at the start
+
+
+Schedule = Annotated[NoSchedule | Windows | RandomWindows | Recurring, Field(discriminator="kind")]
+
+
+class Bewilderment(Strict):
+    probability: Probability = 0.5  # of a target being replaced by a uniform draw from the vocabulary
+
+
+class SensoryFog(Strict):
+    probability: Probability = 0.2  # of an input token being replaced by the reserved mask token
+
+
+class FalseFeedback(Strict):
+    """Added to the raw statistics that the self-state sees; the logged ones stay true."""
+
+    loss: float = 0.5  # nats
+    entropy: float = 0.0  # nats
+    top1: float = 0.0
+    grad_norm: float = 0.0
+    progress: float = 0.0
+
+
+class SelfClamp(Strict):
+    mode: Literal["freeze", "clamp", "noise", "scale"] = "freeze"
+    limit: float = Field(default=0.5, ge=0)  # clamp: largest absolute value of a component
+    std: float = Field(default=0.1, ge=0)  # noise: standard deviation added to each component, each step
+    factor: float = 0.9  # scale: the updated state times this, each step
+
+
+class LrHeatwave(Strict):
+    factor: float = Field(default=2.0, ge=0)  # times the learning rate
+
+
+class Regimes(Strict):
+    """What each regime does, whenever a schedule calls it."""
+
+    bewilderment: Bewilderment = Bewilderment()
+    sensory_fog: SensoryFog = SensoryFog()
+    false_feedback: FalseFeedback = FalseFeedback()
+    self_clamp: SelfClamp = SelfClamp()
+    lr_heatwave: LrHeatwave = LrHeatwave()
+
+
+class NoBias(Strict):
+    kind: Literal["none"] = "none"
+
+
+class FixedBias(Strict):
+    """A random direction drawn from the seed, at the norm of another run's bias: an injection that senses nothing."""
+
+    kind: Literal["fixed"]
+    norm_of: Name  # the condition whose run of the same seed gives the norm: its mean over the last 100 steps
+    factor: float = Field(default=1.0, ge=0)  # times that norm
+
+
+class LearnedBias(Strict):
+    """A trained vector of the same place, zero at first: an injection that learns and senses nothing."""
+
+    kind: Literal["learned"]
+
+
+ConstantBias = Annotated[NoBias | FixedBias | LearnedBias, Field(discriminator="kind")]
+
+
+class Start(Strict):
+    """Go on from another run's checkpoint instead of from the beginning, with its state or with one put in its place."""
+
+    condition: Name  # of the run of the same seed that is gone on from
+    step: int = Field(ge=1)  # after so many of its steps; it keeps them by log.keep_checkpoints
+    state: Literal["own", "other", "zero", "random", "jitter"] = "own"
+    # other: the state at that step of the same condition's run of the partner seed (1 and 2, 3 and 4, ... are partners)
+    # random: a Gaussian direction at the own state's norm; jitter: the own state, changed by a thousandth of its norm
+
+
+class RunConfig(Strict):
+    """One run, fully resolved."""
+
+    corpus: Name
+    tokenizer: Tokenizer = "char"
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    model: Model
+    train: Train
+    log: Log
+    self_state: SelfState
+    constant_bias: ConstantBias = NoBias()
+    start: Start | None = None
+    schedule: Schedule = NoSchedule()
+    regimes: Regimes
+
+    @property
+    def injects(self) -> bool:
+        """Whether a bias enters the embeddings."""
+        return self.self_state.enabled or self.constant_bias.kind != "none"
+
+    @property
+    def last(self) -> int:
+        """How many steps of the schedule are done when the run ends."""
+        return self.train.stop or self.train.steps
+
+    @property
+    def first(self) -> int:
+        """The step it begins with."""
+        return self.start.step if self.start is not None else 0
+
+    def references(self) -> Mapping[str, tuple[str, int]]:
+        """The runs that this one needs finished, by the part they play: condition and seed of each.
+
+        "norm" gives the norm of a bias, "start" the checkpoint to go on from, "other" the state to put in its place.
+        """
+        found: dict[str, tuple[str, int]] = {}
+        if isinstance(self.constant_bias, FixedBias):
+            found["norm"] = (self.constant_bias.norm_of, self.seed)
+        elif self.self_state.enabled and self.self_state.match_norm_of is not None:
+            found["norm"] = (self.self_state.match_norm_of, self.seed)
+        if self.start is not None:
+            found["start"] = (self.start.condition, self.seed)
+            if self.start.state == "other":
+                found["other"] = (self.start.condition, partner(self.seed))
+        return found
+
+    def decisive(self) -> dict[str, Any]:
+        """The fields that decide this run's numbers: without regimes that its schedule never calls, and without
+        what only a self-state could feel where there is none. What a run's key is made from, so that an edit
+        reruns what depends on it and nothing else.
+        """
+        fields = self.model_dump(mode="json")
+        called = {
+            "windows": lambda schedule: {window.regime for window in schedule.windows},
+            "random_windows": lambda schedule: set(schedule.durations),
+            "recurring": lambda schedule: set(schedule.regimes),
+            "none": lambda schedule: set(),
+        }[self.schedule.kind](self.schedule)
+        if not self.self_state.enabled:
+            called -= {"false_feedback", "self_clamp"}
+            fields["self_state"] = {"enabled": False}
+        if not self.injects:
+            for name in ("effect_interval", "probe_sequences"):
+                del fields["log"][name]
+        fields["regimes"] = {name: fields["regimes"][name] for name in sorted(called)}
+        return fields
+
+    @model_validator(mode="after")
+    def _one_bias(self) -> Self:
+        if self.self_state.enabled and self.constant_bias.kind != "none":
+            raise ValueError(
+                f"a {self.constant_bias.kind} constant_bias beside a self-state: one bias enters the embeddings; "
+                "set self_state.enabled = false"
+            )
+        if self.start is not None and self.start.state != "own" and not self.self_state.enabled:
+            raise ValueError(
+                f'start.state = "{self.start.state}": a run without self-state has none to exchange'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_run(self) -> Self:
+        steps = self.train.steps
+        if self.last > steps:
+            raise ValueError(f"train.stop = {self.train.stop} is beyond the last step, {steps}")
+        if self.first >= self.last:
+            raise ValueError(
+                f"start.step = {self.first} is not before the step the run ends with, {self.last}"
+            )
+        if self.train.warmup_steps > steps:
+            raise ValueError(
+                f"train.warmup_steps = {self.train.warmup_steps} is beyond the last step, {steps}"
+            )
+        for name in ("keep_steps", "keep_checkpoints"):
+            for kept in getattr(self.log, name):
+                if kept > self.last:
+                    raise ValueError(f"log.{name} has {kept}, beyond the last step, {self.last}")
+        if isinstance(self.schedule, Windows):
+            for window in self.schedule.windows:
+                if window.end > steps:
+                    raise ValueError(
+                        f"schedule: window of {window.regime} [{window.start}, {window.end}) reaches beyond the last "
+                        f"step, {steps}; shorten it or raise train.steps"
+                    )
+        if isinstance(self.schedule, RandomWindows):
+            durations = self.schedule.durations.values()
+            needed = self.schedule.first + sum(durations) + self.schedule.washout * len(durations)
+            if needed > steps:
+                raise ValueError(f"schedule: the random windows need {needed} steps, the run has {steps}")
+        return self
+
+
+def partner(seed: int) -> int:
+    """The seed that exchanges states with this one: 1 and 2, 3 and 4, and so on."""
+    return seed + 1 if seed % 2 else seed - 1
