@@ -66,6 +66,31 @@ class Suite(Strict):
         return self.conditions[condition].model_copy(update={"seed": seed})
 
     @model_validator(mode="after")
+    def _references_fit(self) -> Self:
+        for name, run in self.conditions.items():
+            for part, (wanted, _) in run.references().items():
+                where = "start.condition" if part != "norm" else "the condition whose norm is taken"
+                if wanted not in self.conditions:
+                    raise ValueError(
+                        config_file.unknown(
+                            "condition", wanted, self.conditions, f"in conditions.{name}, {where}"
+                        )
+                    )
+                problem = _misfit(part, run, self.conditions[wanted], wanted)
+                if problem:
+                    raise ValueError(f"conditions.{name}: {problem}")
+            seen = [name]
+            while following := sorted(
+                {wanted for wanted, _ in self.conditions[seen[-1]].references().values()}
+            ):
+                if following[0] in seen:
+                    raise ValueError(
+                        f"conditions.{name} depends on itself, through {' and '.join(seen[1:] or seen)}"
+                    )
+                seen.append(following[0])
+        return self
+
+    @model_validator(mode="after")
     def _frozen_test_can_run(self) -> Self:
         for name in self.frozen_test.conditions:
             if name not in self.conditions:
@@ -75,17 +100,34 @@ class Suite(Strict):
             run = self.conditions[name]
             if not run.self_state.enabled:
                 raise ValueError(f"frozen_test.conditions: {name} has no self-state to steer")
-            if 2 * self.frozen_test.top > run.self_state.dim:
+            if 1 < run.self_state.dim < 2 * self.frozen_test.top:
                 raise ValueError(
                     f"frozen_test.top = {self.frozen_test.top}: confident and uncertain directions would share "
                     f"dimensions of a {run.self_state.dim}-dimensional state; take at most {run.self_state.dim // 2}"
                 )
             for step in self.frozen_test.steps:
-                if step != run.train.steps and step not in run.log.keep_steps:
+                if step != run.last and step not in run.log.keep_steps:
                     raise ValueError(
                         f"frozen_test.steps has {step}, whose weights no run keeps; add it to log.keep_steps"
                     )
         return self
+
+
+def _misfit(part: str, run: RunConfig, source: RunConfig, name: str) -> str:
+    """Why a run can't take from a finished one what it needs; "" if it can."""
+    if part == "norm":
+        if not source.injects:
+            return f"{name} injects no bias, so there is no norm to take"
+        return f"{name} ends at step {source.last}, before this run" if source.last < run.last else ""
+    assert run.start is not None
+    if run.start.step not in source.log.keep_checkpoints:
+        return f"{name} keeps no checkpoint of step {run.start.step}; add it to its log.keep_checkpoints"
+    if (part == "start" and source.corpus != run.corpus) or source.tokenizer != run.tokenizer:
+        return f"{name} is trained on other tokens; give both the same corpus and tokenizer"
+    for field in ("model", "self_state", "constant_bias"):
+        if getattr(source, field) != getattr(run, field):
+            return f"{name} differs in {field}; a run can only go on from one of the same shape"
+    return ""
 
 
 _SUITE_FIELDS = ("name", "seeds", "frozen_test", "signatures")

@@ -12,7 +12,8 @@ learned one and with placebo readers alike. Two protocols:
 and two finders of a confident and an uncertain direction:
 
     dimension    the dimensions whose entropy change is lowest (highest), each alone at `magnitude`
-    gradient     minus (plus) the gradient of mean entropy with respect to the state, at zero
+    gradient     minus (plus) the gradient of mean entropy with respect to the state, at zero; the only one
+                 for a state of one dimension
 
 The gradient finder can't see a rotation: under the reader W Q the gradient is Q^T g, and W Q (Q^T g) = W g is
 the same bias. So its placebo "rotated" would equal the learned effect by construction and is not run; only
@@ -129,13 +130,16 @@ def dose_rows(
     instrument: Instrument, reader: np.ndarray, trial: Trial, found: Sequence[Effect], seed: int
 ) -> list[dict[str, Any]]:
     """Rows of doses.csv (without seed and run_step): negative norms, zero, norms along four directions."""
-    dimension, gradient = (effect for effect in found if effect.protocol == "heldout")
-    directions = {
-        "confident": unit(dimension.states[0]),
-        "uncertain": unit(dimension.states[1]),
-        "gradient": unit(gradient.states[1]),
-        "random": dense_directions(1, reader.shape[1], generator(seed, Stream.DIRECTIONS, DOSE_COUNTER))[0],
-    }
+    by_finder = {effect.finder: effect.states for effect in found if effect.protocol == "heldout"}
+    directions = {}
+    if "dimension" in by_finder:
+        directions |= {
+            "confident": unit(by_finder["dimension"][0]),
+            "uncertain": unit(by_finder["dimension"][1]),
+        }
+    directions["gradient"] = unit(by_finder["gradient"][1])
+    random = generator(seed, Stream.DIRECTIONS, DOSE_COUNTER)
+    directions["random"] = dense_directions(1, reader.shape[1], random)[0]
     norms = np.concatenate([-trial.norms[::-1], [0.0], trial.norms])
     cases = [(name, float(norm)) for name in directions for norm in norms]
     states = np.stack([norm * directions[name] for name, norm in cases])
@@ -155,10 +159,23 @@ def count_forwards(settings: config.FrozenTest, dim: int) -> int:
     """Forward passes of one test."""
     finder, dev, heldout = settings.finder_batches, settings.dev_batches, settings.heldout_batches
     chosen = 2 * settings.doses * dev + 2 * heldout
+    doses = (2 * settings.doses + 1) * min(DOSE_BATCHES, heldout)
+    if finders(dim) == ("gradient",):
+        return (
+            3 * finder
+            + chosen * (1 + settings.placebo_draws)
+            + (4 + settings.random_directions) * heldout
+            + 2 * doses
+        )
     dimension = (dim + 2) * finder + chosen
     readers = dimension + chosen + settings.placebo_draws * (2 * dimension + chosen)
     conditions = (3 + settings.random_directions) * finder + (6 + 2 * settings.random_directions) * heldout
-    return 2 * finder + readers + conditions + 4 * (2 * settings.doses + 1) * min(DOSE_BATCHES, heldout)
+    return 2 * finder + readers + conditions + 4 * doses
+
+
+def finders(dim: int) -> tuple[str, ...]:
+    """The finders for a state of `dim` dimensions: a single one leaves nothing to choose dimensions from."""
+    return ("dimension", "gradient") if dim > 1 else ("gradient",)
 
 
 def state_norms(states: np.ndarray, settings: config.FrozenTest) -> tuple[np.ndarray, bool]:
@@ -205,12 +222,12 @@ def run(
             f"{run} was trained on another corpus than {corpus.name} as it stands; train it again"
         )
     dim, seed = trained.self_state.dim, trained.seed
-    if 2 * settings.top > dim:
+    if 1 < dim < 2 * settings.top:
         raise UserError(
             f"frozen_test.top = {settings.top} is too many for {dim} dimensions; take at most {dim // 2}"
         )
     check_block(corpus, trained.model.block_size)
-    before = weights_sha256(run_folder.models_arrays(gpt, self_state))
+    before = weights_sha256(run_folder.models_arrays({"gpt": gpt, "self_state": self_state}))
     states = storage.load_tensors(run / "states.safetensors")["state"][:step]  # (steps, D)
     reader = self_state.reader.weight.detach().double().numpy()  # (C, D)
     instrument = Instrument(gpt, count_forwards(settings, dim), progress)
@@ -233,18 +250,20 @@ def run(
         norms=norms,
         settings=settings,
     )
-    learned = effects(instrument, reader, trial)
+    searched = finders(dim)
+    learned = effects(instrument, reader, trial, searched)
     conditions = condition_rows(instrument, reader, trial, learned, states[-1].astype(np.float64), seed)
     doses = dose_rows(instrument, reader, trial, learned, seed)
     measured = [("learned", 0, effect) for effect in learned]
     for draw in range(settings.placebo_draws):
-        placebo = rotated(reader, generator(seed, Stream.PLACEBO, draw))
-        measured += [
-            ("rotated", draw, effect) for effect in effects(instrument, placebo, trial, ["dimension"])
-        ]
+        if "dimension" in searched:
+            placebo = rotated(reader, generator(seed, Stream.PLACEBO, draw))
+            again = effects(instrument, placebo, trial, ["dimension"])
+            measured += [("rotated", draw, effect) for effect in again]
         placebo = untrained(reader, generator(seed, Stream.PLACEBO, UNTRAINED + draw))
-        measured += [("untrained", draw, effect) for effect in effects(instrument, placebo, trial)]
-    after = weights_sha256(run_folder.models_arrays(gpt, self_state))
+        again = effects(instrument, placebo, trial, searched)
+        measured += [("untrained", draw, effect) for effect in again]
+    after = weights_sha256(run_folder.models_arrays({"gpt": gpt, "self_state": self_state}))
     if after != before:
         raise RuntimeError(f"the frozen-weight test of {run} changed the weights ({before} -> {after})")
     effect_rows = [
@@ -332,7 +351,7 @@ def main(arguments: Sequence[str]) -> None:
     trained = run_folder.load_config(given.run)
     step = trained.train.steps if given.step is None else given.step
     torch.set_num_threads(1)
-    corpus = prepare(trained.corpus, given.out / "data")
+    corpus = prepare(trained.corpus, given.out / "data", trained.tokenizer)
     destination = given.out / "frozen" / f"{given.run.resolve().name}-step{step}"
     with command_line.progress_bar("frozen-weight test") as progress:
         run(given.run, step, settings, corpus, destination, progress)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import config
 from rng import Stream, generator
-from self_state import STATS, SelfState, StateValue
+from self_state import STATS, Parts, SelfState, StateValue
 
 CALM = "calm"
 
@@ -129,8 +129,8 @@ def update_state(
     stats: Tensor,
     regimes: config.Regimes,
     random: np.random.Generator,
-) -> StateValue:
-    """One update of the self-state, as the regime allows it. Only self_clamp changes anything:
+) -> tuple[StateValue, Parts | None]:
+    """One update of the self-state, as the regime allows it, and its parts. Only self_clamp changes anything:
 
     freeze holds the state where it is; clamp limits each component to +-limit; noise adds N(0, std) to each
     component; scale multiplies the state by factor. The last three act on the updated state and pass gradient.
@@ -140,13 +140,13 @@ def update_state(
         return self_state.update(value, stats)
     if clamp.mode == "freeze":
         return self_state.update(value, stats, hold=True)
-    value = self_state.update(value, stats)
+    value, parts = self_state.update(value, stats)
     if clamp.mode == "clamp":
-        return replace(value, state=value.state.clamp(-clamp.limit, clamp.limit))
+        return replace(value, state=value.state.clamp(-clamp.limit, clamp.limit)), parts
     if clamp.mode == "noise":
         noise = random.normal(0.0, clamp.std, size=tuple(value.state.shape)).astype(np.float32)
-        return replace(value, state=value.state + torch.from_numpy(noise).to(value.state.device))
-    return replace(value, state=value.state * clamp.factor)
+        return replace(value, state=value.state + torch.from_numpy(noise).to(value.state.device)), parts
+    return replace(value, state=value.state * clamp.factor), parts
 
 
 def learning_rate_factor(regime: str, regimes: config.Regimes) -> float:

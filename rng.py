@@ -24,6 +24,8 @@ class Stream(IntEnum):
     ANALYSIS = 8  # permutations, folds, bootstraps
     DROPOUT = 9
     STATE_INIT = 10  # weights of the self-state
+    CONSTANT_BIAS = 11  # direction of a fixed bias
+    EXCHANGE = 12  # states put in the place of a run's own
 
 
 def generator(seed: int, stream: Stream, step: int = 0) -> np.random.Generator:

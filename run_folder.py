@@ -27,25 +27,38 @@ if TYPE_CHECKING:
     from model import GPT
     from self_state import SelfState
 
-CODE = ("model.py", "self_state.py", "perturb.py", "train.py", "evaluate.py", "rng.py", "data/corpus.py")
-"""The files that decide a run's numbers, besides its resolved config and its data."""
+CODE = (
+    "model.py", "self_state.py", "perturb.py", "train.py", "run_state.py", "evaluate.py", "rng.py", "data/corpus.py",
+)  # fmt: skip
+"""The files that decide every run's numbers, besides its resolved config and its data."""
 FORMAT = 1
 KEPT_CHECKPOINTS = 2
 
 
+def code_of(run: config.RunConfig) -> tuple[str, ...]:
+    """The files that decide a run's numbers: an edit to a part that it does not use leaves it alone."""
+    memory = run.self_state.enabled and run.self_state.memory.kind != "none"
+    extra = ["memory.py"] * memory + ["constant_bias.py"] * (run.constant_bias.kind != "none")
+    return (*CODE, *extra)
+
+
 @functools.cache
-def code_hash() -> str:
-    """Hash of the code that a run's numbers depend on."""
-    return storage.code_hash(config.ROOT / name for name in CODE)
+def code_hash(names: tuple[str, ...] = CODE) -> str:
+    """Hash of what some files of code do."""
+    return storage.code_hash(config.ROOT / name for name in names)
 
 
-def run_key(run: config.RunConfig, tokens_sha256: str) -> str:
-    """The key of a run: a hash of what decides it in its config, of its code and of its data. 64 hex digits."""
+def run_key(run: config.RunConfig, tokens_sha256: str, inputs: Mapping[str, str] | None = None) -> str:
+    """The key of a run: a hash of what decides it in its config, of its code, data and inputs. 64 hex digits.
+
+    inputs: the keys of the runs that `run.references()` names.
+    """
     parts = {
         "format": FORMAT,
         "config": run.decisive(),
-        "code": code_hash(),
+        "code": code_hash(code_of(run)),
         "data": tokens_sha256,
+        "inputs": dict(inputs or {}),
     }
     return storage.hash_json(parts)
 
@@ -85,24 +98,27 @@ def check(folder: Path, key: str | None = None) -> dict[str, Any]:
     return record
 
 
-def models_arrays(gpt: "GPT", self_state: "SelfState | None") -> dict[str, np.ndarray]:
-    """All weights as named arrays, "gpt." and "self_state." in front."""
-    parts: list[tuple[str, nn.Module | None]] = [("gpt", gpt), ("self_state", self_state)]
+def checkpoint_name(step: int) -> str:
+    """File name of all that a run had after `step` steps, for runs that go on from there."""
+    return f"checkpoint-step{step}.safetensors"
+
+
+def models_arrays(modules: "Mapping[str, nn.Module | None]") -> dict[str, np.ndarray]:
+    """All weights as named arrays, each module's name ("gpt", "self_state", "constant_bias") and a dot in front."""
     return {
         f"{prefix}.{name}": parameter.detach().cpu().numpy()
-        for prefix, module in parts
+        for prefix, module in modules.items()
         if module is not None
         for name, parameter in module.named_parameters()
     }
 
 
-def set_weights(gpt: "GPT", self_state: "SelfState | None", arrays: Mapping[str, np.ndarray]) -> None:
+def set_weights(modules: "Mapping[str, nn.Module | None]", arrays: Mapping[str, np.ndarray]) -> None:
     """Copy named arrays into the models. UserError where a name or a shape does not fit."""
     import torch
 
-    parts: list[tuple[str, nn.Module | None]] = [("gpt", gpt), ("self_state", self_state)]
     with torch.no_grad():
-        for prefix, module in parts:
+        for prefix, module in modules.items():
             for name, parameter in module.named_parameters() if module is not None else ():
                 array = arrays.get(f"{prefix}.{name}")
                 if array is None or array.shape != tuple(parameter.shape):
@@ -135,16 +151,21 @@ def load_models(folder: Path, step: int | None = None) -> "tuple[config.RunConfi
 
     record = check(folder)
     run = load_config(folder)
-    name = weights_name(None if step in (None, run.train.steps) else step)
+    name = weights_name(None if step in (None, run.last) else step)
     if name not in record["files"]:
-        kept = ", ".join(str(kept) for kept in sorted({*run.log.keep_steps, run.train.steps}))
+        kept = ", ".join(str(kept) for kept in sorted({*run.log.keep_steps, run.last}))
         raise UserError(f"{folder} kept no weights of step {step}; it has those of {kept}")
     arrays = storage.load_tensors(folder / name)
     gpt = GPT(run.model, arrays["gpt.tokens.weight"].shape[0] - 1)
     self_state = SelfState(run.self_state, run.model.n_embd) if run.self_state.enabled else None
-    set_weights(gpt, self_state, arrays)
+    set_weights({"gpt": gpt, "self_state": self_state}, arrays)
     gpt.eval()
     return run, gpt, self_state
+
+
+def constant_bias(folder: Path, step: int | None = None) -> np.ndarray | None:
+    """The constant bias (n_embd,) of a run after `step` steps (None: the last); None for a run without."""
+    return storage.load_tensors(folder / weights_name(step)).get("constant_bias.vector")
 
 
 @contextlib.contextmanager

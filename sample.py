@@ -97,9 +97,13 @@ def main(arguments: Sequence[str]) -> None:
     if not 1 <= given.length <= 1_000_000 or given.seed < 0:
         raise UserError("--length must be from 1 to 1000000 and --seed 0 or more")
     run, gpt, self_state = run_folder.load_models(given.run, given.step)
-    corpus = prepare(run.corpus, given.out / "data")
-    step = given.step or run.train.steps
-    bias = steering_bias(self_state, given.run, step, given.state, given.magnitude, given.seed)
+    corpus = prepare(run.corpus, given.out / "data", run.tokenizer)
+    step = (given.step or run.last) - run.first
+    vector = run_folder.constant_bias(given.run, given.step if given.step != run.last else None)
+    if vector is not None and given.state == "own":
+        bias: Tensor | None = torch.from_numpy(np.array(vector))
+    else:
+        bias = steering_bias(self_state, given.run, step, given.state, given.magnitude, given.seed)
     prompt = _prompt(given.prompt, corpus)
     print(corpus.decode(generate(gpt, prompt, given.length, bias, given.temperature, given.seed)))
 

@@ -3,15 +3,15 @@
 Everything that changes from step to step is one value, `StateValue`, passed in and returned; the module holds
 parameters only. One step is
 
-    value = self_state.update(value, stats)      # state <- (1 - decay) * detach(state) + decay * proposal(stats)
-    bias = self_state.read(value.state)          # W @ state, added to the embeddings
+    value, parts = self_state.update(value, stats)    # state <- (1 - decay) * detach(state) + decay * proposal(stats)
+    bias = self_state.read(value.state)               # W @ state, added to the embeddings
 
 so the loss of the step reaches the update network through this one update, and no further back.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,34 +19,60 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import config
+import memory
+from memory import MemoryValue
 
 STATS = ("loss", "entropy", "top1", "grad_norm", "progress")
 
 
 @dataclass(frozen=True)
 class StateValue:
-    """All that the self-state carries from one step to the next; float32.
+    """All that the self-state carries from one step to the next; float32 unless said otherwise.
 
     state: (dim,). Carries gradient from the update that made it, until the next update detaches it.
     mean, variance: (5,) running moments of the raw statistics, in STATS order. Unused unless standardising.
     count: () number of statistics seen.
+    memory: what it remembers of past states; None without memory.
     """
 
     state: Tensor
     mean: Tensor
     variance: Tensor
     count: Tensor
+    memory: MemoryValue | None = None
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The value as named NumPy arrays, to be saved."""
-        return {field.name: getattr(self, field.name).detach().cpu().numpy() for field in fields(self)}
+        tensors = {name: getattr(self, name) for name in ("state", "mean", "variance", "count")}
+        if self.memory is not None:
+            tensors |= {"memory.past": self.memory.past, "memory.count": self.memory.count}
+        return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
     @classmethod
     def from_arrays(
         cls, arrays: Mapping[str, np.ndarray], device: torch.device | str = "cpu"
     ) -> "StateValue":
         """The value whose `arrays()` were saved."""
-        return cls(**{f.name: torch.from_numpy(np.array(arrays[f.name])).to(device) for f in fields(cls)})
+
+        def tensor(name: str) -> Tensor:
+            return torch.from_numpy(np.array(arrays[name])).to(device)
+
+        held = MemoryValue(tensor("memory.past"), tensor("memory.count")) if "memory.past" in arrays else None
+        return cls(tensor("state"), tensor("mean"), tensor("variance"), tensor("count"), held)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What one update was made of, all detached.
+
+    network: (dim,) the update network's part of the proposal, (1 - gate) * (MLP(stats) - state).
+    memory: (dim,) the memory's, gate * (recall - state) after it was limited; zero while the memory is empty.
+    gate: () in [0, 1]. memory and gate are None without memory.
+    """
+
+    network: Tensor
+    memory: Tensor | None = None
+    gate: Tensor | None = None
 
 
 def batch_stats(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,6 +98,9 @@ class SelfState(nn.Module):
         linear   W s + b
         gru      the new state of a GRU cell with input s and the detached state as its hidden state
                  (Cho et al., 2014); with decay 1 this is a plain GRU.
+
+    With a memory, the step from the old state towards that proposal is mixed by a learned gate with the step towards
+    what is recalled, the latter no longer than `limit` times the former.
     """
 
     def __init__(self, settings: config.SelfState, n_embd: int) -> None:
@@ -88,34 +117,56 @@ class SelfState(nn.Module):
         else:
             self.network = nn.GRUCell(len(STATS), dim)
         self.reader = nn.Linear(dim, n_embd, bias=False)
+        self.gate = memory.Gate(len(STATS) + 2 * dim) if settings.memory.kind != "none" else None
 
     def initial(self) -> StateValue:
-        """The value before the first step: zero state, no statistics seen."""
+        """The value before the first step: zero state, no statistics seen, nothing remembered."""
         device = self.reader.weight.device
         zeros = torch.zeros(len(STATS), device=device)
         state = torch.zeros(self.settings.dim, device=device)
-        return StateValue(state, zeros, zeros.clone(), torch.zeros((), device=device))
+        empty = memory.initial(self.settings.memory, self.settings.dim, device)
+        return StateValue(state, zeros, zeros.clone(), torch.zeros((), device=device), empty)
 
-    def update(self, value: StateValue, stats: Tensor, hold: bool = False) -> StateValue:
+    def update(self, value: StateValue, stats: Tensor, hold: bool = False) -> tuple[StateValue, Parts | None]:
         """The value after seeing one batch's statistics.
 
         Args:
             value: the value of the step before.
             stats: (5,) float32 raw statistics of the previous batch, in STATS order. No gradient.
-            hold: leave the state as it is (the regime self_clamp, mode freeze); moments still move.
+            hold: leave the state as it is (the regime self_clamp, mode freeze); moments and memory still move.
 
         Returns:
-            A new value. Its state carries gradient to the update network only: the detach that cuts the past
-            off stands here and nowhere else.
+            A new value, and what it was made of (None if held). Its state carries gradient to the update network and
+            the gate only: the detach that cuts the past off stands here and nowhere else.
         """
         past = value.state.detach()
+        held = value.memory
         value = self._with_moments(value, stats)
+        if held is not None:
+            value = replace(value, memory=memory.remember(self.settings.memory, held, past))
         if hold:
-            return replace(value, state=past)
+            return replace(value, state=past), None
         seen = self._standardised(value, stats) if self.settings.standardise else stats
         proposal = self.network(seen, past) if self.settings.update == "gru" else self.network(seen)
         decay = self.settings.decay
-        return replace(value, state=(1 - decay) * past + decay * proposal)
+        if held is None:
+            state = (1 - decay) * past + decay * proposal
+            return replace(value, state=state), Parts((proposal - past).detach())
+        network, remembered, gate = self._mixed(held, seen, past, proposal - past)
+        state = past + decay * (network + remembered)
+        return replace(value, state=state), Parts(network.detach(), remembered.detach(), gate.detach())
+
+    def _mixed(
+        self, held: MemoryValue, seen: Tensor, past: Tensor, step: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The two parts of the proposal and the gate. An empty memory is not heard: its gate is zero."""
+        settings = self.settings.memory
+        recalled = memory.recall(settings, held, past)
+        if recalled is None or self.gate is None or settings.kind == "none":
+            return step, torch.zeros_like(past), torch.zeros((), device=past.device)
+        gate = self.gate(seen, past, recalled)
+        wanted = memory.limited(recalled - past, settings.limit * step.detach().norm())
+        return (1 - gate) * step, gate * wanted, gate
 
     def read(self, state: Tensor) -> Tensor:
         """The embedding bias (n_embd,) of a state (dim,): W @ state. Zero for a zero state, exactly."""
@@ -152,8 +203,8 @@ class SelfState(nn.Module):
                 parameter.copy_(torch.from_numpy(values.astype(np.float32)))
 
     def _inputs(self, name: str) -> int:
-        """Number of inputs of the layer that a parameter of the update network belongs to."""
-        if self.settings.update == "gru":
+        """Number of inputs of the layer that a parameter of the update network or the gate belongs to."""
+        if self.settings.update == "gru" and name.startswith("network."):
             return self.settings.dim
         layer = self.get_submodule(name.rsplit(".", 1)[0])
         assert isinstance(layer, nn.Linear)

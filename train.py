@@ -9,12 +9,11 @@ goes on from its last checkpoint and ends with the same bytes.
 
 import csv
 import datetime
-import io
 import math
 import platform
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +29,10 @@ import run_folder
 import storage
 from data.corpus import Corpus, check_block, prepare
 from evaluate import PROBE, batch, draw, heldout_loss, resolve_dtype, state_effect
-from model import GPT
 from rng import Stream, generator
-from self_state import STATS, SelfState, StateValue, batch_stats
+from run_state import METRICS, Training, format_cell, start
+from self_state import STATS, Parts, batch_stats
 
-METRICS = (
-    "step", "regime", "loss", "entropy", "top1", "grad_norm", "progress", "lr",
-    "state_norm", "state_drift", "state_ema_drift", "state_effect", "state_kl", "heldout_loss",
-)  # fmt: skip
 EMA_MOMENTUM = 0.99  # of the state's average behind state_ema_drift
 Progress = Callable[[int, int], None]
 
@@ -63,61 +58,13 @@ class Timings:
     saving: float = 0.0  # checkpoints and log
 
 
-@dataclass
-class Training:
-    """Everything that a run has at a step boundary. What `tensors` returns restores all of it."""
-
-    run: config.RunConfig
-    gpt: GPT
-    self_state: SelfState | None
-    optimizer: torch.optim.Optimizer
-    value: StateValue | None
-    stats: Tensor | None = None  # (5,) statistics of the last batch; None before the first
-    state_average: Tensor | None = None  # (dim,) EMA of the state
-    states: list[np.ndarray] = field(default_factory=list)  # the state injected at each step so far
-    rows: list[list[str]] = field(default_factory=list)
-
-    def tensors(self) -> dict[str, np.ndarray]:
-        found = run_folder.models_arrays(self.gpt, self.self_state)
-        for index, entry in self.optimizer.state_dict()["state"].items():
-            found |= {f"optimizer.{index}.{name}": tensor.cpu().numpy() for name, tensor in entry.items()}
-        if self.stats is not None:
-            found["stats"] = self.stats.cpu().numpy()
-        if self.value is not None and self.state_average is not None:
-            found |= {f"value.{name}": array for name, array in self.value.arrays().items()}
-            found["state_average"] = self.state_average.cpu().numpy()
-            found["states"] = np.stack(self.states)
-        return found
-
-    def restore(self, tensors: dict[str, np.ndarray], metrics: str) -> None:
-        device = next(self.gpt.parameters()).device
-        run_folder.set_weights(self.gpt, self.self_state, tensors)
-        saved = self.optimizer.state_dict()
-        for name, array in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, key = name.split(".")
-                saved["state"].setdefault(int(index), {})[key] = torch.from_numpy(np.array(array))
-        self.optimizer.load_state_dict(saved)
-        self.stats = torch.from_numpy(np.array(tensors["stats"])).to(device)
-        if self.value is not None:
-            arrays = {name.removeprefix("value."): array for name, array in tensors.items()}
-            self.value = StateValue.from_arrays(arrays, device)
-            self.state_average = torch.from_numpy(np.array(tensors["state_average"])).to(device)
-            self.states = list(tensors["states"])
-        self.rows = list(csv.reader(io.StringIO(metrics)))[1:]
-
-    def metrics(self) -> str:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([list(METRICS), *self.rows])
-        return text.getvalue()
-
-
 def train(
     run: config.RunConfig,
     corpus: Corpus,
     runs: Path,
     progress: Progress | None = None,
     device: str = "cpu",
+    inputs: Mapping[str, Path] | None = None,
 ) -> Path:
     """Train one run to its end, from its last checkpoint if there is one.
 
@@ -126,22 +73,28 @@ def train(
         corpus: prepared tokens; their hash is part of the run's key.
         runs: folder that holds run folders.
         progress: called with (steps done, steps in all) at least once a step.
+        inputs: the folders of the finished runs that `run.references()` names, by the part they play.
 
     Returns:
         The run folder, whole. A finished run of the same key is returned as it is.
 
     Raises:
         Diverged: the loss became infinite or NaN. The log stands in `<run folder>.diverged/`.
-        UserError: a corpus too short, or a folder in the place that is not this run's.
+        UserError: a corpus too short, a folder in the place that is not this run's, an input that is not whole, or
+            one that does not fit this run.
     """
     check_block(corpus, run.model.block_size)
-    key = run_folder.run_key(run, corpus.tokens_sha256)
+    inputs = inputs or {}
+    if set(inputs) != set(run.references()):
+        raise ValueError(f"this run needs inputs {sorted(run.references())}, not {sorted(inputs)}")
+    keys = {part: str(run_folder.check(folder)["key"]) for part, folder in inputs.items()}
+    key = run_folder.run_key(run, corpus.tokens_sha256, keys)
     destination = run_folder.folder_of(runs, key)
     if destination.exists():
         run_folder.check(destination, key)
         return destination
     with run_folder.work_folder(runs, key) as work:
-        _train(run, corpus, key, work, destination, progress, torch.device(device))
+        _train(run, corpus, key, work, destination, progress, torch.device(device), inputs, keys)
     return destination
 
 
@@ -153,21 +106,23 @@ def _train(
     destination: Path,
     progress: Progress | None,
     device: torch.device,
+    inputs: Mapping[str, Path],
+    keys: Mapping[str, str],
 ) -> None:
     torch.set_flush_denormal(True)  # denormal moments of rare tokens' rows are slow, and mean nothing
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     timings = Timings()
     clock = time.perf_counter()
     dtype = resolve_dtype(run.train.dtype, device)
-    now = start(run, corpus.vocab_size, device)
-    first = 0
+    now = start(run, corpus.vocab_size, device, inputs)
+    first = run.first
     checkpoint = run_folder.load_checkpoint(work, key)
     if checkpoint is not None:
         first, tensors, metrics = checkpoint
         now.restore(tensors, metrics)
     regimes = perturb.regimes_by_step(run)
     probe = batch(corpus.heldout, run, 0, Stream.EVAL, PROBE, device, run.log.probe_sequences)
-    for step in range(first, run.train.steps):
+    for step in range(first, run.last):
         row, loss = train_step(now, step, regimes[step], corpus, dtype, probe, timings)
         now.rows.append([format_cell(row.get(name)) for name in METRICS])
         if not math.isfinite(loss):
@@ -179,17 +134,17 @@ def _train(
             raise Diverged(step, folder)
         done = step + 1
         before = time.perf_counter()
-        if done in run.log.keep_steps and done < run.train.steps:
-            arrays = run_folder.models_arrays(now.gpt, now.self_state)
-            storage.save_tensors(work / run_folder.weights_name(done), arrays)
-        if done % run.log.checkpoint_interval == 0 and done < run.train.steps:
+        if done in run.log.keep_steps and done < run.last:
+            storage.save_tensors(work / run_folder.weights_name(done), now.acting_weights(done))
+        if done in run.log.keep_checkpoints:
+            kept = {name: array for name, array in now.tensors().items() if name != "states"}
+            storage.save_tensors(work / run_folder.checkpoint_name(done), kept)
+        if done % run.log.checkpoint_interval == 0 and done < run.last:
             run_folder.save_checkpoint(work, key, done, now.tensors(), now.metrics())
         timings.saving += time.perf_counter() - before
         if progress is not None:
-            progress(done, run.train.steps)
-    storage.save_tensors(
-        work / run_folder.weights_name(None), run_folder.models_arrays(now.gpt, now.self_state)
-    )
+            progress(done - run.first, run.last - run.first)
+    storage.save_tensors(work / run_folder.weights_name(None), now.acting_weights(run.last))
     if now.states:
         storage.save_tensors(work / "states.safetensors", {"state": np.stack(now.states)})
     timings.total = time.perf_counter() - clock
@@ -197,8 +152,10 @@ def _train(
         "key": key,
         "status": "complete",
         "corpus": corpus.name,
-        "code": run_folder.code_hash(),
+        "code": run_folder.code_hash(run_folder.code_of(run)),
         "data": corpus.tokens_sha256,
+        "inputs": dict(keys),
+        "bytes_per_token": corpus.bytes_per_token,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -213,37 +170,6 @@ def _train(
         "timings": {"evaluation": round(timings.evaluation, 3), "saving": round(timings.saving, 3)},
     }
     run_folder.finish(work, destination, run, record, now.metrics())
-
-
-def start(run: config.RunConfig, vocab_size: int, device: torch.device) -> Training:
-    """A run before its first step. The GPT's weights depend on the seed alone, whatever the condition."""
-    gpt = GPT(run.model, vocab_size)
-    gpt.initialise(generator(run.seed, Stream.INIT))
-    gpt.to(device)
-    self_state = None
-    if run.self_state.enabled:
-        self_state = SelfState(run.self_state, run.model.n_embd)
-        self_state.initialise(generator(run.seed, Stream.STATE_INIT))
-        self_state.to(device)
-    value = self_state.initial() if self_state is not None else None
-    average = value.state if value is not None else None
-    return Training(run, gpt, self_state, make_optimizer(run, gpt, self_state), value, state_average=average)
-
-
-def make_optimizer(run: config.RunConfig, gpt: GPT, self_state: SelfState | None) -> torch.optim.Optimizer:
-    """AdamW; weight decay on matrices and embeddings, on the self-state's only if its config says so."""
-    decay: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for parameter in gpt.parameters():
-        (decay if parameter.dim() >= 2 else plain).append(parameter)
-    for parameter in self_state.parameters() if self_state is not None else ():
-        (decay if parameter.dim() >= 2 and run.self_state.weight_decay else plain).append(parameter)
-    groups = [
-        {"params": decay, "weight_decay": run.train.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    betas = (run.train.beta1, run.train.beta2)
-    return torch.optim.AdamW(groups, lr=run.train.learning_rate, betas=betas, fused=True)
 
 
 def train_step(
@@ -266,22 +192,9 @@ def train_step(
     x, y = perturb.perturb_batch(regime, x, y, run.regimes, corpus.vocab_size, random)
     row: dict[str, Any] = {"step": step, "regime": regime}
 
-    bias = leaf = None
-    if now.self_state is not None and now.value is not None and now.state_average is not None:
-        before = now.value.state.detach()
-        if now.stats is not None:
-            seen = perturb.perturb_stats(regime, now.stats, run.regimes)
-            now.value = perturb.update_state(regime, now.self_state, now.value, seen, run.regimes, random)
-        state = now.value.state.detach()
-        now.state_average = EMA_MOMENTUM * now.state_average + (1 - EMA_MOMENTUM) * state
-        now.states.append(state.cpu().numpy().copy())
-        bias = now.self_state.read(now.value.state)
+    bias, leaf = _inject(now, step, regime, random, row), None
+    if bias is not None:
         leaf = bias.detach().requires_grad_()
-        row |= {
-            "state_norm": state.norm().item(),
-            "state_drift": (state - before).norm().item(),
-            "state_ema_drift": 1 - F.cosine_similarity(state, now.state_average, dim=0).item(),
-        }
         if step % run.log.effect_interval == 0:
             clock = time.perf_counter()
             row["state_effect"], row["state_kl"] = state_effect(now.gpt, probe[0], leaf.detach(), dtype)
@@ -305,7 +218,7 @@ def train_step(
     row |= {"loss": loss_value, "entropy": entropy, "top1": top1, "progress": step / settings.steps}
     if not math.isfinite(loss_value):
         return row, loss_value
-    if bias is not None and leaf is not None:
+    if bias is not None and leaf is not None and bias.requires_grad:
         bias.backward(leaf.grad)
 
     rate = learning_rate(step, settings) * perturb.learning_rate_factor(regime, run.regimes)
@@ -319,14 +232,62 @@ def train_step(
     now.stats = torch.tensor([row[name] for name in STATS], device=device)
 
     done = step + 1
-    if done % run.log.eval_interval == 0 or done == settings.steps:
+    if done % run.log.eval_interval == 0 or done == run.last:
         clock = time.perf_counter()
-        steered = None
-        if now.self_state is not None and now.value is not None:
-            steered = now.self_state.read(now.value.state.detach())
-        row["heldout_loss"] = heldout_loss(now.gpt, steered, run, corpus, dtype)
+        row["heldout_loss"] = heldout_loss(now.gpt, _bias(now, step), run, corpus, dtype)
         timings.evaluation += time.perf_counter() - clock
     return row, loss_value
+
+
+def _inject(
+    now: Training, step: int, regime: str, random: np.random.Generator, row: dict[str, Any]
+) -> Tensor | None:
+    """Update the self-state if there is one, put its metrics into `row`, and give the bias of this step (n_embd,)."""
+    if now.self_state is not None and now.value is not None and now.state_average is not None:
+        before = now.value.state.detach()
+        parts: Parts | None = None
+        if now.stats is not None:
+            seen = perturb.perturb_stats(regime, now.stats, now.run.regimes)
+            now.value, parts = perturb.update_state(
+                regime, now.self_state, now.value, seen, now.run.regimes, random
+            )
+        state = now.value.state.detach()
+        now.state_average = EMA_MOMENTUM * now.state_average + (1 - EMA_MOMENTUM) * state
+        now.states.append(state.cpu().numpy().copy())
+        row |= {
+            "state_norm": state.norm().item(),
+            "state_drift": (state - before).norm().item(),
+            "state_ema_drift": 1 - F.cosine_similarity(state, now.state_average, dim=0).item(),
+        }
+        row |= _parts_metrics(parts)
+        if now.norm_target is not None:
+            now.follow_norm(step, now.self_state.read(state).detach().norm().item())
+    bias = _bias(now, step)
+    if bias is not None:
+        row["bias_norm"] = bias.detach().norm().item()
+    return bias
+
+
+def _bias(now: Training, step: int) -> Tensor | None:
+    """The embedding bias (n_embd,) of the present state, or the constant one; None where nothing is injected."""
+    if now.constant_bias is not None:
+        return now.constant_bias()
+    if now.self_state is None or now.value is None:
+        return None
+    bias = now.self_state.read(now.value.state)
+    return bias if now.norm_target is None else bias * now.scale(step)
+
+
+def _parts_metrics(parts: Parts | None) -> dict[str, float]:
+    if parts is None:
+        return {}
+    network = parts.network.norm().item()
+    found = {"mlp_norm": network}
+    if parts.memory is not None and parts.gate is not None:
+        memory = parts.memory.norm().item()
+        share = memory / (memory + network) if memory + network > 0 else 0.0
+        found |= {"memory_norm": memory, "memory_share": share, "gate": parts.gate.item()}
+    return found
 
 
 def learning_rate(step: int, settings: config.Train) -> float:
@@ -336,13 +297,6 @@ def learning_rate(step: int, settings: config.Train) -> float:
     share = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
     span = settings.learning_rate - settings.min_learning_rate
     return settings.min_learning_rate + 0.5 * (1 + math.cos(math.pi * share)) * span
-
-
-def format_cell(value: Any) -> str:
-    """A metric as its log holds it: nine digits, which give a float32 back exactly; empty if not measured."""
-    if value is None:
-        return ""
-    return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -356,7 +310,7 @@ def main(arguments: Sequence[str]) -> None:
     if given.device != "cpu" and not (given.device == "cuda" and torch.cuda.is_available()):
         raise config.ConfigError(f"--device {given.device}: not here; use cpu")
     torch.set_num_threads(1)
-    corpus = prepare(run.corpus, given.out / "data")
+    corpus = prepare(run.corpus, given.out / "data", run.tokenizer)
     with command_line.progress_bar(f"{given.condition}, seed {given.seed}") as progress:
         try:
             folder = train(run, corpus, given.out / "runs", progress, given.device)

@@ -304,7 +304,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return prepare_text("tiny", b"abcd efghi\n" * 300, tmp_path_factory.mktemp("out") / "data")
 
 
-def finished(runs: Path, corpus: Corpus, enabled: bool = True, data: str | None = None) -> Path:
+def finished(runs: Path, corpus: Corpus, enabled: bool = True, data: str | None = None, dim: int = D) -> Path:
     """A run folder of six steps, weights kept after three, that no training made."""
     fields = {
         "corpus": "tiny",
@@ -312,18 +312,20 @@ def finished(runs: Path, corpus: Corpus, enabled: bool = True, data: str | None 
         "model": SIZES.model_dump(mode="json"),
         "train": {"steps": 6, "batch_size": 3, "warmup_steps": 0},
         "log": {"keep_steps": [3]},
-        "self_state": {"enabled": enabled, "dim": D},
+        "self_state": {"enabled": enabled, "dim": dim},
         "regimes": {},
     }
     run = config.RunConfig.model_validate_json(json.dumps(fields))
     work = runs / ".work"
-    states = np.random.default_rng(0).normal(size=(6, D)) * np.array([[1], [2], [3], [9], [9], [9]])
+    states = np.random.default_rng(0).normal(size=(6, dim)) * np.array([[1], [2], [3], [9], [9], [9]])
     for name, seed in (("model-step3", 1), ("model", 2)):
         gpt, self_state = GPT(SIZES, corpus.vocab_size), SelfState(run.self_state, C) if enabled else None
         gpt.initialise(generator(seed, Stream.INIT))
         if self_state is not None:
             self_state.initialise(generator(seed, Stream.STATE_INIT))
-        storage.save_tensors(work / f"{name}.safetensors", run_folder.models_arrays(gpt, self_state))
+        storage.save_tensors(
+            work / f"{name}.safetensors", run_folder.models_arrays({"gpt": gpt, "self_state": self_state})
+        )
     if enabled:
         storage.save_tensors(work / "states.safetensors", {"state": states.astype(np.float32)})
     folder = runs / "0123456789abcdef"
@@ -492,3 +494,17 @@ def test_tables_of_nothing_and_of_a_broken_folder(tmp_path: Path) -> None:
     assert all(table.empty for table in tables.values())
     with pytest.raises(storage.UserError, match="conditions"):
         frozen.tables([frozen.FinishedTest("s", "c", tmp_path)])
+
+
+def test_one_dimension_is_steered_by_the_gradient_alone(corpus: Corpus, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    folder = finished(tmp_path, corpus, dim=1)
+    frozen_test.run(folder, 6, SETTINGS, corpus, tmp_path / "one", lambda *count: seen.append(count))
+    total = frozen_test.count_forwards(SETTINGS, 1)
+    assert seen[-1] == (total, total)
+    effects = rows(tmp_path / "one" / "effects.csv")
+    assert {(row["protocol"], row["finder"], row["reader"]) for row in effects} == {
+        ("heldout", "gradient", "learned"),
+        ("heldout", "gradient", "untrained"),
+    }
+    assert {row["direction"] for row in rows(tmp_path / "one" / "doses.csv")} == {"gradient", "random"}

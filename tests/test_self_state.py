@@ -1,5 +1,7 @@
 """The self-state and the reader against an independent NumPy reference; the model's use of the bias."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -51,9 +53,12 @@ def test_update_and_read_match_numpy(update: str, standardise: bool) -> None:
         mean = mean + share * delta
         variance = (1 - share) * (variance + share * delta**2)
         seen = np.clip((stats - mean) / np.sqrt(variance + 1e-12), -1.1, 1.1) if standardise else stats
-        state = 0.7 * state + 0.3 * reference_proposal(made, seen, state)
-        value = made.update(value, torch.from_numpy(draws[count - 1]))
+        step = reference_proposal(made, seen, state) - state
+        state = state + 0.3 * step
+        value, parts = made.update(value, torch.from_numpy(draws[count - 1]))
         np.testing.assert_allclose(value.state.detach().numpy(), state, rtol=2e-5, atol=2e-5)
+        assert parts is not None and parts.memory is None
+        np.testing.assert_allclose(parts.network.numpy(), step, rtol=2e-5, atol=2e-5)
         bias = made.read(value.state).detach().numpy()
         np.testing.assert_allclose(bias, made.reader.weight.detach().numpy() @ state, rtol=1e-4, atol=1e-4)
 
@@ -63,36 +68,36 @@ def test_moments_are_the_plain_mean_and_variance_at_first() -> None:
     draws = np.random.default_rng(1).normal(3, 2, (50, 5)).astype(np.float32)
     value = made.initial()
     for stats in draws:
-        value = made.update(value, torch.from_numpy(stats))
+        value, _ = made.update(value, torch.from_numpy(stats))
     np.testing.assert_allclose(value.mean.numpy(), draws.mean(0), rtol=1e-5)
     np.testing.assert_allclose(value.variance.numpy(), draws.var(0), rtol=1e-4)
 
 
 def test_gradient_reaches_the_network_through_one_update_only() -> None:
     made = make()
-    first = made.update(made.initial(), STATS)
-    second = made.update(first, STATS + 1)
+    first, _ = made.update(made.initial(), STATS)
+    second, _ = made.update(first, STATS + 1)
     made.read(second.state).sum().backward()
     weight = next(made.network.parameters())
     assert weight.grad is not None
     got = weight.grad.clone()
     made.zero_grad()
-    detached = StateValue(first.state.detach(), first.mean, first.variance, first.count)
-    made.read(made.update(detached, STATS + 1).state).sum().backward()
+    detached = replace(first, state=first.state.detach())
+    made.read(made.update(detached, STATS + 1)[0].state).sum().backward()
     torch.testing.assert_close(got, weight.grad, rtol=0, atol=0)
     assert got.abs().sum() > 0
 
 
 def test_held_state_stays_and_carries_no_gradient() -> None:
     made = make(standardise=True)
-    first = made.update(made.initial(), STATS)
-    held = made.update(first, STATS + 1, hold=True)
+    first, _ = made.update(made.initial(), STATS)
+    held, parts = made.update(first, STATS + 1, hold=True)
     assert torch.equal(held.state, first.state.detach()) and not held.state.requires_grad
-    assert held.count == 2
+    assert held.count == 2 and parts is None
 
 
 def test_value_survives_saving() -> None:
-    value = make(standardise=True).update(make().initial(), STATS)
+    value, _ = make(standardise=True).update(make().initial(), STATS)
     again = StateValue.from_arrays(value.arrays())
     for name, array in value.arrays().items():
         assert array.tobytes() == again.arrays()[name].tobytes()

@@ -1,0 +1,26 @@
+"""The declaration of a figure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure as Drawing
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the study.
+
+    Attributes:
+        name: path below the figures folder.
+        draw: tables by name, and the note at the bottom -> the drawing. Raises NothingToDraw.
+        tables: names of the tables (without .csv) that it needs.
+        caption: one sentence on what it shows.
+        suite: the suite whose tables it is drawn from.
+    """
+
+    name: str
+    draw: Callable[[dict[str, pd.DataFrame], str], Drawing]
+    tables: tuple[str, ...]
+    caption: str
+    suite: str = "shakespeare"

@@ -1,0 +1,281 @@
+"""Memory against an independent NumPy reference, and what a constant bias, a matched norm and a continued run do."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import config
+import memory
+import run_folder
+import run_state
+import storage
+import train
+from data.corpus import Corpus, prepare_text
+from rng import Stream, generator
+from self_state import SelfState, StateValue
+
+D = 4
+RING = config.BufferMemory(kind="buffer", length=3, stride=2, limit=0.8)
+AVERAGE = config.EmaMemory(kind="ema", decay=0.25, limit=0.3)
+
+
+class Reference:
+    """The memory in plain NumPy: a list of what was offered, and nothing clever."""
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+        self.offered: list[np.ndarray] = []
+
+    def recall(self, state: np.ndarray) -> np.ndarray | None:
+        if not self.offered:
+            return None
+        if self.settings.kind == "ema":
+            mean = self.offered[0]
+            for one in self.offered[1:]:
+                mean = (1 - self.settings.decay) * mean + self.settings.decay * one
+            return mean
+        held = np.array(self.offered[:: self.settings.stride][-self.settings.length :])
+        scores = held @ state / np.sqrt(len(state))
+        weights = np.exp(scores - scores.max())
+        return weights @ held / weights.sum()
+
+
+@pytest.mark.parametrize("settings", [RING, AVERAGE])
+def test_recall_matches_numpy_when_empty_part_full_and_wrapped(settings: Any) -> None:
+    value, reference = memory.initial(settings, D, torch.device("cpu")), Reference(settings)
+    assert value is not None
+    states = np.random.default_rng(0).normal(0, 2, (17, D)).astype(np.float32)
+    assert memory.recall(settings, value, torch.from_numpy(states[0])) is None
+    for state in states:
+        value = memory.remember(settings, value, torch.from_numpy(state))
+        reference.offered.append(state.astype(np.float64))
+        query = np.array([0.3, -1.0, 0.5, 2.0], dtype=np.float32)
+        got = memory.recall(settings, value, torch.from_numpy(query))
+        assert got is not None
+        np.testing.assert_allclose(got.numpy(), reference.recall(query), rtol=1e-5, atol=1e-6)
+
+
+def test_remembering_leaves_the_old_value_alone() -> None:
+    first = memory.initial(RING, D, torch.device("cpu"))
+    assert first is not None
+    memory.remember(RING, first, torch.ones(D))
+    assert first.past.abs().sum() == 0 and int(first.count) == 0
+
+
+def test_no_memory_has_no_value_and_no_gate() -> None:
+    assert memory.initial(config.NoMemory(), D, torch.device("cpu")) is None
+    assert SelfState(config.SelfState(dim=D), 8).gate is None
+
+
+def make(settings: Any) -> SelfState:
+    made = SelfState(config.SelfState(dim=D, hidden=5, decay=0.3, update="linear", memory=settings), n_embd=8)
+    made.initialise(generator(3, Stream.STATE_INIT))
+    with torch.no_grad():
+        for index, parameter in enumerate(made.parameters()):
+            parameter.copy_(torch.from_numpy(np.random.default_rng(index).normal(0, 0.6, parameter.shape)))
+    return made
+
+
+@pytest.mark.parametrize("settings", [RING, AVERAGE])
+def test_update_parts_gate_and_limit_match_numpy(settings: Any) -> None:
+    made, reference = make(settings), Reference(settings)
+    assert made.gate is not None
+    p = {name: value.detach().double().numpy() for name, value in made.named_parameters()}
+    value, state = made.initial(), np.zeros(D)
+    limited = 0
+    for stats in np.random.default_rng(1).normal(1, 2, (15, 5)).astype(np.float32):
+        step = p["network.weight"] @ stats + p["network.bias"] - state
+        recalled, gate, towards = reference.recall(state), 0.0, np.zeros(D)
+        if recalled is not None:
+            inputs = np.concatenate([stats, state, recalled])
+            gate = 1 / (1 + np.exp(-(p["gate.linear.weight"] @ inputs + p["gate.linear.bias"])[0]))
+            towards = recalled - state
+            bound = settings.limit * np.linalg.norm(step)
+            if np.linalg.norm(towards) > bound:
+                limited += 1
+                towards = towards * bound / np.linalg.norm(towards)
+        reference.offered.append(state)
+        state = state + 0.3 * ((1 - gate) * step + gate * towards)
+        value, parts = made.update(value, torch.from_numpy(stats))
+        assert parts is not None and parts.memory is not None and parts.gate is not None
+        np.testing.assert_allclose(parts.gate.item(), gate, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(parts.network.numpy(), (1 - gate) * step, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(parts.memory.numpy(), gate * towards, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(value.state.detach().numpy(), state, rtol=1e-4, atol=1e-4)
+    assert 0 < limited < 15
+
+
+def test_gradient_reaches_network_and_gate_and_nothing_earlier() -> None:
+    made = make(RING)
+    value = made.initial()
+    for index in range(4):
+        value, _ = made.update(value, torch.full((5,), 0.3 * index))
+    made.read(value.state).sum().backward()
+    assert made.gate is not None and made.gate.linear.weight.grad is not None
+    assert value.memory is not None and not value.memory.past.requires_grad
+    again = StateValue.from_arrays(value.arrays())
+    assert again.memory is not None and torch.equal(again.memory.past, value.memory.past)
+    assert again.memory.count.dtype == torch.int64 and int(again.memory.count) == 4
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    text = ("The state of the art is a state, and an art. " * 200).encode()
+    return prepare_text("tiny", text, tmp_path_factory.mktemp("data"))
+
+
+def tiny(seed: int = 5, **fields: Any) -> config.RunConfig:
+    base: dict[str, Any] = {
+        "corpus": "tiny",
+        "seed": seed,
+        "model": {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 8},
+        "train": {"steps": 12, "batch_size": 3, "warmup_steps": 2, "learning_rate": 0.01, **fields.pop("train", {})},
+        "log": {"effect_interval": 3, "probe_sequences": 2, "eval_interval": 4, "eval_batches": 2,
+                "checkpoint_interval": 4, **fields.pop("log", {})},
+        "self_state": {"dim": 6, "hidden": 7, **fields.pop("self_state", {})},
+        "regimes": {},
+        **fields,
+    }  # fmt: skip
+    return config.RunConfig.model_validate_json(json.dumps(base))
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+class Stop(Exception):
+    pass
+
+
+def interrupted_at(step: int):
+    def progress(done: int, total: int) -> None:
+        if done == step:
+            raise Stop
+
+    return progress
+
+
+HALF_FULL = {"kind": "buffer", "length": 8, "stride": 2}
+
+
+@pytest.mark.parametrize("held", [HALF_FULL, {"kind": "ema"}, {"kind": "buffer", "length": 2, "stride": 1}])
+def test_a_run_with_memory_resumes_to_the_same_bytes(corpus: Corpus, tmp_path: Path, held: dict) -> None:
+    run = tiny(self_state={"memory": held})
+    whole = train.train(run, corpus, tmp_path / "whole")
+    with pytest.raises(Stop):
+        train.train(run, corpus, tmp_path / "parts", interrupted_at(9))
+    resumed = train.train(run, corpus, tmp_path / "parts")
+    assert storage.read_json(resumed / "run.json")["resumed_from"] == 8
+    for name in ("metrics.csv", "states.safetensors", "model.safetensors"):
+        assert (resumed / name).read_bytes() == (whole / name).read_bytes()
+    log = rows(whole)
+    assert log[0]["gate"] == "" and float(log[1]["gate"]) == 0  # no statistics yet, then nothing remembered
+    assert all(0 < float(row["gate"]) < 1 and 0 < float(row["memory_share"]) < 1 for row in log[3:])
+
+
+def test_memory_is_no_part_of_a_run_without(corpus: Corpus) -> None:
+    assert "memory.py" not in run_folder.code_of(tiny())
+    assert "memory.py" in run_folder.code_of(tiny(self_state={"memory": HALF_FULL}))
+
+
+def test_fixed_bias_has_the_norm_of_the_run_it_is_a_control_of(corpus: Corpus, tmp_path: Path) -> None:
+    base = train.train(tiny(), corpus, tmp_path)
+    settings = {"kind": "fixed", "norm_of": "self", "factor": 2.0}
+    run = tiny(self_state={"enabled": False}, constant_bias=settings)
+    assert run.references() == {"norm": ("self", 5)}
+    fixed = train.train(run, corpus, tmp_path, inputs={"norm": base})
+    wanted = 2 * np.mean([float(row["bias_norm"]) for row in rows(base)])
+    assert [float(row["bias_norm"]) for row in rows(fixed)] == pytest.approx([wanted] * 12, rel=1e-5)
+    assert all(row["state_norm"] == "" for row in rows(fixed)) and rows(fixed)[0]["state_effect"] != ""
+    vector = run_folder.constant_bias(fixed)
+    assert vector is not None and np.linalg.norm(vector) == pytest.approx(wanted, rel=1e-5)
+    assert storage.read_json(fixed / "run.json")["inputs"] == {
+        "norm": storage.read_json(base / "run.json")["key"]
+    }
+
+
+def test_learned_bias_begins_at_zero_and_learns(corpus: Corpus, tmp_path: Path) -> None:
+    vanilla = train.train(tiny(self_state={"enabled": False}), corpus, tmp_path)
+    run = tiny(self_state={"enabled": False}, constant_bias={"kind": "learned"})
+    learned = train.train(run, corpus, tmp_path)
+    norms = [float(row["bias_norm"]) for row in rows(learned)]
+    assert norms[0] == 0 and norms[-1] > 0
+    assert rows(learned)[0]["loss"] == rows(vanilla)[0]["loss"]
+    with pytest.raises(storage.UserError, match="without bias"):
+        run_state.bias_norms(vanilla)
+
+
+def test_matched_bias_follows_the_other_runs_mean_norm(corpus: Corpus, tmp_path: Path) -> None:
+    base = train.train(tiny(), corpus, tmp_path)
+    run = tiny(self_state={"dim": 1, "match_norm_of": "self"}, log={"keep_steps": [6]})
+    matched = train.train(run, corpus, tmp_path, inputs={"norm": base})
+    target = run_state.running_mean(run_state.bias_norms(base))
+    got = run_state.running_mean(run_state.bias_norms(matched))
+    raw = [abs(float(row["state_norm"])) for row in rows(matched)]
+    assert raw[0] == 0 and got[-1] == pytest.approx(target[-1], rel=0.5)
+    for step in (6, 12):  # weights as they act: reader times state is the bias that was injected
+        _, _, self_state = run_folder.load_models(matched, step)
+        assert self_state is not None
+        states = storage.load_tensors(matched / "states.safetensors")["state"]
+        bias = self_state.read(torch.from_numpy(states[step - 1])).norm().item()
+        assert bias == pytest.approx(float(rows(matched)[step - 1]["bias_norm"]), rel=0.2)
+    with pytest.raises(Stop):
+        train.train(run, corpus, tmp_path / "parts", interrupted_at(7), inputs={"norm": base})
+    again = train.train(run, corpus, tmp_path / "parts", inputs={"norm": base})
+    assert (again / "metrics.csv").read_bytes() == (matched / "metrics.csv").read_bytes()
+
+
+@pytest.mark.parametrize("held", [{"kind": "none"}, HALF_FULL])
+def test_going_on_with_the_own_state_is_going_on(corpus: Corpus, tmp_path: Path, held: dict) -> None:
+    state = {"memory": held}
+    origin = train.train(tiny(self_state=state, log={"keep_checkpoints": [6]}), corpus, tmp_path)
+    start = {"condition": "origin", "step": 6, "state": "own"}
+    run = tiny(self_state=state, start=start, train={"stop": 10})
+    own = train.train(run, corpus, tmp_path, inputs={"start": origin})
+    for got, wanted in zip(rows(own), rows(origin)[6:10], strict=True):
+        assert {**got, "heldout_loss": ""} == {**wanted, "heldout_loss": ""}
+    states = storage.load_tensors(own / "states.safetensors")["state"]
+    np.testing.assert_array_equal(states, storage.load_tensors(origin / "states.safetensors")["state"][6:10])
+    with pytest.raises(Stop):
+        train.train(run, corpus, tmp_path / "parts", interrupted_at(3), inputs={"start": origin})
+    again = train.train(run, corpus, tmp_path / "parts", inputs={"start": origin})
+    assert (again / "metrics.csv").read_bytes() == (own / "metrics.csv").read_bytes()
+
+
+def test_a_swap_is_exactly_the_others_state_at_that_step(corpus: Corpus, tmp_path: Path) -> None:
+    log = {"keep_checkpoints": [6]}
+    a, b = (train.train(tiny(seed, log=log), corpus, tmp_path) for seed in (5, 6))
+    run = tiny(start={"condition": "origin", "step": 6, "state": "other"}, train={"stop": 10})
+    assert run.references() == {"start": ("origin", 5), "other": ("origin", 6)}
+    now = run_state.start(run, corpus.vocab_size, torch.device("cpu"), {"start": a, "other": b})
+    assert now.value is not None
+    others = storage.load_tensors(b / "states.safetensors")["state"][5]
+    own = storage.load_tensors(a / "states.safetensors")["state"][5]
+    np.testing.assert_array_equal(now.value.state.numpy(), others)
+    made = {
+        kind: run_state.exchanged(tiny(start={"condition": "origin", "step": 6, "state": kind}), own, None)
+        for kind in ("own", "zero", "random", "jitter")
+    }
+    np.testing.assert_array_equal(made["own"], own)
+    assert not made["zero"].any()
+    norm = np.linalg.norm(own)
+    assert np.linalg.norm(made["random"]) == pytest.approx(norm, rel=1e-5)
+    assert abs(made["random"] @ own) < 0.9 * norm**2
+    assert np.linalg.norm(made["jitter"] - own) == pytest.approx(1e-3 * norm, rel=1e-2)
+
+
+@pytest.mark.parametrize("seed, other", [(1, 2), (2, 1), (7, 8), (8, 7)])
+def test_partners_exchange(seed: int, other: int) -> None:
+    assert config.partner(seed) == other
+
+
+def test_inputs_are_asked_for(corpus: Corpus, tmp_path: Path) -> None:
+    run = tiny(start={"condition": "origin", "step": 6})
+    with pytest.raises(ValueError, match=r"needs inputs \['start'\]"):
+        train.train(run, corpus, tmp_path)
