@@ -86,7 +86,7 @@ def examine(out: Path, tasks: Sequence[Task], forced: frozenset[str] = frozenset
 def _decide(out: Path, task: Task, wrong: str | None, forced: frozenset[str]) -> Decision:
     if task.key is None:
         return Decision(True, "waits for data")
-    if task.phase in forced or (task.kind == "tables" and "report" in forced):
+    if task.of(forced) or (task.kind == "tables" and "report" in forced):
         return Decision(True, "forced")
     if wrong is None:
         return Decision(False, "up to date")
@@ -106,7 +106,7 @@ def previous_parts(out: Path, task: Task) -> dict[str, Any]:
             record = record_of(folder / "run.json")
             settings = record_of(folder / "config.json")
             if record and settings:
-                return {"config": settings, "code": record.get("code"), "data": record.get("data")}
+                return {"config": settings, **{name: record.get(name) for name in ("code", "data", "inputs")}}
     return {}
 
 

@@ -131,7 +131,7 @@ def dose_rows(
 ) -> list[dict[str, Any]]:
     """Rows of doses.csv (without seed and run_step): negative norms, zero, norms along four directions."""
     by_finder = {effect.finder: effect.states for effect in found if effect.protocol == "heldout"}
-    directions = {}
+    directions: dict[str, np.ndarray] = {}
     if "dimension" in by_finder:
         directions |= {
             "confident": unit(by_finder["dimension"][0]),

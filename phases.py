@@ -18,8 +18,8 @@ Kind = Literal["data", "train", "frozen", "tables", "figures", "report"]
 class Phase:
     """A part of the study that `--only` can name.
 
-    makes: the kinds of its tasks. needs: phases whose results it reads. suite: the config file whose runs it trains,
-    relative to the repository root; only of phases that train.
+    makes: the kinds of its tasks. needs: phases whose results it reads. suites: the config files whose runs it
+    trains, relative to the repository root; only of phases that train.
     """
 
     name: str
@@ -28,7 +28,23 @@ class Phase:
     writes: str
     makes: tuple[Kind, ...]
     needs: tuple[str, ...] = ()
-    suite: str | None = None
+    suites: tuple[str, ...] = ()
+
+
+TRAINING = ("shakespeare", "frozen_test", "controls", "memory", "swap", "generalization")
+
+
+def _study_of(name: str, doc: str, *suites: str) -> Phase:
+    """A phase that trains the runs of some suites and steers those that its config names."""
+    return Phase(
+        name=name,
+        doc=doc,
+        reads="`out/data/<corpus>/`, " + ", ".join(f"`{suite}`" for suite in suites),
+        writes="`out/runs/<key>/`, `out/frozen/<key>/`",
+        makes=("train", "frozen"),
+        needs=("data",),
+        suites=suites,
+    )
 
 
 PHASES = (
@@ -36,7 +52,7 @@ PHASES = (
         name="data",
         doc="find the text, check its SHA-256, turn it into tokens, split it 90/5/5",
         reads="`data/<corpus>/input.txt`, `$INTEROCEPTION_DATA`, the network, or Python's own documentation",
-        writes="`out/data/<corpus>/`: `tokens.bin`, `meta.json`",
+        writes="`out/data/<corpus>/`: `tokens.bin`, `meta.json`; with another tokenizer `out/data/<corpus>-<tokenizer>/`",
         makes=("data",),
     ),
     Phase(
@@ -47,7 +63,7 @@ PHASES = (
         "`out/<suite>/<condition>/seed-<n>` points there",
         makes=("train",),
         needs=("data",),
-        suite="configs/shakespeare.toml",
+        suites=("configs/shakespeare.toml",),
     ),
     Phase(
         name="frozen_test",
@@ -57,24 +73,45 @@ PHASES = (
         makes=("frozen",),
         needs=("data", "shakespeare"),
     ),
+    _study_of(
+        "controls",
+        "train and steer what might do the same without sensing: constant biases, one dimension",
+        "configs/controls.toml",
+    ),
+    _study_of(
+        "memory",
+        "train and steer self-states that remember; tell a long disturbance from a short one afterwards",
+        "configs/memory.toml",
+        "configs/ambiguous.toml",
+    ),
+    _study_of(
+        "swap",
+        "go on from one run's checkpoint with the state of another, none, or a random one",
+        "configs/swap.toml",
+    ),
+    _study_of(
+        "generalization",
+        "the core conditions and the frozen-weight test on another corpus with another tokenizer",
+        "configs/generalization.toml",
+    ),
     Phase(
         name="figures",
         doc="put what is finished into tables and draw them",
         reads="run folders, frozen tests",
-        writes="`out/tables/*.csv`, `out/figures/`",
+        writes="`out/tables/<suite>/*.csv`, `out/figures/`",
         makes=("tables", "figures"),
-        needs=("shakespeare", "frozen_test"),
+        needs=TRAINING,
     ),
     Phase(
         name="report",
         doc="write the result pages from the tables",
         reads="run folders, frozen tests",
-        writes="`out/tables/*.csv`, `out/report/*.md`",
+        writes="`out/tables/<suite>/*.csv`, `out/report/*.md`",
         makes=("tables", "report"),
-        needs=("shakespeare", "frozen_test"),
+        needs=TRAINING,
     ),
 )
-DEFAULT_SUITES = tuple(phase.suite for phase in PHASES if phase.suite is not None)
+DEFAULT_SUITES = tuple(suite for phase in PHASES for suite in phase.suites)
 
 
 def by_name(name: str) -> Phase:
@@ -93,9 +130,17 @@ def choose(names: Iterable[str] | None) -> tuple[Phase, ...]:
 
 def of_suite(path: str) -> Phase:
     """The phase that trains the suite in a file; a file of the user's own stands in for the first such phase."""
-    training = [phase for phase in PHASES if phase.suite is not None]
-    same = [phase for phase in training if (config.ROOT / str(phase.suite)).as_posix() == path]
+    training = [phase for phase in PHASES if phase.suites]
+    same = [
+        phase for phase in training if path in [(config.ROOT / suite).as_posix() for suite in phase.suites]
+    ]
     return (same or training)[0]
+
+
+def of_tests(path: str) -> Phase:
+    """The phase that makes the frozen-weight tests of a suite: its own where it makes tests, else frozen_test."""
+    own = of_suite(path)
+    return own if "frozen" in own.makes else by_name("frozen_test")
 
 
 def describe() -> str:

@@ -6,7 +6,7 @@ which have to run, runner.py sees to it, work.py is what a worker does. Nothing 
 study with nothing to do says so at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,13 @@ class Task:
 
     key: None while the corpus is not prepared, whose hash is part of it. parts: what the key was made of, by name.
     inputs: names of the tasks it waits for. destination: the folder it makes or fills. arguments: what its worker
-    function takes. views: links to the destination. phase: the phase it belongs to. work: how much there is to do, in
-    GFLOP for training and tests, else 1.
+    function takes. views: links to the destination. phases: those it belongs to, the first one first. work: how much
+    there is to do, in GFLOP for training and tests, else 1.
     """
 
     kind: Kind
     name: str
-    phase: str
+    phases: tuple[str, ...]
     key: str | None
     parts: Mapping[str, Any]
     inputs: tuple[str, ...]
@@ -42,6 +42,15 @@ class Task:
     views: tuple[Path, ...] = ()
     seed: int = 0
     work: float = 1.0
+
+    @property
+    def phase(self) -> str:
+        """The first of its phases, which its failures and its progress are told under."""
+        return self.phases[0]
+
+    def of(self, names: Collection[str]) -> bool:
+        """Whether it belongs to one of some phases."""
+        return not set(names).isdisjoint(self.phases)
 
     @property
     def slug(self) -> str:
@@ -53,25 +62,41 @@ class Task:
 class Study:
     """What one command line asks for.
 
-    corpora: the corpus that stands in for each that a config names, and the hash of its tokens, None where it is not
-    prepared. warning: what every page and figure must say first, for example that the study is a quick one.
+    corpora: by corpus and tokenizer as a config names them, the corpus that stands in, and the hash of its tokens,
+    None where it is not prepared. warning: what every page and figure must say first, for example that the study is a quick one.
     """
 
     out: Path
     suites: tuple[config.Suite, ...]
-    corpora: Mapping[str, tuple[str, str | None]]
+    corpora: Mapping[tuple[str, str], tuple[str, str | None]]
     warning: str = ""
 
     def run(self, suite: config.Suite, condition: str, seed: int) -> config.RunConfig:
         """The config of a run, on the corpus that is there."""
         run = suite.run(condition, seed)
-        return run.model_copy(update={"corpus": self.corpora[run.corpus][0]})
+        return run.model_copy(update={"corpus": self.corpora[run.corpus, run.tokenizer][0]})
 
-    def note(self, seeds: int) -> str:
-        """The small print of figures: the warning, the corpora, the number of seeds."""
-        names = ", ".join(sorted({name for name, _ in self.corpora.values()}))
+    def tokens(self, suite: config.Suite, condition: str) -> str | None:
+        """The hash of the tokens that a condition is trained on."""
+        run = suite.conditions[condition]
+        return self.corpora[run.corpus, run.tokenizer][1]
+
+    def warnings(self, suite: config.Suite) -> str:
+        """What a suite's page must say first: the study's own warning, and which corpus stands in for another."""
+        lines = [self.warning] if self.warning else []
+        for pair in dict.fromkeys((run.corpus, run.tokenizer) for run in suite.conditions.values()):
+            if self.corpora[pair][0] != pair[0]:
+                lines.append(
+                    f"Trained on the embedded corpus {self.corpora[pair][0]}, since {pair[0]} was not to be had."
+                )
+        return " ".join(lines)
+
+    def note(self, suite: config.Suite, seeds: int) -> str:
+        """The small print of a suite's figures: the warning, its corpora, the number of seeds."""
+        used = {(run.corpus, run.tokenizer) for run in suite.conditions.values()}
+        names = ", ".join(sorted({self.corpora[pair][0] for pair in used}))
         small = f"Corpus: {names}; {seeds} {'seed' if seeds == 1 else 'seeds'}."
-        return f"{self.warning} {small}".strip()
+        return f"{self.warnings(suite)} {small}".strip()
 
 
 @dataclass(frozen=True)
@@ -97,14 +122,21 @@ def plan(study: Study) -> list[Task]:
         place = task.key or task.name
         first = tasks.get(place)
         if first is not None:
-            task = replace(first, views=(*first.views, *task.views))
+            views = tuple(dict.fromkeys((*first.views, *task.views)))
+            task = replace(first, views=views, phases=tuple(dict.fromkeys((*first.phases, *task.phases))))
         tasks[place] = task
         return task
+
+    def train(suite: config.Suite, condition: str, seed: int) -> Task:
+        """A run, after those it needs: a partner seed's run comes before its turn, or beyond the last seed."""
+        run = study.run(suite, condition, seed)
+        needed = {part: train(suite, *reference) for part, reference in run.references().items()}
+        return add(_train_task(study, suite, condition, seed, needed))
 
     for seed in range(1, max(suite.seeds for suite in study.suites) + 1):
         suites = [suite for suite in study.suites if seed <= suite.seeds]
         trained = {
-            (suite.name, condition): add(_train_task(study, suite, condition, seed))
+            (suite.name, condition): train(suite, condition, seed)
             for suite in suites
             for condition in suite.conditions
         }
@@ -115,24 +147,34 @@ def plan(study: Study) -> list[Task]:
     return list(tasks.values())
 
 
-def _train_task(study: Study, suite: config.Suite, condition: str, seed: int) -> Task:
+def train_task(study: Study, suite: config.Suite, condition: str, seed: int) -> Task:
+    """The training of one run, whatever else the study has."""
+    references = study.run(suite, condition, seed).references()
+    needed = {part: train_task(study, suite, *reference) for part, reference in references.items()}
+    return _train_task(study, suite, condition, seed, needed)
+
+
+def _train_task(
+    study: Study, suite: config.Suite, condition: str, seed: int, needed: Mapping[str, Task]
+) -> Task:
     run = study.run(suite, condition, seed)
-    tokens = study.corpora[suite.conditions[condition].corpus][1]
-    settings = run.model_dump(mode="json")
-    key = run_folder.run_key(run, tokens) if tokens is not None else None
+    tokens = study.tokens(suite, condition)
+    keys = {part: task.key for part, task in needed.items() if task.key is not None}
+    key = run_folder.run_key(run, tokens, keys) if tokens is not None and len(keys) == len(needed) else None
     name = f"{suite.name}/{condition}/seed-{seed}"
+    code = run_folder.code_hash(run_folder.code_of(run)) if key else None
     return Task(
         kind="train",
         name=f"train {name}",
-        phase=phases.of_suite(suite.path).name,
+        phases=(phases.of_suite(suite.path).name,),
         key=key,
-        parts={"config": settings, "code": run_folder.code_hash() if key else None, "data": tokens},
-        inputs=(),
+        parts={"config": run.model_dump(mode="json"), "code": code, "data": tokens, "inputs": keys},
+        inputs=tuple(dict.fromkeys(task.name for task in needed.values())),
         destination=run_folder.folder_of(study.out / "runs", key or "not known yet"),
-        arguments={"run": run},
+        arguments={"run": run, "inputs": {part: task.destination for part, task in needed.items()}},
         views=(study.out / suite.name / condition / f"seed-{seed}",),
         seed=seed,
-        work=run.train.steps * step_gflop(run),
+        work=(run.last - run.first) * step_gflop(run),
     )
 
 
@@ -156,7 +198,7 @@ def _frozen_task(
     return Task(
         kind="frozen",
         name=f"frozen {suite.name}/{condition}/seed-{seed}/step-{step}",
-        phase="frozen_test",
+        phases=(phases.of_tests(suite.path).name,),
         key=key,
         parts=parts,
         inputs=(trained.name,),
@@ -174,7 +216,7 @@ def finished_runs(study: Study, done: Sequence[Task]) -> tuple[Finished, ...]:
     for suite in study.suites:
         for seed in range(1, suite.seeds + 1):
             for condition in suite.conditions:
-                wanted = _train_task(study, suite, condition, seed)
+                wanted = train_task(study, suite, condition, seed)
                 trained = by_key.get(wanted.key)
                 if trained is None or trained.key is None:
                     continue
@@ -189,30 +231,53 @@ def finished_runs(study: Study, done: Sequence[Task]) -> tuple[Finished, ...]:
 
 
 def refresh_tasks(study: Study, done: Sequence[Task]) -> list[Task]:
-    """The tasks that put finished work into tables, figures and report, in order. `done`: what is finished."""
+    """The tasks that put finished work into tables (one task a suite), figures and report, in order.
+
+    done: what is finished.
+    """
     runs = finished_runs(study, done)
-    note = study.note(len({run.seed for run in runs}))
-    names = tuple(suite.name for suite in study.suites)
-    tables = {
-        "config": {suite.name: _of_tables(suite) for suite in study.suites},
-        "note": note,
-        "code": code_files.of("tables"),
-        "inputs": {task.name: task.key for task in done},
-    }
-    arguments = {"suites": study.suites, "runs": runs, "note": note}
-    made = [_refresh_task(study, "tables", tables, (), arguments)]
-    texts: tuple[tuple[Kind, str], ...] = (("figures", note), ("report", study.warning))
+    made = []
+    notes = {}
+    for suite in study.suites:
+        own = [run for run in runs if run.suite == suite.name]
+        notes[suite.name] = study.note(suite, len({run.seed for run in own}))
+        tests = {
+            f"frozen {run.condition}/seed-{run.seed}/step-{step}": str(path.name)
+            for run in own
+            for step, path in run.frozen
+        }
+        parts = {
+            "config": {suite.name: _of_tables(suite)},
+            "note": notes[suite.name],
+            "code": code_files.of("tables"),
+            "inputs": {
+                **{f"train {run.suite}/{run.condition}/seed-{run.seed}": run.key for run in own},
+                **tests,
+            },
+        }
+        arguments = {"suite": suite, "runs": own, "note": notes[suite.name]}
+        made.append(_refresh_task(study, "tables", parts, (), arguments, suite.name))
+    inputs = {task.name: task.key for task in made}
+    names = tuple(task.name for task in made)
+    warnings = {suite.name: study.warnings(suite) for suite in study.suites}
+    texts: tuple[tuple[Kind, dict[str, str]], ...] = (("figures", notes), ("report", warnings))
     for kind, text in texts:
-        parts = {"note": text, "code": code_files.of(kind), "inputs": {"tables": made[0].key}}
-        made.append(_refresh_task(study, kind, parts, ("tables",), {"names": names, "note": text}))
+        parts = {"note": text, "code": code_files.of(kind), "inputs": inputs}
+        made.append(_refresh_task(study, kind, parts, names, {"notes": text}))
     return made
 
 
 def _refresh_task(
-    study: Study, kind: Kind, parts: dict[str, Any], inputs: tuple[str, ...], arguments: Mapping[str, Any]
+    study: Study,
+    kind: Kind,
+    parts: dict[str, Any],
+    inputs: tuple[str, ...],
+    arguments: Mapping[str, Any],
+    suite: str | None = None,
 ) -> Task:
+    name, folder = (f"{kind} {suite}", study.out / kind / suite) if suite else (kind, study.out / kind)
     phase = "report" if kind == "report" else "figures"
-    return Task(kind, kind, phase, task_key(parts), parts, inputs, study.out / kind, arguments)
+    return Task(kind, name, (phase,), task_key(parts), parts, inputs, folder, arguments)
 
 
 def _of_tables(suite: config.Suite) -> dict[str, Any]:

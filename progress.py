@@ -138,7 +138,8 @@ def status(study: Study, plan: Sequence[Task], fresh: frozenset[str], refresh: S
     phases: dict[str, list[Task]] = defaultdict(list)
     seeds: dict[int, list[Task]] = defaultdict(list)
     for task in plan:
-        phases[task.phase].append(task)
+        for phase in task.phases:
+            phases[phase].append(task)
         seeds[task.seed].append(task)
     for name, tasks in phases.items():
         lines.append(f"{name:<14} {sum(task.name in fresh for task in tasks)} of {len(tasks)} done")

@@ -22,7 +22,9 @@ def publish(out: Path, root: Path = config.ROOT) -> list[Path]:
         (path, root / "docs" / "results" / path.relative_to(out / "report" / "published")) for path in pages
     ]
     tables = [path for path in _all(out / "tables", "*.csv") if path.stat().st_size <= SMALL_BYTES]
-    pairs += [(path, root / "docs" / "results" / "tables" / path.name) for path in tables]
+    pairs += [
+        (path, root / "docs" / "results" / "tables" / path.relative_to(out / "tables")) for path in tables
+    ]
     changed = []
     for source, destination in pairs:
         content = source.read_bytes()

@@ -111,7 +111,7 @@ class Runner:
             self._submit(task, 1)
 
     def _submit(self, task: Task, attempt: int) -> None:
-        afresh = task.phase in self.forced
+        afresh = task.of(self.forced)
         for _ in range(2):
             if self.executor is None:
                 self.executor = self.make_executor(self.jobs)
@@ -231,9 +231,18 @@ class Runner:
 
     def _ahead_s(self) -> float:
         """Seconds of work still to do, for one worker."""
-        each = sum(self.costs.of_kind(kind) for kind in self.refresh)
+        each = sum(self.costs.of_kind(kind) * self._of_a_round(kind) for kind in self.refresh)
         return sum(self.costs.of(task) for task in self._left()) + self._rounds() * each
+
+    def _of_a_round(self, kind: str) -> int:
+        """How many tasks of a kind are made when a seed completes: tables a suite, the others once."""
+        return len(self.study.suites) if kind == "tables" else 1
 
     def _total(self) -> int:
         """Tasks of this start, done and to come."""
-        return self.ran + len(self.failures) + len(self._left()) + self._rounds() * len(self.refresh)
+        return (
+            self.ran
+            + len(self.failures)
+            + len(self._left())
+            + self._rounds() * sum(self._of_a_round(kind) for kind in self.refresh)
+        )

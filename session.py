@@ -56,7 +56,7 @@ def require_inputs(
     tasks = {task.name: task for task in plan}
 
     def lacks(wanted: str, missing: Task) -> UserError:
-        same = [task for task in plan if task.phase == missing.phase]
+        same = [task for task in plan if missing.phase in task.phases]
         done = sum(task.name not in stale for task in same)
         return UserError(
             f"{wanted} needs {missing.phase}, of which {done} of {len(same)} tasks are done; "
@@ -64,14 +64,14 @@ def require_inputs(
         )
 
     for task in plan:
-        if task.phase in names and task.name in stale:
+        if task.of(names) and task.name in stale:
             for name in task.inputs:
-                if name in stale and tasks[name].phase not in names:
+                if name in stale and not tasks[name].of(names):
                     raise lacks(task.phase, tasks[name])
     if refresh_kinds(chosen):
         missing: dict[int, Task] = {}
         for task in plan:
-            if task.name in stale and task.phase not in names:
+            if task.name in stale and not task.of(names):
                 missing.setdefault(task.seed, task)
         if all(task.seed in missing for task in plan):
             wanted = " and ".join(phase.name for phase in chosen if phase.name in ("figures", "report"))
@@ -117,10 +117,10 @@ def dry_run(request: Request) -> str:
     require_inputs(request, chosen, plan, stale)
     names = {phase.name for phase in chosen}
     lines = [(name, decision, "data" in names) for name, decision in data]
-    lines += [(task.name, decisions[task.name], task.phase in names) for task in plan]
+    lines += [(task.name, decisions[task.name], task.of(names)) for task in plan]
     known = all(task.key is not None for task in plan)
     kinds = refresh_kinds(chosen)
-    expected = [task for task in plan if task.name not in stale or task.phase in names]
+    expected = [task for task in plan if task.name not in stale or task.of(names)]
     for task in refresh_tasks(study, expected):
         decision = freshness.examine(study.out, [task], forced)[task.name]
         lines.append((task.name, decision if known else Decision(True, "waits for data"), task.kind in kinds))
@@ -164,7 +164,7 @@ def run(request: Request) -> int:
         chosen = phases.choose(request.only)
         require_inputs(request, chosen, plan, stale)
         names = {phase.name for phase in chosen}
-        due = [task for task in plan if task.name in stale and task.phase in names]
+        due = [task for task in plan if task.name in stale and task.of(names)]
         studies.check_disk(study, due)
         costs = progress.Costs()
         costs.learn(study.out, [task for task in plan if task.name not in stale])
@@ -179,7 +179,7 @@ def run(request: Request) -> int:
         if not runner.ran:
             print("nothing to run: all is up to date")
         complete = all(task.name in runner.done for task in plan)
-        wanted = all(name == used for name, (used, _) in study.corpora.items())
+        wanted = all(name == used for (name, _), (used, _) in study.corpora.items())
         if request.publish or (request.is_default and complete and wanted):
             changed = publish.publish(study.out)
             if changed:

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -18,8 +19,9 @@ from data.sources import SOURCES, SourceNotFound, find_local
 from pipeline import Study, Task
 from storage import UserError
 
-DEFAULT_CORPUS = "shakespeare_char"
+STANDS_IN = ("shakespeare_char", "openwebtext")  # corpora that the embedded one may stand in for
 EMBEDDED = "pydoc_char"
+_CONDITION = re.compile(r"\s*conditions\.([^.=]+)")
 FOLDERS = ("data", "runs", "frozen", "tables", "figures", "report", "made", "logs", "progress")
 
 
@@ -50,12 +52,31 @@ class Request:
 
 
 def load_suites(request: Request) -> tuple[config.Suite, ...]:
-    """The suites of the study. ConfigError for anything wrong in them."""
+    """The suites of the study. ConfigError for anything wrong in them.
+
+    A `--set conditions.NAME.key=value` acts on the suites that have that condition.
+    """
     paths = [request.config] if request.config else [config.ROOT / path for path in phases.DEFAULT_SUITES]
-    suites = [config.load_suite(path, request.overrides, request.quick) for path in paths]
+    every = [text for text in request.overrides if not _CONDITION.match(text)]
+    found = []
+    used: set[str] = set()
+    for path in paths:
+        own = request.overrides if len(paths) == 1 else every
+        if len(paths) > 1 and len(every) < len(request.overrides):
+            names = set(config.load_suite(path, quick=request.quick).conditions)
+            own = tuple(
+                text
+                for text in request.overrides
+                if not (match := _CONDITION.match(text)) or match[1].strip() in names
+            )
+        used |= set(own)
+        found.append(config.load_suite(path, own, request.quick))
+    for text in request.overrides:
+        if text not in used:
+            raise config.ConfigError(f"--set {text!r}: no suite of this study has that condition")
     if request.seeds is not None:
-        suites = [suite.model_copy(update={"seeds": request.seeds}) for suite in suites]
-    return tuple(suites)
+        found = [suite.model_copy(update={"seeds": request.seeds}) for suite in found]
+    return tuple(found)
 
 
 def find_corpora(
@@ -72,38 +93,42 @@ def find_corpora(
     Raises:
         UserError: a text is nowhere to be had, or is not what it should be.
     """
-    found: dict[str, tuple[str, str | None]] = {}
+    found: dict[tuple[str, str], tuple[str, str | None]] = {}
     states: dict[str, str] = {}
     said: list[str] = []
     data = request.out / "data"
-    for name in dict.fromkeys(run.corpus for suite in suites for run in suite.conditions.values()):
-        may_stand_in = name == DEFAULT_CORPUS and not request.corpus_given
+    blocks: dict[tuple[str, str], int] = {}
+    for suite in suites:
+        for run in suite.conditions.values():
+            pair = run.corpus, run.tokenizer
+            blocks[pair] = max(blocks.get(pair, 0), run.model.block_size)
+    for name, tokenizer in blocks:
+        may_stand_in = name in STANDS_IN and not request.corpus_given
         used = EMBEDDED if may_stand_in and _missed_before(data, name) else name
         if prepare:
-            states[used] = _state(used, data)
+            states[corpora.folder_name(used, tokenizer)] = _state(used, tokenizer, data)
             try:
-                ready = corpora.prepare(used, data)
+                ready = corpora.prepare(used, data, tokenizer)
             except SourceNotFound as error:
                 if not may_stand_in:
                     raise
+                del states[corpora.folder_name(used, tokenizer)]
                 storage.write_json(data / name / "not-found.json", {"reason": str(error)})
                 used = EMBEDDED
-                states[used] = _state(used, data)
-                ready = corpora.prepare(used, data)
-            for suite in suites:
-                for run in suite.conditions.values():
-                    if run.corpus == name:
-                        corpora.check_block(ready, run.model.block_size)
-            found[name] = (used, ready.tokens_sha256)
+                states[corpora.folder_name(used, tokenizer)] = _state(used, tokenizer, data)
+                ready = corpora.prepare(used, data, tokenizer)
+            corpora.check_block(ready, blocks[name, tokenizer])
+            found[name, tokenizer] = (used, ready.tokens_sha256)
         else:
-            states[used] = _state(used, data)
-            found[name] = (used, None if states[used] else corpora.load(used, data).tokens_sha256)
+            state = states[corpora.folder_name(used, tokenizer)] = _state(used, tokenizer, data)
+            tokens = None if state else corpora.load(used, data, tokenizer).tokens_sha256
+            found[name, tokenizer] = (used, tokens)
         if used != name:
             said.append(
                 f"corpus {name} is not to be had here; this study takes the embedded corpus {used} instead, and every "
                 f"table and figure says so (to have {name}: put its text at data/{name}/input.txt)"
             )
-    return Study(request.out, tuple(suites), found, _warning(request, suites, found)), states, said
+    return Study(request.out, tuple(suites), found, _warning(request, suites)), states, said
 
 
 def _missed_before(data: Path, name: str) -> bool:
@@ -116,12 +141,12 @@ def _missed_before(data: Path, name: str) -> bool:
     return find_local(SOURCES[name], data / name / "input.txt") is None
 
 
-def _state(name: str, data: Path) -> str:
+def _state(name: str, tokenizer: str, data: Path) -> str:
     """ "" where a corpus stands ready, else why it has to be made."""
-    if not (data / name / "meta.json").is_file():
+    if not (data / corpora.folder_name(name, tokenizer) / "meta.json").is_file():
         return "new"
     try:
-        ready = corpora.load(name, data)
+        ready = corpora.load(name, data, tokenizer)
     except UserError as error:
         return f"not whole: {str(error).split(';')[0]}"
     source = SOURCES.get(name) or corpora.Source(name)
@@ -132,20 +157,12 @@ def _state(name: str, data: Path) -> str:
     return ""
 
 
-def _warning(
-    request: Request, suites: Sequence[config.Suite], found: dict[str, tuple[str, str | None]]
-) -> str:
-    lines = []
-    if request.quick:
-        steps = max(run.train.steps for suite in suites for run in suite.conditions.values())
-        seeds = max(suite.seeds for suite in suites)
-        lines.append(
-            f"QUICK STUDY: {seeds} {'seed' if seeds == 1 else 'seeds'} of {steps} steps, too few to conclude from."
-        )
-    for name, (used, _) in found.items():
-        if used != name:
-            lines.append(f"Trained on the embedded corpus {used}, since {name} was not to be had.")
-    return " ".join(lines)
+def _warning(request: Request, suites: Sequence[config.Suite]) -> str:
+    if not request.quick:
+        return ""
+    steps = max(run.last - run.first for suite in suites for run in suite.conditions.values())
+    seeds = max(suite.seeds for suite in suites)
+    return f"QUICK STUDY: {seeds} {'seed' if seeds == 1 else 'seeds'} of {steps} steps, too few to conclude from."
 
 
 @contextlib.contextmanager

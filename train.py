@@ -306,16 +306,24 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, default=1, help="from 1 (default 1)")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     given = parser.parse_args(arguments)
-    run = config.load_suite(given.suite, given.set, given.quick).run(given.condition, given.seed)
+    suite = config.load_suite(given.suite, given.set, given.quick)
+    suite.run(given.condition, given.seed)  # an unknown condition is told before anything is made
     if given.device != "cpu" and not (given.device == "cuda" and torch.cuda.is_available()):
         raise config.ConfigError(f"--device {given.device}: not here; use cpu")
     torch.set_num_threads(1)
-    corpus = prepare(run.corpus, given.out / "data", run.tokenizer)
-    with command_line.progress_bar(f"{given.condition}, seed {given.seed}") as progress:
-        try:
-            folder = train(run, corpus, given.out / "runs", progress, given.device)
-        except Diverged as error:
-            raise SystemExit(f"error: {error}") from None
+
+    def trained(condition: str, seed: int) -> Path:
+        """The run of a condition, after those it needs."""
+        run = suite.run(condition, seed)
+        inputs = {part: trained(*reference) for part, reference in run.references().items()}
+        corpus = prepare(run.corpus, given.out / "data", run.tokenizer)
+        with command_line.progress_bar(f"{condition}, seed {seed}") as progress:
+            return train(run, corpus, given.out / "runs", progress, given.device, inputs)
+
+    try:
+        folder = trained(given.condition, given.seed)
+    except Diverged as error:
+        raise SystemExit(f"error: {error}") from None
     with (folder / "metrics.csv").open() as file:
         loss = float(list(csv.DictReader(file))[-1]["heldout_loss"])
     print(f"trained {given.condition}, seed {given.seed}: held-out loss {loss:.4f} nats -> {folder}")

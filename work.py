@@ -133,12 +133,14 @@ def train(task: Task, out: Path, afresh: bool) -> None:
         _remove(task.destination)
     if afresh:
         _remove(task.destination.with_name(f".{task.destination.name}.work"))
-    tokens = corpus.load(run.corpus, out / "data")
-    if run_folder.run_key(run, tokens.tokens_sha256) != task.key:
+    inputs = task.arguments["inputs"]
+    tokens = corpus.load(run.corpus, out / "data", run.tokenizer)
+    keys = {part: str(run_folder.check(folder)["key"]) for part, folder in inputs.items()}
+    if run_folder.run_key(run, tokens.tokens_sha256, keys) != task.key:
         raise storage.UserError(
             "its code or its corpus was changed since the study was started; start it again"
         )
-    training.train(run, tokens, out / "runs", progress_to(progress_path(out, task)))
+    training.train(run, tokens, out / "runs", progress_to(progress_path(out, task)), inputs=inputs)
 
 
 def _remove(folder: Path) -> None:
@@ -158,23 +160,21 @@ def frozen(task: Task, out: Path, afresh: bool) -> None:
     torch.set_num_threads(1)
     started = time.perf_counter()
     given = task.arguments
-    tokens = corpus.load(given["run"].corpus, out / "data")
+    tokens = corpus.load(given["run"].corpus, out / "data", given["run"].tokenizer)
     progress = progress_to(progress_path(out, task))
     frozen_test.run(given["folder"], given["step"], given["settings"], tokens, task.destination, progress)
     _finish(task, out, list(task.destination.iterdir()), started)
 
 
 def tables(task: Task, out: Path, afresh: bool) -> None:
-    """Put finished runs into tables."""
+    """Put a suite's finished runs into tables."""
     from analysis.tables import write_all
 
     started = time.perf_counter()
-    files = [
-        path for suite in task.arguments["suites"] for path in write_all(out, suite, task.arguments["runs"])
-    ]
+    files = write_all(task.destination, task.arguments["suite"], task.arguments["runs"])
     note = task.destination / "note.txt"
     storage.write_text(note, task.arguments["note"] + "\n")
-    _finish(task, out, [*dict.fromkeys(files), note], started)
+    _finish(task, out, [*files, note], started)
 
 
 def figures(task: Task, out: Path, afresh: bool) -> None:
@@ -183,8 +183,8 @@ def figures(task: Task, out: Path, afresh: bool) -> None:
 
     started = time.perf_counter()
     files = []
-    for name in task.arguments["names"]:
-        files += draw_all(out / "tables", task.destination, name, task.arguments["note"], say=print)
+    for name, note in task.arguments["notes"].items():
+        files += draw_all(out / "tables", task.destination, name, note, say=print)
     _finish(task, out, files, started)
 
 
@@ -193,11 +193,9 @@ def report(task: Task, out: Path, afresh: bool) -> None:
     from reports.pages import write_all
 
     started = time.perf_counter()
-    files = []
-    for name in task.arguments["names"]:
-        files += write_all(out, name, task.arguments["note"])
-        published = task.destination / "published"
-        files += write_all(out, name, task.arguments["note"], figures="../../figures", destination=published)
+    notes = task.arguments["notes"]
+    files = write_all(out, notes)
+    files += write_all(out, notes, figures="../../figures", destination=task.destination / "published")
     _finish(task, out, files, started)
 
 

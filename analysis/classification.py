@@ -7,11 +7,12 @@ regimes for each run, and leaves whole runs out.
 
 Linear discriminant analysis with shrinkage (Ledoit and Wolf, 2004), nothing tuned. The null permutes the labels of
 the windows within each run. With state channels, self_clamp is told by a drift of exactly zero: that regime is a
-state channel held still, so finding it there says nothing of what a state senses.
+state channel held still, so finding it there says nothing of what a state senses. The protocol NO_CLAMP is the clean
+way without the windows of that regime.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -27,20 +28,28 @@ COLUMNS = (
     *("suite", "condition", "protocol", "features", "accuracy", "balanced_accuracy", "null_mean", "null_95"),
     *("p_value", "windows", "runs", "classes", "majority"),
 )
+SEED_COLUMNS = ("suite", "condition", "protocol", "features", "seed", "accuracy", "windows")
+PUBLISHED, CLEAN, NO_CLAMP = "published", "clean", "clean, self_clamp left out"
+PAIRS = (("self", PUBLISHED), ("vanilla", PUBLISHED), ("self_random", CLEAN), ("vanilla_random", CLEAN))
+"""What `classification` does by default: pairs of condition and protocol."""
 BASIC = ("loss", "entropy", "top1")
 STATE = ("state_norm", "state_drift", "state_ema_drift")
 RAW = ("loss", "entropy", "top1", "grad_norm")
 BASIC_NAME, STATE_NAME = "loss, entropy, confidence", "with state channels"
 TIME_NAME, RAW_NAME = "progress alone", "raw statistics with history"
+BIAS_NAME = "with bias channels"
 FOLDS = 5
 PUBLISHED_SHARE = 5  # the published way takes one in so many of the permutations
 EMA_SHARE = 0.2  # of the new window in the running averages of "raw statistics with history"
 
 
-def windows_to_classify(log: pd.DataFrame, length: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def windows_to_classify(
+    log: pd.DataFrame, length: int, with_bias: bool = False
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Features by set, each (windows, k), and labels of the whole windows of one run that lie in one regime.
 
-    Calm windows are one more class, thinned evenly to as many as the commonest regime has.
+    Calm windows are one more class, thinned evenly to as many as the commonest regime has. `with_bias` adds the set
+    BIAS_NAME where a bias is injected: effect and norm of it, which a constant bias has as well as a self-state.
     """
     count = len(log) // length
     log = log.iloc[: count * length]
@@ -65,6 +74,9 @@ def windows_to_classify(log: pd.DataFrame, length: int) -> tuple[dict[str, np.nd
     if log["state_norm"].notna().any():
         state = [f(name) for name in STATE for f in (means, spreads)]
         sets[STATE_NAME] = [*sets[BASIC_NAME], *state, means("state_effect")]
+    if with_bias and log["state_effect"].notna().any():
+        norm = [f("bias_norm") for f in (means, spreads)] if "bias_norm" in log else []
+        sets[BIAS_NAME] = [*sets[BASIC_NAME], means("state_effect"), *norm]
     keep = pure & (labels != CALM)
     commonest = max((int((labels[keep] == name).sum()) for name in set(labels[keep])), default=0)
     calm = np.flatnonzero(pure & (labels == CALM))
@@ -81,10 +93,8 @@ def _history(values: np.ndarray) -> list[np.ndarray]:
     return [values, lagged, average]
 
 
-def accuracy(
-    x: np.ndarray, y: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]]
-) -> tuple[float, float]:
-    """Accuracy and balanced accuracy of predictions made for each fold from the others."""
+def predictions(x: np.ndarray, y: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Labels (windows,) predicted for each fold from the others."""
     predicted = np.empty_like(y)
     for train, test in folds:
         mean, scale = x[train].mean(0), x[train].std(0)
@@ -96,61 +106,129 @@ def accuracy(
             )  # a class with one window left has no covariance of its own
             model.fit((x[train] - mean) / scale, y[train])
         predicted[test] = model.predict((x[test] - mean) / scale)
+    return predicted
+
+
+def accuracy(
+    x: np.ndarray, y: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> tuple[float, float]:
+    """Accuracy and balanced accuracy of predictions made for each fold from the others."""
+    predicted = predictions(x, y, folds)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return float((predicted == y).mean()), float(balanced_accuracy_score(y, predicted))
 
 
-def classification(runs: Sequence[Run], settings: config.Signatures) -> pd.DataFrame:
-    """One row a condition, protocol and feature set. NaN accuracy for the clean way with fewer than two runs."""
-    rows = []
-    for condition, protocol in (
-        ("self", "published"),
-        ("vanilla", "published"),
-        ("self_random", "clean"),
-        ("vanilla_random", "clean"),
-    ):
+Parts = list[tuple[np.ndarray, np.ndarray]]
+Problem = tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]
+
+
+def _questions(
+    runs: Sequence[Run], settings: config.Signatures, pairs: Sequence[tuple[str, str]], with_bias: bool
+) -> Iterator[tuple[dict[str, str], list[Run], Parts]]:
+    """For each condition, protocol and feature set: their names, the runs, and features and labels of each run."""
+    for condition, protocol in pairs:
         chosen = [run for run in runs if run.condition == condition]
         if not chosen:
             continue
-        parts = [windows_to_classify(run.metrics(), settings.classify_steps) for run in chosen]
-        for features in parts[0][0]:
-            row = _row([(sets[features], labels) for sets, labels in parts], protocol, settings.permutations)
-            rows.append({"suite": chosen[0].suite, "condition": condition, "features": features, **row})
+        found = [windows_to_classify(run.metrics(), settings.classify_steps, with_bias) for run in chosen]
+        kept = [
+            labels != "self_clamp" if protocol == NO_CLAMP else np.full(len(labels), True)
+            for _, labels in found
+        ]
+        for features in found[0][0]:
+            place = {"suite": chosen[0].suite, "condition": condition, "protocol": protocol}
+            parts = [
+                (sets[features][keep], labels[keep]) for (sets, labels), keep in zip(found, kept, strict=True)
+            ]
+            yield {**place, "features": features}, chosen, parts
+
+
+def classification(
+    runs: Sequence[Run],
+    settings: config.Signatures,
+    pairs: Sequence[tuple[str, str]] = PAIRS,
+    with_bias: bool = False,
+) -> pd.DataFrame:
+    """One row a condition, protocol and feature set. NaN accuracy for the clean way with fewer than two runs.
+
+    Args:
+        pairs: condition and protocol (PUBLISHED, CLEAN or NO_CLAMP) of each question; conditions without a run are
+            left out.
+        with_bias: ask with the feature set BIAS_NAME too.
+    """
+    rows = [
+        {**place, **_row(parts, place["protocol"], settings.permutations)}
+        for place, _, parts in _questions(runs, settings, pairs, with_bias)
+    ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _row(parts: list[tuple[np.ndarray, np.ndarray]], protocol: str, permutations: int) -> dict[str, object]:
+def classification_seeds(
+    runs: Sequence[Run],
+    settings: config.Signatures,
+    pairs: Sequence[tuple[str, str]] = PAIRS,
+    with_bias: bool = False,
+) -> pd.DataFrame:
+    """The same accuracies seed by seed: one row a run, condition, protocol and feature set.
+
+    accuracy: of the run's own windows; in the clean ways predicted from all other runs. So intervals over seeds can
+    be taken, with the reserve that any two runs share most of what they were predicted from.
+    """
+    rows = []
+    for place, chosen, parts in _questions(runs, settings, pairs, with_bias):
+        problems = _problems(parts, place["protocol"])
+        if problems is None:
+            continue
+        predicted = np.concatenate([predictions(*problem) for problem in problems])
+        true = np.concatenate([y for _, y in parts])
+        owner = np.concatenate([np.full(len(y), index) for index, (_, y) in enumerate(parts)])
+        for index, run in enumerate(chosen):
+            mine = owner == index
+            if mine.any():
+                score = float((predicted[mine] == true[mine]).mean())
+                rows.append({**place, "seed": run.seed, "accuracy": score, "windows": int(mine.sum())})
+    return pd.DataFrame(rows, columns=list(SEED_COLUMNS))
+
+
+def _problems(parts: Parts, protocol: str) -> list[Problem] | None:
+    """What is to be fitted: features, labels and folds, run by run or all runs together; None where that can't be."""
     labels = np.concatenate([y for _, y in parts])
-    names, counts = np.unique(labels, return_counts=True)
-    row: dict[str, object] = {
-        "protocol": protocol,
-        "windows": len(labels),
-        "runs": len(parts),
-        "classes": len(names),
-        "majority": counts.max() / len(labels) if len(labels) else float("nan"),
-    }
-    unknown = dict.fromkeys(
-        ("accuracy", "balanced_accuracy", "null_mean", "null_95", "p_value"), float("nan")
-    )
-    if len(names) < 2 or (protocol == "clean" and len(parts) < 2):
-        return {**row, **unknown}
-    if protocol == "published":  # each run by itself; the published study had one
+    names = np.unique(labels)
+    if len(names) < 2 or (protocol != PUBLISHED and len(parts) < 2):
+        return None
+    if protocol == PUBLISHED:  # each run by itself; the published study had one
         problems = [(x, y, _random_folds(y, index)) for index, (x, y) in enumerate(parts)]
     else:
         x = np.concatenate([x for x, _ in parts])
         groups = np.concatenate([np.full(len(y), index) for index, (_, y) in enumerate(parts)])
         problems = [(x, labels, list(LeaveOneGroupOut().split(x, labels, groups)))]
     if min(len(train) for _, _, folds in problems for train, _ in folds) <= len(names):
-        return {**row, **unknown}  # fewer windows than the classifier needs, as in a quick study
+        return None  # fewer windows than the classifier needs, as in a quick study
+    return problems
+
+
+def _row(parts: Parts, protocol: str, permutations: int) -> dict[str, object]:
+    labels = np.concatenate([y for _, y in parts])
+    names, counts = np.unique(labels, return_counts=True)
+    row: dict[str, object] = {
+        "windows": len(labels),
+        "runs": len(parts),
+        "classes": len(names),
+        "majority": counts.max() / len(labels) if len(labels) else float("nan"),
+    }
+    problems = _problems(parts, protocol)
+    if problems is None:
+        unknown = ("accuracy", "balanced_accuracy", "null_mean", "null_95", "p_value")
+        return {**row, **dict.fromkeys(unknown, float("nan"))}
     scores = np.array([accuracy(x, y, folds) for x, y, folds in problems]).mean(0)
-    if protocol == "published":  # one fit a run and fold: dear, and its p-value is not what is believed
+    if protocol == PUBLISHED:  # one fit a run and fold: dear, and its p-value is not what is believed
         permutations = max(1, permutations // PUBLISHED_SHARE)
     null = []
     for draw in range(permutations):
         random = generator(0, Stream.ANALYSIS, draw)
         shuffled = [random.permutation(y) for _, y in parts]
-        answers = shuffled if protocol == "published" else [np.concatenate(shuffled)]
+        answers = shuffled if protocol == PUBLISHED else [np.concatenate(shuffled)]
         drawn = [accuracy(x, y, folds)[0] for (x, _, folds), y in zip(problems, answers, strict=True)]
         null.append(float(np.mean(drawn)))
     return {

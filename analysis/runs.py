@@ -1,5 +1,6 @@
 """The one reader of finished runs."""
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from storage import UserError
 
 CALM = "calm"
 STATE_METRICS = ("state_norm", "state_drift", "state_ema_drift", "state_effect", "state_kl")
-METRICS = ("loss", "entropy", "top1", "grad_norm", *STATE_METRICS)
+METRICS = ("loss", "entropy", "top1", "grad_norm", *STATE_METRICS, "bias_norm")
 
 
 @dataclass(frozen=True)
@@ -82,26 +83,26 @@ def metrics_table(runs: Iterable[Run]) -> pd.DataFrame:
     return stack(parts, ("suite", "condition", "seed", "step", "regime", *METRICS, "lr", "heldout_loss"))
 
 
+RUNS = (
+    *("suite", "condition", "seed", "key", "steps", "seconds", "heldout_loss", "heldout_bpb"),
+    *("dtype", "corpus", "tokenizer"),
+)
+
+
 def runs_table(runs: Iterable[Run]) -> pd.DataFrame:
-    """One row a run: key, steps, seconds, last held-out loss (nats a token), dtype, corpus."""
+    """One row a run: key, steps, seconds, last held-out loss in nats a token and in bits a byte, dtype, corpus.
+
+    bits a byte = nats a token / ln 2 / bytes a token of the held-out text: what corpora and tokenizers compare by.
+    """
     rows = []
     for run in runs:
         record = run.record()
-        rows.append(
-            {
-                **{
-                    "suite": run.suite,
-                    "condition": run.condition,
-                    "seed": run.seed,
-                    "key": record["key"][:16],
-                },
-                **{"steps": run.config.train.steps, "seconds": record["seconds"]},
-                "heldout_loss": run.metrics()["heldout_loss"].iloc[-1],
-                **{"dtype": record["dtype"], "corpus": record["corpus"]},
-            }
-        )
-    columns = ("suite", "condition", "seed", "key", "steps", "seconds", "heldout_loss", "dtype", "corpus")
-    return pd.DataFrame(rows, columns=list(columns))
+        loss = run.metrics()["heldout_loss"].iloc[-1]
+        place = (run.suite, run.condition, run.seed, record["key"][:16])
+        losses = (loss, loss / math.log(2) / record["bytes_per_token"])
+        kind = (record["dtype"], record["corpus"], run.config.tokenizer)
+        rows.append((*place, run.config.last - run.config.first, record["seconds"], *losses, *kind))
+    return pd.DataFrame(rows, columns=list(RUNS))
 
 
 def windows_of(metrics: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
-"""Every table of a study, written as CSV into `<out>/tables`."""
+"""Every table of a suite, written as CSV into a folder: those that all suites have, and each one's own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,42 +8,56 @@ import pandas as pd
 
 import config
 import storage
-from analysis import frozen
-from analysis.classification import classification
+from analysis import ambiguous, controls, frozen, lead_lag, memory, shakespeare, swap, update_network
+from analysis.context import Context
 from analysis.runs import metrics_table, open_run, runs_table, windows_table
 from analysis.signatures import regime_deltas, regime_deltas_summary
-from analysis.trajectory import state_path
 
 if TYPE_CHECKING:
     from pipeline import Finished
 
+Maker = Callable[[Context], dict[str, pd.DataFrame]]
 
-def write_all(out: Path, suite: config.Suite, finished: "Sequence[Finished]") -> list[Path]:
+OWN: dict[str, tuple[Maker, ...]] = {
+    "shakespeare": (shakespeare.tables, update_network.tables, lead_lag.tables),
+    "controls": (controls.tables,),
+    "memory": (memory.tables,),
+    "ambiguous": (ambiguous.tables,),
+    "swap": (swap.tables,),
+    "generalization": (shakespeare.tables,),
+}
+"""By suite, what is asked of its runs besides the common tables. A suite of the user's own is asked what the first is."""
+
+
+def write_all(folder: Path, suite: config.Suite, finished: "Sequence[Finished]") -> list[Path]:
     """Make all tables of a suite from its finished runs and frozen tests.
 
     Args:
-        finished: runs with their folders; those of other suites are left out.
+        folder: where to write to, `<out>/tables/<suite>`.
+        finished: its runs with their folders.
 
     Returns:
-        The files written, `<out>/tables/<name>.csv`.
+        The files written, `<folder>/<name>.csv`.
     """
-    own = [one for one in finished if one.suite == suite.name]
-    runs = [open_run(one.suite, one.condition, one.seed, one.folder) for one in own]
+    runs = [open_run(one.suite, one.condition, one.seed, one.folder) for one in finished]
     deltas = regime_deltas(runs, suite.signatures)
-    tests = [frozen.FinishedTest(one.suite, one.condition, folder) for one in own for _, folder in one.frozen]
+    tests = [
+        frozen.FinishedTest(one.suite, one.condition, test) for one in finished for _, test in one.frozen
+    ]
     tables: dict[str, pd.DataFrame] = {
         "runs": runs_table(runs),
         "metrics": metrics_table(runs),
         "windows": windows_table(runs),
         "regime_deltas": deltas,
         "regime_deltas_summary": regime_deltas_summary(deltas),
-        "classification": classification(runs, suite.signatures),
-        "state_path": state_path(runs),
         **frozen.tables(tests),
     }
+    context = Context(suite, runs, tables)
+    for maker in OWN.get(suite.name, OWN["shakespeare"]):
+        tables |= maker(context)
     written = []
     for name, table in tables.items():
-        path = out / "tables" / f"{name}.csv"
+        path = folder / f"{name}.csv"
         storage.write_text(path, table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
         written.append(path)
     return written

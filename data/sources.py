@@ -6,6 +6,7 @@ the network or in what Python itself carries. Whatever has a known checksum is u
 
 import os
 import queue
+import shlex
 import threading
 import urllib.request
 from collections.abc import Callable
@@ -37,6 +38,8 @@ class Source:
     url, size, sha256: where it can be downloaded, and the bytes (count, SHA-256) that it must be.
     build: makes the text of an embedded corpus; recipe: changes whenever `build` would make another text.
     A source with none of these is a user's own file in data/<name>/input.txt.
+    aliases: other names that its folder has in the folders of $INTEROCEPTION_DATA, looked for after `name`.
+    collected: data/<name>/prepare.py collects a text (--from PATH) and puts it beside the tokens.
     """
 
     name: str
@@ -45,6 +48,8 @@ class Source:
     sha256: str | None = None
     build: Callable[[], bytes] | None = None
     recipe: str | None = None
+    aliases: tuple[str, ...] = ()
+    collected: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Found:
     """The bytes of a text, the kind of place they came from, and the place itself in words."""
 
     content: bytes
-    kind: str  # "own folder", "data folder", "download" or "embedded"
+    kind: str  # "own folder", "collected", "data folder", "download" or "embedded"
     place: str
     recipe: str | None = None  # only of an embedded text
 
@@ -67,6 +72,7 @@ SOURCES: dict[str, Source] = {
             sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
         ),
         Source(name="pydoc_char", build=pydoc_text.build, recipe=pydoc_text.RECIPE),
+        Source(name="openwebtext", aliases=("openwebtext_small",), collected=True),
     )
 }
 
@@ -80,13 +86,18 @@ def data_folders(root: Path = ROOT) -> list[Path]:
 
 
 def find_local(source: Source, kept: Path, root: Path = ROOT) -> Found | None:
-    """The text from this machine's disk, or None. `kept` is where an earlier download was put.
+    """The text from this machine's disk, or None. `kept` is where a download or a collected text was put.
 
     UserError names a file that cannot be read or has another checksum than expected: it is never passed over
     in silence.
     """
     places = [("own folder", root / "data" / source.name / "input.txt")]
-    places += [("data folder", folder / source.name / "input.txt") for folder in data_folders(root)]
+    if source.collected:  # someone chose it: before what happens to lie in a data folder
+        places.append(("collected", kept))
+    names = (source.name, *source.aliases)
+    places += [
+        ("data folder", folder / name / "input.txt") for folder in data_folders(root) for name in names
+    ]
     if source.url is not None:
         places.append(("download", kept))
     for kind, path in places:
@@ -112,6 +123,11 @@ def find_elsewhere(source: Source, kept: Path, root: Path = ROOT) -> Found:
     SourceNotFound says which file to put where: path, URL and checksum.
     """
     path = root / "data" / source.name / "input.txt"
+    if source.collected:
+        raise SourceNotFound(
+            f"there is no text for corpus {source.name!r}: put a UTF-8 text at {path}, or collect one with: "
+            f"python data/{source.name}/prepare.py --from PATH --out {shlex.quote(str(kept.parent.parent))}"
+        )
     if source.build is not None:
         return Found(source.build(), "embedded", "the documentation that Python carries", source.recipe)
     if source.url is None or source.sha256 is None:

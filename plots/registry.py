@@ -4,38 +4,32 @@ docs/PIPELINE.md's map from data to figures and scripts/make_figures.py are both
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure as Drawing
 
 import storage
-from plots import classification, frozen, perturbation, style, training
+from plots import (
+    ambiguous,
+    classification,
+    controls,
+    frozen,
+    generalization,
+    lead_lag,
+    memory,
+    perturbation,
+    style,
+    swap,
+    training,
+    update_network,
+)  # fmt: skip
+from plots.figure import Figure
 from plots.series import NothingToDraw
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure of the study.
-
-    Attributes:
-        name: path below the figures folder.
-        draw: tables by name, and the note at the bottom -> the drawing. Raises NothingToDraw.
-        tables: names of the tables (without .csv) that it needs.
-        caption: one sentence on what it shows.
-    """
-
-    name: str
-    draw: Callable[[dict[str, pd.DataFrame], str], Drawing]
-    tables: tuple[str, ...]
-    caption: str
-
 
 _FROZEN = ("frozen_effects", "frozen_effects_summary", "frozen_conditions", "frozen_doses")
 _REGIMES = ("metrics", "windows", "regime_deltas")
 
-FIGURES: tuple[Figure, ...] = (
+_CORE: tuple[Figure, ...] = (
     Figure(
         "frozen-weight-test.png",
         frozen.frozen_weight_test,
@@ -94,9 +88,15 @@ FIGURES: tuple[Figure, ...] = (
 )
 
 
+_TOPICS = (update_network, lead_lag, controls, memory, ambiguous, swap, generalization)
+FIGURES: tuple[Figure, ...] = (*_CORE, *(figure for topic in _TOPICS for figure in topic.FIGURES))
+OF_ANY_SUITE = "shakespeare"  # whose figures a suite of the user's own gets
+
 _RUN = ("suite", "condition", "seed")
 _WEIGHTS = (*_RUN, "run_step")
-COLUMNS: dict[str, tuple[str, ...]] = {  # what the figures take from each table
+COLUMNS: dict[
+    str, tuple[str, ...]
+] = {  # what the figures take from each table, besides what each topic says itself
     "metrics": (*_RUN, "step", "regime", *style.CHANNELS, "heldout_loss"),
     "windows": (*_RUN, "regime", "start", "end"),
     "regime_deltas": (*_RUN, "regime", "metric", "delta"),
@@ -115,9 +115,14 @@ COLUMNS: dict[str, tuple[str, ...]] = {  # what the figures take from each table
 }
 
 
+for _topic in _TOPICS:
+    for _name, _columns in _topic.COLUMNS.items():
+        COLUMNS[_name] = tuple(dict.fromkeys((*COLUMNS.get(_name, ()), *_columns)))
+
+
 def read_table(tables_dir: Path, name: str, suite: str) -> pd.DataFrame:
-    """The rows of one suite of a table; empty where the file is missing or has none. UserError where it is no table."""
-    path = tables_dir / f"{name}.csv"
+    """A table of a suite; empty where the file is missing or has no rows. UserError where it is no table."""
+    path = tables_dir / suite / f"{name}.csv"
     try:
         table = pd.read_csv(path)
     except (FileNotFoundError, pd.errors.EmptyDataError):
@@ -129,7 +134,16 @@ def read_table(tables_dir: Path, name: str, suite: str) -> pd.DataFrame:
     lacking = [column for column in COLUMNS.get(name, ("suite",)) if column not in table]
     if lacking:
         raise storage.UserError(f"{path} lacks the column {lacking[0]}; delete it and run the study again")
-    return table[table["suite"] == suite]
+    return table
+
+
+def suites(tables_dir: Path) -> list[str]:
+    """The suites that have tables. UserError where there is no folder of tables."""
+    if not tables_dir.is_dir():
+        raise storage.UserError(
+            f"{tables_dir} is no folder; make the tables first: python scripts/run_all.py"
+        )
+    return sorted(path.name for path in tables_dir.iterdir() if path.is_dir())
 
 
 def note_of(tables_dir: Path, suite: str) -> str:
@@ -137,11 +151,8 @@ def note_of(tables_dir: Path, suite: str) -> str:
 
     UserError where there is no folder of tables.
     """
-    if not tables_dir.is_dir():
-        raise storage.UserError(
-            f"{tables_dir} is no folder; make the tables first: python scripts/run_all.py"
-        )
-    left = tables_dir / "note.txt"
+    suites(tables_dir)
+    left = tables_dir / suite / "note.txt"
     if left.is_file():
         return left.read_text().strip()
     runs = read_table(tables_dir, "runs", suite)
@@ -161,9 +172,9 @@ def draw_all(
     """Draw every figure that the tables allow.
 
     Args:
-        tables_dir: folder of the tables (CSV).
+        tables_dir: folder that has a folder of tables (CSV) for each suite.
         figures_dir: folder to write to.
-        suite: the suite whose rows are drawn.
+        suite: the suite that is drawn.
         note: corpus and number of seeds, printed small at the bottom of every figure.
         say: called with one line for each figure that is skipped, which names what is missing.
 
@@ -175,7 +186,11 @@ def draw_all(
     """
     cache: dict[str, pd.DataFrame] = {}
     written = []
+    known = {figure.suite for figure in FIGURES}
+    drawn_as = suite if suite in known else OF_ANY_SUITE
     for figure in FIGURES:
+        if figure.suite != drawn_as:
+            continue
         for name in figure.tables:
             if name not in cache:
                 cache[name] = read_table(tables_dir, name, suite)

@@ -4,24 +4,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
+import pandas as pd
+
 import storage
-from reports import frozen, shakespeare
 from reports.markdown import plural, table
-from reports.parts import READING, Section, Tables, in_order, made_from
+from reports.pages import PAGES
+from reports.parts import READING, in_order, made_from
 from storage import UserError
 
-README_TABLES = (
-    *(
-        "runs",
-        "regime_deltas",
-        "classification",
-        "frozen_conditions",
-        "frozen_effects",
-        "frozen_effects_summary",
-    ),
-    "frozen_doses",
-)
-"""The tables that README's findings are computed from: all must be committed, or a finding would read "not measured"."""
 WORKERS = 2  # of the machine that README gives the time for
 
 
@@ -34,23 +24,30 @@ class Figure(Protocol):
     def tables(self) -> tuple[str, ...]: ...
     @property
     def caption(self) -> str: ...
+    @property
+    def suite(self) -> str: ...
 
 
-def readme_results(tables_dir: Path, suite: str = "shakespeare") -> str:
-    """README's results: what the tables were made from, then every finding, what fails first."""
-    tables = Tables(tables_dir, suite)
-    if tables.rows("runs").empty:
-        return "No results are committed yet."
-    sections: list[Section] = [*shakespeare.sections(tables, ""), *frozen.sections(tables, "")]
-    findings = in_order([finding for section in sections for finding in section.findings])
-    return "\n\n".join([made_from(tables), "\n".join(finding.line() for finding in findings), READING])
+def readme_results(tables_dir: Path) -> str:
+    """README's results: for each page what its tables were made from, then every finding, what fails first."""
+    parts = []
+    for one in PAGES:
+        tables = one.tables(tables_dir)
+        if tables.rows("runs").empty:
+            continue
+        findings = in_order([finding for section in one.sections(tables, "") for finding in section.findings])
+        lines = "\n".join(finding.line() for finding in findings)
+        parts.append(f"### [{one.title}](docs/results/{one.file})\n\n{made_from(tables)}\n\n{lines}")
+    return "\n\n".join([*parts, READING]) if parts else "No results are committed yet."
 
 
-def readme_time(tables_dir: Path, suite: str = "shakespeare") -> str:
+def readme_time(tables_dir: Path) -> str:
     """README's sentence on how long training takes: the runs' own seconds, summed, over the workers."""
-    runs = Tables(tables_dir, suite).rows("runs").drop_duplicates("key")
+    tables = [one.tables(tables_dir).rows("runs") for one in PAGES]
+    runs = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     if runs.empty:
         return "No full study has been timed yet."
+    runs = runs.drop_duplicates("key")
     hours = float(runs["seconds"].sum()) / 3600
     return (
         f"The runs behind the committed results ({plural(len(runs), 'run')}) took {hours:.1f} hours of one core in all: "
@@ -82,16 +79,25 @@ def write_readme(root: Path) -> Path:
 
 def pipeline_page(phases: str, figures: Iterable[Figure]) -> str:
     """docs/PIPELINE.md from the phases' table (Markdown) and the declared figures."""
-    head = ["figure", "tables it is drawn from", "what it shows"]
+    head = ["figure", "suite", "tables it is drawn from", "what it shows"]
     rows = [
         [
             f"[`{figure.name}`](../figures/{figure.name})",
+            f"`{figure.suite}`",
             ", ".join(f"`{name}`" for name in figure.tables),
             figure.caption,
         ]
         for figure in figures
     ]
-    return PIPELINE.format(phases=phases.strip(), figures=table(head, rows).replace("---:", "---"))
+    pages = table(
+        ["page", "suite", "title"],
+        [[f"[`{one.file}`](results/{one.file})", f"`{one.suite}`", one.title] for one in PAGES],
+    )
+    return PIPELINE.format(
+        phases=phases.strip(),
+        figures=table(head, rows).replace("---:", "---"),
+        pages=pages.replace("---:", "---"),
+    )
 
 
 PIPELINE = """\
@@ -122,13 +128,12 @@ pages are made again from what there is. So a whole picture stands early, and st
 
 ## From runs to tables to figures
 
-Tables are plain CSV files in `out/tables/`, one row an observation; figures and pages are made from them alone.
+Tables are plain CSV files in `out/tables/<suite>/`, one row an observation; figures and pages are made from them alone.
 The columns of `metrics.csv` and the measures of the frozen-weight test are explained in [METRICS.md](METRICS.md).
 
 {figures}
 
-The pages `out/report/shakespeare.md` and `out/report/frozen-test.md` read the tables `runs`, `metrics`,
-`regime_deltas`, `classification`, `state_path` and `frozen_*`.
+{pages}
 
 ## What is committed
 

@@ -1,37 +1,74 @@
 """The result pages of a study: tables in, Markdown files out."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import storage
-from reports import frozen, shakespeare
-from reports.parts import Tables, page
+from reports import controls, frozen, generalization, lead_lag, memory, shakespeare, swap, update_network
+from reports.parts import Section, Tables, page
 
 ENDING = "Written from the tables by `scripts/make_report.py`; edits here are lost. What each column means: `docs/METRICS.md`."
+OF_ANY_SUITE = "shakespeare"  # whose pages a suite of the user's own gets
+
+
+class Sections(Protocol):
+    """What a page's module gives: its sections, from tables and the folder of figures as seen from the page."""
+
+    def __call__(self, tables: Tables, figures: str) -> Sequence[Section]: ...
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page: its file, its title, the suite whose tables it is written from, its sections.
+
+    columns: what it takes from tables besides reports.parts.COLUMNS.
+    """
+
+    file: str
+    title: str
+    suite: str
+    sections: Sections
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def tables(self, folder: Path, suite: str | None = None) -> Tables:
+        return Tables(folder, suite or self.suite, self.columns)
+
+
+PAGES = (
+    Page("shakespeare.md", shakespeare.TITLE, "shakespeare", shakespeare.sections),
+    Page("frozen-test.md", frozen.TITLE, "shakespeare", frozen.sections),
+    *(
+        Page(topic.FILE, topic.TITLE, topic.SUITE, topic.sections, topic.COLUMNS)
+        for topic in (controls, memory, swap, generalization, update_network, lead_lag)
+    ),
+)
 
 
 def write_all(
-    out: Path, suite_name: str, note: str, figures: str = "../figures", destination: Path | None = None
+    out: Path, notes: Mapping[str, str], figures: str = "../figures", destination: Path | None = None
 ) -> list[Path]:
-    """Write `shakespeare.md` and `frozen-test.md` from the tables in `<out>/tables`.
+    """Write the pages of some suites from the tables in `<out>/tables`.
 
     Args:
         out: folder that holds `tables/`. Missing tables and rows become a plain sentence on the page.
-        suite_name: the suite whose rows are reported.
-        note: put at the head of each page, for example that the study is a quick one; may be empty.
+        notes: by suite, what to put at the head of its pages, for example that the study is a quick one; may be empty.
+            A suite of the user's own gets the pages of the first.
         figures: the folder of figures as seen from the pages.
         destination: folder to write to; `<out>/report` if None.
 
     Returns:
         The paths written.
     """
-    tables = Tables(out / "tables", suite_name)
     folder = destination if destination is not None else out / "report"
-    pages = {
-        "shakespeare.md": page(
-            shakespeare.TITLE, note, tables, shakespeare.sections(tables, figures), ENDING
-        ),
-        "frozen-test.md": page(frozen.TITLE, note, tables, frozen.sections(tables, figures), ENDING),
-    }
-    for name, text in pages.items():
-        storage.write_text(folder / name, text)
-    return [folder / name for name in pages]
+    known = {page.suite for page in PAGES}
+    written = []
+    for suite, note in notes.items():
+        for one in PAGES:
+            if one.suite == (suite if suite in known else OF_ANY_SUITE):
+                tables = one.tables(out / "tables", suite)
+                text = page(one.title, note, tables, one.sections(tables, figures), ENDING)
+                storage.write_text(folder / one.file, text)
+                written.append(folder / one.file)
+    return written

@@ -1,6 +1,6 @@
 """What pages are made of: tables read from a folder, findings with a computed verdict, sections, whole pages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -76,27 +76,37 @@ class Section:
 
 
 class Tables:
-    """The CSV tables of a folder, one suite's rows."""
+    """The CSV tables of one suite, in `<folder>/<suite>/`.
 
-    def __init__(self, folder: Path, suite: str | None) -> None:
+    columns: what a page takes from tables that are not in COLUMNS, or beyond what is there.
+    """
+
+    def __init__(
+        self, folder: Path, suite: str, columns: Mapping[str, tuple[str, ...]] | None = None
+    ) -> None:
         self.folder = folder
         self.suite = suite
+        self.columns = {**COLUMNS}
+        for name, more in (columns or {}).items():
+            self.columns[name] = tuple(dict.fromkeys((*self.columns.get(name, ()), *more)))
         self.load = cache(self._load)
 
+    def of(self, suite: str) -> "Tables":
+        """The tables of another suite of the same study."""
+        return Tables(self.folder, suite, self.columns)
+
     def _load(self, name: str) -> pd.DataFrame:
-        path = self.folder / f"{name}.csv"
+        path = self.folder / self.suite / f"{name}.csv"
         if not path.is_file() or not path.read_bytes().strip():
-            return pd.DataFrame(columns=list(COLUMNS[name]))
+            return pd.DataFrame(columns=list(self.columns[name]))
         try:
             table = pd.read_csv(path, keep_default_na=False, na_values=["", "nan", "NaN"])
         except (ValueError, UnicodeDecodeError) as error:
             raise UserError(f"{path} is not a table ({error}); delete it and run the study again") from None
-        if self.suite is not None and "suite" in table:
-            table = table[table["suite"] == self.suite]
-        lacking = [column for column in COLUMNS.get(name, ()) if column not in table]
+        lacking = [column for column in self.columns.get(name, ()) if column not in table]
         if lacking:
             raise UserError(f"{path} lacks the column {lacking[0]}; delete it and run the study again")
-        return table.reset_index(drop=True)
+        return table
 
     def rows(self, name: str, **where: object) -> pd.DataFrame:
         """The rows of a table whose columns equal the given values; empty, with all columns, where it is absent."""

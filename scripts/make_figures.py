@@ -15,15 +15,16 @@ def main(arguments: Sequence[str]) -> None:
     """Parse, draw, report."""
     parser = command_line.Parser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder of the study")
-    parser.add_argument("--suite", default="shakespeare", help="the suite to draw")
+    parser.add_argument("--suite", nargs="+", help="the suites to draw (default: all that have tables)")
     parser.add_argument(
         "--note", help="small print on every figure; left out: corpus and seeds, from runs.csv"
     )
     options = parser.parse_args(arguments)
     tables = options.out / "tables"
-    note = options.note or registry.note_of(tables, options.suite)
-    for path in registry.draw_all(tables, options.out / "figures", options.suite, note, say=print):
-        print(f"wrote {path}")
+    for suite in options.suite or registry.suites(tables):
+        note = options.note or registry.note_of(tables, suite)
+        for path in registry.draw_all(tables, options.out / "figures", suite, note, say=print):
+            print(f"wrote {path}")
 
 
 if __name__ == "__main__":

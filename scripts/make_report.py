@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> None:
         prog="make_report.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder of the study (default out)")
-    parser.add_argument("--suite", default="shakespeare", help="the suite to report (default shakespeare)")
+    parser.add_argument("--suite", nargs="+", help="the suites to report (default: all that have tables)")
     parser.add_argument("--note", default="", help="a line at the head of each page")
     parser.add_argument("--readme", action="store_true", help="rewrite README.md's results from docs/results")
     parser.add_argument("--pipeline", action="store_true", help="rewrite docs/PIPELINE.md")
@@ -39,7 +39,8 @@ def main(arguments: Sequence[str]) -> None:
             raise storage.UserError(
                 f"{given.out}/tables is no folder; run the study first: python scripts/run_all.py"
             )
-        written = pages.write_all(given.out, given.suite, given.note)
+        found = given.suite or sorted(path.name for path in (given.out / "tables").iterdir() if path.is_dir())
+        written = pages.write_all(given.out, dict.fromkeys(found, given.note))
     for path in written:
         print(f"wrote {path}")
 

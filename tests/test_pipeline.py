@@ -107,7 +107,7 @@ def planned(
 ) -> list[Task]:
     """The plan of a suite as if its corpus were prepared."""
     suites = studies.load_suites(request(out, suite, *overrides, seeds=seeds))
-    return pipeline.plan(Study(out, suites, {"tiny_text": ("tiny_text", tokens)}))
+    return pipeline.plan(Study(out, suites, {("tiny_text", "char"): ("tiny_text", tokens)}))
 
 
 def keys(tasks: list[Task]) -> dict[str, str | None]:
@@ -169,8 +169,71 @@ def test_a_run_that_two_conditions_share_is_trained_once(tmp_path: Path, suite_f
     ]
     assert [view.parent.name for view in tasks[1].views] == ["self_calm", "again"]
     suites = studies.load_suites(request(tmp_path, suite_file, seeds=1))
-    study = Study(tmp_path, suites, {"tiny_text": ("tiny_text", "0" * 64)})
+    study = Study(tmp_path, suites, {("tiny_text", "char"): ("tiny_text", "0" * 64)})
     assert [run.condition for run in pipeline.finished_runs(study, tasks)] == ["self", "self_calm", "again"]
+
+
+NEEDS = """
+[conditions.whole]
+log.keep_checkpoints = [10]
+[conditions.swapped]
+start = { condition = "whole", step = 10, state = "other" }
+[conditions.fixed]
+self_state.enabled = false
+constant_bias = { kind = "fixed", norm_of = "self" }
+"""
+
+
+def test_runs_wait_for_those_they_need(tmp_path: Path, suite_file: Path) -> None:
+    suite_file.write_text(SUITE + NEEDS)
+    tasks = {task.name: task for task in planned(tmp_path, suite_file, seeds=1)}
+    order = list(tasks)
+    swapped, fixed = tasks["train tiny/swapped/seed-1"], tasks["train tiny/fixed/seed-1"]
+    assert swapped.inputs == (
+        "train tiny/whole/seed-1",
+        "train tiny/whole/seed-2",
+    )  # the partner, beyond the last seed
+    assert swapped.arguments["inputs"]["other"] == tasks["train tiny/whole/seed-2"].destination
+    assert fixed.inputs == ("train tiny/self/seed-1",)
+    assert all(
+        order.index(name) < order.index(task.name) for task in (swapped, fixed) for name in task.inputs
+    )
+    before, after = (
+        keys(planned(tmp_path, suite_file, *changed, seeds=1))
+        for changed in ((), ("conditions.self.train.beta1=0.8",))
+    )
+    assert {name for name in before if before[name] != after[name]} == {
+        "train tiny/self/seed-1",
+        "train tiny/fixed/seed-1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("step = 10", "step = 20", "keeps no checkpoint of step 20"),
+        ('condition = "whole"', 'condition = "hole"', "did you mean 'whole'"),
+        ('norm_of = "self"', 'norm_of = "fixed"', "depends on itself"),
+        ("step = 10, ", "step = 60, ", "start.step = 60 is not before"),
+        ('state = "other" }', 'state = "other" }\nself_state.dim = 5', "differs in self_state"),
+        ("log.keep_checkpoints = [10]", "log.keep_checkpoints = [90]", "beyond the last step"),
+    ],
+)
+def test_a_run_that_cannot_have_what_it_needs_is_refused(
+    suite_file: Path, old: str, new: str, said: str
+) -> None:
+    assert old in NEEDS
+    suite_file.write_text(SUITE + NEEDS.replace(old, new))
+    with pytest.raises(config.ConfigError, match=said) as caught:
+        config.load_suite(suite_file)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_edit_to_memory_reruns_runs_with_memory_alone(tmp_path: Path, suite_file: Path) -> None:
+    suite_file.write_text(SUITE + '[conditions.ema]\nself_state.memory = { kind = "ema" }\n')
+    runs = {task.name: task.arguments["run"] for task in planned(tmp_path, suite_file, seeds=1)[:3]}
+    having = {name for name, run in runs.items() if "memory.py" in run_folder.code_of(run)}
+    assert having == {"train tiny/ema/seed-1"}
 
 
 def test_code_is_followed_through_imports(tmp_path: Path) -> None:
@@ -241,7 +304,7 @@ class Script(Executor):
 
 def scripted(tmp_path: Path, suite_file: Path, jobs: int = 1, **ends: Any) -> tuple[Runner, Script]:
     suites = studies.load_suites(request(tmp_path, suite_file, seeds=2))
-    study = Study(tmp_path, suites, {"tiny_text": ("tiny_text", "0" * 64)})
+    study = Study(tmp_path, suites, {("tiny_text", "char"): ("tiny_text", "0" * 64)})
     plan = pipeline.plan(study)
     script = Script(ends.get("ends", {}))
     names = frozenset(task.name for task in plan)
@@ -337,7 +400,7 @@ def test_without_shakespeare_the_embedded_corpus_stands_in(
 ) -> None:
     tried = []
 
-    def prepare(name: str, data: Path) -> corpora.Corpus:
+    def prepare(name: str, data: Path, tokenizer: str) -> corpora.Corpus:
         tried.append(name)
         if name == "shakespeare_char":
             raise SourceNotFound("no network")
@@ -348,8 +411,9 @@ def test_without_shakespeare_the_embedded_corpus_stands_in(
     suite_file.write_text(SUITE.replace("tiny_text", "shakespeare_char"))
     asked = request(tmp_path, suite_file)
     study, _, said = studies.find_corpora(asked, studies.load_suites(asked), prepare=True)
-    assert study.corpora["shakespeare_char"][0] == "pydoc_char"
-    assert "pydoc_char" in study.note(1) and "pydoc_char" in study.warning and "pydoc_char" in said[0]
+    assert study.corpora["shakespeare_char", "char"][0] == "pydoc_char"
+    (suite,) = study.suites
+    assert all("pydoc_char" in text for text in (study.note(suite, 1), study.warnings(suite), said[0]))
     assert pipeline.plan(study)[0].parts["config"]["corpus"] == "pydoc_char"
     studies.find_corpora(asked, studies.load_suites(asked), prepare=True)
     assert tried == ["shakespeare_char", "pydoc_char", "pydoc_char"]  # begun so, it goes on so
@@ -363,16 +427,16 @@ def test_without_shakespeare_the_embedded_corpus_stands_in(
 
 def test_publishing_replaces_only_what_it_publishes(tmp_path: Path) -> None:
     out, root = tmp_path / "out", tmp_path / "clone"
-    for name in ("figures/a.png", "figures/sub/b.png", "report/published/p.md", "tables/small.csv"):
+    for name in ("figures/a.png", "figures/sub/b.png", "report/published/p.md", "tables/s/small.csv"):
         storage.write_text(out / name, name)
-    storage.write_text(out / "tables" / "large.csv", "x" * (publish.SMALL_BYTES + 1))
+    storage.write_text(out / "tables" / "s" / "large.csv", "x" * (publish.SMALL_BYTES + 1))
     storage.write_text(root / "figures" / "other.png", "mine")
     changed = publish.publish(out, root)
     assert {path.relative_to(root).as_posix() for path in changed} == {
         "figures/a.png",
         "figures/sub/b.png",
         "docs/results/p.md",
-        "docs/results/tables/small.csv",
+        "docs/results/tables/s/small.csv",
     }
     assert (root / "figures" / "other.png").read_text() == "mine"
     assert publish.publish(out, root) == []
@@ -501,9 +565,9 @@ def test_the_whole_study_twice(tmp_path: Path, suite_file: Path) -> None:
     assert would_run() == []
     assert would_run("--set", "regimes.bewilderment.probability=0.4") == [
         "run   train tiny/self/seed-1: config changed: regimes.bewilderment.probability 0.5 -> 0.4",
-        "run   tables: input changed: train tiny/self/seed-1",
-        "run   figures: input changed: tables",
-        "run   report: input changed: tables",
+        "run   tables tiny: input changed: train tiny/self/seed-1",
+        "run   figures: input changed: tables tiny",
+        "run   report: input changed: tables tiny",
     ]
     weights = out / "tiny" / "self_calm" / "seed-1" / "model.safetensors"
     content = weights.read_bytes()

@@ -1,0 +1,250 @@
+"""Does the state tell a long disturbance from a short one, inside a window in which both are over?
+
+Two runs of a seed are one until the longer disturbance begins, and get the same batches after; both disturbances end
+at the same step, where the window begins. States of different seeds share no basis, so a read-out that is to carry
+over to another seed can only take features that need none: norms, distances, and the position along one direction
+that a seed has of its own. That direction is the displacement at the end of the disturbance, the mean of the two
+twins': a twin's own would carry what happened before the window into the features, the mean is the same for both.
+Every feature is taken relative to its mean before the twins part, and lengths in units of that displacement.
+
+The rival is what the window's own statistics tell, now and averaged since the window began: a state that tells no
+more is a reading of them, not a memory. The null turns long and short round within seeds.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.context import Context
+from analysis.memory import BEFORE, Followed, follow_all, recalled
+from analysis.runs import windows_of
+from rng import Stream, generator
+
+BIN = 10  # steps
+EXACT = 10  # seeds up to which all turnings are taken
+DRAWS = 1000  # of the turnings beyond, and of the bootstrap
+COUNTER = 2_300_000  # of the analysis stream: turnings; + 1: bootstrap
+RIDGE = 1.0  # in units of the features' variance within a class; nothing tuned
+WHOLE, LATE = (
+    "whole",
+    "late",
+)  # late: the second half, when nothing is left of the disturbance in a state without memory
+RAW = ("loss", "entropy", "top1", "grad_norm")
+STATISTICS, STATE, GATE, RECALL = "window statistics", "state", "gate and share", "recall"
+READOUTS: dict[str, tuple[str, ...]] = {
+    STATISTICS: tuple(f"{name}{suffix}" for name in RAW for suffix in ("", "_since")),
+    STATE: ("norm", "distance", "along", "drift"),
+    GATE: ("gate", "share"),
+    RECALL: ("recall_distance", "recall_along"),
+}
+FEATURES = tuple(itertools.chain.from_iterable(READOUTS.values()))
+SCALARS = ("loss", "norm", "distance", "along", "drift", "gate", "share", "recall_distance", "recall_along")
+_PAIR = ("suite", "memory", "regime")
+VALUES = (*_PAIR, "seed", "length", "span", *FEATURES)
+AUC = (*_PAIR, "span", "features", "kind", "n", "auc", "twins", "null_mean", "null_95", "p_value")
+ADVANTAGE = (*_PAIR, "span", "features", "rival", "n", "difference", "low", "high")
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Two runs of a seed that differ in the length of an earlier disturbance; the window is [begin, end)."""
+
+    memory: str
+    regime: str
+    seed: int
+    parts: int  # first step of the longer disturbance
+    begins: int  # of the shorter
+    begin: int
+    end: int
+    paths: tuple[Followed, Followed]  # long, short
+    recalls: tuple[np.ndarray, np.ndarray]
+
+
+def tables(context: Context) -> dict[str, pd.DataFrame]:
+    """ambiguous_values, ambiguous_auc, ambiguous_advantage."""
+    values = ambiguous_values(context)
+    scores: dict[tuple[str, str, str, str], pd.DataFrame] = {}
+    rows = []
+    for place, group in values.groupby([*_PAIR, "span"], sort=False):
+        suite, memory, regime, span = map(str, place)
+        for kind, features, columns in (
+            *(("read-out", name, columns) for name, columns in READOUTS.items()),
+            *(("scalar", name, (name,)) for name in SCALARS),
+        ):
+            x = _cube(group, columns)
+            if np.isnan(x).all():
+                continue
+            found, per_run = tell(x, kind)
+            rows.append((suite, memory, regime, span, features, kind, len(x), *found))
+            if kind == "read-out" and per_run is not None:
+                seeds = sorted(group["seed"].unique())
+                scores[memory, regime, span, features] = pd.DataFrame(
+                    per_run, index=seeds, columns=["long", "short"]
+                )
+    return {
+        "ambiguous_values": values,
+        "ambiguous_auc": pd.DataFrame(rows, columns=list(AUC)),
+        "ambiguous_advantage": _advantages(context.suite.name, scores),
+    }
+
+
+def twins(context: Context) -> list[Twins]:
+    """The pairs NAME_long and NAME_short of each seed that both have; a memory's name ends before `_bias`."""
+    paths = follow_all(context.runs)
+    runs = {(run.condition, run.seed): run for run in context.runs}
+    found = []
+    for (condition, seed), path in paths.items():
+        name = condition.removesuffix("_long")
+        other = paths.get((f"{name}_short", seed))
+        windows = windows_of(path.log)
+        if name == condition or other is None or len(windows) != 1 or len(windows_of(other.log)) != 1:
+            continue
+        regime, parts, begin = windows.iloc[0][["regime", "start", "end"]]
+        settings = runs[condition, seed].config.self_state.memory
+        recalls = (recalled(path.states, settings), recalled(other.states, settings))
+        begins = int(windows_of(other.log)["start"].iloc[0])
+        place = (name.removesuffix("_bias"), str(regime), seed)
+        end = int(path.log["step"].iloc[-1]) + 1
+        found.append(Twins(*place, int(parts), begins, int(begin), end, (path, other), recalls))
+    return sorted(found, key=lambda pair: (pair.regime, pair.memory, pair.seed))
+
+
+def ambiguous_values(context: Context) -> pd.DataFrame:
+    """One row a run and span (a bin's first step in the window as text, `whole`, or `late`): the mean features."""
+    rows: list[tuple[object, ...]] = []
+    for pair in twins(context):
+        for length, features in zip(("long", "short"), _features(pair), strict=True):
+            count = len(features)
+            spans = {str(first): slice(first, first + BIN) for first in range(0, count, BIN)}
+            spans |= {WHOLE: slice(0, count), LATE: slice(count // 2, count)}
+            for span, steps in spans.items():
+                means = features.iloc[steps].mean()
+                place = (context.suite.name, pair.memory, pair.regime, pair.seed, length, span)
+                rows.append((*place, *(float(means[name]) for name in FEATURES)))
+    return pd.DataFrame(rows, columns=list(VALUES))
+
+
+def _features(pair: Twins) -> list[pd.DataFrame]:
+    """The features of each twin, a row a step of the window. Those of memory are NaN where there is none."""
+    step = pair.paths[0].log["step"].to_numpy()
+    before = (step >= pair.parts - BEFORE) & (step < pair.parts)
+    disturbed = (step >= (pair.begins + pair.begin) // 2) & (step < pair.begin)
+    inside = (step >= pair.begin) & (step < pair.end)
+    baseline = pair.paths[0].states[before].mean(0)  # the same in both: they are one run until `parts`
+    moved = np.mean([path.states[disturbed].mean(0) for path in pair.paths], axis=0) - baseline
+    size = float(np.linalg.norm(moved)) or float("nan")
+    made = []
+    for path, recall in zip(pair.paths, pair.recalls, strict=True):
+        log = path.log
+        past = np.concatenate([path.states[:1], path.states[:-1]])
+        all_steps = {
+            "norm": np.linalg.norm(path.states, axis=1) / size,
+            "distance": np.linalg.norm(path.states - baseline, axis=1) / size,
+            "along": (path.states - baseline) @ moved / size**2,
+            "drift": log["state_drift"].to_numpy(float) / size,
+            "gate": log["gate"].to_numpy(float),
+            "share": log["memory_share"].to_numpy(float),
+            "recall_distance": np.linalg.norm(recall - past, axis=1) / size,
+            "recall_along": (recall - baseline) @ moved / size**2,
+            **{name: log[name].to_numpy(float) for name in RAW},
+        }
+        features = pd.DataFrame({name: v[inside] - v[before].mean() for name, v in all_steps.items()})
+        for name in RAW:
+            features[f"{name}_since"] = features[name].expanding().mean()
+        made.append(features)
+    return made
+
+
+def _cube(group: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """Features (seeds, 2, k), long before short."""
+    wide = group.sort_values(["seed", "length"])  # "long" < "short"
+    return wide[list(columns)].to_numpy(float).reshape(-1, 2, len(columns))
+
+
+def tell(x: np.ndarray, kind: str) -> tuple[tuple[float, ...], np.ndarray | None]:
+    """How well long is told from short.
+
+    Args:
+        x: (seeds, 2, k), long before short.
+        kind: "scalar": the one feature is the score. "read-out": a linear discriminant of the other seeds' runs is.
+
+    Returns:
+        AUC over all pairs of a long and a short run; the share of seeds whose long run scores above its twin; mean and
+        95 % point of the null; p. For a scalar, whose sign is not known beforehand, null and p are of the distance from
+        0.5, and null_95 is 0.5 plus that. Scores (seeds, 2) follow. With fewer than three seeds all is NaN, and no scores.
+    """
+    if len(x) < 3 or np.isnan(x).any():
+        return (float("nan"),) * 5, None
+    flips = turnings(len(x))
+    turned = np.where(flips[:, :, None, None], x[None, :, ::-1], x[None])  # (turnings, seeds, 2, k)
+    scores = turned[..., 0] if kind == "scalar" else left_out_scores(turned)
+    found = auc(scores)
+    size = np.abs(found - 0.5) + 0.5 if kind == "scalar" else found
+    p_value = (size >= size[0] - 1e-9).mean()  # the first turning turns none, so it counts itself
+    above = (scores[0, :, 0] > scores[0, :, 1]) + 0.5 * (scores[0, :, 0] == scores[0, :, 1])
+    numbers = (found[0], above.mean(), size.mean(), np.quantile(size, 0.95), p_value)
+    return tuple(map(float, numbers)), scores[0]
+
+
+def turnings(seeds: int) -> np.ndarray:
+    """Which seeds' labels are turned round, (draws, seeds) bool; the first row turns none. All there are up to EXACT seeds."""
+    if seeds <= EXACT:
+        return np.array(list(itertools.product((False, True), repeat=seeds)))
+    drawn = generator(0, Stream.ANALYSIS, COUNTER).random((DRAWS, seeds)) < 0.5
+    return np.concatenate([np.zeros((1, seeds), bool), drawn])
+
+
+def auc(scores: np.ndarray) -> np.ndarray:
+    """Share of pairs of a long and a short run in which the long one scores higher, ties half: (..., n, 2) -> (...)."""
+    long, short = scores[..., 0][..., :, None], scores[..., 1][..., None, :]
+    return ((long > short) + 0.5 * (long == short)).mean((-2, -1))
+
+
+def left_out_scores(x: np.ndarray) -> np.ndarray:
+    """The score of each run by a linear discriminant of the other seeds' runs, (draws, seeds, 2, k) -> (draws, seeds, 2).
+
+    w = (S + RIDGE I)^-1 (mean of long - mean of short), S the covariance within the classes, of features standardised
+    by the training runs; the score is w . x less its value half-way between the means.
+    """
+    draws, seeds, _, k = x.shape
+    scores = np.empty((draws, seeds, 2))
+    for out in range(seeds):
+        train = np.delete(x, out, axis=1)
+        centre = train.mean((1, 2), keepdims=True)
+        spread = train.std((1, 2), keepdims=True)
+        spread = np.where(spread > 0, spread, 1)
+        train, test = (train - centre) / spread, (x[:, out] - centre[:, 0]) / spread[:, 0]
+        means = train.mean(1)  # (draws, 2, k)
+        within = train - means[:, None]
+        scatter = np.einsum("dsck,dscl->dkl", within, within) / (2 * (seeds - 1))
+        direction = (means[:, 0] - means[:, 1])[..., None]
+        weights = np.linalg.solve(scatter + RIDGE * np.eye(k), direction)[..., 0]
+        scores[:, out] = np.einsum("dck,dk->dc", test - means.mean(1, keepdims=True), weights)
+    return scores
+
+
+def _advantages(suite: str, scores: dict[tuple[str, str, str, str], pd.DataFrame]) -> pd.DataFrame:
+    """AUC of a read-out minus that of a rival, over the seeds of both, with a 95 % bootstrap interval over seeds.
+
+    Rivals: the window's statistics, and the state of the runs without memory.
+    """
+    rows = []
+    for (memory, regime, span, features), mine in scores.items():
+        if span not in (WHOLE, LATE) or features == STATISTICS:
+            continue
+        rivals = {STATISTICS: scores.get((memory, regime, span, STATISTICS))}
+        if features == STATE and memory != "none":
+            rivals["state without memory"] = scores.get(("none", regime, span, STATE))
+        for rival, other in rivals.items():
+            if other is None or len(both := mine.index.intersection(other.index)) < 3:
+                continue
+            one, two = mine.loc[both].to_numpy(), other.loc[both].to_numpy()
+            draws = generator(0, Stream.ANALYSIS, COUNTER + 1).integers(len(both), size=(DRAWS, len(both)))
+            resampled = auc(one[draws]) - auc(two[draws])
+            low, high = np.quantile(resampled, [0.025, 0.975])
+            difference = float(auc(one) - auc(two))
+            rows.append((suite, memory, regime, span, features, rival, len(both), difference, low, high))
+    return pd.DataFrame(rows, columns=list(ADVANTAGE))

@@ -1,0 +1,125 @@
+"""Documents joined into one text: from text files, JSON lines, or a data set of the Hugging Face hub."""
+
+import gzip
+import importlib
+import json
+import queue
+import threading
+import zlib
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from storage import UserError
+
+SEPARATOR = "\n\n"  # between documents: the empty line that also parts paragraphs, known to every tokenizer
+SUFFIXES = (".txt", ".jsonl", ".jsonl.gz")  # what is read of a folder
+
+HUB = "Skylion007/openwebtext"
+HUB_DOCUMENTS = 2_000  # about 10 MB, where the caller asks for no other number
+HUB_PATIENCE_S = (
+    60.0  # longest wait for the next document; the first needs a list of the files and one opened
+)
+
+
+def read(path: Path, limit: int | None = None) -> bytes:
+    """The first `limit` documents at a path (None: all), joined by SEPARATOR, in UTF-8; blank ones are left out.
+
+    A path is a text file (one document), JSON lines with a "text" field (.jsonl, .jsonl.gz), or a folder of such files,
+    read in the order of their names. UserError names what is missing, empty or malformed, with file and line.
+    """
+    if not path.exists():
+        raise UserError(
+            f"{path} does not exist; give a text file, JSON lines (.jsonl, .jsonl.gz) or a folder of these"
+        )
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.name.endswith(SUFFIXES) and file.is_file())
+        if not files:
+            raise UserError(f"{path} has no file whose name ends in {', '.join(SUFFIXES)}")
+    text = _join((document for file in files for document in _of_file(file)), limit)
+    if not text:
+        raise UserError(f"{path} holds no text")
+    return text
+
+
+def from_hub(limit: int | None = None, patience: float = HUB_PATIENCE_S) -> bytes:
+    """The first documents of HUB (None: HUB_DOCUMENTS), streamed by the `datasets` package and joined as by `read`.
+
+    UserError where the package or the network is missing, or no document comes for `patience` seconds: a thread reads,
+    because the package goes on trying for minutes.
+    """
+    limit = HUB_DOCUMENTS if limit is None else limit
+    try:
+        datasets = importlib.import_module("datasets")
+    except ImportError:
+        raise UserError("the hub needs the package datasets (pip install datasets)") from None
+    arrived: queue.Queue[str | Exception | None] = queue.Queue(maxsize=1000)
+
+    def stream() -> None:
+        try:
+            for row in islice(datasets.load_dataset(HUB, split="train", streaming=True), limit):
+                arrived.put(row["text"])
+            arrived.put(None)
+        except Exception as error:  # handed to the waiting thread, which names it
+            arrived.put(error)
+
+    def documents() -> Iterator[str]:
+        while True:
+            try:
+                document = arrived.get(timeout=patience)
+            except queue.Empty:
+                raise UserError(f"{HUB} sent nothing for {patience:g} s") from None
+            if isinstance(document, Exception):
+                reason = " ".join(str(document).split())[:200]
+                raise UserError(f"{HUB} cannot be read ({type(document).__name__}: {reason})")
+            if document is None:
+                return
+            yield document
+
+    threading.Thread(target=stream, daemon=True, name="hub").start()
+    text = _join(documents(), None)
+    if not text:
+        raise UserError(f"{HUB} holds no text")
+    return text
+
+
+def _join(documents: Iterable[str], limit: int | None) -> bytes:
+    return SEPARATOR.join(islice((text for text in documents if text.strip()), limit)).encode()
+
+
+def _of_file(path: Path) -> Iterator[str]:
+    if path.name.endswith((".jsonl", ".jsonl.gz")):
+        yield from _json_lines(path)
+        return
+    try:
+        yield path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (at byte {error.start:,})") from None
+
+
+def _json_lines(path: Path) -> Iterator[str]:
+    try:
+        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield _text_of(line, f"{path} line {number:,}")
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{path} is not a whole gzip file ({error})") from None
+
+
+def _text_of(line: bytes, place: str) -> str:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        raise UserError(
+            f'{place} is not JSON; each line is to be an object such as {{"text": "..."}}'
+        ) from None
+    text = row.get("text") if isinstance(row, dict) else None
+    if not isinstance(text, str):
+        raise UserError(f'{place} has no field "text" that holds a string')
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{place} has half a surrogate pair in its text, which UTF-8 cannot hold") from None
+    return text

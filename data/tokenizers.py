@@ -1,0 +1,274 @@
+"""Tokenizers: text to ids and back, by a config string: char, bpe:N (257 <= N <= 65,536) or gpt2.
+
+Each describes itself in JSON (`describe`, kept in a corpus's meta.json), so that a prepared corpus needs no network.
+"""
+
+import heapq
+import importlib
+import re
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import tiktoken
+
+from storage import UserError
+
+MAX_VOCABULARY = 1 << 16  # tokens are kept as uint16
+
+# GPT-2's way to cut a text into pieces that merges stay within: contractions, letters, digits, other signs, spaces.
+# In words that mean the same to Python's re, which trains, and to tiktoken, which encodes. No piece is longer than 200
+# characters and a space, so that neither meets a run of a million blanks.
+PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?[^\W\d_]{1,200}+| ?\d{1,200}+| ?(?:_|[^\s\w]){1,200}+|\s{1,200}(?!\S)|\s"
+SEEN = 2  # a pair is merged only if it stands at so many places: one place says nothing about the next text
+
+# Longest wait for GPT-2's vocabulary (1.5 MB), which tiktoken fetches without a time-out of its own.
+PATIENCE_S = 9.0
+
+
+class CharTokenizer:
+    """One token a character; ids follow the order of code points."""
+
+    name = "char"
+
+    def __init__(self, vocabulary: Sequence[str]) -> None:
+        self.vocabulary = list(vocabulary)
+        self._codes = _code_points("".join(self.vocabulary))
+        if len(self._codes) != len(self.vocabulary) or np.any(np.diff(self._codes.astype(np.int64)) <= 0):
+            raise ValueError("a vocabulary is distinct single characters in the order of their code points")
+
+    @classmethod
+    def of_text(cls, text: str) -> "CharTokenizer":
+        """The tokenizer whose vocabulary is the characters of `text`."""
+        return cls([chr(code) for code in np.unique(_code_points(text))])
+
+    @property
+    def vocab_size(self) -> int:
+        """How many ids there are; they run from 0 to vocab_size - 1."""
+        return len(self.vocabulary)
+
+    def describe(self) -> dict[str, Any]:
+        """What meta.json keeps, enough to make this tokenizer again."""
+        return {"kind": self.name, "vocabulary": self.vocabulary}
+
+    def encode(self, text: str) -> np.ndarray:
+        """Ids, int64, one a character. UserError names the characters that the vocabulary lacks."""
+        codes = _code_points(text)
+        ids = np.searchsorted(self._codes, codes)
+        known = self._codes[np.minimum(ids, self.vocab_size - 1)] == codes
+        if not np.all(known):
+            unknown = " ".join(ascii(chr(code)) for code in np.unique(codes[~known])[:10])
+            raise UserError(f"the vocabulary of this corpus ({self.vocab_size} characters) lacks {unknown}")
+        return ids.astype(np.int64)
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """The text of some ids. ValueError where an id is outside the vocabulary."""
+        return self._codes[_checked(ids, self.vocab_size)].tobytes().decode("utf-32-le", "surrogatepass")
+
+
+class BpeTokenizer:
+    """Byte-pair encoding by a tiktoken `Encoding`: every UTF-8 text has ids, and they give the very text again.
+
+    name: "bpe:N" or "gpt2". pattern: the regular expression whose matches are encoded one by one. vocabulary: the bytes
+    of each token, merged first where they stand first, with all 256 single bytes. special: names of tokens that no text
+    gives, with the last ids. ValueError where these make no encoding.
+    """
+
+    def __init__(
+        self, name: str, pattern: str, vocabulary: Sequence[bytes], special: Sequence[str] = ()
+    ) -> None:
+        self.name, self.pattern = name, pattern
+        self.vocabulary, self.special = list(vocabulary), list(special)
+        ranks = {token: rank for rank, token in enumerate(self.vocabulary)}
+        if len(ranks) != len(self.vocabulary) or not ranks.keys() >= {bytes([byte]) for byte in range(256)}:
+            raise ValueError("a vocabulary is distinct byte strings, all the single bytes among them")
+        if name.startswith("bpe:") and name != f"bpe:{self.vocab_size}":
+            raise ValueError(f"{name} has {self.vocab_size} tokens")
+        self.encoding = tiktoken.Encoding(
+            name,
+            pat_str=pattern,
+            mergeable_ranks=ranks,
+            special_tokens={word: len(ranks) + place for place, word in enumerate(self.special)},
+        )
+
+    @property
+    def vocab_size(self) -> int:
+        """How many ids there are; they run from 0 to vocab_size - 1."""
+        return len(self.vocabulary) + len(self.special)
+
+    def describe(self) -> dict[str, Any]:
+        """What meta.json keeps, enough to make this tokenizer again: a token as text whose code points are its bytes."""
+        return {
+            "kind": self.name,
+            "pattern": self.pattern,
+            "vocabulary": [token.decode("latin-1") for token in self.vocabulary],
+            "special": self.special,
+        }
+
+    def encode(self, text: str) -> np.ndarray:
+        """Ids, int64; text that looks like a special token is text. UserError where a text cannot be UTF-8."""
+        try:
+            return self.encoding.encode_to_numpy(text, disallowed_special=()).astype(np.int64)
+        except (
+            ValueError
+        ) as error:  # half a surrogate pair, or more blanks in a row than GPT-2's pattern can take
+            raise UserError(f"tokenizer {self.name} cannot encode this text: {error}") from None
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """The text of some ids; bytes that are no UTF-8 become U+FFFD. ValueError where an id is outside."""
+        flat = _checked(ids, self.vocab_size)
+        return self.encoding.decode_bytes(flat.tolist()).decode("utf-8", "replace")
+
+
+Tokenizer = CharTokenizer | BpeTokenizer
+
+
+def check_name(tokenizer: str) -> None:
+    """UserError where a config string names no tokenizer."""
+    if tokenizer in ("char", "gpt2"):
+        return
+    size = re.fullmatch(r"bpe:([1-9][0-9]{0,5})", tokenizer)
+    if size is None or not 257 <= int(size[1]) <= MAX_VOCABULARY:
+        raise UserError(
+            f"{tokenizer!r} is no tokenizer: take char, gpt2, or bpe:N with N from 257 to {MAX_VOCABULARY} (bpe:1024)"
+        )
+
+
+def make(tokenizer: str, text: str, train: str) -> Tokenizer:
+    """The tokenizer of a config string for a corpus.
+
+    text: the whole corpus, whose characters are the vocabulary of "char". train: its training split, which alone
+    decides the vocabulary of "bpe:N". UserError where it cannot be had.
+    """
+    check_name(tokenizer)
+    if tokenizer == "char":
+        return CharTokenizer.of_text(text)
+    if tokenizer == "gpt2":
+        return _gpt2()
+    size = int(tokenizer.removeprefix("bpe:"))
+    vocabulary = train_bpe(train, size)
+    if len(vocabulary) < size:
+        raise UserError(
+            f"its training split allows {len(vocabulary) - 256:,} merges (of pairs seen {SEEN} times or more) and "
+            f"{tokenizer} needs {size - 256:,}; take a longer text, or "
+            + (f"bpe:{len(vocabulary)} or smaller" if len(vocabulary) > 256 else "tokenizer char")
+        )
+    return BpeTokenizer(tokenizer, PATTERN, vocabulary)
+
+
+def restore(description: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer that `describe` told of. KeyError, TypeError or ValueError where this is no description."""
+    if description["kind"] == "char":
+        return CharTokenizer(description["vocabulary"])
+    vocabulary = [str(token).encode("latin-1") for token in description["vocabulary"]]
+    return BpeTokenizer(
+        str(description["kind"]), str(description["pattern"]), vocabulary, list(description["special"])
+    )
+
+
+def train_bpe(text: str, size: int) -> list[bytes]:
+    """A byte-pair vocabulary (Sennrich et al. 2016, on bytes): the 256 bytes, then merges in the order they were made.
+
+    Again and again the neighbours that stand together most often in the pieces of `text` become one token; of equally
+    frequent ones the first in byte order. Shorter than `size` where no pair is left that was seen SEEN times.
+    """
+    pieces = Counter(re.findall(PATTERN, text))
+    times = list(pieces.values())
+    words = [[bytes([byte]) for byte in piece.encode()] for piece in pieces]
+    counts: Counter[bytes] = Counter()  # joined neighbours -> places in the text
+    holders: defaultdict[bytes, set[int]] = defaultdict(set)  # -> words that have, or had, them
+    for number, word in enumerate(words):
+        for joined in _joined(word):
+            counts[joined] += times[number]
+            holders[joined].add(number)
+    # An entry is stale when its count is not the present one: then a newer entry is in the heap as well.
+    heap = [(-count, joined) for joined, count in counts.items() if count >= SEEN]
+    heapq.heapify(heap)
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    while heap and len(ranks) < size:
+        count, token = heapq.heappop(heap)
+        if counts[token] != -count:
+            continue
+        ranks.setdefault(token, len(ranks))
+        change: Counter[bytes] = Counter()
+        for number in holders.pop(token):
+            for joined in _joined(words[number]):
+                change[joined] -= times[number]
+            words[number] = _merge(words[number], token)
+            for joined in _joined(words[number]):
+                change[joined] += times[number]
+                holders[joined].add(number)
+        for joined, difference in change.items():
+            counts[joined] += difference
+            if difference and counts[joined] >= SEEN:
+                heapq.heappush(heap, (-counts[joined], joined))
+    return list(ranks)
+
+
+def _joined(word: Sequence[bytes]) -> Iterable[bytes]:
+    return (left + right for left, right in pairwise(word))
+
+
+def _merge(word: Sequence[bytes], token: bytes) -> list[bytes]:
+    """The word with neighbours that make up `token` joined, from the left."""
+    merged: list[bytes] = []
+    last = None  # the part before, where it may still be joined to the next
+    for part in word:
+        if last is not None and last + part == token:
+            merged[-1] = token
+            last = None
+        else:
+            merged.append(part)
+            last = part
+    return merged
+
+
+def _gpt2(patience: float = PATIENCE_S) -> BpeTokenizer:
+    """GPT-2's own vocabulary, from tiktoken's cache or the network.
+
+    UserError within `patience` seconds where there is neither; a thread fetches, because tiktoken sets no time-out.
+    """
+    had: list[dict[str, Any]] = []
+    reason = f"nothing arrived within {patience:g} s"
+
+    def fetch() -> None:
+        nonlocal reason
+        try:
+            had.append(importlib.import_module("tiktoken_ext.openai_public").gpt2())
+        except Exception as error:  # whatever the network, a proxy or a damaged cache gives
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+
+    thread = threading.Thread(target=fetch, daemon=True, name="gpt2 vocabulary")
+    thread.start()
+    thread.join(patience)
+    if not had:
+        if len(reason) > 120:
+            reason = reason[:117] + "..."
+        raise UserError(
+            f"tokenizer gpt2 cannot be had: tiktoken has no copy of its vocabulary and cannot fetch one ({reason}); "
+            "run this once with a network, or set TIKTOKEN_CACHE_DIR to a folder that holds a copy, or take tokenizer "
+            "bpe:1024"
+        )
+    ranks, special = had[0]["mergeable_ranks"], had[0]["special_tokens"]
+    return BpeTokenizer(
+        "gpt2",
+        had[0]["pat_str"],
+        sorted(ranks, key=ranks.__getitem__),
+        sorted(special, key=special.__getitem__),
+    )
+
+
+def _checked(ids: Sequence[int] | np.ndarray, vocab_size: int) -> np.ndarray:
+    """Ids as a flat int64 array. ValueError where one is outside the vocabulary."""
+    flat = np.asarray(ids, dtype=np.int64).reshape(-1)
+    if flat.size and not 0 <= flat.min() <= flat.max() < vocab_size:
+        raise ValueError(f"ids must lie in 0..{vocab_size - 1}, not {flat.min()}..{flat.max()}")
+    return flat
+
+
+def _code_points(text: str) -> np.ndarray:
+    """The code points of a text, uint32, one a character (lone surrogates included)."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")

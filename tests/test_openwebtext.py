@@ -1,0 +1,224 @@
+"""openwebtext: documents of every form become one text, and the study finds it. No network is used."""
+
+import gzip
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data import documents
+from data.corpus import load, prepare
+from data.sources import SOURCES, SourceNotFound, find_local
+from storage import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = "".join(f"The state of step {i} is the state of step {i - 1}, updated.\n" for i in range(400))
+
+
+@pytest.fixture(autouse=True)
+def no_shared_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the texts that this machine happens to hold."""
+    monkeypatch.setenv("INTEROCEPTION_DATA", str(tmp_path / "shared"))
+
+
+def put(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_documents_of_every_form_are_the_same_text(tmp_path: Path) -> None:
+    texts = ["first\r\n\r\nstill first", "naïve 日本", "third\u2028line"]
+    lines = "".join(json.dumps({"id": 1, "text": text}) + "\n\n" for text in ["", *texts, " \n"]).encode()
+    plain = "\n\n".join(texts).encode()
+    put(tmp_path / "a.jsonl", lines)
+    put(tmp_path / "b.jsonl.gz", gzip.compress(lines))
+    put(tmp_path / "c.txt", plain)
+    for i, text in enumerate(texts):
+        put(tmp_path / "folder" / "deep" / f"{i}.txt", text)
+    put(tmp_path / "folder" / "README.md", "not a document")
+    for name in ("a.jsonl", "b.jsonl.gz", "c.txt", "folder"):
+        assert documents.read(tmp_path / name) == plain
+    for name in ("a.jsonl", "folder"):
+        assert documents.read(tmp_path / name, 2) == "\n\n".join(texts[:2]).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", b" \n", "holds no text"),
+        ("a.txt", b"ab\xff", r"a\.txt is not UTF-8 text .at byte 2"),
+        ("a.jsonl", b"", "holds no text"),
+        ("a.jsonl", b'{"text": "x"}\n\ntext\n', r"a\.jsonl line 3 is not JSON"),
+        ("a.jsonl", b'{"text": "x"}\n{"body": "x"}\n', 'line 2 has no field "text"'),
+        ("a.jsonl", b'["text"]\n', 'line 1 has no field "text"'),
+        ("a.jsonl", b'{"text": 3}\n', 'line 1 has no field "text"'),
+        ("a.jsonl", b'{"text": "\\ud800"}\n', "line 1 has half a surrogate pair"),
+        ("a.jsonl.gz", b'{"text": "x"}\n', "not a whole gzip file"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 99)[:-12], "not a whole gzip file"),
+        ("folder/a.md", b"x", "folder has no file whose name ends in"),
+        ("b.txt", b"x", r"a\.txt does not exist"),
+    ],
+)
+def test_bad_documents_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    path = put(tmp_path / name, content)
+    path = path.parent if "folder" in name else path.with_name("a.txt") if name == "b.txt" else path
+    with pytest.raises(UserError, match=message) as caught:
+        documents.read(path)
+    assert "\n" not in str(caught.value)
+
+
+def hub(monkeypatch: pytest.MonkeyPatch, load_dataset: Callable[..., Any]) -> None:
+    module = types.SimpleNamespace(load_dataset=load_dataset)
+    monkeypatch.setattr(documents.importlib, "import_module", {"datasets": module}.__getitem__)
+
+
+def test_the_hub_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def give(*names: str, **options: object) -> Iterator[dict[str, str]]:
+        asked.append((names, options))
+        return ({"text": f"document {i}"} for i in range(10**9))
+
+    hub(monkeypatch, give)
+    assert documents.from_hub(3) == b"document 0\n\ndocument 1\n\ndocument 2"
+    assert asked == [(("Skylion007/openwebtext",), {"split": "train", "streaming": True})]
+    assert len(documents.from_hub().split(b"\n\n")) == documents.HUB_DOCUMENTS
+
+
+def test_a_hub_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*names: str, **options: object) -> None:
+        raise ConnectionError("no route\nto host")
+
+    hub(monkeypatch, refuse)
+    with pytest.raises(UserError, match=r"cannot be read \(ConnectionError: no route to host\)"):
+        documents.from_hub(3)
+    release = threading.Event()
+
+    def wait(*names: str, **options: object) -> None:
+        release.wait(20)
+
+    hub(monkeypatch, wait)
+    with pytest.raises(UserError, match=r"sent nothing for 0\.2 s"):
+        documents.from_hub(3, patience=0.2)
+    release.set()
+    hub(monkeypatch, lambda *names, **options: [{"body": "x"}])
+    with pytest.raises(UserError, match=r"cannot be read \(KeyError"):
+        documents.from_hub(3)
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    monkeypatch.setattr(documents.importlib, "import_module", __import__)
+    with pytest.raises(UserError, match="pip install datasets"):
+        documents.from_hub(3)
+
+
+# openwebtext
+
+
+def test_the_sample_is_found_under_its_other_name(tmp_path: Path) -> None:
+    source, root, kept = (
+        SOURCES["openwebtext"],
+        tmp_path / "clone",
+        tmp_path / "out" / "openwebtext" / "input.txt",
+    )
+    with pytest.raises(SourceNotFound, match=r"prepare\.py --from PATH --out .*/out"):
+        prepare("openwebtext", tmp_path / "out", "bpe:300", root=root)
+    for path, kind in [
+        (tmp_path / "shared" / "openwebtext_small" / "input.txt", "data folder"),
+        (tmp_path / "shared" / "openwebtext" / "input.txt", "data folder"),
+        (kept, "collected"),
+        (root / "data" / "openwebtext" / "input.txt", "own folder"),
+    ]:
+        put(path, TEXT + str(path))
+        found = find_local(source, kept, root)
+        assert found is not None and (found.kind, found.place) == (kind, str(path))
+        corpus = prepare("openwebtext", tmp_path / "out", "bpe:300", root=root)
+        assert corpus.source_kind == kind and corpus.source_bytes == len((TEXT + str(path)).encode())
+
+
+@pytest.fixture
+def prepare_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs data/openwebtext/prepare.py of a fresh clone."""
+    root = tmp_path / "clone"
+    left_out = shutil.ignore_patterns("*.txt", "*.bin", "*.json", "__pycache__")
+    shutil.copytree(ROOT / "data", root / "data", ignore=left_out)
+    shutil.copy(ROOT / "storage.py", root)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(root / "data" / "openwebtext" / "prepare.py"), *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    return run
+
+
+Script = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_the_script_collects_documents_for_the_study(tmp_path: Path, prepare_script: Script) -> None:
+    put(tmp_path / "shared" / "openwebtext_small" / "input.txt", "a sample " * 500)
+    put(tmp_path / "some.jsonl", "".join(json.dumps({"text": line}) + "\n" for line in TEXT.split("\n")))
+    done = prepare_script("--from", "some.jsonl", "--tokenizer", "bpe:300", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    corpus = load("openwebtext", tmp_path / "out", "bpe:300")
+    assert corpus.source_kind == "collected"
+    for part in ("openwebtext-bpe300", corpus.tokens_sha256, "300 tokens (bpe:300)"):
+        assert part in done.stdout
+    # The study, whatever its tokenizer, takes the same text, not the sample.
+    same = prepare("openwebtext", tmp_path / "out", "char", root=tmp_path / "clone")
+    assert same.source_sha256 == corpus.source_sha256
+    assert same.decode(np.concatenate([same.train, same.dev, same.heldout])) == TEXT.strip("\n").replace(
+        "\n", "\n\n"
+    )
+    assert (
+        prepare("openwebtext", tmp_path / "out", "bpe:300", root=tmp_path / "clone").source_kind
+        == "collected"
+    )
+
+
+def test_the_script_takes_the_sample(tmp_path: Path, prepare_script: Script) -> None:
+    put(tmp_path / "shared" / "openwebtext_small" / "input.txt", TEXT)
+    done = prepare_script("--tokenizer", "bpe:300", "--out", "out")
+    assert done.returncode == 0 and "data folder" in done.stdout, done.stderr
+    assert files(tmp_path / "out") == {"openwebtext-bpe300/tokens.bin", "openwebtext-bpe300/meta.json"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--from", "missing.txt"], "missing.txt does not exist"),
+        (["--from", "some.txt"], "allows 0 merges"),
+        (["--from", "some.txt", "--tokenizer", "bpe:7"], "'bpe:7' is no tokenizer"),
+        (["--from", "some.txt", "--documents", "0"], "at least 1 document"),
+        (["--from", "some.txt", "--tokenizer", "char", "--out", "some.txt"], "Not a directory"),
+        ([], "nor can it come from the hub"),
+    ],
+)
+def test_the_script_says_errors_in_one_line(
+    tmp_path: Path, prepare_script: Script, arguments: list[str], message: str
+) -> None:
+    put(tmp_path / "some.txt", "some")
+    put(tmp_path / "clone" / "datasets.py", "raise ImportError")  # as where the package is not installed
+    done = prepare_script(*arguments)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and message in done.stderr
+    assert not (tmp_path / "clone" / "out").exists()
+
+
+def test_the_script_never_sets_a_text_aside_in_silence(tmp_path: Path, prepare_script: Script) -> None:
+    put(tmp_path / "some.txt", TEXT)
+    own = put(tmp_path / "clone" / "data" / "openwebtext" / "input.txt", TEXT)
+    done = prepare_script("--from", "some.txt", "--tokenizer", "char")
+    assert done.returncode == 2 and f"{own} would be taken instead of some.txt" in done.stderr
+    done = prepare_script("--documents", "3")
+    assert done.returncode == 2 and f"{own} comes before the hub" in done.stderr
