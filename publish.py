@@ -6,6 +6,8 @@ import config
 import storage
 
 SMALL_BYTES = 1_000_000  # of a table that is committed; larger ones stay in the output folder
+NOT_COMMITTED = ("metrics", "state_path")
+"""Tables with a row a step of each run, which are not committed whatever their size: README's findings do without."""
 
 
 def publish(out: Path, root: Path = config.ROOT) -> list[Path]:
@@ -21,7 +23,11 @@ def publish(out: Path, root: Path = config.ROOT) -> list[Path]:
     pairs += [
         (path, root / "docs" / "results" / path.relative_to(out / "report" / "published")) for path in pages
     ]
-    tables = [path for path in _all(out / "tables", "*.csv") if path.stat().st_size <= SMALL_BYTES]
+    tables = [
+        path
+        for path in _all(out / "tables", "*.csv")
+        if path.stem not in NOT_COMMITTED and path.stat().st_size <= SMALL_BYTES
+    ]
     pairs += [
         (path, root / "docs" / "results" / "tables" / path.relative_to(out / "tables")) for path in tables
     ]

@@ -143,7 +143,8 @@ def restoring(
     away = past - baseline
     distance = np.linalg.norm(away, axis=1)
     inner = ((states - past if updates is None else updates) * away).sum(1)
-    return -np.divide(inner, distance, out=np.full(len(states), np.nan), where=distance > 0), distance
+    force = np.divide(-inner, distance, out=np.full(len(states), np.nan), where=distance > 0)
+    return force + 0.0, distance  # no negative zeros
 
 
 def _mean(values: np.ndarray) -> float:

@@ -35,22 +35,24 @@ def update_probe(replays: Sequence[Replay], permutations: int) -> dict[str, pd.D
 
     accuracy, balanced_accuracy: on the run left out. null_mean, null_95, p_value: of its balanced accuracy;
     p_value_all: of the mean over all runs left out. recall: share of a regime's steps that are named rightly; chance:
-    1 / classes. Both tables are empty with fewer than two runs, or where the networks have no hidden units.
+    1 / classes. With fewer than two runs, or regimes, the first has NaN and the second no row. Networks without hidden
+    units have the statistics alone.
     """
-    empty = {
-        "update_probe": pd.DataFrame(columns=list(PROBE)),
-        "update_probe_regimes": pd.DataFrame(columns=list(REGIMES)),
-    }
-    replays = [replay for replay in replays if replay.network.kind == "mlp"]
     steps = [chosen_steps(replay) for replay in replays]
     labels = [replay.regimes[chosen] for replay, chosen in zip(replays, steps, strict=True)]
-    names = sorted(set(np.concatenate(labels))) if len(replays) > 1 else []
-    if len(names) < 2:
-        return empty
+    names = sorted({str(name) for own in labels for name in own})
+    kept = FEATURES if all(replay.network.kind == "mlp" for replay in replays) else (RAW,)
+    if len(replays) < 2 or len(names) < 2 or min(map(len, labels)) == 0:
+        unknown = [(*_place(replay), features, *(np.nan,) * 6, 0, len(replays), len(names))
+                   for features in kept for replay in replays]  # fmt: skip
+        return {
+            "update_probe": pd.DataFrame(unknown, columns=list(PROBE)),
+            "update_probe_regimes": pd.DataFrame(columns=list(REGIMES)),
+        }
     codes = [np.searchsorted(names, own) for own in labels]
     shuffles = [_shuffled(replays, steps, names, draw) for draw in range(permutations)]
     rows, by_regime = [], []
-    for features in FEATURES:
+    for features in kept:
         scores, nulls = [], []
         for out, replay in enumerate(replays):
             x = [

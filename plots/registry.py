@@ -29,7 +29,7 @@ from plots.series import NothingToDraw
 _FROZEN = ("frozen_effects", "frozen_effects_summary", "frozen_conditions", "frozen_doses")
 _REGIMES = ("metrics", "windows", "regime_deltas")
 
-_CORE: tuple[Figure, ...] = (
+CORE: tuple[Figure, ...] = (
     Figure(
         "frozen-weight-test.png",
         frozen.frozen_weight_test,
@@ -89,7 +89,7 @@ _CORE: tuple[Figure, ...] = (
 
 
 _TOPICS = (update_network, lead_lag, controls, memory, ambiguous, swap, generalization)
-FIGURES: tuple[Figure, ...] = (*_CORE, *(figure for topic in _TOPICS for figure in topic.FIGURES))
+FIGURES: tuple[Figure, ...] = (*CORE, *(figure for topic in _TOPICS for figure in topic.FIGURES))
 OF_ANY_SUITE = "shakespeare"  # whose figures a suite of the user's own gets
 
 _RUN = ("suite", "condition", "seed")

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
@@ -35,7 +34,15 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "update_ablation": (*_RUN, "frozen", "relative_change"),
     "update_gradients": (*_RUN, "input", "share"),
     "update_correlations": (*_RUN, "input", "of", "series", "rho", "null_95"),
-    "update_probe": (*_RUN, "features", "balanced_accuracy", "null_mean", "null_95", "p_value_all", "classes"),
+    "update_probe": (
+        *_RUN,
+        "features",
+        "balanced_accuracy",
+        "null_mean",
+        "null_95",
+        "p_value_all",
+        "classes",
+    ),
 }
 
 
@@ -158,10 +165,12 @@ def _correlations(axes: Axes, table: pd.DataFrame, conditions: Sequence[str]) ->
 
 def _probe(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_title("regime told in runs left out")
-    names = [name for name in FEATURES if (table["features"] == name).any()] if len(table) else []
+    table = table.dropna(subset=["balanced_accuracy"])
+    names = [name for name in FEATURES if (table["features"] == name).any()]
     if not names:
         axes.text(0.5, 0.5, "not measured:\nthat takes two runs", transform=axes.transAxes, ha="center", color=style.GREY)  # fmt: skip
-        axes.set_axis_off()
+        axes.set_xticks([])
+        axes.set_yticks([])
         return
     for y, name in enumerate(names):
         rows = table[table["features"] == name]
@@ -188,15 +197,11 @@ def _title(tables: Tables) -> str:
         f"The finished update network, fed the whole run's statistics, makes {style.percent(share.mean)} of the state's logged movement"
     ]
     probe = tables["update_probe"]
-    if len(probe):
+    if probe["balanced_accuracy"].notna().any():
         gain = probe_gain(probe, "hidden units", "hidden units before training")
         if gain.n >= series.FEWEST:
-            less = "more" if gain.low > 0 else "less" if gain.high < 0 else "no more"
-            parts.append(
-                f"its hidden units tell regimes {less} well than before training"
-                if less != "no more"
-                else "its hidden units tell regimes no better than before training"
-            )
+            how = "better" if gain.low > 0 else "worse" if gain.high < 0 else "no better"
+            parts.append(f"its hidden units tell regimes {how} than before training")
     return "; ".join(parts)
 
 
@@ -204,9 +209,8 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         "update-network.png",
         update_network,
-        tuple(name for name in COLUMNS if name != "update_probe") + ("update_probe",),
+        tuple(COLUMNS),
         "How the finished update network reads each statistic: what a replay with it makes of the state's path, "
         "sensitivity, gradients, inputs held at their median, drift against inputs, and a probe of its hidden units.",
     ),
 )
-_ = np

@@ -89,20 +89,21 @@ def reference_merge(word: list[bytes], token: bytes) -> list[bytes]:
 
 def reference_encode(text: str, vocabulary: list[bytes]) -> list[int]:
     """Each piece by itself: join the neighbours of lowest rank, the leftmost first, while any can be joined."""
+    ranks = {token: rank for rank, token in enumerate(vocabulary)}
     ids = []
     for piece in re.findall(PATTERN, text):
         word = [bytes([byte]) for byte in piece.encode()]
         while True:
             ranked = [
-                (vocabulary.index(left + right), place)
+                (ranks[left + right], place)
                 for place, (left, right) in enumerate(pairwise(word))
-                if left + right in vocabulary
+                if left + right in ranks
             ]
             if not ranked:
                 break
             _, place = min(ranked)
             word[place : place + 2] = [word[place] + word[place + 1]]
-        ids += [vocabulary.index(part) for part in word]
+        ids += [ranks[part] for part in word]
     return ids
 
 

@@ -1,0 +1,185 @@
+"""Long told from short inside a window in which the disturbance is over: by step, and seed by seed."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+from matplotlib.lines import Line2D
+
+from plots import series, style
+from plots.figure import Figure
+from plots.memory import LOOKS
+from plots.series import NothingToDraw
+from plots.style import Look
+
+Tables = dict[str, pd.DataFrame]
+SUITE = "ambiguous"
+BIN = 10  # steps
+FOLDER = "memory"
+WHO: dict[str, Look] = {  # read-outs
+    "window statistics": Look("the window's own statistics", style.GREY, (0, (4, 1.6)), "s", filled=False),
+    "state": Look("state", style.BLUE, "-", "o"),
+    "gate and share": Look("gate and memory share", style.ORANGE, (0, (1, 1.2)), "D"),
+}
+ASIDE = {
+    "loss": "loss (nats)",
+    "along": "state along the\ndisplacement (share of it)",
+    "gate": "gate",
+}
+_PAIR = ("suite", "memory", "regime")
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "ambiguous_values": (*_PAIR, "seed", "length", "span", *ASIDE),
+    "ambiguous_auc": (*_PAIR, "span", "features", "kind", "n", "auc", "twins", "null_95", "p_value"),
+}
+
+
+def _places(table: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Memories and regimes of a table, in a fixed order."""
+    have = set(table["memory"])
+    memories = [*(name for name in LOOKS if name in have), *sorted(have - set(LOOKS))]
+    return memories, sorted(set(table["regime"]))
+
+
+def _grid(made: Drawing, memories: list[str], rows: list[str]) -> dict[tuple[str, str], Axes]:
+    panels = made.subplots(len(rows), len(memories), sharex=True, sharey="row", squeeze=False)
+    for column, memory in enumerate(memories):
+        panels[0, column].set_title(LOOKS[memory].label if memory in LOOKS else memory)
+    return {(row, memory): panels[i, j] for i, row in enumerate(rows) for j, memory in enumerate(memories)}
+
+
+def window(tables: Tables, note: str) -> Drawing:
+    """AUC of the read-outs by step of the window, a panel a memory and disturbance."""
+    table = tables["ambiguous_auc"]
+    table = table[(table["kind"] == "read-out") & table["auc"].notna() & table["features"].isin(WHO)]
+    if table.empty:
+        raise NothingToDraw("ambiguous_auc.csv has no read-out; it takes three seeds")
+    memories, regimes = _places(table)
+    made = style.figure(style.WIDE, 1.0 + 1.9 * len(regimes))
+    axes_of = _grid(made, memories, regimes)
+    bins = table[table["span"].astype(str).str.isdigit()].assign(
+        middle=lambda rows: rows["span"].astype(int) + BIN / 2
+    )
+    for (regime, memory), axes in axes_of.items():
+        here = bins[(bins["regime"] == regime) & (bins["memory"] == memory)]
+        axes.axhline(0.5, c="k", lw=0.6, zorder=1)
+        for features, look in WHO.items():
+            rows = here[here["features"] == features].sort_values("middle")
+            axes.plot(
+                rows["middle"], rows["auc"], color=look.colour, ls=look.line, marker=look.marker, ms=3.2,
+                mfc=look.face, mew=0.7, zorder=3,
+            )  # fmt: skip
+        null = here.groupby("middle")["null_95"].max()
+        axes.plot(null.index, null, color="#9a9a9a", lw=0.8, ls=":", zorder=2)
+        axes.set_ylim(-0.04, 1.04)
+        if memory == memories[0]:
+            axes.set_ylabel(f"{regime}\nAUC, long against short")
+        if regime == regimes[-1]:
+            axes.set_xlabel("steps into the window")
+    handles = [
+        Line2D([], [], color=look.colour, ls=look.line, marker=look.marker, ms=3.8, mfc=look.face)
+        for look in WHO.values()
+    ]
+    n = int(table["n"].max())
+    caption = (
+        f"n = {style.plural(n, 'pair')} of runs, one a seed, that got the same batches in the window. AUC over pairs of a long and a short run of a "
+        f"linear read-out made from the other seeds, in bins of {BIN} steps; 0.5 is chance, below it the read-out does not carry over. Dotted: "
+        "the highest 95 % point of the nulls, long and short turned round within seeds. Rows: the disturbance before the window. Title: second half."
+    )
+    return style.finish(made, _title(table), caption, note, (handles, [look.label for look in WHO.values()]))
+
+
+def _title(table: pd.DataFrame) -> str:
+    """Which memories' states tell long from short late in the window where its statistics do not."""
+    late = table[table["span"] == "late"].set_index(["memory", "regime", "features"])
+    if late.empty or int(table["n"].max()) < series.FEWEST:
+        return "Inside the window: long against short disturbance"
+    told, total = [], 0
+    for (memory, regime, features), row in late.iterrows():  # type: ignore[misc]
+        if features != "state":
+            continue
+        total += 1
+        rival = late["auc"].get((memory, regime, "window statistics"), np.nan)
+        if row["p_value"] < 0.05 and row["auc"] > rival:
+            told.append(f"{memory} after {regime}")
+    head = f"The state tells long from short late in the window, above its statistics, in {len(told)} of {total} cases"
+    return head + (f" ({'; '.join(told)})" if told else "")
+
+
+def seeds(tables: Tables, note: str) -> Drawing:
+    """Late in the window: loss, place of the state, and gate of the twins of each seed."""
+    table = tables["ambiguous_values"]
+    table = table[table["span"] == "late"]
+    if table.empty:
+        raise NothingToDraw("ambiguous_values.csv is empty")
+    memories, regimes = _places(table)
+    made = style.figure(style.WIDE, 5.6)
+    axes_of = _grid(made, memories, list(ASIDE))
+    for (column, memory), axes in axes_of.items():
+        x = 0.0
+        ticks: list[tuple[float, str]] = []
+        for regime in regimes:
+            rows = table[(table["memory"] == memory) & (table["regime"] == regime)]
+            wide = rows.pivot_table(index="seed", columns="length", values=column).reindex(
+                columns=["short", "long"]
+            )
+            ticks += [(x, "short"), (x + 1, f"long\n{regime}")]
+            if not wide.isna().all(axis=None):
+                _pairs(axes, x, wide)
+            x += 2.8
+        if table.loc[table["memory"] == memory, column].isna().all():
+            axes.text(0.5, 0.5, "no memory", transform=axes.transAxes, ha="center", color="#555555")
+        axes.set_xticks([at for at, _ in ticks], [text for _, text in ticks])
+        axes.set_xlim(-0.6, x - 1.2)
+        axes.axhline(0, c=style.LIGHT, lw=0.8, zorder=0)
+        if memory == memories[0]:
+            axes.set_ylabel(ASIDE[column])
+    caption = (
+        f"Means of the second half of the window, minus the same run's before the disturbance; n = {style.plural(table['seed'].nunique(), 'seed')}. A "
+        "line joins the two runs of a seed; bars: means. The displacement is the state's way to the end of the disturbance, mean of both runs. Title: "
+        "long minus short along it, paired by seed, intervals that leave zero out."
+    )
+    return style.finish(made, _seeds_title(table), caption, note)
+
+
+def _pairs(axes: Axes, x: float, wide: pd.DataFrame) -> None:
+    axes.plot([x, x + 1], wide.to_numpy(float).T, c="#b0b0b0", lw=0.6, zorder=1)
+    for at, (column, face) in enumerate((("short", "white"), ("long", style.BLUE))):
+        values = wide[column].to_numpy(float)
+        axes.plot([x + at] * len(values), values, "o", c=style.BLUE, mfc=face, ms=3.2, mew=0.7, zorder=2)
+        mean = float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
+        axes.plot([x + at - 0.28, x + at + 0.28], [mean, mean], c="k", lw=1.3, zorder=3)
+
+
+def _seeds_title(late: pd.DataFrame) -> str:
+    clear, total = [], 0
+    for (memory, regime), rows in late.groupby(["memory", "regime"], sort=False):
+        wide = rows.pivot_table(index="seed", columns="length", values="along")
+        if not {"long", "short"} <= set(wide):
+            continue
+        total += 1
+        value = series.paired(wide["long"], wide["short"])
+        if value.n >= series.FEWEST and value.clear:
+            clear.append(f"{memory} after {regime} {style.signed(value.mean)}")
+    if late["seed"].nunique() < series.FEWEST:
+        return "Twins late in the window (too few seeds to test)"
+    text = f"Late in the window the longer disturbance has clearly left the state elsewhere in {len(clear)} of {total} cases"
+    return text + (f" ({'; '.join(clear)})" if clear else "")
+
+
+FIGURES: tuple[Figure, ...] = (
+    Figure(
+        f"{FOLDER}/ambiguous-window.png",
+        window,
+        ("ambiguous_auc",),
+        "How well a read-out of the state, of gate and share, and of the window's own statistics tells a long earlier disturbance from "
+        "a short one, through the window in which both are over.",
+        SUITE,
+    ),
+    Figure(
+        f"{FOLDER}/ambiguous-seeds.png",
+        seeds,
+        ("ambiguous_values",),
+        "Loss, place of the state and gate late in that window, the two runs of each seed joined.",
+        SUITE,
+    ),
+)

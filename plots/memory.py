@@ -1,0 +1,244 @@
+"""What memory does to the self-state: the parts of its updates through bewilderment, and stability against leverage."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+from matplotlib.lines import Line2D
+
+from plots import series, style
+from plots.figure import Figure
+from plots.series import NothingToDraw
+from plots.style import Look, signed
+
+Tables = dict[str, pd.DataFrame]
+SUITE = "memory"
+REGIME = "bewilderment"
+
+LOOKS: dict[str, Look] = {
+    "none": Look("none: no memory", style.GREY, "-", "v", filled=False),
+    "ema": Look("EMA, decay 0.1", style.ORANGE, (0, (1, 1.2)), "D"),
+    "buffer_32": Look("buffer of 32, stride 10", style.SKY, (0, (6, 1.5, 1, 1.5)), "^"),
+    "buffer_64": Look("buffer of 64, stride 10", style.BLUE, "-", "o"),
+    "buffer_128": Look("buffer of 128, stride 10", style.BLACK, (0, (4, 1.6)), "s"),
+    "buffer_64_stride_5": Look("buffer of 64, stride 5", style.GREEN, (0, (3, 1, 1, 1)), "P", filled=False),
+    "buffer_64_stride_20": Look("buffer of 64, stride 20", style.PURPLE, (0, (2, 1)), "X"),
+}
+PANELS = (  # column of memory_dynamics, its axis, whether it is drawn from zero
+    ("mlp_norm", "network's part of the\nproposal (L2)", True),
+    ("memory_norm", "memory's part of the\nproposal (L2)", True),
+    ("distance", "distance from where the\nstate was before (L2)", True),
+    ("gate", "gate", True),
+    ("memory_share", "memory share", True),
+    ("force", "pull back to there\n(L2 per step)", False),
+)
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "memory_dynamics": (
+        *(
+            "suite",
+            "condition",
+            "seed",
+            "middle",
+            "length",
+            "mlp_norm",
+            "memory_norm",
+            "memory_share",
+            "gate",
+        ),
+        *("distance", "force", "force_memory"),
+    ),
+    "memory_tradeoff": (
+        *("suite", "condition", "seed", "drift", "displacement", "leverage", "leverage_over_placebo"),
+    ),
+    "memory_ranks": ("suite", "seed", "stability", "outcome", "conditions", "rho"),
+}
+
+
+def look(name: str) -> Look:
+    """The look of a memory; of a condition unknown here, the one that any condition gets."""
+    return LOOKS.get(name) or style.condition(name)
+
+
+def dynamics(condition: str) -> Callable[[Tables, str], Drawing]:
+    """The function that draws one configuration's updates through bewilderment."""
+
+    def draw(tables: Tables, note: str) -> Drawing:
+        return _dynamics(tables["memory_dynamics"], note, condition)
+
+    draw.__doc__ = f"The parts of the update of {condition} through {REGIME}."
+    return draw
+
+
+def _dynamics(table: pd.DataFrame, note: str, condition: str) -> Drawing:
+    rows = series.of_condition(table, condition)
+    if rows.empty:
+        raise NothingToDraw(f"memory_dynamics.csv has no rows of the condition {condition}")
+    length = float(rows["length"].median())
+    made = style.figure(style.WIDE, 4.3)
+    panels = made.subplots(2, 3, sharex=True)
+    for (column, label, from_zero), axes in zip(PANELS, panels.ravel(), strict=True):
+        axes.axvspan(0, length, color="#e4e4e4", lw=0, zorder=0)
+        axes.set_ylabel(label)
+        wide = rows.pivot_table(index="middle", columns="seed", values=column)
+        if wide.empty or rows[column].isna().all():
+            reason = "no memory" if column in ("memory_norm", "gate", "memory_share") else "not measured"
+            axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", color="#555555")
+        else:
+            _lines(axes, wide, look(condition))
+        if column == "force":
+            _memory_pull(axes, rows)
+        _limits(axes, table, column, from_zero)
+        axes.set_xlim(rows["middle"].min(), rows["middle"].max())
+    for axes in panels[1]:
+        axes.set_xlabel(f"steps since the onset of {REGIME}")
+    n = rows["seed"].nunique()
+    caption = (
+        f"Condition {condition}, n = {style.plural(n, 'seed')}, means of 5 steps. Thin: seeds; bold: their mean. Grey: {REGIME}, in which "
+        "half of the targets are random. Steps of other regimes are left out. Scales are the same in the figures of all memories. "
+        "Memory share: memory's part over the sum of both. Pull: minus the update's component away from the mean state of the 50 steps "
+        "before, above zero is back; broken line: the memory's part of it."
+    )
+    return style.finish(made, _dynamics_title(rows, condition), caption, note)
+
+
+def _lines(axes: Axes, wide: pd.DataFrame, own: Look) -> None:
+    """Every seed thin, the mean bold; breaks where nothing was measured are kept."""
+    axes.plot(wide.index, wide.to_numpy(float), color=own.colour, lw=0.4, alpha=0.55, zorder=2)
+    axes.plot(wide.index, wide.mean(axis=1), color=own.colour, lw=1.8, zorder=3)
+
+
+def _memory_pull(axes: Axes, rows: pd.DataFrame) -> None:
+    axes.axhline(0, c="k", lw=0.6, zorder=1)
+    pull = rows.groupby("middle")["force_memory"].mean()
+    if pull.notna().any() and (pull != 0).any():
+        axes.plot(pull.index, pull, color="k", lw=1.0, ls=(0, (3, 1.2)), zorder=4)
+
+
+def _limits(axes: Axes, table: pd.DataFrame, column: str, from_zero: bool) -> None:
+    """One scale for all memories: the inner 99.8 % of all values, so that one outlier does not flatten the rest."""
+    columns = [column, "force_memory"] if column == "force" else [column]
+    values = table[columns].to_numpy(float)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return
+    low, high = np.quantile(values, [0.001, 0.999])
+    margin = 0.06 * (high - low) or 0.1
+    axes.set_ylim(0 if from_zero else low - margin, high + margin)
+
+
+def _dynamics_title(rows: pd.DataFrame, condition: str) -> str:
+    """What bewilderment does to the memory share: during it minus before, paired by seed."""
+    name = look(condition).label
+    if rows["memory_share"].isna().all():
+        return f"{name}: the updates through {REGIME}"
+    before, during = (
+        rows[mask].groupby("seed")["memory_share"].mean()
+        for mask in (rows["middle"] < 0, (rows["middle"] > 0) & (rows["middle"] < rows["length"]))
+    )
+    change = series.paired(during, before)
+    sizes = f"{before.mean():.2f} before, {during.mean():.2f} in it"
+    if change.n < series.FEWEST:
+        return f"{name}: memory share {sizes} (too few seeds to test)"
+    verb = "does not clearly change" if not change.clear else "rises" if change.mean > 0 else "falls"
+    return f"{name}: in {REGIME} the memory share {verb} ({sizes})"
+
+
+AXES = (
+    ("drift", "leverage", "leverage: effect of the\nlearned directions (nats)"),
+    ("drift", "leverage_over_placebo", "leverage beyond the\nstronger placebo (nats)"),
+    ("displacement", "leverage", "leverage: effect of the\nlearned directions (nats)"),
+    ("displacement", "leverage_over_placebo", "leverage beyond the\nstronger placebo (nats)"),
+)
+X_LABELS = {
+    "drift": f"state drift in {REGIME} (L2 per step)",
+    "displacement": f"displacement in {REGIME} (of the state's norm)",
+}
+
+
+def tradeoff(tables: Tables, note: str) -> Drawing:
+    """Stability against leverage: a point a seed and memory, and the mean of each memory, larger."""
+    table = tables["memory_tradeoff"]
+    names = [*series.present(table, tuple(LOOKS)), *sorted(set(table["condition"]) - set(LOOKS))]
+    if table["leverage"].isna().all():
+        raise NothingToDraw("memory_tradeoff.csv has no frozen-weight test")
+    made = style.figure(style.WIDE, 6.2)
+    for (x, y, label), axes in zip(AXES, made.subplots(2, 2).ravel(), strict=True):
+        for name in names:
+            own, rows = look(name), series.of_condition(table, name).dropna(subset=[x, y])
+            if rows.empty:
+                continue
+            axes.plot(
+                rows[x], rows[y], own.marker, c=own.colour, mfc=own.face, ms=3.2, mew=0.6, alpha=0.6, zorder=2
+            )
+            axes.plot(
+                rows[x].mean(), rows[y].mean(), own.marker, c=own.colour, mfc=own.face, ms=7.5, mew=1.4, zorder=3
+            )  # fmt: skip
+        if y != "leverage":
+            axes.axhline(0, c="k", lw=0.6, zorder=1)
+        axes.set_xlabel(f"{X_LABELS[x]}; left: stabler")
+        axes.set_ylabel(label)
+    handles = [
+        Line2D([], [], ls="", marker=look(name).marker, color=look(name).colour, mfc=look(name).face, ms=4.5)
+        for name in names
+    ]
+    caption = (
+        f"Small: single seeds (n = {table['seed'].nunique()} at most); large: their mean. Leverage: held-out effect of the frozen-weight "
+        "test, dimension finder, weights of the last step; beyond placebo: minus the larger of the mean effects of the placebos selected "
+        "in the same way. Displacement: mean distance from the mean state of the 50 steps before, over the norm then. Both may follow "
+        "the scale of a state; displacement has none. Title: Spearman's correlation over the memories of each seed, mean and 95 % t interval."
+    )
+    legend = (handles, [look(name).label for name in names])
+    return style.finish(made, _tradeoff_title(tables["memory_ranks"]), caption, note, legend)
+
+
+def _tradeoff_title(ranks: pd.DataFrame) -> str:
+    """Whether stabler states steer less, by drift and by displacement, beyond placebo."""
+    rows = ranks[ranks["outcome"] == "leverage_over_placebo"].groupby("stability")["rho"]
+    found = {str(name): series.estimate(values) for name, values in rows}
+    found = {name: value for name, value in found.items() if value.n}
+    if not found or max(value.n for value in found.values()) < series.FEWEST:
+        return "Stability against leverage (too few seeds or memories to test)"
+    sizes = ", ".join(
+        f"{name} ρ = {signed(value.mean)} [{signed(value.low)}, {signed(value.high)}]"
+        for name, value in found.items()
+    )
+    lower, higher = (all(test(value) for value in found.values()) for test in (_below, _above))
+    verdict = (
+        "Memories that hold the state stiller steer less" if lower
+        else "Memories that hold the state stiller steer more" if higher
+        else "No clear trade-off of stability against leverage"
+    )  # fmt: skip
+    return f"{verdict} (beyond placebo; {sizes})"
+
+
+def _below(value: series.Estimate) -> bool:
+    return value.clear and value.mean < 0
+
+
+def _above(value: series.Estimate) -> bool:
+    return value.clear and value.mean > 0
+
+
+FIGURES: tuple[Figure, ...] = (
+    *(
+        Figure(
+            f"memory/{name}_{REGIME}.png",
+            dynamics(name),
+            ("memory_dynamics",),
+            f"The updates through {REGIME}, seed by seed ({own.label}): the network's and the memory's part, gate, memory share, "
+            "and the pull back to where the state was.",
+            SUITE,
+        )
+        for name, own in LOOKS.items()
+    ),
+    Figure(
+        "memory/tradeoff.png",
+        tradeoff,
+        ("memory_tradeoff", "memory_ranks"),
+        "Stability in bewilderment against the leverage of the learned directions, every seed and memory a point, with and "
+        "without what placebos reach.",
+        SUITE,
+    ),
+)
