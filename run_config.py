@@ -336,6 +336,15 @@ class RunConfig(Strict):
         return fields
 
     @model_validator(mode="after")
+    def _bytes_and_merges(self) -> Self:
+        kind, _, size = self.tokenizer.partition(":")
+        if kind == "bpe" and not 257 <= int(size) <= 65536:
+            raise ValueError(
+                f"tokenizer = {self.tokenizer}: a vocabulary of 257 to 65536, 256 bytes and the merges"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_bias(self) -> Self:
         if self.self_state.enabled and self.constant_bias.kind != "none":
             raise ValueError(

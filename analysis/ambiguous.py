@@ -7,6 +7,9 @@ that a seed has of its own. That direction is the displacement at the end of the
 twins': a twin's own would carry what happened before the window into the features, the mean is the same for both.
 Every feature is taken relative to its mean before the twins part, and lengths in units of that displacement.
 
+Two questions are asked of each set of features. Of runs: is a single run told to be a long or a short one? What seeds
+differ by anyhow stands in its way. Of twins: which of the two runs of a seed is the long one? There the seed drops out.
+
 The rival is what the window's own statistics tell, now and averaged since the window began: a state that tells no
 more is a reading of them, not a memory. The null turns long and short round within seeds.
 """
@@ -44,8 +47,11 @@ FEATURES = tuple(itertools.chain.from_iterable(READOUTS.values()))
 SCALARS = ("loss", "norm", "distance", "along", "drift", "gate", "share", "recall_distance", "recall_along")
 _PAIR = ("suite", "memory", "regime")
 VALUES = (*_PAIR, "seed", "length", "span", *FEATURES)
-AUC = (*_PAIR, "span", "features", "kind", "n", "auc", "twins", "null_mean", "null_95", "p_value")
-ADVANTAGE = (*_PAIR, "span", "features", "rival", "n", "difference", "low", "high")
+AUC = (*_PAIR, "span", "features", "kind", "compared", "n", "auc", "null_mean", "null_95", "p_value")
+ADVANTAGE = (*_PAIR, "span", "features", "rival", "compared", "n", "difference", "low", "high")
+
+
+Place = tuple[str, str, str, str, str]  # memory, regime, span, features, compared
 
 
 @dataclass(frozen=True)
@@ -66,10 +72,11 @@ class Twins:
 def tables(context: Context) -> dict[str, pd.DataFrame]:
     """ambiguous_values, ambiguous_auc, ambiguous_advantage."""
     values = ambiguous_values(context)
-    scores: dict[tuple[str, str, str, str], pd.DataFrame] = {}
+    scores: dict[Place, pd.DataFrame] = {}
     rows = []
     for place, group in values.groupby([*_PAIR, "span"], sort=False):
         suite, memory, regime, span = map(str, place)
+        seeds = sorted(group["seed"].unique())
         for kind, features, columns in (
             *(("read-out", name, columns) for name, columns in READOUTS.items()),
             *(("scalar", name, (name,)) for name in SCALARS),
@@ -77,13 +84,11 @@ def tables(context: Context) -> dict[str, pd.DataFrame]:
             x = _cube(group, columns)
             if np.isnan(x).all():
                 continue
-            found, per_run = tell(x, kind)
-            rows.append((suite, memory, regime, span, features, kind, len(x), *found))
-            if kind == "read-out" and per_run is not None:
-                seeds = sorted(group["seed"].unique())
-                scores[memory, regime, span, features] = pd.DataFrame(
-                    per_run, index=seeds, columns=["long", "short"]
-                )
+            for compared in ("runs", "twins"):
+                found, per_run = tell(x, kind, compared)
+                rows.append((suite, memory, regime, span, features, kind, compared, len(x), *found))
+                if kind == "read-out" and per_run is not None:
+                    scores[memory, regime, span, features, compared] = pd.DataFrame(per_run, index=seeds)
     return {
         "ambiguous_values": values,
         "ambiguous_auc": pd.DataFrame(rows, columns=list(AUC)),
@@ -164,29 +169,31 @@ def _cube(group: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
     return wide[list(columns)].to_numpy(float).reshape(-1, 2, len(columns))
 
 
-def tell(x: np.ndarray, kind: str) -> tuple[tuple[float, ...], np.ndarray | None]:
+def tell(x: np.ndarray, kind: str, compared: str) -> tuple[tuple[float, ...], np.ndarray | None]:
     """How well long is told from short.
 
     Args:
         x: (seeds, 2, k), long before short.
         kind: "scalar": the one feature is the score. "read-out": a linear discriminant of the other seeds' runs is.
+        compared: "runs": every long run with every short one. "twins": the two of each seed.
 
     Returns:
-        AUC over all pairs of a long and a short run; the share of seeds whose long run scores above its twin; mean and
-        95 % point of the null; p. For a scalar, whose sign is not known beforehand, null and p are of the distance from
-        0.5, and null_95 is 0.5 plus that. Scores (seeds, 2) follow. With fewer than three seeds all is NaN, and no scores.
+        AUC, the share of comparisons in which the long run scores higher, ties half; mean and 95 % point of the null;
+        p. For a scalar, whose sign is not known beforehand, null and p are of the distance from 0.5, and null_95 is 0.5
+        plus that. Scores (seeds, 2) follow. With fewer than three seeds all is NaN, and no scores.
     """
     if len(x) < 3 or np.isnan(x).any():
-        return (float("nan"),) * 5, None
+        return (float("nan"),) * 4, None
     flips = turnings(len(x))
     turned = np.where(flips[:, :, None, None], x[None, :, ::-1], x[None])  # (turnings, seeds, 2, k)
-    scores = turned[..., 0] if kind == "scalar" else left_out_scores(turned)
-    found = auc(scores)
+    if kind == "scalar":
+        scores = turned[..., 0]
+    else:
+        scores = left_out_scores(turned) if compared == "runs" else left_out_differences(turned)
+    found = SHARES[compared](scores)
     size = np.abs(found - 0.5) + 0.5 if kind == "scalar" else found
     p_value = (size >= size[0] - 1e-9).mean()  # the first turning turns none, so it counts itself
-    above = (scores[0, :, 0] > scores[0, :, 1]) + 0.5 * (scores[0, :, 0] == scores[0, :, 1])
-    numbers = (found[0], above.mean(), size.mean(), np.quantile(size, 0.95), p_value)
-    return tuple(map(float, numbers)), scores[0]
+    return (float(found[0]), float(size.mean()), float(np.quantile(size, 0.95)), float(p_value)), scores[0]
 
 
 def turnings(seeds: int) -> np.ndarray:
@@ -201,6 +208,15 @@ def auc(scores: np.ndarray) -> np.ndarray:
     """Share of pairs of a long and a short run in which the long one scores higher, ties half: (..., n, 2) -> (...)."""
     long, short = scores[..., 0][..., :, None], scores[..., 1][..., None, :]
     return ((long > short) + 0.5 * (long == short)).mean((-2, -1))
+
+
+def twins_share(scores: np.ndarray) -> np.ndarray:
+    """Share of seeds whose long run scores higher than its twin, ties half: (..., n, 2) -> (...)."""
+    long, short = scores[..., 0], scores[..., 1]
+    return ((long > short) + 0.5 * (long == short)).mean(-1)
+
+
+SHARES = {"runs": auc, "twins": twins_share}
 
 
 def left_out_scores(x: np.ndarray) -> np.ndarray:
@@ -226,25 +242,46 @@ def left_out_scores(x: np.ndarray) -> np.ndarray:
     return scores
 
 
-def _advantages(suite: str, scores: dict[tuple[str, str, str, str], pd.DataFrame]) -> pd.DataFrame:
+def left_out_differences(x: np.ndarray) -> np.ndarray:
+    """Scores of twins by a discriminant of the other seeds' differences, (draws, seeds, 2, k) -> (draws, seeds, 2).
+
+    The same discriminant on long minus short, in units of their root mean square: w = (mean d d' + RIDGE I)^-1 mean d.
+    """
+    draws, seeds, _, k = x.shape
+    difference = x[:, :, 0] - x[:, :, 1]
+    scores = np.empty((draws, seeds, 2))
+    for out in range(seeds):
+        train = np.delete(difference, out, axis=1)
+        size = np.sqrt((train**2).mean(1))
+        size = np.where(size > 0, size, 1)
+        train = train / size[:, None]
+        square = np.einsum("dsk,dsl->dkl", train, train) / (seeds - 1)
+        weights = np.linalg.solve(square + RIDGE * np.eye(k), train.mean(1)[..., None])[..., 0] / size
+        scores[:, out] = np.einsum("dck,dk->dc", x[:, out], weights)
+    return scores
+
+
+def _advantages(suite: str, scores: dict[Place, pd.DataFrame]) -> pd.DataFrame:
     """AUC of a read-out minus that of a rival, over the seeds of both, with a 95 % bootstrap interval over seeds.
 
     Rivals: the window's statistics, and the state of the runs without memory.
     """
     rows = []
-    for (memory, regime, span, features), mine in scores.items():
+    for (memory, regime, span, features, compared), mine in scores.items():
         if span not in (WHOLE, LATE) or features == STATISTICS:
             continue
-        rivals = {STATISTICS: scores.get((memory, regime, span, STATISTICS))}
+        rivals = {STATISTICS: scores.get((memory, regime, span, STATISTICS, compared))}
         if features == STATE and memory != "none":
-            rivals["state without memory"] = scores.get(("none", regime, span, STATE))
+            rivals["state without memory"] = scores.get(("none", regime, span, STATE, compared))
+        share = SHARES[compared]
         for rival, other in rivals.items():
             if other is None or len(both := mine.index.intersection(other.index)) < 3:
                 continue
             one, two = mine.loc[both].to_numpy(), other.loc[both].to_numpy()
             draws = generator(0, Stream.ANALYSIS, COUNTER + 1).integers(len(both), size=(DRAWS, len(both)))
-            resampled = auc(one[draws]) - auc(two[draws])
-            low, high = np.quantile(resampled, [0.025, 0.975])
-            difference = float(auc(one) - auc(two))
-            rows.append((suite, memory, regime, span, features, rival, len(both), difference, low, high))
+            low, high = np.quantile(share(one[draws]) - share(two[draws]), [0.025, 0.975])
+            difference = float(share(one) - share(two))
+            rows.append(
+                (suite, memory, regime, span, features, rival, compared, len(both), difference, low, high)
+            )
     return pd.DataFrame(rows, columns=list(ADVANTAGE))

@@ -20,8 +20,9 @@ from storage import UserError
 MAX_VOCABULARY = 1 << 16  # tokens are kept as uint16
 
 # GPT-2's way to cut a text into pieces that merges stay within: contractions, letters, digits, other signs, spaces.
-# In words that mean the same to Python's re, which trains, and to tiktoken, which encodes. Blanks come at most 200 at a
-# time, or tiktoken runs out of stack where there are a million.
+# In words that Python's re, which trains, and tiktoken, which encodes, both know; where they differ on a rare sign, such
+# as a combining mark, a merge may be missed, never the text. Blanks come at most 200 at a time, or tiktoken runs out of
+# stack where there are a million.
 PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?[^\W\d_]++| ?\d++| ?(?:_|[^\s\w])++|\s{1,200}(?!\S)|\s"
 SEEN = 2  # a pair is merged only if it stands at so many places: one place says nothing about the next text
 

@@ -1,5 +1,8 @@
 """Long told from short inside a window in which the disturbance is over: by step, and seed by seed."""
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,6 +16,7 @@ from plots.series import NothingToDraw
 from plots.style import Look
 
 Tables = dict[str, pd.DataFrame]
+R = TypeVar("R")
 SUITE = "ambiguous"
 BIN = 10  # steps
 FOLDER = "memory"
@@ -29,7 +33,7 @@ ASIDE = {
 _PAIR = ("suite", "memory", "regime")
 COLUMNS: dict[str, tuple[str, ...]] = {
     "ambiguous_values": (*_PAIR, "seed", "length", "span", *ASIDE),
-    "ambiguous_auc": (*_PAIR, "span", "features", "kind", "n", "auc", "twins", "null_95", "p_value"),
+    "ambiguous_auc": (*_PAIR, "span", "features", "kind", "compared", "n", "auc", "null_95", "p_value"),
 }
 
 
@@ -40,7 +44,7 @@ def _places(table: pd.DataFrame) -> tuple[list[str], list[str]]:
     return memories, sorted(set(table["regime"]))
 
 
-def _grid(made: Drawing, memories: list[str], rows: list[str]) -> dict[tuple[str, str], Axes]:
+def _grid(made: Drawing, memories: list[str], rows: Sequence[R]) -> dict[tuple[R, str], Axes]:
     panels = made.subplots(len(rows), len(memories), sharex=True, sharey="row", squeeze=False)
     for column, memory in enumerate(memories):
         panels[0, column].set_title(LOOKS[memory].label if memory in LOOKS else memory)
@@ -48,19 +52,19 @@ def _grid(made: Drawing, memories: list[str], rows: list[str]) -> dict[tuple[str
 
 
 def window(tables: Tables, note: str) -> Drawing:
-    """AUC of the read-outs by step of the window, a panel a memory and disturbance."""
+    """AUC of the read-outs by step of the window, a panel a memory, disturbance and way of comparing."""
     table = tables["ambiguous_auc"]
     table = table[(table["kind"] == "read-out") & table["auc"].notna() & table["features"].isin(WHO)]
     if table.empty:
         raise NothingToDraw("ambiguous_auc.csv has no read-out; it takes three seeds")
     memories, regimes = _places(table)
-    made = style.figure(style.WIDE, 1.0 + 1.9 * len(regimes))
-    axes_of = _grid(made, memories, regimes)
+    kinds = [(regime, compared) for regime in regimes for compared in ("runs", "twins")]
+    made = style.figure(style.WIDE, 1.0 + 1.5 * len(kinds))
     bins = table[table["span"].astype(str).str.isdigit()].assign(
         middle=lambda rows: rows["span"].astype(int) + BIN / 2
     )
-    for (regime, memory), axes in axes_of.items():
-        here = bins[(bins["regime"] == regime) & (bins["memory"] == memory)]
+    for ((regime, compared), memory), axes in _grid(made, memories, kinds).items():
+        here = bins[(bins["regime"] == regime) & (bins["memory"] == memory) & (bins["compared"] == compared)]
         axes.axhline(0.5, c="k", lw=0.6, zorder=1)
         for features, look in WHO.items():
             rows = here[here["features"] == features].sort_values("middle")
@@ -72,8 +76,8 @@ def window(tables: Tables, note: str) -> Drawing:
         axes.plot(null.index, null, color="#9a9a9a", lw=0.8, ls=":", zorder=2)
         axes.set_ylim(-0.04, 1.04)
         if memory == memories[0]:
-            axes.set_ylabel(f"{regime}\nAUC, long against short")
-        if regime == regimes[-1]:
+            axes.set_ylabel(f"{regime}\n{compared}: AUC")
+        if (regime, compared) == kinds[-1]:
             axes.set_xlabel("steps into the window")
     handles = [
         Line2D([], [], color=look.colour, ls=look.line, marker=look.marker, ms=3.8, mfc=look.face)
@@ -81,26 +85,28 @@ def window(tables: Tables, note: str) -> Drawing:
     ]
     n = int(table["n"].max())
     caption = (
-        f"n = {style.plural(n, 'pair')} of runs, one a seed, that got the same batches in the window. AUC over pairs of a long and a short run of a "
-        f"linear read-out made from the other seeds, in bins of {BIN} steps; 0.5 is chance, below it the read-out does not carry over. Dotted: "
-        "the highest 95 % point of the nulls, long and short turned round within seeds. Rows: the disturbance before the window. Title: second half."
+        f"n = {style.plural(n, 'pair')} of runs, one a seed, with the same batches in the window. AUC of a linear read-out made from the other "
+        f"seeds, in bins of {BIN} steps: over all pairs of a long and a short run, or over the twins of each seed; 0.5 is chance, and below it "
+        "the read-out does not carry over. Dotted: the highest 95 % point of the nulls, long and short turned round within seeds. Rows: the "
+        "disturbance before the window. Title: single runs, second half of the window."
     )
     return style.finish(made, _title(table), caption, note, (handles, [look.label for look in WHO.values()]))
 
 
 def _title(table: pd.DataFrame) -> str:
     """Which memories' states tell long from short late in the window where its statistics do not."""
-    late = table[table["span"] == "late"].set_index(["memory", "regime", "features"])
+    late = table[(table["span"] == "late") & (table["compared"] == "runs")]
     if late.empty or int(table["n"].max()) < series.FEWEST:
         return "Inside the window: long against short disturbance"
     told, total = [], 0
-    for (memory, regime, features), row in late.iterrows():  # type: ignore[misc]
-        if features != "state":
+    for place, rows in late.groupby(["memory", "regime"], sort=False):
+        found = rows.set_index("features")
+        if not {"state", "window statistics"} <= set(found.index):
             continue
         total += 1
-        rival = late["auc"].get((memory, regime, "window statistics"), np.nan)
-        if row["p_value"] < 0.05 and row["auc"] > rival:
-            told.append(f"{memory} after {regime}")
+        state, rival = found.loc["state"], found.loc["window statistics"]
+        if state["p_value"] < 0.05 and state["auc"] > rival["auc"]:
+            told.append(" after ".join(map(str, place)))
     head = f"The state tells long from short late in the window, above its statistics, in {len(told)} of {total} cases"
     return head + (f" ({'; '.join(told)})" if told else "")
 
@@ -122,7 +128,7 @@ def seeds(tables: Tables, note: str) -> Drawing:
             wide = rows.pivot_table(index="seed", columns="length", values=column).reindex(
                 columns=["short", "long"]
             )
-            ticks += [(x, "short"), (x + 1, f"long\n{regime}")]
+            ticks += [(x, "short"), (x + 0.5, f"\n{regime}"), (x + 1, "long")]
             if not wide.isna().all(axis=None):
                 _pairs(axes, x, wide)
             x += 2.8

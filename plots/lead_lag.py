@@ -22,7 +22,7 @@ ONSET = {  # measure -> its look in the panel of onsets
     "loss": style.Look("loss", style.VERMILLION, marker="s"),
     "state_drift": style.Look("state drift", style.BLUE),
     "state_norm": style.Look("state norm", style.GREEN, marker="^", filled=False),
-    "state_effect": style.Look("state effect (every so many steps)", style.BLACK, marker="D", filled=False),
+    "state_effect": style.Look("state effect (measured more seldom)", style.BLACK, marker="D", filled=False),
 }
 PARTS = {
     "distance": "distance from\nbaseline (L2)",
@@ -50,8 +50,8 @@ def lead_lag(tables: Tables, note: str) -> Drawing:
     conditions = series.present(table, CONDITIONS)
     if not conditions:
         raise NothingToDraw("lead_lag.csv has none of the conditions self_calm, self and self_random")
-    made = style.figure(style.WIDE, 8.2)
-    halves: Any = made.subfigures(2, 1, height_ratios=(1.75, 1))
+    made = style.figure(style.WIDE, 8.8)
+    halves: Any = made.subfigures(2, 1, height_ratios=(1.4, 1))
     upper, lower = halves
     panels = upper.subplots(len(MEASURES), len(conditions), sharex=True, sharey="row", squeeze=False)
     for row, measure in enumerate(MEASURES):
@@ -63,7 +63,7 @@ def lead_lag(tables: Tables, note: str) -> Drawing:
             if not row:
                 axes.set_title(condition, pad=11)
     for axes in panels[-1]:
-        axes.set_xlabel("lag of the state behind the loss (steps)")
+        axes.set_xlabel("lag behind the loss (steps)")
     _onsets(lower.subplots(), onset)
     handles = [
         Line2D([], [], c="k", lw=1.2),
@@ -170,16 +170,18 @@ def leads(summary: pd.DataFrame, measure: str) -> list[str]:
 
 
 def _lead_title(summary: pd.DataFrame) -> str:
-    parts = []
-    for measure in MEASURES:
-        if (summary["measure"] == measure).any():
-            where = leads(summary, measure)
-            name = style.CHANNELS[measure].name
-            parts.append(f"{name} leads in {', '.join(where)}" if where else f"{name} does not lead")
+    """Which measures lead the loss somewhere, which nowhere, and whether the norm follows it."""
+    known = [name for name in MEASURES if (summary["measure"] == name).any()]
+    where = {name: leads(summary, name) for name in known}
+    short = {name: style.CHANNELS[name].name.removeprefix("state ") for name in known}
+    parts = [f"{short[name]} does in {', '.join(where[name])}" for name in known if where[name]]
+    never = [short[name] for name in known if not where[name]]
+    if never:
+        parts.append(f"{', '.join(never)}: no")
     norm = summary[(summary["measure"] == "state_norm") & (summary["method"] == "differences")]
-    follows = len(norm) > 0 and bool(((norm["peak_lag"] > 0) & (norm["p_value"] < 0.05)).all())
-    told = "Does the state move before the loss? " + "; ".join(parts)
-    return told + ("; its norm follows the loss" if follows else "")
+    if len(norm) and ((norm["peak_lag"] > 0) & (norm["p_value"] < 0.05)).all():
+        parts.append("the norm follows the loss")
+    return f"Does the state move before the loss? {'; '.join(parts)}"
 
 
 def state_decomposition(tables: Tables, note: str) -> Drawing:
@@ -214,14 +216,14 @@ def state_decomposition(tables: Tables, note: str) -> Drawing:
                 axes.set_title(f"{regime}\n({gloss.replace(' to the state', '')})", fontsize=6.8)
             if part == "direction":
                 axes.axhline(0, c="k", lw=0.6, zorder=1)
-                axes.set_ylim(-1.05, 1.05)
-            else:
-                axes.set_ylim(bottom=0)
-    made.supxlabel("steps since the onset of the regime", fontsize=7.5)
+    for axes, part in zip(panels[:, 0], PARTS, strict=True):
+        axes.set_ylim(*((-1.05, 1.05) if part == "direction" else (0, None)))
+    panels[-1, len(regimes) // 2].set_xlabel("steps since the onset of the regime")
     caption = (
         "Means of ten steps. Line: mean over seeds; band: 95 % t interval, from three seeds on; faint: seeds. Grey: the regime acts. Baseline: mean "
         "state of the 50 steps before the onset. Direction: cosine of the displacement from it with that at the regime's last step. "
-        "self_calm: the same seed and steps without any regime. Curves end where another regime begins; the seeds in a bin may be fewer there."
+        "self_calm: the same seed and steps without any regime. Curves end where another regime begins, so later bins may hold fewer seeds. Title: "
+        "at the regime's end, paired by seed, t test with p < 0.05 / number of regimes."
     )
     return style.finish(made, _path_title(table, regimes), caption, note, style.condition_legend([shown, "self_calm"]))  # fmt: skip
 

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from plots import series, style
 from plots.figure import Figure
@@ -16,6 +17,7 @@ from plots.style import Look, signed
 Tables = dict[str, pd.DataFrame]
 SUITE = "memory"
 REGIME = "bewilderment"
+BIN = 5  # steps, of memory_dynamics
 
 LOOKS: dict[str, Look] = {
     "none": Look("none: no memory", style.GREY, "-", "v", filled=False),
@@ -92,7 +94,7 @@ def _dynamics(table: pd.DataFrame, note: str, condition: str) -> Drawing:
         _limits(axes, table, column, from_zero)
         axes.set_xlim(rows["middle"].min(), rows["middle"].max())
     for axes in panels[1]:
-        axes.set_xlabel(f"steps since the onset of {REGIME}")
+        axes.set_xlabel("steps since the onset")
     n = rows["seed"].nunique()
     caption = (
         f"Condition {condition}, n = {style.plural(n, 'seed')}, means of 5 steps. Thin: seeds; bold: their mean. Grey: {REGIME}, in which "
@@ -104,7 +106,9 @@ def _dynamics(table: pd.DataFrame, note: str, condition: str) -> Drawing:
 
 
 def _lines(axes: Axes, wide: pd.DataFrame, own: Look) -> None:
-    """Every seed thin, the mean bold; breaks where nothing was measured are kept."""
+    """Every seed thin, the mean bold, broken where another regime acted."""
+    middles = wide.index.to_numpy(float)
+    wide = wide.reindex(np.arange(middles.min(), middles.max() + BIN / 2, BIN))
     axes.plot(wide.index, wide.to_numpy(float), color=own.colour, lw=0.4, alpha=0.55, zorder=2)
     axes.plot(wide.index, wide.mean(axis=1), color=own.colour, lw=1.8, zorder=3)
 
@@ -152,8 +156,8 @@ AXES = (
     ("displacement", "leverage_over_placebo", "leverage beyond the\nstronger placebo (nats)"),
 )
 X_LABELS = {
-    "drift": f"state drift in {REGIME} (L2 per step)",
-    "displacement": f"displacement in {REGIME} (of the state's norm)",
+    "drift": "drift (L2 per step); left: stabler",
+    "displacement": "displacement (of the norm); left: stabler",
 }
 
 
@@ -177,14 +181,15 @@ def tradeoff(tables: Tables, note: str) -> Drawing:
             )  # fmt: skip
         if y != "leverage":
             axes.axhline(0, c="k", lw=0.6, zorder=1)
-        axes.set_xlabel(f"{X_LABELS[x]}; left: stabler")
+        axes.set_xlabel(X_LABELS[x])
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_ylabel(label)
     handles = [
         Line2D([], [], ls="", marker=look(name).marker, color=look(name).colour, mfc=look(name).face, ms=4.5)
         for name in names
     ]
     caption = (
-        f"Small: single seeds (n = {table['seed'].nunique()} at most); large: their mean. Leverage: held-out effect of the frozen-weight "
+        f"In {REGIME}. Small: single seeds (n = {table['seed'].nunique()} at most); large: their mean. Leverage: held-out effect of the frozen-weight "
         "test, dimension finder, weights of the last step; beyond placebo: minus the larger of the mean effects of the placebos selected "
         "in the same way. Displacement: mean distance from the mean state of the 50 steps before, over the norm then. Both may follow "
         "the scale of a state; displacement has none. Title: Spearman's correlation over the memories of each seed, mean and 95 % t interval."

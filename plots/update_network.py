@@ -57,7 +57,7 @@ def update_network(tables: Tables, note: str) -> Drawing:
     shown = conditions[-1]
     _sensitivity(panels[0, 1], series.of_condition(tables["update_sensitivity"], shown))
     _columns(panels[0, 2], tables["update_gradients"], "input", "share", list(INPUTS), conditions)
-    panels[0, 2].set_title("gradient × spread of the input")
+    panels[0, 2].set_title("gradient × input's spread")
     panels[0, 2].set_xlabel("share of the sum over inputs")
     panels[0, 2].set_xlim(left=0)
     _columns(panels[1, 0], tables["update_ablation"], "frozen", "relative_change", list(FROZEN), conditions)

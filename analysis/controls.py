@@ -1,0 +1,110 @@
+"""The controls beside the self-state: what regimes do, what can be told from the log, and what is gained.
+
+Regimes stand at random times and no run here is without them, so what time alone does in a window is taken from the
+same run's calm steps: a self-state's norm grows through training where a fixed bias has its norm from the first step,
+and the difference of those two courses is no response to any regime.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.polynomial import Polynomial
+
+import config
+from analysis.classification import CLEAN, NO_CLAMP, classification, classification_seeds
+from analysis.context import Context
+from analysis.runs import CALM, METRICS, Run
+from analysis.signatures import regime_deltas
+
+VANILLA = "vanilla"
+KEYS = ["suite", "condition", "seed", "regime", "metric"]
+COMPARISON = (*KEYS, "delta", "trend", "detrended", "vanilla", "difference")
+LOSSES = ("suite", "condition", "seed", "heldout_loss", "vanilla", "difference")
+DEGREE = 2  # of the polynomial through a run's calm steps
+AFTERMATH = 50  # steps after a regime that count neither as calm nor as the regime
+FEWEST_STEPS = 30  # measured calm steps for a fit without the aftermath; with fewer it is left in
+PERMUTATION_SHARE = 5  # one in so many of the permutations is taken: there are many questions here
+
+
+def tables(context: Context) -> dict[str, pd.DataFrame]:
+    """The tables controls_comparison, control_losses, classification and classification_seeds."""
+    settings = context.suite.signatures
+    few = max(1, settings.permutations // PERMUTATION_SHARE)
+    pairs = [(name, protocol) for name in context.suite.conditions for protocol in (CLEAN, NO_CLAMP)]
+    fewer = settings.model_copy(update={"permutations": few})
+    return {
+        "controls_comparison": comparison(context.made["regime_deltas"], context.runs, settings),
+        "control_losses": losses(context.made["runs"]),
+        "classification": classification(context.runs, fewer, pairs, with_bias=True),
+        "classification_seeds": classification_seeds(context.runs, settings, pairs, with_bias=True),
+    }
+
+
+@dataclass(frozen=True)
+class CalmCourse(Run):
+    """A run whose log holds, in place of each metric, what its calm steps say of its course through training.
+
+    A polynomial of degree DEGREE through the calm steps, the AFTERMATH of regimes and the time before the first
+    `lead` steps of the first regime left out.
+    """
+
+    lead: int = 100
+
+    def metrics(self) -> pd.DataFrame:
+        log = super().metrics()
+        step, calm = log["step"].to_numpy(), log["regime"].to_numpy() == CALM
+        if calm.all():
+            return log
+        acting = np.flatnonzero(~calm)
+        since = np.searchsorted(acting, np.arange(len(log)))  # regime steps so far
+        last = np.where(since > 0, acting[since - 1], -AFTERMATH - 1)
+        late = calm & (np.arange(len(log)) >= acting[0] - self.lead)
+        settled = late & (np.arange(len(log)) - last > AFTERMATH)
+        for name in METRICS:
+            if name not in log:
+                continue
+            values = log[name].to_numpy(dtype=float)
+            seen = ~np.isnan(values)
+            used = seen & (settled if (settled & seen).sum() >= FEWEST_STEPS else late)
+            if used.sum() <= DEGREE:
+                log[name] = np.nan
+                continue
+            course = Polynomial.fit(step[used], values[used], DEGREE)
+            log[name] = np.where(seen, course(step), np.nan)
+        return log
+
+
+def comparison(deltas: pd.DataFrame, runs: Sequence[Run], settings: config.Signatures) -> pd.DataFrame:
+    """One row a run, regime and metric.
+
+    delta: mean in the window minus before (analysis/signatures.py). trend: the same of the run's calm course, which is
+    what time alone would have done; detrended: delta - trend. vanilla: delta of the same seed's run without any bias,
+    under the same regime at the same steps; difference: delta - vanilla, NaN for channels that vanilla has not.
+    """
+    courses = [
+        CalmCourse(run.suite, run.condition, run.seed, run.folder, run.config, settings.pre_steps)
+        for run in runs
+    ]
+    made = deltas[[*KEYS, "delta"]].merge(
+        regime_deltas(courses, settings)[[*KEYS, "delta"]].rename(columns={"delta": "trend"}),
+        on=KEYS,
+        how="left",
+    )
+    base = made[made["condition"] == VANILLA].drop(columns=["condition", "trend"])
+    made = made.merge(
+        base.rename(columns={"delta": "vanilla"}), on=[key for key in KEYS if key != "condition"], how="left"
+    )
+    made["detrended"] = made["delta"] - made["trend"]
+    made["difference"] = made["delta"] - made["vanilla"]
+    return made[list(COMPARISON)]
+
+
+def losses(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row a run: held-out loss at the last step (nats a token), vanilla's of the same seed, and the difference."""
+    base = runs[runs["condition"] == VANILLA].set_index("seed")["heldout_loss"]
+    made = runs[["suite", "condition", "seed", "heldout_loss"]].copy()
+    made["vanilla"] = made["seed"].map(base).astype(float)
+    made["difference"] = made["heldout_loss"] - made["vanilla"]
+    return made[list(LOSSES)]

@@ -1,0 +1,360 @@
+"""The page on memory: its share of the updates, stability, recovery, leverage, and the ambiguous window."""
+
+from math import inf, nan
+
+import numpy as np
+import pandas as pd
+
+from plots.series import Estimate, estimate, paired
+from reports import published
+from reports.ambiguous import ambiguous
+from reports.markdown import interval, listed, number, percent, plural, signed, table
+from reports.parts import (
+    ABSENT,
+    FEWEST_SEEDS,
+    INCONCLUSIVE,
+    MISSING,
+    Finding,
+    Section,
+    Tables,
+    all_of,
+    per_seed,
+    side,
+    worst,
+)
+
+TITLE = "Memory: stability, restoring force and control leverage"
+FILE = "memory.md"
+SUITE = "memory"
+REGIME = "bewilderment"
+MEMORIES = ("none", "ema", "buffer_32", "buffer_64", "buffer_128", "buffer_64_stride_5", "buffer_64_stride_20")
+BUFFERS = ("buffer_64", "buffer_128")  # of the published study
+_RUN = ("suite", "condition", "seed")
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "memory_measures": (
+        *(*_RUN, "regime", "share", "share_calm", "gate", "gate_calm", "at_bound", "norm_before", "distance"),
+        *("force", "force_memory", "rate", "drift_before", "drift", "drift_after"),
+        *("recovery", "recovered", "watched"),
+    ),
+    "memory_tradeoff": (
+        *(*_RUN, "drift", "displacement", "leverage", "placebo", "leverage_over_placebo", "heldout_loss"),
+    ),
+    "memory_ranks": ("suite", "seed", "stability", "outcome", "conditions", "rho"),
+    "ambiguous_auc": (
+        *("suite", "memory", "regime", "span", "features", "kind", "compared", "n", "auc", "null_mean"),
+        *("null_95", "p_value"),
+    ),
+    "ambiguous_advantage": (
+        *("suite", "memory", "regime", "span", "features", "rival", "compared", "n", "difference", "low", "high"),
+    ),
+}
+
+
+def sections(tables: Tables, figures: str) -> list[Section]:
+    """The page's sections. `figures` is the folder of figures as seen from the page."""
+    return [
+        share(tables, figures),
+        stability(tables),
+        recovery(tables),
+        leverage(tables, figures),
+        ambiguous(tables.of("ambiguous"), figures),
+    ]
+
+
+class Measured:
+    """The measures of one regime by condition and seed."""
+
+    def __init__(self, rows: pd.DataFrame) -> None:
+        self.rows = rows
+        have = list(dict.fromkeys(rows["condition"]))
+        self.conditions = [*(m for m in MEMORIES if m in have), *(c for c in have if c not in MEMORIES)]
+
+    def of(self, condition: str, column: str) -> "pd.Series[float]":
+        return per_seed(self.rows[self.rows["condition"] == condition], column)
+
+    def value(self, condition: str, column: str) -> Estimate:
+        return estimate(self.of(condition, column))
+
+    def minus(self, one: str, other: str, column: str) -> Estimate:
+        """Of one condition minus the other, paired by seed."""
+        return paired(self.of(one, column), self.of(other, column))
+
+
+def _during(tables: Tables, regime: str = REGIME) -> Measured:
+    return Measured(tables.rows("memory_measures", regime=regime))
+
+
+def _difference(claim: str, parts: list[tuple[str, Estimate]], sign: int, unit: str, digits: int) -> Finding:
+    """The finding on differences that should all lie on one side of zero."""
+    known = [(name, value) for name, value in parts if value.n]
+    if not known:
+        return Finding(claim, ABSENT, "It needs seeds that both sides of a comparison have.")
+    text = "; ".join(f"{name} {interval(value, digits)}" for name, value in known)
+    n = min(value.n for _, value in known)
+    verdict = worst([side(value, sign) for _, value in known])
+    return Finding(claim, verdict, f"{text}{unit}, paired by seed, n = {n}.")
+
+
+def share(tables: Tables, figures: str) -> Section:
+    """The memory's share of the updates, the gate, and how far the gate alone decides it."""
+    measured = _during(tables)
+    rows = []
+    for name in measured.conditions:
+        expected = published.MEMORY.get(name)
+        cells = [(column, measured.value(name, column)) for column in ("share", "share_calm", "gate_calm")]
+        rows.append(
+            [
+                f"`{name}`",
+                number(expected[0], 2) if expected else "–",
+                *(interval(value, 2, sign=False) for _, value in cells),
+                percent(measured.value(name, "at_bound").mean),
+                str(len(measured.of(name, "drift"))),
+            ]
+        )
+    head = ["memory", "published share", f"share in {REGIME}", "share in calm", "gate in calm", "share at its bound", "n"]
+    body = [table(head, rows) if rows else MISSING]
+    if rows:
+        details = [f"[{name}]({figures}/memory/{name}_{REGIME}.png)" for name in measured.conditions]
+        body += [
+            "Share: norm of the memory's part of the proposal over the sum of both parts' norms. *At its bound*: the part "
+            "of the steps at which the memory's step is as long as its limit allows, so that the share is the gate, or "
+            "follows from it, and says nothing of what is remembered. Where no number stands, there is no memory.",
+            f"The updates through {REGIME}, seed by seed: {listed(details)}.",
+        ]
+    ordered = [("`buffer_64` − `ema`", "buffer_64", "ema"), ("`buffer_128` − `buffer_64`", "buffer_128", "buffer_64")]
+    parts = [(text, measured.minus(one, other, "share")) for text, one, other in ordered]
+    return Section(
+        "How much of the update is memory?",
+        "The memory's share of each update: published 0.10 (EMA), 0.34 (buffer of 64) and 0.43 (of 128).",
+        body,
+        _bound_sentence(measured),
+        [_difference("A longer memory takes a larger share of the update.", parts, +1, "", 3)],
+    )
+
+
+def _bound_sentence(measured: Measured) -> str:
+    text = (
+        "A share is partly set by construction: the memory's step is cut to the length of the network's, so the share "
+        "is at most the gate, whose network starts near one half. "
+    )
+    found = {name: measured.value(name, "at_bound").mean for name in measured.conditions}
+    found = {name: value for name, value in found.items() if np.isfinite(value)}
+    if found:
+        gates = [measured.value(name, "gate_calm").mean for name in found]
+        text += (
+            f"Here the share stood at its bound in {percent(min(found.values()))} to {percent(max(found.values()))} of the steps, and the "
+            f"mean gates lie between {number(min(gates), 2)} and {number(max(gates), 2)}. "
+        )
+    return text + (
+        "Buffers of one stride are one memory until the shorter is full: 64 states at stride 10 after 640 steps, 128 "
+        "after 1280. What they differ by can only come from later steps."
+    )
+
+
+def stability(tables: Tables) -> Section:
+    """Restoring force, the memory's part of it, drift and displacement, beside no memory."""
+    measured = _during(tables)
+    rows = []
+    for name in measured.conditions:
+        expected = published.MEMORY.get(name)
+        rows.append(
+            [
+                f"`{name}`",
+                expected[1] if expected else "–",
+                interval(measured.value(name, "force"), 5),
+                interval(measured.value(name, "force_memory"), 5),
+                interval(measured.value(name, "rate"), 4),
+                interval(measured.minus(name, "none", "rate"), 4) if name != "none" else "–",
+                interval(measured.value(name, "drift"), 5, sign=False),
+                interval(measured.minus(name, "none", "drift"), 5) if name != "none" else "–",
+            ]
+        )
+    head = ["memory", "published force", "force, L2 a step", "of it the memory's", "rate, a step", "rate − `none`",
+            "drift, L2 a step", "drift − `none`"]  # fmt: skip
+    body = [table(head, rows) if rows else MISSING]
+    if rows:
+        body += [
+            f"All in {REGIME}. Force: minus the part of the update that points away from the mean state of the 50 steps "
+            "before; below zero the state is still leaving. Rate: the force over the distance, by least squares, which "
+            "does not grow with the scale of the state. The memory's part follows from the states and its logged norm.",
+            "Drift in each regime and after it, L2 a step, mean over seeds:",
+            _drift_table(tables, measured.conditions),
+        ]
+    rates = [(f"rate, `{name}` − `none`", measured.minus(name, "none", "rate")) for name in BUFFERS]
+    drifts = [(f"`{name}` − `none`", measured.minus(name, "none", "drift")) for name in BUFFERS]
+    own = [(f"`{name}`", measured.value(name, "force_memory")) for name in BUFFERS]
+    away = _displacements(tables)
+    return Section(
+        "Does memory hold the state in place?",
+        "Published: restoring force weak with an EMA, strong with a buffer of 64, very strong with one of 128, without numbers. "
+        "`none` is the control: its update leaks too, so part of any force is no memory.",
+        body,
+        "Over a whole regime the force of the full update is little else than minus the distance gained, divided by the steps: it "
+        "says that the state moved, not what held it. The memory's own part says which way the memory pulled, and the network can "
+        "undo it, as it was trained with it. Lower drift can also be a smaller state: displacement, over the state's norm, is "
+        "free of that.",
+        [
+            _difference("Buffers pull the disturbed state back harder than no memory does.", rates, +1, " a step", 4),
+            _difference("The memory's own part of the update points back.", own, +1, " L2 a step", 5),
+            _difference(f"With a buffer the state drifts less in {REGIME} than without memory.", drifts, -1, " L2 a step", 5),
+            _difference("A buffer keeps the state nearer to where it was, relative to its norm.", away, -1, "", 3),
+        ],
+    )  # fmt: skip
+
+
+def _displacements(tables: Tables) -> list[tuple[str, Estimate]]:
+    rows = Measured(tables.rows("memory_tradeoff"))
+    return [(f"`{name}` − `none`", rows.minus(name, "none", "displacement")) for name in BUFFERS]
+
+
+def _drift_table(tables: Tables, conditions: list[str]) -> str:
+    rows = []
+    for regime in dict.fromkeys(tables.rows("memory_measures")["regime"]):
+        measured = _during(tables, regime)
+        for column, name in (("drift", f"`{regime}`"), ("drift_after", f"after `{regime}`")):
+            rows.append([name, *(number(measured.value(one, column).mean, 5) for one in conditions)])
+    return table(["drift", *(f"`{name}`" for name in conditions)], rows)
+
+
+def recovery(tables: Tables) -> Section:
+    """Steps until the state is back, those that never were counted as longer than any."""
+    everything = tables.rows("memory_measures")
+    conditions = Measured(everything).conditions
+    rows = []
+    for regime in dict.fromkeys(everything["regime"]):
+        cells = [_median(tables.rows("memory_measures", regime=regime, condition=name)) for name in conditions]
+        rows.append([f"`{regime}`", *cells])
+    body = [MISSING]
+    if rows:
+        body = [
+            table(["steps to recover", *(f"`{name}`" for name in conditions)], rows),
+            "Median over seeds of the steps after a regime until the state is as near to its mean of the 50 steps before as 95 % of "
+            "those were, for 5 steps on end. In brackets how many seeds got there before the next regime or the end; one that did "
+            "not counts as longer than any. *longer*: more than half did not.",
+        ]
+    return Section(
+        "Is a state with memory slower to adapt?",
+        'Published: "more memory → more stability but slower adaptation". Steps to recover after each regime.',
+        body,
+        "States move with the training's progress, which they sense: one that never comes back may have gone on, not stayed "
+        "disturbed. The windows of a seed are the same in all conditions, so the comparison is fair where both were watched "
+        "equally long. A state that was moved less has less way back, and a calmer one a narrower target.",
+        [_slower(tables, name) for name in BUFFERS],
+    )
+
+
+def _steps(rows: pd.DataFrame) -> "pd.Series[float]":
+    """Steps to recover by seed, infinity where it did not; a held state that never left counts as 0."""
+    if rows.empty:
+        return pd.Series(dtype=float)
+    recovered = rows["recovered"].astype(str).str.lower().isin(["true", "1", "1.0"])
+    return pd.Series(np.where(recovered, rows["recovery"].astype(float), inf), index=rows["seed"].to_numpy())
+
+
+def _median(rows: pd.DataFrame) -> str:
+    steps = _steps(rows)
+    if steps.empty:
+        return "–"
+    middle = float(np.median(steps)) if np.isfinite(steps).sum() * 2 > len(steps) else inf
+    text = "longer" if not np.isfinite(middle) else number(middle, 0)
+    return f"{text} ({int(np.isfinite(steps).sum())} of {len(steps)})"
+
+
+def _slower(tables: Tables, name: str) -> Finding:
+    """Whether a memory takes longer than none after bewilderment, seed by seed: an exact sign test."""
+    claim = f"After {REGIME} the state of `{name}` takes longer to come back than without memory."
+    one, other = (
+        _steps(tables.rows("memory_measures", regime=REGIME, condition=which)) for which in (name, "none")
+    )
+    both = one.index.intersection(other.index)
+    if not len(both):
+        return Finding(claim, ABSENT, "It needs seeds that both conditions have.")
+    longer, shorter = int((one[both] > other[both]).sum()), int((one[both] < other[both]).sum())
+    p = sign_test(longer, shorter)
+    text = f"Longer in {longer}, shorter in {shorter} of {plural(len(both), 'seed')}"
+    verdict = INCONCLUSIVE if len(both) < FEWEST_SEEDS else "supported" if p < 0.05 else "not supported"
+    return Finding(claim, verdict, f"{text}, equal or neither in the rest; one-sided sign test, p = {number(p)}.")
+
+
+def sign_test(more: int, less: int) -> float:
+    """Probability of so many or more out of both, were each as likely; ties are left out."""
+    n = more + less
+    if not n:
+        return 1.0
+    ways = [1.0]
+    for k in range(n):
+        ways.append(ways[-1] * (n - k) / (k + 1))
+    return sum(ways[more:]) / 2.0**n
+
+
+def leverage(tables: Tables, figures: str) -> Section:
+    """The frozen-weight effect of each memory, beyond placebo too, and its rank correlation with stability."""
+    rows_of = Measured(tables.rows("memory_tradeoff"))
+    rows = []
+    for name in rows_of.conditions:
+        expected = published.MEMORY.get(name)
+        rows.append(
+            [
+                f"`{name}`",
+                expected[2] if expected else "–",
+                *(
+                    interval(rows_of.value(name, column), 3, sign=column == "leverage_over_placebo")
+                    for column in ("leverage", "placebo", "leverage_over_placebo")
+                ),
+                interval(rows_of.minus(name, "ema", "leverage"), 3) if name != "ema" else "–",
+                interval(rows_of.value(name, "displacement"), 2, sign=False),
+                interval(rows_of.value(name, "heldout_loss"), 3, sign=False),
+            ]
+        )
+    head = ["memory", "published leverage", "leverage, nats", "placebo, nats", "beyond placebo", "leverage − `ema`",
+            f"displacement in {REGIME}", "held-out loss, nats"]  # fmt: skip
+    body = [table(head, rows) if rows else MISSING]
+    if rows:
+        body += [
+            "Leverage: held-out effect of the frozen-weight test, dimension finder, weights of the last step. Placebo: the larger mean "
+            "effect of those selected in the same way from a rotated or an untrained reader; few draws each.",
+            *_rank_lines(tables),
+            f"![Stability against leverage]({figures}/memory/tradeoff.png)",
+        ]
+    pairs = {column: [(f"`{name}` − `ema`", rows_of.minus(name, "ema", column)) for name in BUFFERS]
+             for column in ("leverage", "leverage_over_placebo")}  # fmt: skip
+    return Section(
+        "Does stability cost control leverage?",
+        "Published: leverage higher with an EMA, lower with a buffer of 64, lowest with one of 128, without numbers: \"the "
+        "tradeoff\".",
+        body,
+        "A leverage that a placebo reaches as well belongs to selecting directions, not to what the state has learned. Memories "
+        "differ by more than stability, so a correlation over seven of them is a description, not a cause.",
+        [
+            _difference("Buffers have less leverage than an EMA.", pairs["leverage"], -1, " nats", 3),
+            _difference("Buffers have less leverage than an EMA beyond what placebos reach.",
+                        pairs["leverage_over_placebo"], -1, " nats", 3),
+            _trade(tables),
+        ],
+    )  # fmt: skip
+
+
+def _ranks(tables: Tables, stability: str, outcome: str) -> Estimate:
+    rows = tables.rows("memory_ranks", stability=stability, outcome=outcome)
+    return estimate(rows.set_index("seed")["rho"].astype(float)) if len(rows) else Estimate(0, nan, nan, nan, nan)
+
+
+def _rank_lines(tables: Tables) -> list[str]:
+    texts = []
+    for stability, said in (("drift", "little drift"), ("displacement", "little displacement")):
+        for outcome, what in (("leverage", "leverage"), ("leverage_over_placebo", "leverage beyond placebo")):
+            value = _ranks(tables, stability, outcome)
+            if value.n:
+                texts.append(f"{said} and {what} {interval(value, 2)}")
+    return [f"Spearman's correlation over the memories of each seed, mean over seeds: {'; '.join(texts)}."] if texts else []
+
+
+def _trade(tables: Tables) -> Finding:
+    claim = "Memories that hold the state stiller steer less, seed by seed, beyond placebo."
+    found = {name: _ranks(tables, name, "leverage_over_placebo") for name in ("drift", "displacement")}
+    known = {name: value for name, value in found.items() if value.n}
+    if not known:
+        return Finding(claim, ABSENT, "It needs frozen-weight tests of three memories of one seed.")
+    text = "; ".join(f"by {name} ρ = {signed(value.mean, 2)}, {interval(value, 2)}" for name, value in known.items())
+    n = min(value.n for value in known.values())
+    return Finding(claim, all_of([side(value, -1) for value in known.values()]), f"{text}, n = {n}.")
