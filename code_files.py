@@ -20,6 +20,11 @@ ROOTS = {
 PLUMBING = frozenset(
     {
         "command_line.py",
+        "data/documents.py",
+        "data/prepare.py",
+        "data/pydoc_text.py",
+        "data/sources.py",
+        "data/tokenizers.py",
         "config.py",
         "config_file.py",
         "storage.py",

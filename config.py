@@ -5,6 +5,7 @@ and checks every value, so that nothing wrong is found after training has begun.
 resolved: no names left to look up, saved with the run, and hashed into its key.
 """
 
+import graphlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,8 @@ class FrozenTest(Strict):
     doses: int = Field(default=7, ge=1, le=1000)  # magnitudes on each side of zero
     random_directions: int = Field(default=50, ge=1)
     placebo_draws: int = Field(default=20, ge=1)
+    dose_placebos: int = Field(default=3, ge=0)  # so many draws of each placebo get dose-response curves too
+    foreign: bool = False  # whether to steer with directions found in the partner seed's run, too
 
 
 class Signatures(Strict):
@@ -69,7 +72,7 @@ class Suite(Strict):
     def _references_fit(self) -> Self:
         for name, run in self.conditions.items():
             for part, (wanted, _) in run.references().items():
-                where = "start.condition" if part != "norm" else "the condition whose norm is taken"
+                where = _WHERE[part]
                 if wanted not in self.conditions:
                     raise ValueError(
                         config_file.unknown(
@@ -79,15 +82,16 @@ class Suite(Strict):
                 problem = _misfit(part, run, self.conditions[wanted], wanted)
                 if problem:
                     raise ValueError(f"conditions.{name}: {problem}")
-            seen = [name]
-            while following := sorted(
-                {wanted for wanted, _ in self.conditions[seen[-1]].references().values()}
-            ):
-                if following[0] in seen:
-                    raise ValueError(
-                        f"conditions.{name} depends on itself, through {' and '.join(seen[1:] or seen)}"
-                    )
-                seen.append(following[0])
+        needed = {
+            name: {wanted for wanted, _ in run.references().values()} for name, run in self.conditions.items()
+        }
+        try:
+            graphlib.TopologicalSorter(needed).prepare()
+        except graphlib.CycleError as error:
+            round_trip = error.args[1]
+            raise ValueError(
+                f"conditions.{round_trip[0]} depends on itself, through {' and '.join(round_trip[1:-1] or round_trip[:1])}"
+            ) from None
         return self
 
     @model_validator(mode="after")
@@ -119,6 +123,13 @@ def _misfit(part: str, run: RunConfig, source: RunConfig, name: str) -> str:
         if not source.injects:
             return f"{name} injects no bias, so there is no norm to take"
         return f"{name} ends at step {source.last}, before this run" if source.last < run.last else ""
+    if part == "stats":
+        shown = source.self_state.senses
+        if source.start is not None or source.last < run.last:
+            return f"{name} has no statistics of all this run's steps"
+        if source.self_state.enabled and shown.kind != "own":
+            return f"{name} is itself not shown its own statistics; record from a condition that is"
+        return ""
     assert run.start is not None
     if run.start.step not in source.log.keep_checkpoints:
         return f"{name} keeps no checkpoint of step {run.start.step}; add it to its log.keep_checkpoints"
@@ -130,6 +141,12 @@ def _misfit(part: str, run: RunConfig, source: RunConfig, name: str) -> str:
     return ""
 
 
+_WHERE = {
+    "norm": "the condition whose norm is taken",
+    "start": "start.condition",
+    "other": "start.condition",
+    "stats": "self_state.senses.condition",
+}
 _SUITE_FIELDS = ("name", "seeds", "frozen_test", "signatures")
 _LIBRARIES = ("extends", "schedules", "mechanisms", "quick", "conditions", "mechanism")
 

@@ -10,6 +10,7 @@ from data.corpus import Corpus, sample_batch
 from model import GPT
 from rng import Stream, generator
 
+ECE_BINS = 10
 PROBE = (
     1_000_000  # counter of the probe batch in the EVAL stream; the batches of the held-out loss count from 0
 )
@@ -52,22 +53,40 @@ def state_effect(gpt: GPT, tokens: Tensor, bias: Tensor, dtype: torch.dtype) -> 
 
 
 @torch.no_grad()
-def heldout_loss(
+def heldout(
     gpt: GPT, bias: Tensor | None, run: config.RunConfig, corpus: Corpus, dtype: torch.dtype
-) -> float:
-    """Mean cross-entropy (nats a token) on `log.eval_batches` held-out batches, with an embedding bias (n_embd,).
+) -> tuple[float, float]:
+    """Mean cross-entropy (nats a token) and expected calibration error (0 to 1) on `log.eval_batches` held-out batches.
 
-    The batches are the same at every step and for every seed and condition. Leaves the model in eval mode.
+    With an embedding bias (n_embd,). The batches are the same at every step and for every seed and condition. Leaves
+    the model in eval mode.
     """
     gpt.eval()
     device = gpt.positions.weight.device
-    total = 0.0
+    total, positions = 0.0, 0
+    gaps = torch.zeros(ECE_BINS, dtype=torch.float64)
     for index in range(run.log.eval_batches):
         x, y = batch(corpus.heldout, run, 0, Stream.EVAL, index, device)
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            loss = gpt(x, bias, y)[1]
+            logits, loss = gpt(x, bias, y)
+        assert loss is not None
         total += loss.item()
-    return total / run.log.eval_batches
+        positions += y.numel()
+        gaps += overconfidence(F.softmax(logits.float(), dim=-1), y).cpu()
+    return total / run.log.eval_batches, gaps.abs().sum().item() / positions
+
+
+def overconfidence(p: Tensor, y: Tensor) -> Tensor:
+    """Sum of (top-1 confidence - whether it is right) over the positions in each bin of confidence: (ECE_BINS,) float64.
+
+    p (..., V) are predictions, y (...) the targets. The sum of these sums' sizes, over the number of positions, is the
+    expected calibration error (Guo et al., "On calibration of modern neural networks", ICML 2017), in bins of equal
+    width.
+    """
+    confidence, guess = p.max(-1)
+    bins = (confidence * ECE_BINS).long().clamp(max=ECE_BINS - 1).flatten()
+    surplus = (confidence - (guess == y).float()).double().flatten()
+    return torch.bincount(bins, weights=surplus, minlength=ECE_BINS)
 
 
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:

@@ -24,7 +24,8 @@ import argparse
 import csv
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,141 +37,61 @@ import config
 import config_file
 import run_folder
 import storage
-from data.corpus import Corpus, check_block, prepare
+from data.corpus import Corpus, check_block
+from data.prepare import prepare
 from evaluate import batch
+from frozen_rows import (
+    CONDITIONS,
+    DOSE_BATCHES,
+    DOSES,
+    EFFECTS,
+    condition_rows,
+    dose_directions,
+    dose_rows,
+    random_dose_direction,
+)
+from model import GPT
 from rng import Stream, generator
+from self_state import SelfState
 from steering import (
-    ALL,
-    LAST,
     Batch,
     Effect,
     Instrument,
     Progress,
     Trial,
-    dense_directions,
     effects,
+    heldout_effect,
     rotated,
-    sparse_directions,
     unit,
     untrained,
     weights_sha256,
 )
 from storage import UserError
 
-DIRECTION_COUNTERS = {
-    ("replication", "dimension"): 0,
-    ("heldout", "dimension"): 1,
-    ("heldout", "gradient"): 2,
-}
-DOSE_COUNTER = 3  # both in the DIRECTIONS stream
-DOSE_BATCHES = 5  # of the held-out ones: a curve needs less precision than the test
+CPU = torch.device("cpu")
 SMALLEST_NORM = 1e-6  # a state that never exceeded this did not move
 FIRST_BATCH = {"train": 2_000_000, "dev": 3_000_000, "heldout": 4_000_000}  # counters in the EVAL stream
 UNTRAINED = 1_000_000  # counter of the first untrained reader in the PLACEBO stream; rotations count from 0
-
-CONDITIONS = (
-    *("seed", "run_step", "protocol", "finder", "state", "draw", "magnitude", "entropy", "nll", "ece"),
-    *("delta_entropy", "delta_nll", "kl", "sign_consistency"),
-)
-EFFECTS = ("seed", "run_step", "protocol", "finder", "reader", "draw", "effect_size", "magnitude")
-DOSES = ("seed", "run_step", "direction", "magnitude", "entropy", "nll", "delta_entropy", "delta_nll")
-
-
-def condition_rows(
-    instrument: Instrument,
-    reader: np.ndarray,
-    trial: Trial,
-    found: Sequence[Effect],
-    own: np.ndarray,
-    seed: int,
-) -> list[dict[str, Any]]:
-    """Rows of conditions.csv (without seed and run_step): zero, own, confident, uncertain, random.
-
-    found: the learned reader's effects. own (D,): the state that training ended with. Random states have
-    the norm of the found ones; in the held-out protocol those of the dimension finder have its sparsity too.
-    sign_consistency = max(share of sequences with entropy change > 0, share < 0), for every row alike.
-    """
-    count, dim, top = trial.settings.random_directions, len(own), trial.settings.top
-    rows = []
-    for protocol, batches, where in (("replication", trial.finder, LAST), ("heldout", trial.heldout, ALL)):
-        cases = [("none", "zero", 0, np.zeros(dim))]
-        if protocol == "heldout":
-            cases.append(("none", "own", 0, own))
-        for effect in (effect for effect in found if effect.protocol == protocol):
-            sparse = (protocol, effect.finder) == ("heldout", "dimension")
-            random = generator(seed, Stream.DIRECTIONS, DIRECTION_COUNTERS[protocol, effect.finder])
-            drawn = (
-                sparse_directions(count, dim, top, random) if sparse else dense_directions(count, dim, random)
-            )
-            cases += [(effect.finder, "confident", 0, effect.states[0])]
-            cases += [(effect.finder, "uncertain", 0, effect.states[1])]
-            cases += [(effect.finder, "random", i, effect.magnitude * row) for i, row in enumerate(drawn)]
-        states = np.stack([state for *_, state in cases])
-        outputs = instrument.measure(states @ reader.T, batches, kl=True)
-        entropy, nll, kl = outputs.entropy[where], outputs.nll[where], outputs.kl[where]
-        for index, (finder, name, draw, state) in enumerate(cases):
-            change = entropy[index] - entropy[0]  # (S,)
-            rows.append(
-                {
-                    **{"protocol": protocol, "finder": finder, "state": name, "draw": draw},
-                    "magnitude": float(np.linalg.norm(state)),
-                    "entropy": entropy[index].mean(),
-                    "nll": nll[index].mean(),
-                    "ece": outputs.ece[index],
-                    "delta_entropy": change.mean(),
-                    "delta_nll": (nll[index] - nll[0]).mean(),
-                    "kl": kl[index].mean(),
-                    "sign_consistency": max((change > 0).mean(), (change < 0).mean()),
-                }
-            )
-    return rows
-
-
-def dose_rows(
-    instrument: Instrument, reader: np.ndarray, trial: Trial, found: Sequence[Effect], seed: int
-) -> list[dict[str, Any]]:
-    """Rows of doses.csv (without seed and run_step): negative norms, zero, norms along four directions."""
-    by_finder = {effect.finder: effect.states for effect in found if effect.protocol == "heldout"}
-    directions: dict[str, np.ndarray] = {}
-    if "dimension" in by_finder:
-        directions |= {
-            "confident": unit(by_finder["dimension"][0]),
-            "uncertain": unit(by_finder["dimension"][1]),
-        }
-    directions["gradient"] = unit(by_finder["gradient"][1])
-    random = generator(seed, Stream.DIRECTIONS, DOSE_COUNTER)
-    directions["random"] = dense_directions(1, reader.shape[1], random)[0]
-    norms = np.concatenate([-trial.norms[::-1], [0.0], trial.norms])
-    cases = [(name, float(norm)) for name in directions for norm in norms]
-    states = np.stack([norm * directions[name] for name, norm in cases])
-    outputs = instrument.measure(states @ reader.T, trial.heldout[:DOSE_BATCHES])
-    entropy, nll = outputs.entropy[ALL].mean(-1), outputs.nll[ALL].mean(-1)
-    zero = len(trial.norms)
-    return [
-        {
-            **{"direction": name, "magnitude": norm, "entropy": entropy[index], "nll": nll[index]},
-            **{"delta_entropy": entropy[index] - entropy[zero], "delta_nll": nll[index] - nll[zero]},
-        }
-        for index, (name, norm) in enumerate(cases)
-    ]
 
 
 def count_forwards(settings: config.FrozenTest, dim: int) -> int:
     """Forward passes of one test."""
     finder, dev, heldout = settings.finder_batches, settings.dev_batches, settings.heldout_batches
     chosen = 2 * settings.doses * dev + 2 * heldout
-    doses = (2 * settings.doses + 1) * min(DOSE_BATCHES, heldout)
+    zero = min(DOSE_BATCHES, heldout)  # before the curves of each reader
+    curve = (2 * settings.doses + 1) * zero
+    curves = min(settings.dose_placebos, settings.placebo_draws)
+    gradient = 2 * finder
     if finders(dim) == ("gradient",):
-        return (
-            3 * finder
-            + chosen * (1 + settings.placebo_draws)
-            + (4 + settings.random_directions) * heldout
-            + 2 * doses
-        )
+        readers = chosen * (1 + settings.placebo_draws)
+        foreign = settings.foreign * (gradient + 2 * chosen)
+        conditions = 3 * finder + (4 + settings.random_directions) * heldout
+        return readers + foreign + conditions + (2 + curves) * curve + (1 + curves) * zero
     dimension = (dim + 2) * finder + chosen
     readers = dimension + chosen + settings.placebo_draws * (2 * dimension + chosen)
+    foreign = settings.foreign * (gradient + dimension + 3 * chosen)
     conditions = (3 + settings.random_directions) * finder + (6 + 2 * settings.random_directions) * heldout
-    return 2 * finder + readers + conditions + 4 * doses
+    return gradient + readers + foreign + conditions + (4 + 5 * curves) * curve + (1 + 2 * curves) * zero
 
 
 def finders(dim: int) -> tuple[str, ...]:
@@ -189,6 +110,72 @@ def state_norms(states: np.ndarray, settings: config.FrozenTest) -> tuple[np.nda
     return top * np.arange(1, settings.doses + 1) / settings.doses, moved
 
 
+@dataclass(frozen=True)
+class Subject:
+    """A run with the weights of one step: its config, its models, its states so far (steps, D), its reader (C, D)."""
+
+    run: config.RunConfig
+    gpt: GPT
+    self_state: SelfState
+    states: np.ndarray
+    reader: np.ndarray
+
+    def sha256(self) -> str:
+        return weights_sha256(run_folder.models_arrays({"gpt": self.gpt, "self_state": self.self_state}))
+
+
+def load_subject(folder: Path, step: int) -> Subject:
+    """The weights after `step` steps of a run. UserError where there are none, or no self-state."""
+    run, gpt, self_state = run_folder.load_models(folder, step)
+    if self_state is None:
+        raise UserError(f"{folder} is a run without self-state; there is nothing to steer")
+    states = storage.load_tensors(folder / "states.safetensors")["state"][: step - run.first]
+    return Subject(run, gpt, self_state, states, self_state.reader.weight.detach().double().numpy())
+
+
+def make_trial(
+    subject: Subject,
+    instrument: Instrument,
+    batches: Mapping[str, list[Batch]],
+    settings: config.FrozenTest,
+) -> Trial:
+    """What a run is tested on, from batches of the splits train, dev and heldout."""
+    finder = batches["train"]
+    return Trial(
+        finder=finder,
+        dev=batches["dev"],
+        heldout=batches["heldout"],
+        zero=instrument.measure(np.zeros((1, len(subject.reader))), finder).entropy.mean(-1)[:, 0],
+        gradient=instrument.entropy_gradient(finder),
+        norms=state_norms(subject.states, settings)[0],
+        settings=settings,
+    )
+
+
+def foreign_effects(
+    own: Instrument, reader: np.ndarray, trial: Trial, other: Subject, own_dim: int
+) -> list[Effect]:
+    """Held-out effects of directions that were found in another run, on the same batches, under this run's reader.
+
+    The axes of two states have nothing in common but their number: what these directions do, any would.
+    """
+    if other.run.self_state.dim != own_dim:
+        raise UserError(
+            f"a state of {other.run.self_state.dim} dimensions gives no directions for one of {own_dim}"
+        )
+    elsewhere = Instrument(other.gpt, own.total, own.progress, own.done)
+    batches = {"train": trial.finder, "dev": trial.dev, "heldout": trial.heldout}
+    found = effects(
+        elsewhere, other.reader, make_trial(other, elsewhere, batches, trial.settings), finders(own_dim)
+    )
+    own.done = elsewhere.done
+    return [
+        heldout_effect(own, reader, trial, effect.finder, unit(effect.states))
+        for effect in found
+        if effect.protocol == "heldout"
+    ]
+
+
 def run(
     run: Path,
     step: int,
@@ -196,6 +183,7 @@ def run(
     corpus: Corpus,
     destination: Path,
     progress: Progress | None = None,
+    other: Path | None = None,
 ) -> None:
     """Test the weights after `step` steps of a run; write conditions.csv, effects.csv, doses.csv, task.json.
 
@@ -206,64 +194,61 @@ def run(
         corpus: the one that the run was trained on.
         destination: a folder, whole or absent; one that stands there is replaced.
         progress: called with (forward passes done, in all).
+        other: the run folder of the partner seed, where settings.foreign asks for its directions.
 
     Raises:
         UserError: no whole run, no self-state, weights not kept (it says which were), another corpus, `top`
-            too large for the state, or a corpus too short.
+            too large for the state, a corpus too short, or no run of the partner seed where one is needed.
         RuntimeError: the test changed the weights.
     """
     started = time.perf_counter()
-    trained, gpt, self_state = run_folder.load_models(run, step)
-    if self_state is None:
-        raise UserError(f"{run} is a run without self-state; there is nothing to steer")
+    subject = load_subject(run, step)
     record = storage.read_json(run / "run.json")
     if record["data"] != corpus.tokens_sha256:
         raise UserError(
             f"{run} was trained on another corpus than {corpus.name} as it stands; train it again"
         )
-    dim, seed = trained.self_state.dim, trained.seed
+    dim, seed, reader = subject.run.self_state.dim, subject.run.seed, subject.reader
     if 1 < dim < 2 * settings.top:
         raise UserError(
             f"frozen_test.top = {settings.top} is too many for {dim} dimensions; take at most {dim // 2}"
         )
-    check_block(corpus, trained.model.block_size)
-    before = weights_sha256(run_folder.models_arrays({"gpt": gpt, "self_state": self_state}))
-    states = storage.load_tensors(run / "states.safetensors")["state"][:step]  # (steps, D)
-    reader = self_state.reader.weight.detach().double().numpy()  # (C, D)
-    instrument = Instrument(gpt, count_forwards(settings, dim), progress)
-
-    def batches(split: str, count: int) -> list[Batch]:
-        tokens, first = getattr(corpus, split), FIRST_BATCH[split]
-        return [
-            batch(tokens, trained, seed, Stream.EVAL, first + index, torch.device("cpu"))
+    if settings.foreign and other is None:
+        raise UserError(
+            "frozen_test.foreign needs the run of the partner seed; run the test as part of the study"
+        )
+    check_block(corpus, subject.run.model.block_size)
+    before = subject.sha256()
+    instrument = Instrument(subject.gpt, count_forwards(settings, dim), progress)
+    counts = {
+        "train": settings.finder_batches,
+        "dev": settings.dev_batches,
+        "heldout": settings.heldout_batches,
+    }
+    batches = {
+        split: [
+            batch(getattr(corpus, split), subject.run, seed, Stream.EVAL, FIRST_BATCH[split] + index, CPU)
             for index in range(count)
         ]
-
-    finder = batches("train", settings.finder_batches)
-    norms, moved = state_norms(states, settings)
-    trial = Trial(
-        finder=finder,
-        dev=batches("dev", settings.dev_batches),
-        heldout=batches("heldout", settings.heldout_batches),
-        zero=instrument.measure(np.zeros((1, len(reader))), finder).entropy.mean(-1)[:, 0],
-        gradient=instrument.entropy_gradient(finder),
-        norms=norms,
-        settings=settings,
-    )
+        for split, count in counts.items()
+    }
+    trial = make_trial(subject, instrument, batches, settings)
     searched = finders(dim)
     learned = effects(instrument, reader, trial, searched)
-    conditions = condition_rows(instrument, reader, trial, learned, states[-1].astype(np.float64), seed)
-    doses = dose_rows(instrument, reader, trial, learned, seed)
+    own = subject.states[-1].astype(np.float64)
+    conditions = condition_rows(instrument, reader, trial, learned, own, seed)
+    directions = {**dose_directions(learned), "random": random_dose_direction(seed, dim)}
+    doses = dose_rows(instrument, reader, trial, directions)
     measured = [("learned", 0, effect) for effect in learned]
-    for draw in range(settings.placebo_draws):
-        if "dimension" in searched:
-            placebo = rotated(reader, generator(seed, Stream.PLACEBO, draw))
-            again = effects(instrument, placebo, trial, ["dimension"])
-            measured += [("rotated", draw, effect) for effect in again]
-        placebo = untrained(reader, generator(seed, Stream.PLACEBO, UNTRAINED + draw))
-        again = effects(instrument, placebo, trial, searched)
-        measured += [("untrained", draw, effect) for effect in again]
-    after = weights_sha256(run_folder.models_arrays({"gpt": gpt, "self_state": self_state}))
+    for name, draw, placebo in placebos(reader, searched, seed, settings.placebo_draws):
+        again = effects(instrument, placebo, trial, ("dimension",) if name == "rotated" else searched)
+        measured += [(name, draw, effect) for effect in again]
+        if draw < settings.dose_placebos:
+            doses += dose_rows(instrument, placebo, trial, dose_directions(again), name, draw)
+    if settings.foreign and other is not None:
+        again = foreign_effects(instrument, reader, trial, load_subject(other, step), dim)
+        measured += [("foreign", 0, effect) for effect in again]
+    after = subject.sha256()
     if after != before:
         raise RuntimeError(f"the frozen-weight test of {run} changed the weights ({before} -> {after})")
     effect_rows = [
@@ -287,14 +272,24 @@ def run(
             "settings": settings.model_dump(mode="json"),
             "weights_sha256_before": before,
             "weights_sha256_after": after,
-            "largest_norm": float(norms[-1]),
-            "norms_from_training": moved,
+            "largest_norm": float(trial.norms[-1]),
+            "norms_from_training": state_norms(subject.states, settings)[1],
             "forwards": instrument.done,
             "dtype": "float32",
             "threads": torch.get_num_threads(),
             "seconds": round(time.perf_counter() - started, 3),
         }
         storage.write_json(folder / "task.json", task)
+
+
+def placebos(
+    reader: np.ndarray, searched: Sequence[str], seed: int, draws: int
+) -> Iterator[tuple[str, int, np.ndarray]]:
+    """The placebo readers (C, D) of a reader, each with its kind and draw. A single dimension has no rotation."""
+    for draw in range(draws):
+        if "dimension" in searched:
+            yield "rotated", draw, rotated(reader, generator(seed, Stream.PLACEBO, draw))
+        yield "untrained", draw, untrained(reader, generator(seed, Stream.PLACEBO, UNTRAINED + draw))
 
 
 def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
@@ -349,7 +344,7 @@ def main(arguments: Sequence[str]) -> None:
     given = parser.parse_args(arguments)
     settings = load_settings(given.set)
     trained = run_folder.load_config(given.run)
-    step = trained.train.steps if given.step is None else given.step
+    step = trained.last if given.step is None else given.step
     torch.set_num_threads(1)
     corpus = prepare(trained.corpus, given.out / "data", trained.tokenizer)
     destination = given.out / "frozen" / f"{given.run.resolve().name}-step{step}"

@@ -143,7 +143,11 @@ def plan(study: Study) -> list[Task]:
         for suite in suites:
             for condition in suite.frozen_test.conditions:
                 for step in suite.frozen_test.steps:
-                    add(_frozen_task(study, suite, condition, seed, step, trained[suite.name, condition]))
+                    other = (
+                        train(suite, condition, config.partner(seed)) if suite.frozen_test.foreign else None
+                    )
+                    run = trained[suite.name, condition]
+                    add(_frozen_task(study, suite, condition, seed, step, run, other))
     return list(tasks.values())
 
 
@@ -179,8 +183,16 @@ def _train_task(
 
 
 def _frozen_task(
-    study: Study, suite: config.Suite, condition: str, seed: int, step: int, trained: Task
+    study: Study,
+    suite: config.Suite,
+    condition: str,
+    seed: int,
+    step: int,
+    trained: Task,
+    other: Task | None = None,
 ) -> Task:
+    """other: the partner seed's run, where the suite asks for foreign directions."""
+    needed = [trained, other] if other is not None else [trained]
     settings = suite.frozen_test
     run: config.RunConfig = trained.arguments["run"]
     values = settings.model_dump(mode="json", exclude={"conditions", "steps"})
@@ -188,9 +200,9 @@ def _frozen_task(
         "config": {"frozen_test": {**values, "step": step}},
         "code": code_files.of("frozen"),
         "data": trained.parts["data"],
-        "inputs": {trained.name: trained.key},
+        "inputs": {task.name: task.key for task in needed},
     }
-    key = task_key(parts) if trained.key is not None else None
+    key = task_key(parts) if all(task.key is not None for task in needed) else None
     chosen = 2 * (settings.doses * settings.dev_batches + settings.heldout_batches)
     swept = settings.finder_batches * (run.self_state.dim + 2)
     readers = (2 * settings.placebo_draws + 1) * (swept + chosen) + settings.placebo_draws * chosen
@@ -201,9 +213,12 @@ def _frozen_task(
         phases=(phases.of_tests(suite.path).name,),
         key=key,
         parts=parts,
-        inputs=(trained.name,),
+        inputs=tuple(task.name for task in needed),
         destination=study.out / "frozen" / (key or "not known yet")[:16],
-        arguments={"run": run, "folder": trained.destination, "step": step, "settings": settings},
+        arguments={
+            **{"run": run, "folder": trained.destination, "step": step, "settings": settings},
+            "other": other.destination if other is not None else None,
+        },
         seed=seed,
         work=forwards * step_gflop(run) / 3,  # a forward pass is a third of a step
     )
@@ -221,8 +236,10 @@ def finished_runs(study: Study, done: Sequence[Task]) -> tuple[Finished, ...]:
                 if trained is None or trained.key is None:
                     continue
                 tests = []
+                foreign = suite.frozen_test.foreign and condition in suite.frozen_test.conditions
+                other = train_task(study, suite, condition, config.partner(seed)) if foreign else None
                 for step in suite.frozen_test.steps if condition in suite.frozen_test.conditions else ():
-                    test = by_key.get(_frozen_task(study, suite, condition, seed, step, trained).key)
+                    test = by_key.get(_frozen_task(study, suite, condition, seed, step, trained, other).key)
                     if test is not None:
                         tests.append((step, test.destination))
                 where = (suite.name, condition, seed, trained.key, trained.destination)

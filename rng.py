@@ -26,6 +26,7 @@ class Stream(IntEnum):
     STATE_INIT = 10  # weights of the self-state
     CONSTANT_BIAS = 11  # direction of a fixed bias
     EXCHANGE = 12  # states put in the place of a run's own
+    SHUFFLE = 13  # order of shuffled statistics
 
 
 def generator(seed: int, stream: Stream, step: int = 0) -> np.random.Generator:

@@ -11,9 +11,37 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
-    "Bewilderment", "BufferMemory", "EmaMemory", "FalseFeedback", "FixedBias", "LearnedBias", "Log", "LrHeatwave",
-    "Memory", "Model", "NoBias", "NoMemory", "NoSchedule", "RandomWindows", "Recurring", "Regime", "Regimes",
-    "RunConfig", "SelfClamp", "SelfState", "SensoryFog", "Start", "Train", "Window", "Windows", "partner",
+    "Bewilderment",
+    "BufferMemory",
+    "Clock",
+    "EmaMemory",
+    "FalseFeedback",
+    "FixedBias",
+    "LearnedBias",
+    "Log",
+    "LrHeatwave",
+    "Memory",
+    "Model",
+    "NoBias",
+    "NoMemory",
+    "NoSchedule",
+    "OwnStats",
+    "RandomWindows",
+    "RecordedStats",
+    "Recurring",
+    "Regime",
+    "Regimes",
+    "RunConfig",
+    "SelfClamp",
+    "SelfState",
+    "Senses",
+    "SensoryFog",
+    "Start",
+    "Train",
+    "TrueRegime",
+    "Window",
+    "Windows",
+    "partner",
 ]  # fmt: skip
 
 Regime = Literal["bewilderment", "sensory_fog", "false_feedback", "self_clamp", "lr_heatwave"]
@@ -119,12 +147,44 @@ class BufferMemory(Strict):
 Memory = Annotated[NoMemory | EmaMemory | BufferMemory, Field(discriminator="kind")]
 
 
+class OwnStats(Strict):
+    """What this run measured on its own batches."""
+
+    kind: Literal["own"] = "own"
+    age: int = Field(default=1, ge=1, le=100_000)  # steps since it was measured; 1: on the previous batch
+
+
+class RecordedStats(Strict):
+    """What the self-state of another, finished run was shown, step by step: a state that senses a life not its own."""
+
+    kind: Literal["recorded"]
+    condition: Name  # of the run whose statistics were recorded
+    seed: Literal["own", "partner"]  # its seed; seeds 1 and 2, 3 and 4, ... are partners
+    shuffled: bool = False  # whole vectors in an order drawn from this run's seed
+
+
+class Clock(Strict):
+    """Progress alone; the other four numbers are zero."""
+
+    kind: Literal["clock"]
+
+
+class TrueRegime(Strict):
+    """The regime of this very step, one number a regime, 1 where it acts: what no statistic can tell in time."""
+
+    kind: Literal["regime"]
+
+
+Senses = Annotated[OwnStats | RecordedStats | Clock | TrueRegime, Field(discriminator="kind")]
+
+
 class SelfState(Strict):
     """The self-state: read the statistics, update, inject. See self_state.py."""
 
     enabled: bool = True
     dim: int = Field(default=32, ge=1, le=4096)
     decay: float = Field(default=0.2, gt=0, le=1)  # share of the new proposal in each update
+    senses: Senses = OwnStats()  # what it is shown at each step: five numbers
     update: Literal["mlp", "gru", "linear"] = "mlp"
     hidden: int = Field(default=64, ge=1, le=65536)  # hidden units of the update MLP
     standardise: bool = False  # read the statistics through running moments
@@ -301,13 +361,17 @@ class RunConfig(Strict):
     def references(self) -> Mapping[str, tuple[str, int]]:
         """The runs that this one needs finished, by the part they play: condition and seed of each.
 
-        "norm" gives the norm of a bias, "start" the checkpoint to go on from, "other" the state to put in its place.
+        "norm" gives the norm of a bias, "start" the checkpoint to go on from, "other" the state to put in its place,
+        "stats" the statistics to show.
         """
         found: dict[str, tuple[str, int]] = {}
         if isinstance(self.constant_bias, FixedBias):
             found["norm"] = (self.constant_bias.norm_of, self.seed)
         elif self.self_state.enabled and self.self_state.match_norm_of is not None:
             found["norm"] = (self.self_state.match_norm_of, self.seed)
+        senses = self.self_state.senses
+        if self.self_state.enabled and isinstance(senses, RecordedStats):
+            found["stats"] = (senses.condition, self.seed if senses.seed == "own" else partner(self.seed))
         if self.start is not None:
             found["start"] = (self.start.condition, self.seed)
             if self.start.state == "other":

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from self_state import SelfState
 
 CODE = (
-    "model.py", "self_state.py", "perturb.py", "train.py", "run_state.py", "evaluate.py", "rng.py", "data/corpus.py",
+    "model.py", "self_state.py", "senses.py", "perturb.py", "train.py", "run_state.py", "evaluate.py", "rng.py",
+    "data/corpus.py",
 )  # fmt: skip
 """The files that decide every run's numbers, besides its resolved config and its data."""
 FORMAT = 1

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import config
 import run_folder
+import senses
 import storage
 from constant_bias import ConstantBias
 from model import GPT
@@ -22,7 +23,7 @@ from storage import UserError
 METRICS = (
     "step", "regime", "loss", "entropy", "top1", "grad_norm", "progress", "lr",
     "state_norm", "state_drift", "state_ema_drift", "state_effect", "state_kl",
-    "bias_norm", "mlp_norm", "memory_norm", "memory_share", "gate", "heldout_loss",
+    "bias_norm", "mlp_norm", "memory_norm", "memory_share", "gate", "heldout_loss", "heldout_ece",
 )  # fmt: skip
 NORM_MOMENTUM = 0.99  # of the running mean of a bias's norm, where it is matched to another run's
 NORM_STEPS = 100  # last steps of a run whose mean bias norm a fixed bias takes
@@ -39,7 +40,12 @@ class Training:
     constant_bias: ConstantBias | None
     optimizer: torch.optim.Optimizer
     value: StateValue | None
-    stats: Tensor | None = None  # (5,) statistics of the last batch; None before the first
+    stats: Tensor | None = (
+        None  # (k, 5) statistics of the last batches, the newest last; None before the first
+    )
+    recorded: np.ndarray | None = (
+        None  # (steps, 5) what another run's self-state was shown, where this one is shown it
+    )
     state_average: Tensor | None = None  # (dim,) EMA of the state
     norm_mean: float = 0.0  # running mean of the reader's own bias norm, where it is matched
     norm_target: np.ndarray | None = None  # (steps,) running mean of the bias norm to match
@@ -90,6 +96,11 @@ class Training:
         """Go back to where `tensors` and the log `metrics` (CSV) were saved. UserError where they do not fit the config."""
         device = next(self.gpt.parameters()).device
         run_folder.set_weights(self.modules(), tensors)
+        lacking = {"stats", *(() if self.value is None else ("value.state", "state_average"))} - set(tensors)
+        if lacking:
+            raise UserError(
+                f"a checkpoint lacks {sorted(lacking)[0]}; it is of another version or another run"
+            )
         saved = self.optimizer.state_dict()
         for name, array in tensors.items():
             if name.startswith("optimizer."):
@@ -137,7 +148,8 @@ def start(
     value = self_state.initial() if self_state is not None else None
     average = value.state if value is not None else None
     optimizer = make_optimizer(run, gpt, self_state, constant)
-    now = Training(run, gpt, self_state, constant, optimizer, value, state_average=average)
+    recorded = senses.recorded(run, inputs["stats"]) if "stats" in inputs else None
+    now = Training(run, gpt, self_state, constant, optimizer, value, None, recorded, average)
     if self_state is not None and run.self_state.match_norm_of is not None:
         now.norm_target = running_mean(bias_norms(inputs["norm"]))
     if run.start is not None:

@@ -15,7 +15,8 @@ from torch import Tensor
 import command_line
 import run_folder
 import storage
-from data.corpus import Corpus, prepare
+from data.corpus import Corpus
+from data.prepare import prepare
 from model import GPT
 from rng import Stream, generator
 from self_state import SelfState

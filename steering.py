@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import config
+from evaluate import ECE_BINS, overconfidence
 from model import GPT
 
 Progress = Callable[[int, int], None]
 Batch = tuple[Tensor, Tensor]
 LAST, ALL = 0, 1  # positions: the last of each sequence, or the mean over all
-ECE_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,7 @@ class Outputs:
 
     entropy, nll, kl: (2, n, S) in nats, at the last position and averaged over all (index LAST or ALL). kl
     is KL(p_bias || p_first bias), zeros unless asked for.
-    ece: (n,) expected calibration error over all positions, in [0, 1]: 10 equal-width bins of top-1
-    confidence (Guo et al., "On calibration of modern neural networks", ICML 2017).
+    ece: (n,) expected calibration error over all positions, in [0, 1]; see evaluate.overconfidence.
     """
 
     entropy: np.ndarray
@@ -42,9 +41,9 @@ class Outputs:
 class Instrument:
     """Measures a model under given biases, and counts its forward passes, nearly all of the cost."""
 
-    def __init__(self, gpt: GPT, total: int = 0, progress: Progress | None = None) -> None:
+    def __init__(self, gpt: GPT, total: int = 0, progress: Progress | None = None, done: int = 0) -> None:
         self.gpt = gpt
-        self.done = 0
+        self.done = done
         self.total = total
         self.progress = progress
 
@@ -72,10 +71,7 @@ class Instrument:
                 if kl:
                     reference = log_p if index == 0 else reference
                     part[2, :, index] = _positions((p * (log_p - reference)).sum(-1))
-                confidence, guess = p.max(-1)
-                bins = (confidence * ECE_BINS).long().clamp(max=ECE_BINS - 1).flatten()
-                surplus = (confidence - (guess == y).float()).double().flatten()
-                gaps[index] += torch.bincount(bins, weights=surplus, minlength=ECE_BINS)
+                gaps[index] += overconfidence(p, y)
             parts.append(part)
         entropy, nll, divergence = np.concatenate(parts, axis=-1)
         positions = sum(y.numel() for _, y in batches)
@@ -200,15 +196,15 @@ def effects(
         magnitude = settings.magnitude * math.sqrt(settings.top)
         found.append(Effect("replication", "dimension", states, magnitude, float(size[0])))
         pair = unit(dimension_pair(changes[ALL], settings.top))
-        found.append(_heldout_effect(instrument, reader, trial, "dimension", pair))
+        found.append(heldout_effect(instrument, reader, trial, "dimension", pair))
     if "gradient" in finders:
         direction = unit(reader.T @ trial.gradient)
         pair = np.stack([-direction, direction])
-        found.append(_heldout_effect(instrument, reader, trial, "gradient", pair))
+        found.append(heldout_effect(instrument, reader, trial, "gradient", pair))
     return found
 
 
-def _heldout_effect(
+def heldout_effect(
     instrument: Instrument, reader: np.ndarray, trial: Trial, finder: str, pair: np.ndarray
 ) -> Effect:
     """Of unit directions (2, D): the norm with the largest effect on dev, its effect on held-out batches."""

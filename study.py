@@ -15,7 +15,8 @@ import phases
 import pipeline
 import storage
 from data import corpus as corpora
-from data.sources import SOURCES, SourceNotFound, find_local
+from data.prepare import prepare as prepare_corpus
+from data.sources import SOURCES, Source, SourceNotFound, find_local
 from pipeline import Study, Task
 from storage import UserError
 
@@ -108,7 +109,7 @@ def find_corpora(
         if prepare:
             states[corpora.folder_name(used, tokenizer)] = _state(used, tokenizer, data)
             try:
-                ready = corpora.prepare(used, data, tokenizer)
+                ready = prepare_corpus(used, data, tokenizer)
             except SourceNotFound as error:
                 if not may_stand_in:
                     raise
@@ -116,7 +117,7 @@ def find_corpora(
                 storage.write_json(data / name / "not-found.json", {"reason": str(error)})
                 used = EMBEDDED
                 states[corpora.folder_name(used, tokenizer)] = _state(used, tokenizer, data)
-                ready = corpora.prepare(used, data, tokenizer)
+                ready = prepare_corpus(used, data, tokenizer)
             corpora.check_block(ready, blocks[name, tokenizer])
             found[name, tokenizer] = (used, ready.tokens_sha256)
         else:
@@ -149,7 +150,7 @@ def _state(name: str, tokenizer: str, data: Path) -> str:
         ready = corpora.load(name, data, tokenizer)
     except UserError as error:
         return f"not whole: {str(error).split(';')[0]}"
-    source = SOURCES.get(name) or corpora.Source(name)
+    source = SOURCES.get(name) or Source(name)
     if source.build is None and source.sha256 is None:
         text = find_local(source, data / name / "input.txt")
         if text is not None and storage.sha256_bytes(text.content) != ready.source_sha256:

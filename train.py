@@ -26,9 +26,11 @@ import command_line
 import config
 import perturb
 import run_folder
+import senses
 import storage
-from data.corpus import Corpus, check_block, prepare
-from evaluate import PROBE, batch, draw, heldout_loss, resolve_dtype, state_effect
+from data.corpus import Corpus, check_block
+from data.prepare import prepare
+from evaluate import PROBE, batch, draw, heldout, resolve_dtype, state_effect
 from rng import Stream, generator
 from run_state import METRICS, Training, format_cell, start
 from self_state import STATS, Parts, batch_stats
@@ -229,12 +231,12 @@ def train_step(
     now.optimizer.step()
     now.optimizer.zero_grad(set_to_none=True)
     row |= {"grad_norm": grad_norm.item(), "lr": rate}
-    now.stats = torch.tensor([row[name] for name in STATS], device=device)
+    now.stats = senses.remembered(run, now.stats, torch.tensor([row[name] for name in STATS], device=device))
 
     done = step + 1
     if done % run.log.eval_interval == 0 or done == run.last:
         clock = time.perf_counter()
-        row["heldout_loss"] = heldout_loss(now.gpt, _bias(now, step), run, corpus, dtype)
+        row["heldout_loss"], row["heldout_ece"] = heldout(now.gpt, _bias(now, step), run, corpus, dtype)
         timings.evaluation += time.perf_counter() - clock
     return row, loss_value
 
@@ -246,10 +248,10 @@ def _inject(
     if now.self_state is not None and now.value is not None and now.state_average is not None:
         before = now.value.state.detach()
         parts: Parts | None = None
-        if now.stats is not None:
-            seen = perturb.perturb_stats(regime, now.stats, now.run.regimes)
+        shown = senses.shown(now.run, step, regime, now.stats, now.recorded)
+        if shown is not None:
             now.value, parts = perturb.update_state(
-                regime, now.self_state, now.value, seen, now.run.regimes, random
+                regime, now.self_state, now.value, shown.to(before.device), now.run.regimes, random
             )
         state = now.value.state.detach()
         now.state_average = EMA_MOMENTUM * now.state_average + (1 - EMA_MOMENTUM) * state

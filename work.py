@@ -162,7 +162,10 @@ def frozen(task: Task, out: Path, afresh: bool) -> None:
     given = task.arguments
     tokens = corpus.load(given["run"].corpus, out / "data", given["run"].tokenizer)
     progress = progress_to(progress_path(out, task))
-    frozen_test.run(given["folder"], given["step"], given["settings"], tokens, task.destination, progress)
+    where = task.destination
+    frozen_test.run(
+        given["folder"], given["step"], given["settings"], tokens, where, progress, given["other"]
+    )
     _finish(task, out, list(task.destination.iterdir()), started)
 
 

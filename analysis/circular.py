@@ -43,8 +43,11 @@ def all_lags(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 class Peak:
     """The strongest correlation among some lags, and how it stands against the null of the same number of lags.
 
-    lag: in samples. null_95: of the largest absolute correlation. p_value: two-sided, with the choice of the lag in it;
-    NaN, like null_95, where the series is too short for turns that don't reach the lags themselves.
+    lag: in samples. null_95: of the largest absolute correlation, over turns that take every lag away from all of them.
+    p_value: two-sided, with the choice of the lag in it: the share of all turns, these lags' own place included, at
+    which some lag is as strong. Turns that overlap share their strongest lag, so leaving the near ones out would find
+    too much (in 14 % of white noise, 41 lags of 300 steps, instead of 5 %). So it is at least the number of lags over
+    that of steps. Both are NaN where the series is too short for turns that don't reach the lags themselves.
     """
 
     lag: int
@@ -54,14 +57,15 @@ class Peak:
 
 
 def peak(correlations: np.ndarray, low: int, high: int) -> Peak:
-    """The strongest of lags low .. high (both included) of `all_lags`, beside all turns further than twice the lags."""
+    """The strongest of lags low .. high (both included) of `all_lags`, beside turns."""
     lags = np.arange(low, high + 1)
     window = correlations[lags]  # a negative lag counts from the end, as it should in a circle
     best = int(np.abs(window).argmax())
     null = turned_maxima(correlations, low, high)
     if not len(null) or not np.any(correlations):
         return Peak(int(lags[best]), float(window[best]), float("nan"), float("nan"))
-    p_value = (1 + int((null >= abs(window[best])).sum())) / (1 + len(null))
+    everywhere = _maxima(correlations, np.arange(len(correlations)), low, high)
+    p_value = float((everywhere >= abs(window[best]) * (1 - 1e-12)).mean())
     return Peak(int(lags[best]), float(window[best]), float(np.quantile(null, 0.95)), p_value)
 
 
@@ -74,7 +78,9 @@ def turns(count: int, low: int, high: int, least: int = 0) -> np.ndarray:
 def turned_maxima(correlations: np.ndarray, low: int, high: int, least: int = 0) -> np.ndarray:
     """The largest absolute correlation among lags low .. high after each turn of `turns`."""
     starts = turns(len(correlations), low, high, least)
-    if not len(starts):
-        return np.zeros(0)
+    return _maxima(correlations, starts, low, high) if len(starts) else np.zeros(0)
+
+
+def _maxima(correlations: np.ndarray, starts: np.ndarray, low: int, high: int) -> np.ndarray:
     size = np.abs(correlations)
     return np.max([np.take(size, starts + lag, mode="wrap") for lag in range(low, high + 1)], axis=0)

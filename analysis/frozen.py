@@ -1,4 +1,5 @@
-"""Finished frozen-weight tests -> the tables frozen_conditions, frozen_effects(_summary) and frozen_doses.
+"""Finished frozen-weight tests -> the tables frozen_conditions, frozen_effects(_summary), frozen_doses and
+frozen_dose_placebos.
 
 The question: do the learned directions steer further than directions that were selected in the same way from
 a placebo reader? Each run answers by the rank of its learned effect among its placebos' effects.
@@ -28,7 +29,9 @@ class FinishedTest:
 
 
 def tables(tests: Iterable[FinishedTest]) -> dict[str, pd.DataFrame]:
-    """The four tables by name, rows in the order of `tests`; empty without one.
+    """The five tables by name, rows in the order of `tests`; empty without one.
+
+    frozen_doses has the curves of learned readers, frozen_dose_placebos those of placebo readers.
 
     Raises:
         UserError: a file of a folder is missing or no table (its path, and what to do).
@@ -43,6 +46,12 @@ def tables(tests: Iterable[FinishedTest]) -> dict[str, pd.DataFrame]:
     found = {
         f"frozen_{name}": pd.concat(some, ignore_index=True) if some else pd.DataFrame()
         for name, some in parts.items()
+    }
+    doses = found["frozen_doses"]
+    learned = doses["reader"] == "learned" if not doses.empty else slice(None)
+    found |= {
+        "frozen_doses": doses[learned].reset_index(drop=True),
+        "frozen_dose_placebos": doses[~learned].reset_index(drop=True) if not doses.empty else doses,
     }
     found["frozen_effects_summary"] = summarise(found["frozen_effects"])
     return found

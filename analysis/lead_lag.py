@@ -22,7 +22,7 @@ MOST = 50  # steps of lag, to both sides
 DRAWS = 500  # of the null over seeds
 FIRST_COUNTER = 2_100_000  # of its generators
 BASELINE = 100  # steps before an onset in which the calm ones say what is usual
-SUSTAINED = 3  # measurements whose mean must be beyond the threshold too
+SUSTAINED = 3  # measurements whose median must be beyond the threshold too
 THRESHOLD = 3.0  # standard deviations
 FEWEST = 5  # measurements of a baseline
 
@@ -87,8 +87,8 @@ def series_of(run: Run, log: pd.DataFrame, measure: str, method: str) -> tuple[n
 def cross_correlations(runs: Sequence[Run], logs: Logs) -> dict[str, pd.DataFrame]:
     """lead_lag: Spearman's correlation of loss and measure, a row a lag; positive lags: the measure follows the loss.
     lead_lag_peaks: a row a run. The strongest of all lags from -50 to +50 steps, and the strongest of those below zero
-    (lead_*), each against turns of one series against the other, with the choice of the lag in the null. Turns that
-    overlap are no independent draws, so a p-value from one run is rough.
+    (lead_*), each against turns of one series against the other, with the choice of the lag in the null; the p-value of
+    one run is at least the number of lags over that of steps (see circular.Peak).
     lead_lag_summary: the same of the mean over seeds; there each draw turns every seed's series by itself.
     """
     lags: list[tuple] = []
@@ -108,10 +108,7 @@ def cross_correlations(runs: Sequence[Run], logs: Logs) -> dict[str, pd.DataFram
                     place = (run.suite, condition, run.seed, measure, method)
                     steps = np.arange(-most, most + 1)
                     lags += [(*place, int(lag) * every, float(all_lags[lag])) for lag in steps]
-                    ranges = [
-                        circular.peak(all_lags, low, high) for low, high in ((-most, most), (-most, -1))
-                    ]
-                    peaks.append((*place, *_told(ranges, every)))
+                    peaks.append((*place, *_of_one(all_lags, every)))
                 if found:
                     group = (runs[0].suite, condition, measure, method, len(found))
                     summary.append((*group, *_of_mean([c for c, _ in found], found[0][1], len(summary))))
@@ -119,13 +116,19 @@ def cross_correlations(runs: Sequence[Run], logs: Logs) -> dict[str, pd.DataFram
     return {name: pd.DataFrame(rows, columns=list(COLUMNS[name])) for name, rows in made.items()}
 
 
-def _told(ranges: Sequence[circular.Peak], every: int) -> Iterator[float]:
-    for found in ranges:
+def _of_one(correlations: np.ndarray, every: int) -> Iterator[float]:
+    """PEAK of one run."""
+    most = MOST // every
+    for low, high in ((-most, most), (-most, -1)):
+        found = circular.peak(correlations, low, high)
         yield from (found.lag * every, found.value, found.null_95, found.p_value)
 
 
 def _of_mean(seeds: Sequence[np.ndarray], every: int, number: int) -> Iterator[float]:
     """PEAK of the mean correlation over seeds. `number` tells the generators of the rows apart."""
+    if len(seeds) == 1:  # its turns could not be put together in new ways
+        yield from _of_one(seeds[0], every)
+        return
     most = MOST // every
     length = min(map(len, seeds))
     random = generator(0, Stream.ANALYSIS, FIRST_COUNTER + number)
@@ -168,7 +171,7 @@ def onset(runs: Sequence[Run], logs: Logs) -> pd.DataFrame:
 
     baseline, sd: mean and standard deviation over the calm steps among the last 100 before the onset. latency: the
     first step of the window, counted from its onset, that is more than three of these standard deviations from that
-    mean and begins three measurements whose mean is so too; NaN: none in the window (its `length`), or fewer than
+    mean and begins three measurements whose median is so too; NaN: none in the window (its `length`), or fewer than
     five measurements before it. `loss_mean` is the loss in means of the steps up to each measurement of state_effect,
     so that these two can be compared. A calm run, at the windows of the others, tells how often that happens to a
     series that merely goes on.
@@ -200,7 +203,9 @@ def _latency(values: pd.Series, before: list[int], start: int, end: int) -> tupl
         return (float("nan"),) * 3
     mean, sd = float(usual.mean()), float(usual.std(ddof=1))
     seen = values.iloc[start:end].dropna()
-    ahead = seen[::-1].rolling(SUSTAINED).mean()[::-1]  # of this measurement and the next two
+    ahead = (
+        seen[::-1].rolling(SUSTAINED).median()[::-1]
+    )  # of this measurement and the next two: no single spike
     beyond = ((seen - mean).abs() > THRESHOLD * sd) & ((ahead - mean).abs() > THRESHOLD * sd)
     first = float(seen.index[beyond.to_numpy()][0] - start) if beyond.any() else float("nan")
     return mean, sd, first

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from plots import series, style
 from plots.figure import Figure
 from plots.series import NothingToDraw
-from plots.style import Look, signed
+from plots.style import Look
 
 Tables = dict[str, pd.DataFrame]
 LOOKS: dict[str, Look] = {
@@ -45,13 +45,14 @@ def look(name: str) -> Look:
     return LOOKS.get(name) or style.condition(name)
 
 
-def _present(table: pd.DataFrame) -> list[str]:
+def ordered(table: pd.DataFrame) -> list[str]:
     """The table's conditions: known ones in the order of LOOKS, then the others."""
     have = set(table["condition"])
     return [name for name in LOOKS if name in have] + sorted(have - set(LOOKS))
 
 
-def _regimes(table: pd.DataFrame) -> list[str]:
+def regimes_in(table: pd.DataFrame) -> list[str]:
+    """The table's regimes: known ones in the order of every figure, then the others."""
     have = set(table["regime"])
     return [name for name in style.REGIMES if name in have] + sorted(have - set(style.REGIMES))
 
@@ -80,7 +81,7 @@ def response(table: pd.DataFrame, condition: str, metric: str = "state_effect") 
 def comparison(tables: Tables, note: str) -> Drawing:
     """Reactions to each regime by condition, the final loss against vanilla, and the frozen-weight effect."""
     table, losses = tables[COMPARISON], tables[LOSSES]
-    names = [name for name in _present(table) if name != "vanilla"]
+    names = [name for name in ordered(table) if name != "vanilla"]
     if not names:
         raise NothingToDraw("controls_comparison.csv has no condition with a bias")
     frozen = tables[FROZEN]
@@ -123,7 +124,7 @@ def _points(axes: Axes, x: float, values: pd.Series, of: Look, width: float = 0.
 
 
 def _by_regime(axes: Axes, rows: pd.DataFrame, names: list[str], column: str) -> None:
-    regimes = _regimes(rows)
+    regimes = regimes_in(rows)
     shifts = np.linspace(-0.38, 0.38, len(names)) if len(names) > 1 else [0.0]
     for x, regime in enumerate(regimes):
         if x % 2:
@@ -166,7 +167,7 @@ def _frozen(axes: Axes, frozen: pd.DataFrame) -> None:
         axes.text(0.5, 0.5, "not measured yet", transform=axes.transAxes, ha="center", color=style.GREY)
         axes.set_xticks([])
         return
-    names = _present(frozen)
+    names = ordered(frozen)
     last = frozen[frozen["run_step"] == frozen["run_step"].max()]
     for x, name in enumerate(names):
         rows = series.of_condition(last, name).groupby("seed")[["effect", "placebo_mean"]].mean()
@@ -186,15 +187,13 @@ def _title(table: pd.DataFrame, names: list[str]) -> str:
         )
     parts = []
     if static:
-        counts = [str(len(unlike(table, "self", name))) for name in static]
+        counts = [f"{name} in {len(unlike(table, 'self', name))}" for name in static]
         tested = table[table["metric"].isin(COMMON)].groupby(["regime", "metric"]).ngroups
-        parts.append(
-            f"Of {tested} reactions the self-state's differ in {', '.join(counts)} from {', '.join(static)}"
-        )
+        parts.append(f"Of {tested} reactions the self-state's differ from {', '.join(counts)}")
     for name in ("state_1d", "state_1d_matched"):
         if name in names:
             ratio = response(table, name).mean() / response(table, "self").mean()
-            parts.append(f"{name} reacts with {ratio:.2f} × its effect")
+            parts.append(f"the effect of {name} reacts {ratio:.2f} × as strongly")
     return "; ".join(parts) or "How the self-state reacts to each regime"
 
 
@@ -234,7 +233,7 @@ def _scatter(tables: Tables, note: str, condition: str) -> Drawing:
     axes.axvline(0, c=style.LIGHT, lw=0.7, zorder=0)
     beside = _plane(table, "self", metric, "detrended") if condition != "self" else rows.iloc[:0]
     handles: list[Line2D] = []
-    for regime in _regimes(rows):
+    for regime in regimes_in(rows):
         colour = REGIME_COLOURS.get(regime, style.BLACK)
         marker = style.REGIMES[regime].marker if regime in style.REGIMES else "o"
         here = rows[rows["regime"] == regime]
@@ -263,11 +262,11 @@ def _scatter(tables: Tables, note: str, condition: str) -> Drawing:
         f"Small: seeds (n = {rows['seed'].nunique()}). Large: means, with 95 % t intervals from three seeds on. Change in the regime "
         f"beyond the run's calm course.{' Grey outlines: means of self.' if len(beside) else ''} Title: t test, p < 0.05 / 5."
     )
-    return style.finish(made, title, caption, note, (handles, _regimes(rows)), columns=2)
+    return style.finish(made, title, caption, note, (handles, regimes_in(rows)), columns=2)
 
 
 def _own(rows: pd.DataFrame) -> list[tuple[str, series.Estimate]]:
-    return [(regime, series.estimate(rows.loc[rows["regime"] == regime, "y"])) for regime in _regimes(rows)]
+    return [(regime, series.estimate(rows.loc[rows["regime"] == regime, "y"])) for regime in regimes_in(rows)]
 
 
 FIGURES: tuple[Figure, ...] = (

@@ -23,13 +23,15 @@ IN_NATS = ("loss", "entropy")
 FIRST, SECOND = Look("", style.BLUE), Look("", style.VERMILLION, "-", "s", filled=False)
 COLUMNS: dict[str, tuple[str, ...]] = {
     DELTAS: ("suite", "condition", "seed", "regime", "metric", "delta"),
-    RUNS: ("suite", "condition", "seed", "heldout_loss", "heldout_bpb", "corpus"),
+    RUNS: ("suite", "condition", "seed", "heldout_loss", "corpus"),
 }
 COLUMNS |= {FIRST_DELTAS: COLUMNS[DELTAS], FIRST_RUNS: COLUMNS[RUNS]}
 
 
 def bits_a_byte(runs: pd.DataFrame) -> float:
     """What nats a token are multiplied by to give bits a byte of a suite's text; NaN where runs.csv does not say."""
+    if "heldout_bpb" not in runs:
+        return float("nan")
     share: pd.Series = runs["heldout_bpb"] / runs["heldout_loss"]
     return float(share.mean())
 
@@ -69,7 +71,7 @@ def generalization(tables: Tables, note: str) -> Drawing:
             axes.axhspan(y - 0.5, y + 0.5, color="#f3f3f3", lw=0, zorder=-1)
     panels[0].set_yticks(range(len(regimes)), regimes)
     panels[0].set_ylim(len(regimes) - 0.5, -0.5)
-    names = [_corpus(runs) for _, runs, _ in both]
+    names = [corpus_of(runs) for _, runs, _ in both]
     handles = [
         Line2D([], [], ls="", marker=look.marker, c=look.colour, mfc=look.face, ms=4) for *_, look in both
     ]
@@ -84,8 +86,11 @@ def generalization(tables: Tables, note: str) -> Drawing:
     return style.finish(made, _title(both, regimes, names), caption, note, (handles, labels), 2)
 
 
-def _corpus(runs: pd.DataFrame) -> str:
-    return ", ".join(sorted(set(runs["corpus"].astype(str)))) or "unknown corpus"
+def corpus_of(runs: pd.DataFrame) -> str:
+    """The corpus of a suite's runs and its tokenizer, where runs.csv says it: `openwebtext (bpe:1024)`."""
+    names = sorted(set(runs["corpus"].astype(str)))
+    kinds = sorted(set(runs["tokenizer"].astype(str))) if "tokenizer" in runs else []
+    return f"{', '.join(names)} ({', '.join(kinds)})" if kinds else ", ".join(names) or "unknown corpus"
 
 
 def _points(axes: Axes, y: float, values: pd.Series, look: Look) -> None:

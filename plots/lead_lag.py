@@ -33,7 +33,7 @@ _RUN = ("suite", "condition", "seed")
 COLUMNS: dict[str, tuple[str, ...]] = {
     "lead_lag": (*_RUN, "measure", "method", "lag", "correlation"),
     "lead_lag_summary": (
-        *("suite", "condition", "measure", "method", "peak_lag", "peak", "null_95", "p_value"),
+        *("suite", "condition", "measure", "method", "n", "peak_lag", "peak", "null_95", "p_value"),
         *("lead_lag", "lead", "lead_p_value"),
     ),
     "onset": (*_RUN, "timed_by", "regime", "measure", "sd", "latency", "length"),
@@ -81,7 +81,7 @@ def lead_lag(tables: Tables, note: str) -> Drawing:
         "Top: rank correlation of loss and state by lag, mean over seeds. Right of zero the state follows: at lag +1 by construction, since it "
         "reads the statistics of the step before (state effect: +10). Grey: 95 % of the largest absolute correlations, of all lags, when "
         "each seed's series are turned against each other. Bottom: first step beyond three standard deviations of the calm steps before, "
-        "and two more on average; a point a seed; right edge: seeds that stay within it."
+        "the median of it and the next two too; a point a seed; right edge: seeds that stay within it."
     )
     return style.finish(made, _lead_title(summary), caption, note, (handles, labels), columns=3)
 
@@ -111,7 +111,7 @@ def _by_lag(axes: Axes, table: pd.DataFrame, summary: pd.DataFrame, condition: s
     p_text = f", p = {p_value:.3f}" if np.isfinite(p_value) else ""
     axes.annotate(
         f"peak at {signed(float(own['peak_lag'].iloc[0]), 0)}{p_text}", (1, 1), xycoords="axes fraction", xytext=(0, 1),
-        textcoords="offset points", ha="right", va="bottom", fontsize=6.5,
+        textcoords="offset points", ha="right", va="bottom", fontsize=7,
     )  # fmt: skip
     axes.set_xlim(by_lag.index.min(), by_lag.index.max())
 
@@ -130,16 +130,15 @@ def _onsets(axes: Axes, onset: pd.DataFrame) -> None:
             values = rows.loc[(rows["regime"] == regime) & (rows["measure"] == measure), "latency"]
             found = values.dropna().sort_values().to_numpy()
             place = y + offset
-            axes.plot(
-                found, [place] * len(found), look.marker, c=look.colour, mfc=look.face, ms=3, mew=0.7, zorder=2
-            )  # fmt: skip
+            apart = place + np.linspace(-0.05, 0.05, len(found))  # so that equal latencies can be counted
+            axes.plot(found, apart, look.marker, c=look.colour, mfc=look.face, ms=3, mew=0.7, zorder=2)
             if len(found) < len(values):
                 axes.text(
                     never,
                     place,
                     f"{len(values) - len(found)} of {len(values)}",
                     color=look.colour,
-                    fontsize=6,
+                    fontsize=7,
                     ha="center",
                     va="center",
                 )
@@ -150,7 +149,7 @@ def _onsets(axes: Axes, onset: pd.DataFrame) -> None:
     axes.axvline(longest * 1.4, c=style.LIGHT, lw=0.8)
     axes.minorticks_off()
     axes.set_yticks(
-        range(len(regimes)), [f"{name}\n({style.REGIMES[name].gloss})" for name in regimes], fontsize=6.5
+        range(len(regimes)), [f"{name}\n({style.REGIMES[name].gloss})" for name in regimes], fontsize=7
     )
     axes.set_ylim(len(regimes) - 0.5, -0.5)
     for y in range(1, len(regimes), 2):
@@ -171,6 +170,8 @@ def leads(summary: pd.DataFrame, measure: str) -> list[str]:
 
 def _lead_title(summary: pd.DataFrame) -> str:
     """Which measures lead the loss somewhere, which nowhere, and whether the norm follows it."""
+    if int(summary["n"].max()) < series.FEWEST:
+        return f"Loss and state by lag ({style.plural(int(summary['n'].max()), 'seed')}: too few to test)"
     known = [name for name in MEASURES if (summary["measure"] == name).any()]
     where = {name: leads(summary, name) for name in known}
     short = {name: style.CHANNELS[name].name.removeprefix("state ") for name in known}
@@ -213,12 +214,13 @@ def state_decomposition(tables: Tables, note: str) -> Drawing:
                 axes.set_ylabel(text)
             if not row:
                 gloss = style.REGIMES[regime].gloss
-                axes.set_title(f"{regime}\n({gloss.replace(' to the state', '')})", fontsize=6.8)
+                axes.set_title(f"{regime}\n({gloss.replace(' to the state', '')})", fontsize=7)
             if part == "direction":
                 axes.axhline(0, c="k", lw=0.6, zorder=1)
     for axes, part in zip(panels[:, 0], PARTS, strict=True):
         axes.set_ylim(*((-1.05, 1.05) if part == "direction" else (0, None)))
-    panels[-1, len(regimes) // 2].set_xlabel("steps since the onset of the regime")
+    for axes in panels[-1]:
+        axes.set_xlabel("steps since onset")
     caption = (
         "Means of ten steps. Line: mean over seeds; band: 95 % t interval, from three seeds on; faint: seeds. Grey: the regime acts. Baseline: mean "
         "state of the 50 steps before the onset. Direction: cosine of the displacement from it with that at the regime's last step. "

@@ -65,7 +65,7 @@ def swap(tables: Tables, note: str) -> Drawing:
 
 def _line_panel(axes: Axes, paths: pd.DataFrame, names: list[str], column: str, width: int) -> None:
     """A line a condition and a faint one a seed; means of `width` steps ahead."""
-    for name in names[::-1]:
+    for name in names:  # the solid line first, so that broken ones show where they fall together
         look = LOOKS[name]
         rows = series.of_condition(paths, name).dropna(subset=[column])
         table = rows.pivot_table(index="since", columns="seed", values=column).sort_index()

@@ -142,7 +142,7 @@ def _sensitivity(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_title("one input varied")
     axes.set_xlabel("place in the input's range (%)")
     axes.set_ylabel("change of the bias's norm (L2)")
-    axes.legend(loc="upper left", fontsize=6.5, labelspacing=0.15, handlelength=2)
+    axes.legend(loc="upper left", fontsize=7, labelspacing=0.15, handlelength=2)
 
 
 def _correlations(axes: Axes, table: pd.DataFrame, conditions: Sequence[str]) -> None:

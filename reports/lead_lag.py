@@ -126,7 +126,7 @@ def onsets(tables: Tables) -> Section:
     body = [
         table(head, cells) if cells else MISSING,
         "Steps to leave the usual: from the regime's onset to the first step beyond three standard deviations of the calm "
-        "steps before it, with two more measurements beyond them on average; one number a seed, – for never. Beside "
+        "steps before it, if the median of it and the next two measurements is so too; one number a seed, – for never. Beside "
         "state_effect the loss is the mean of the steps up to each of its measurements.",
     ]
     findings = [_first(order, regime) for regime in SEEN]

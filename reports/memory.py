@@ -1,34 +1,23 @@
 """The page on memory: its share of the updates, stability, recovery, leverage, and the ambiguous window."""
 
-from math import inf, nan
+from math import inf
 
 import numpy as np
 import pandas as pd
 
-from plots.series import Estimate, estimate, paired
+from plots.series import Estimate
 from reports import published
+from reports.ambiguous import COLUMNS as OF_AMBIGUOUS
 from reports.ambiguous import ambiguous
-from reports.markdown import interval, listed, number, percent, plural, signed, table
-from reports.parts import (
-    ABSENT,
-    FEWEST_SEEDS,
-    INCONCLUSIVE,
-    MISSING,
-    Finding,
-    Section,
-    Tables,
-    all_of,
-    per_seed,
-    side,
-    worst,
-)
+from reports.leverage import leverage
+from reports.markdown import interval, listed, number, percent, plural, table
+from reports.measured import BUFFERS, REGIME, Measured, difference, during, sign_test
+from reports.parts import ABSENT, INCONCLUSIVE, MISSING, NOT_SUPPORTED, SUPPORTED, Finding, Section, Tables
 
 TITLE = "Memory: stability, restoring force and control leverage"
 FILE = "memory.md"
 SUITE = "memory"
-REGIME = "bewilderment"
-MEMORIES = ("none", "ema", "buffer_32", "buffer_64", "buffer_128", "buffer_64_stride_5", "buffer_64_stride_20")
-BUFFERS = ("buffer_64", "buffer_128")  # of the published study
+FEWEST_SIGNS = 5  # seeds: fewer than five equal signs cannot give p < 0.05, one-sided
 _RUN = ("suite", "condition", "seed")
 COLUMNS: dict[str, tuple[str, ...]] = {
     "memory_measures": (
@@ -40,13 +29,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *(*_RUN, "drift", "displacement", "leverage", "placebo", "leverage_over_placebo", "heldout_loss"),
     ),
     "memory_ranks": ("suite", "seed", "stability", "outcome", "conditions", "rho"),
-    "ambiguous_auc": (
-        *("suite", "memory", "regime", "span", "features", "kind", "compared", "n", "auc", "null_mean"),
-        *("null_95", "p_value"),
-    ),
-    "ambiguous_advantage": (
-        *("suite", "memory", "regime", "span", "features", "rival", "compared", "n", "difference", "low", "high"),
-    ),
+    **OF_AMBIGUOUS,
 }
 
 
@@ -61,43 +44,9 @@ def sections(tables: Tables, figures: str) -> list[Section]:
     ]
 
 
-class Measured:
-    """The measures of one regime by condition and seed."""
-
-    def __init__(self, rows: pd.DataFrame) -> None:
-        self.rows = rows
-        have = list(dict.fromkeys(rows["condition"]))
-        self.conditions = [*(m for m in MEMORIES if m in have), *(c for c in have if c not in MEMORIES)]
-
-    def of(self, condition: str, column: str) -> "pd.Series[float]":
-        return per_seed(self.rows[self.rows["condition"] == condition], column)
-
-    def value(self, condition: str, column: str) -> Estimate:
-        return estimate(self.of(condition, column))
-
-    def minus(self, one: str, other: str, column: str) -> Estimate:
-        """Of one condition minus the other, paired by seed."""
-        return paired(self.of(one, column), self.of(other, column))
-
-
-def _during(tables: Tables, regime: str = REGIME) -> Measured:
-    return Measured(tables.rows("memory_measures", regime=regime))
-
-
-def _difference(claim: str, parts: list[tuple[str, Estimate]], sign: int, unit: str, digits: int) -> Finding:
-    """The finding on differences that should all lie on one side of zero."""
-    known = [(name, value) for name, value in parts if value.n]
-    if not known:
-        return Finding(claim, ABSENT, "It needs seeds that both sides of a comparison have.")
-    text = "; ".join(f"{name} {interval(value, digits)}" for name, value in known)
-    n = min(value.n for _, value in known)
-    verdict = worst([side(value, sign) for _, value in known])
-    return Finding(claim, verdict, f"{text}{unit}, paired by seed, n = {n}.")
-
-
 def share(tables: Tables, figures: str) -> Section:
     """The memory's share of the updates, the gate, and how far the gate alone decides it."""
-    measured = _during(tables)
+    measured = during(tables)
     rows = []
     for name in measured.conditions:
         expected = published.MEMORY.get(name)
@@ -111,7 +60,15 @@ def share(tables: Tables, figures: str) -> Section:
                 str(len(measured.of(name, "drift"))),
             ]
         )
-    head = ["memory", "published share", f"share in {REGIME}", "share in calm", "gate in calm", "share at its bound", "n"]
+    head = [
+        "memory",
+        "published share",
+        f"share in {REGIME}",
+        "share in calm",
+        "gate in calm",
+        "share at its bound",
+        "n",
+    ]
     body = [table(head, rows) if rows else MISSING]
     if rows:
         details = [f"[{name}]({figures}/memory/{name}_{REGIME}.png)" for name in measured.conditions]
@@ -121,14 +78,17 @@ def share(tables: Tables, figures: str) -> Section:
             "follows from it, and says nothing of what is remembered. Where no number stands, there is no memory.",
             f"The updates through {REGIME}, seed by seed: {listed(details)}.",
         ]
-    ordered = [("`buffer_64` − `ema`", "buffer_64", "ema"), ("`buffer_128` − `buffer_64`", "buffer_128", "buffer_64")]
+    ordered = [
+        ("`buffer_64` − `ema`", "buffer_64", "ema"),
+        ("`buffer_128` − `buffer_64`", "buffer_128", "buffer_64"),
+    ]
     parts = [(text, measured.minus(one, other, "share")) for text, one, other in ordered]
     return Section(
         "How much of the update is memory?",
         "The memory's share of each update: published 0.10 (EMA), 0.34 (buffer of 64) and 0.43 (of 128).",
         body,
         _bound_sentence(measured),
-        [_difference("A longer memory takes a larger share of the update.", parts, +1, "", 3)],
+        [difference("A longer memory takes a larger share of the update.", parts, +1, "", 3)],
     )
 
 
@@ -153,7 +113,7 @@ def _bound_sentence(measured: Measured) -> str:
 
 def stability(tables: Tables) -> Section:
     """Restoring force, the memory's part of it, drift and displacement, beside no memory."""
-    measured = _during(tables)
+    measured = during(tables)
     rows = []
     for name in measured.conditions:
         expected = published.MEMORY.get(name)
@@ -194,10 +154,10 @@ def stability(tables: Tables) -> Section:
         "undo it, as it was trained with it. Lower drift can also be a smaller state: displacement, over the state's norm, is "
         "free of that.",
         [
-            _difference("Buffers pull the disturbed state back harder than no memory does.", rates, +1, " a step", 4),
-            _difference("The memory's own part of the update points back.", own, +1, " L2 a step", 5),
-            _difference(f"With a buffer the state drifts less in {REGIME} than without memory.", drifts, -1, " L2 a step", 5),
-            _difference("A buffer keeps the state nearer to where it was, relative to its norm.", away, -1, "", 3),
+            difference("Buffers pull the disturbed state back harder than no memory does.", rates, +1, " a step", 4),
+            difference("The memory's own part of the update points back.", own, +1, " L2 a step", 5, pairs=False),
+            difference(f"With a buffer the state drifts less in {REGIME} than without memory.", drifts, -1, " L2 a step", 5),
+            difference("A buffer keeps the state nearer to where it was, relative to its norm.", away, -1, "", 3),
         ],
     )  # fmt: skip
 
@@ -210,7 +170,7 @@ def _displacements(tables: Tables) -> list[tuple[str, Estimate]]:
 def _drift_table(tables: Tables, conditions: list[str]) -> str:
     rows = []
     for regime in dict.fromkeys(tables.rows("memory_measures")["regime"]):
-        measured = _during(tables, regime)
+        measured = during(tables, regime)
         for column, name in (("drift", f"`{regime}`"), ("drift_after", f"after `{regime}`")):
             rows.append([name, *(number(measured.value(one, column).mean, 5) for one in conditions)])
     return table(["drift", *(f"`{name}`" for name in conditions)], rows)
@@ -222,7 +182,9 @@ def recovery(tables: Tables) -> Section:
     conditions = Measured(everything).conditions
     rows = []
     for regime in dict.fromkeys(everything["regime"]):
-        cells = [_median(tables.rows("memory_measures", regime=regime, condition=name)) for name in conditions]
+        cells = [
+            _median(tables.rows("memory_measures", regime=regime, condition=name)) for name in conditions
+        ]
         rows.append([f"`{regime}`", *cells])
     body = [MISSING]
     if rows:
@@ -272,89 +234,7 @@ def _slower(tables: Tables, name: str) -> Finding:
     longer, shorter = int((one[both] > other[both]).sum()), int((one[both] < other[both]).sum())
     p = sign_test(longer, shorter)
     text = f"Longer in {longer}, shorter in {shorter} of {plural(len(both), 'seed')}"
-    verdict = INCONCLUSIVE if len(both) < FEWEST_SEEDS else "supported" if p < 0.05 else "not supported"
-    return Finding(claim, verdict, f"{text}, equal or neither in the rest; one-sided sign test, p = {number(p)}.")
-
-
-def sign_test(more: int, less: int) -> float:
-    """Probability of so many or more out of both, were each as likely; ties are left out."""
-    n = more + less
-    if not n:
-        return 1.0
-    ways = [1.0]
-    for k in range(n):
-        ways.append(ways[-1] * (n - k) / (k + 1))
-    return sum(ways[more:]) / 2.0**n
-
-
-def leverage(tables: Tables, figures: str) -> Section:
-    """The frozen-weight effect of each memory, beyond placebo too, and its rank correlation with stability."""
-    rows_of = Measured(tables.rows("memory_tradeoff"))
-    rows = []
-    for name in rows_of.conditions:
-        expected = published.MEMORY.get(name)
-        rows.append(
-            [
-                f"`{name}`",
-                expected[2] if expected else "–",
-                *(
-                    interval(rows_of.value(name, column), 3, sign=column == "leverage_over_placebo")
-                    for column in ("leverage", "placebo", "leverage_over_placebo")
-                ),
-                interval(rows_of.minus(name, "ema", "leverage"), 3) if name != "ema" else "–",
-                interval(rows_of.value(name, "displacement"), 2, sign=False),
-                interval(rows_of.value(name, "heldout_loss"), 3, sign=False),
-            ]
-        )
-    head = ["memory", "published leverage", "leverage, nats", "placebo, nats", "beyond placebo", "leverage − `ema`",
-            f"displacement in {REGIME}", "held-out loss, nats"]  # fmt: skip
-    body = [table(head, rows) if rows else MISSING]
-    if rows:
-        body += [
-            "Leverage: held-out effect of the frozen-weight test, dimension finder, weights of the last step. Placebo: the larger mean "
-            "effect of those selected in the same way from a rotated or an untrained reader; few draws each.",
-            *_rank_lines(tables),
-            f"![Stability against leverage]({figures}/memory/tradeoff.png)",
-        ]
-    pairs = {column: [(f"`{name}` − `ema`", rows_of.minus(name, "ema", column)) for name in BUFFERS]
-             for column in ("leverage", "leverage_over_placebo")}  # fmt: skip
-    return Section(
-        "Does stability cost control leverage?",
-        "Published: leverage higher with an EMA, lower with a buffer of 64, lowest with one of 128, without numbers: \"the "
-        "tradeoff\".",
-        body,
-        "A leverage that a placebo reaches as well belongs to selecting directions, not to what the state has learned. Memories "
-        "differ by more than stability, so a correlation over seven of them is a description, not a cause.",
-        [
-            _difference("Buffers have less leverage than an EMA.", pairs["leverage"], -1, " nats", 3),
-            _difference("Buffers have less leverage than an EMA beyond what placebos reach.",
-                        pairs["leverage_over_placebo"], -1, " nats", 3),
-            _trade(tables),
-        ],
-    )  # fmt: skip
-
-
-def _ranks(tables: Tables, stability: str, outcome: str) -> Estimate:
-    rows = tables.rows("memory_ranks", stability=stability, outcome=outcome)
-    return estimate(rows.set_index("seed")["rho"].astype(float)) if len(rows) else Estimate(0, nan, nan, nan, nan)
-
-
-def _rank_lines(tables: Tables) -> list[str]:
-    texts = []
-    for stability, said in (("drift", "little drift"), ("displacement", "little displacement")):
-        for outcome, what in (("leverage", "leverage"), ("leverage_over_placebo", "leverage beyond placebo")):
-            value = _ranks(tables, stability, outcome)
-            if value.n:
-                texts.append(f"{said} and {what} {interval(value, 2)}")
-    return [f"Spearman's correlation over the memories of each seed, mean over seeds: {'; '.join(texts)}."] if texts else []
-
-
-def _trade(tables: Tables) -> Finding:
-    claim = "Memories that hold the state stiller steer less, seed by seed, beyond placebo."
-    found = {name: _ranks(tables, name, "leverage_over_placebo") for name in ("drift", "displacement")}
-    known = {name: value for name, value in found.items() if value.n}
-    if not known:
-        return Finding(claim, ABSENT, "It needs frozen-weight tests of three memories of one seed.")
-    text = "; ".join(f"by {name} ρ = {signed(value.mean, 2)}, {interval(value, 2)}" for name, value in known.items())
-    n = min(value.n for value in known.values())
-    return Finding(claim, all_of([side(value, -1) for value in known.values()]), f"{text}, n = {n}.")
+    verdict = INCONCLUSIVE if len(both) < FEWEST_SIGNS else SUPPORTED if p < 0.05 else NOT_SUPPORTED
+    return Finding(
+        claim, verdict, f"{text}, equal or neither in the rest; one-sided sign test, p = {number(p)}."
+    )

@@ -34,10 +34,14 @@ PLACEBOS = ("rotated", "untrained")
 
 @dataclass(frozen=True)
 class View:
-    """One condition's rows of the frozen-weight tables, and the steps whose weights were tested."""
+    """One condition's rows of the frozen-weight tables, and the steps whose weights were tested.
+
+    name: what its rows begin with where it shares a table with others.
+    """
 
     tables: Tables
     condition: str
+    name: str = ""
 
     def rows(self, name: str, **where: object) -> pd.DataFrame:
         return self.tables.rows(name, condition=self.condition, **where)
@@ -50,28 +54,9 @@ class View:
         return f"{text} (`{self.condition}`)"
 
 
-def effect_table(view: View, tests: Sequence[tuple[str, str]]) -> list[str]:
-    """Effect sizes beside placebos: a row a test, step and placebo."""
-    rows = []
-    for protocol, finder in tests:
-        for step in view.steps("frozen_effects_summary"):
-            for placebo in PLACEBOS:
-                found = view.rows("frozen_effects_summary", run_step=step, protocol=protocol, finder=finder)
-                found = found[found["placebo"] == placebo]
-                if found.empty:
-                    continue
-                k, n = _below(found)
-                rows.append(
-                    [
-                        f"{TESTS[protocol, finder]}, {step} steps, {placebo}",
-                        number(published.EFFECT_SIZE, 2) if protocol == "replication" else "–",
-                        interval(over_seeds(found, "effect"), sign=False),
-                        f"{number(found['placebo_mean'].mean())} ± {number(found['placebo_sd'].mean())}",
-                        number(found["placebo_max"].max()),
-                        interval(_surplus(found)),
-                        f"{k} of {n}",
-                    ]
-                )
+def effect_table(view: View, tests: Sequence[tuple[str, str]], *more: View) -> list[str]:
+    """Effect sizes beside placebos: a row a view, test, step and placebo."""
+    rows = [row for one in (view, *more) for test in tests for row in _effect_rows(one, *test)]
     if not rows:
         return []
     head = ["test, weights, placebo", "published", "effect size, nats", "placebo mean ± SD", "placebo max",
@@ -83,13 +68,38 @@ def effect_table(view: View, tests: Sequence[tuple[str, str]]) -> list[str]:
     return [table(head, rows), ending]
 
 
+def _effect_rows(view: View, protocol: str, finder: str) -> list[list[str]]:
+    rows = []
+    named = f"{view.name}, " if view.name else ""
+    for step in view.steps("frozen_effects_summary"):
+        for placebo in PLACEBOS:
+            found = view.rows("frozen_effects_summary", run_step=step, protocol=protocol, finder=finder)
+            found = found[found["placebo"] == placebo]
+            if found.empty:
+                continue
+            k, n = _below(found)
+            rows.append(
+                [
+                    f"{named}{TESTS[protocol, finder]}, {step} steps, {placebo}",
+                    number(published.EFFECT_SIZE, 2) if protocol == "replication" else "–",
+                    interval(over_seeds(found, "effect"), sign=False),
+                    f"{number(found['placebo_mean'].mean())} ± {number(found['placebo_sd'].mean())}",
+                    number(found["placebo_max"].max()),
+                    interval(surplus(found)),
+                    f"{k} of {n}",
+                ]
+            )
+    return rows
+
+
 def _below(found: pd.DataFrame) -> tuple[int, int]:
     """How many seeds have p < ALPHA, and of how many."""
     p = per_seed(found, "p_value")
     return int((p < ALPHA).sum()), len(p)
 
 
-def _surplus(found: pd.DataFrame) -> Estimate:
+def surplus(found: pd.DataFrame) -> Estimate:
+    """The learned effect beyond the mean of its own placebo draws, over seeds."""
     return paired(per_seed(found, "effect"), per_seed(found, "placebo_mean"))
 
 
@@ -112,14 +122,14 @@ def beats(view: View, protocol: str, finder: str) -> Finding:
             found = at_step[at_step["placebo"] == placebo]
             if found.empty:
                 continue
-            surplus = _surplus(found)
+            beyond = surplus(found)
             (k, n), draws = _below(found), _draws(view, protocol, finder, step, placebo)
             few = draws > 0 and 1 / (1 + draws) >= ALPHA
-            verdict = side(surplus, +1)
+            verdict = side(beyond, +1)
             against.append(INCONCLUSIVE if verdict == SUPPORTED and 2 * k <= n else verdict)
             rank = f"{plural(draws, 'draw')} cannot give p < {ALPHA}" if few else f"p < {ALPHA} in {k} of {n}"
             rivals.append(
-                f"{placebo} {number(found['placebo_mean'].mean())} (difference {interval(surplus)}; {rank})"
+                f"{placebo} {number(found['placebo_mean'].mean())} (difference {interval(beyond)}; {rank})"
             )
         if against:
             verdicts.append(worst(against))
@@ -129,6 +139,33 @@ def beats(view: View, protocol: str, finder: str) -> Finding:
         return Finding(claim, ABSENT, "It was not run.")
     chance = f"By chance, p < {ALPHA} in one seed of twenty at most."
     return Finding(claim, all_of(verdicts), " ".join([*parts, chance]))
+
+
+def further(view: View, protocol: str, finder: str) -> Finding:
+    """Whether learned directions steer further than the mean of placebos, over seeds.
+
+    For tests with too few draws for a rank within a seed, where `beats` can decide nothing.
+    """
+    claim = (
+        f"`{view.condition}`, {TESTS[protocol, finder]}: learned directions steer further than the mean of "
+        "placebos selected alike."
+    )
+    verdicts, parts = [], []
+    for step in view.steps("frozen_effects_summary"):
+        at_step = view.rows("frozen_effects_summary", run_step=step, protocol=protocol, finder=finder)
+        against, rivals = [], []
+        for placebo in PLACEBOS:
+            found = at_step[at_step["placebo"] == placebo]
+            if found.empty:
+                continue
+            beyond = surplus(found)
+            against.append(side(beyond, +1))
+            above = int((found["effect"] > found["placebo_max"]).sum())
+            rivals.append(f"{placebo} {interval(beyond)}, above every draw in {above} of {len(found)}")
+        if against:
+            verdicts.append(worst(against))
+            parts.append(f"At step {step}, nats beyond the mean: {'; '.join(rivals)}.")
+    return Finding(claim, all_of(verdicts), " ".join(parts) or "It was not run.")
 
 
 def seeds(view: View) -> Section:

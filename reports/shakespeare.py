@@ -120,14 +120,10 @@ def regimes(tables: Tables, figures: str) -> Section:
     """What each regime does to each channel, against the published numbers, a calm run and a run without state."""
     deltas = Deltas(tables)
     rows: list[list[str]] = []
-    marks: dict[str, list[str]] = {}  # regime -> state channels that move as in no calm run
+    marks = state_marks(deltas)
     ours: list[tuple[float, Estimate]] = []
     without: dict[str, Estimate] = {}
     for regime, expected in published.REGIME_DELTAS.items():
-        for metric in STATE_CHANNELS:
-            moved = paired(deltas.of("self", regime, metric), deltas.of("self_calm", regime, metric))
-            if moved.n > 1:
-                marks.setdefault(regime, []).extend([metric] if moved.p < MARK_P else [])
         for metric, digits in CHANNELS.items():
             delta = deltas.of("self", regime, metric)
             calm = deltas.of("self_calm", regime, metric)
@@ -171,11 +167,23 @@ def regimes(tables: Tables, figures: str) -> Section:
         body,
         "`self` − `self_calm` is what the regime did; Δ alone mixes it with the training's own course. A mark on the "
         "state says that the state was moved, not that the model uses it: that is the frozen-weight test's question.",
-        [_fingerprints(marks), _replication(ours), _shared_shifts(without)],
+        [fingerprints(marks), _replication(ours), _shared_shifts(without)],
     )
 
 
-def _fingerprints(marks: dict[str, list[str]]) -> Finding:
+def state_marks(deltas: Deltas) -> dict[str, list[str]]:
+    """By regime, the state channels that move as in no calm run; regimes with two seeds or more."""
+    marks: dict[str, list[str]] = {}
+    for regime in published.REGIME_DELTAS:
+        for metric in STATE_CHANNELS:
+            moved = paired(deltas.of("self", regime, metric), deltas.of("self_calm", regime, metric))
+            if moved.n > 1:
+                marks.setdefault(regime, []).extend([metric] if moved.p < MARK_P else [])
+    return marks
+
+
+def fingerprints(marks: dict[str, list[str]]) -> Finding:
+    """Whether each regime marks the state beyond what a calm run does, from `state_marks`."""
     claim = "Each regime moves a channel of the state as no calm run does."
     if not marks:
         return Finding(

@@ -29,7 +29,8 @@ import config
 import evaluate
 import perturb
 import train
-from data.corpus import Corpus, prepare
+from data.corpus import Corpus
+from data.prepare import prepare
 from rng import Stream
 
 

@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data import pydoc_text
-from data.corpus import check_block, load, prepare, prepare_text, sample_batch
+from data.corpus import check_block, load, sample_batch
+from data.prepare import prepare, prepare_text
 from data.sources import PATIENCE_S, SOURCES, Source, SourceNotFound, _fetch, find_local
 from storage import UserError
 
@@ -155,7 +156,7 @@ def test_names_that_are_no_folder_are_refused(tmp_path: Path, name: str) -> None
 def test_missing_corpus_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"not prepared .*python data/shakespeare_char/prepare.py --out"):
         load("shakespeare_char", tmp_path)
-    with pytest.raises(UserError, match=r"not prepared .*python -m data.corpus mine --out"):
+    with pytest.raises(UserError, match=r"not prepared .*python -m data.prepare mine --out"):
         load("mine", tmp_path)
 
 
@@ -196,7 +197,7 @@ def test_a_damaged_corpus_is_refused_and_made_again(tmp_path: Path, damage: Call
     whole = prepare("mine", tmp_path / "out", root=tmp_path / "clone")
     damage(tmp_path / "out" / "mine")
     with pytest.raises(
-        UserError, match=r"corrupt.*; make it again with: python -m data.corpus mine"
+        UserError, match=r"corrupt.*; make it again with: python -m data.prepare mine"
     ) as caught:
         load("mine", tmp_path / "out")
     assert "\n" not in str(caught.value)

@@ -14,12 +14,14 @@ from scipy.special import log_softmax
 
 import command_line
 import config
+import frozen_rows
 import frozen_test
 import run_folder
 import steering
 import storage
 from analysis import frozen
-from data.corpus import Corpus, prepare_text
+from data.corpus import Corpus
+from data.prepare import prepare_text
 from model import GPT
 from rng import Stream, generator
 from self_state import SelfState
@@ -28,7 +30,14 @@ from steering import ALL, LAST
 V, C, T, D = 10, 16, 8, 12
 SIZES = config.Model(n_layer=1, n_head=2, n_embd=C, block_size=T)
 SETTINGS = config.FrozenTest(
-    finder_batches=1, dev_batches=2, heldout_batches=2, top=3, doses=4, random_directions=6, placebo_draws=2
+    finder_batches=1,
+    dev_batches=2,
+    heldout_batches=2,
+    top=3,
+    doses=4,
+    random_directions=6,
+    placebo_draws=2,
+    dose_placebos=1,
 )
 
 
@@ -119,7 +128,7 @@ def test_rows_of_the_known_model() -> None:
     instrument = steering.Instrument(by_hand())
     learned = steering.effects(instrument, READER, trial)
     own = np.eye(D)[4] * 0.7
-    made = frozen_test.condition_rows(instrument, READER, trial, learned, own, seed=1)
+    made = frozen_rows.condition_rows(instrument, READER, trial, learned, own, seed=1)
 
     def of(protocol: str, finder: str, state: str) -> list[dict]:
         return [
@@ -147,7 +156,8 @@ def test_rows_of_the_known_model() -> None:
     possible = np.array([known(norm * triple / math.sqrt(3)) for triple in triples])
     for row in of("heldout", "dimension", "random"):
         assert np.abs(possible - row["entropy"]).min() < 1e-6
-    doses = pd.DataFrame(frozen_test.dose_rows(instrument, READER, trial, learned, seed=1))
+    directions = {**frozen_rows.dose_directions(learned), "random": frozen_rows.random_dose_direction(1, D)}
+    doses = pd.DataFrame(frozen_rows.dose_rows(instrument, READER, trial, directions))
     assert list(doses["direction"].unique()) == ["confident", "uncertain", "gradient", "random"]
     slope = np.linalg.norm(STEPS)
     along = {"confident": -1.2 / math.sqrt(3), "uncertain": 1.5 / math.sqrt(3), "gradient": slope}
@@ -156,6 +166,7 @@ def test_rows_of_the_known_model() -> None:
         np.testing.assert_allclose(curve["magnitude"], np.arange(-4, 5) / 4)
         expected = [known(factor * norm) - known(0) for norm in curve["magnitude"]]
         np.testing.assert_allclose(curve["delta_entropy"], expected, atol=2e-5)
+        assert (curve["kl"][curve["magnitude"] != 0] > 0).all() and curve["kl"].iloc[4] == 0
 
 
 def test_measurements_match_numpy() -> None:
@@ -304,8 +315,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return prepare_text("tiny", b"abcd efghi\n" * 300, tmp_path_factory.mktemp("out") / "data")
 
 
-def finished(runs: Path, corpus: Corpus, enabled: bool = True, data: str | None = None, dim: int = D) -> Path:
-    """A run folder of six steps, weights kept after three, that no training made."""
+def finished(
+    runs: Path, corpus: Corpus, enabled: bool = True, data: str | None = None, dim: int = D, seed: int = 0
+) -> Path:
+    """A run folder of six steps, weights kept after three, that no training made. seed: of its weights."""
     fields = {
         "corpus": "tiny",
         "seed": 2,
@@ -318,11 +331,11 @@ def finished(runs: Path, corpus: Corpus, enabled: bool = True, data: str | None 
     run = config.RunConfig.model_validate_json(json.dumps(fields))
     work = runs / ".work"
     states = np.random.default_rng(0).normal(size=(6, dim)) * np.array([[1], [2], [3], [9], [9], [9]])
-    for name, seed in (("model-step3", 1), ("model", 2)):
+    for name, drawn in (("model-step3", seed + 1), ("model", seed + 2)):
         gpt, self_state = GPT(SIZES, corpus.vocab_size), SelfState(run.self_state, C) if enabled else None
-        gpt.initialise(generator(seed, Stream.INIT))
+        gpt.initialise(generator(drawn, Stream.INIT))
         if self_state is not None:
-            self_state.initialise(generator(seed, Stream.STATE_INIT))
+            self_state.initialise(generator(drawn, Stream.STATE_INIT))
         storage.save_tensors(
             work / f"{name}.safetensors", run_folder.models_arrays({"gpt": gpt, "self_state": self_state})
         )
@@ -356,13 +369,13 @@ def test_whole_test_of_a_run(corpus: Corpus, tmp_path: Path) -> None:
     assert task["norms_from_training"]
 
     conditions = rows(tmp_path / "a" / "conditions.csv")
-    assert tuple(conditions[0]) == frozen_test.CONDITIONS
+    assert tuple(conditions[0]) == frozen_rows.CONDITIONS
     assert len(conditions) == 3 + 3 * (2 + 6)
     assert {(row["seed"], row["run_step"]) for row in conditions} == {("2", "3")}
     (own,) = (row for row in conditions if row["state"] == "own")
     assert float(own["magnitude"]) == pytest.approx(np.linalg.norm(states[2]))
     effects = rows(tmp_path / "a" / "effects.csv")
-    assert tuple(effects[0]) == frozen_test.EFFECTS
+    assert tuple(effects[0]) == frozen_rows.EFFECTS
     kinds = [(row["protocol"], row["finder"], row["reader"], row["draw"]) for row in effects]
     assert len(kinds) == len(set(kinds)) == 3 + 2 * (2 + 3)
     assert ("heldout", "gradient", "rotated", "0") not in kinds
@@ -375,8 +388,14 @@ def test_whole_test_of_a_run(corpus: Corpus, tmp_path: Path) -> None:
         ]
         assert float(row["effect_size"]) == pytest.approx(abs(pair[0] - pair[1]), abs=1e-9)
     doses = rows(tmp_path / "a" / "doses.csv")
-    assert tuple(doses[0]) == frozen_test.DOSES
-    assert len(doses) == 4 * 9
+    assert tuple(doses[0]) == frozen_rows.DOSES
+    curves = [(row["reader"], row["draw"], row["direction"]) for row in doses[::9]]
+    assert curves == [
+        *(("learned", "0", name) for name in ("confident", "uncertain", "gradient", "random")),
+        *(("rotated", "0", name) for name in ("confident", "uncertain")),
+        *(("untrained", "0", name) for name in ("confident", "uncertain", "gradient")),
+    ]
+    assert len(doses) == 9 * 9
 
     frozen_test.run(folder, 3, SETTINGS, corpus, tmp_path / "b")
     frozen_test.run(folder, 6, SETTINGS, corpus, tmp_path / "c")
@@ -390,7 +409,7 @@ def test_whole_test_of_a_run(corpus: Corpus, tmp_path: Path) -> None:
             frozen.FinishedTest("suite", "calm", tmp_path / "c"),
         ]
     )
-    assert list(tables["frozen_effects"].columns) == ["suite", "condition", *frozen_test.EFFECTS]
+    assert list(tables["frozen_effects"].columns) == ["suite", "condition", *frozen_rows.EFFECTS]
     assert len(tables["frozen_conditions"]) == 2 * len(conditions)
     assert (
         len(tables["frozen_effects_summary"]) == 2 * 5
@@ -490,7 +509,8 @@ def test_rank_p_value() -> None:
 
 def test_tables_of_nothing_and_of_a_broken_folder(tmp_path: Path) -> None:
     tables = frozen.tables([])
-    assert sorted(tables) == ["frozen_conditions", "frozen_doses", "frozen_effects", "frozen_effects_summary"]
+    names = ("conditions", "dose_placebos", "doses", "effects", "effects_summary")
+    assert sorted(tables) == [f"frozen_{name}" for name in names]
     assert all(table.empty for table in tables.values())
     with pytest.raises(storage.UserError, match="conditions"):
         frozen.tables([frozen.FinishedTest("s", "c", tmp_path)])
@@ -508,3 +528,27 @@ def test_one_dimension_is_steered_by_the_gradient_alone(corpus: Corpus, tmp_path
         ("heldout", "gradient", "untrained"),
     }
     assert {row["direction"] for row in rows(tmp_path / "one" / "doses.csv")} == {"gradient", "random"}
+
+
+def test_foreign_directions_are_those_of_the_other_run(corpus: Corpus, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"foreign": True})
+    own, other = finished(tmp_path, corpus), finished(tmp_path / "other", corpus, seed=3)
+    with pytest.raises(storage.UserError, match="needs the run of the partner seed"):
+        frozen_test.run(own, 6, settings, corpus, tmp_path / "test")
+    seen: list[tuple[int, int]] = []
+    frozen_test.run(own, 6, settings, corpus, tmp_path / "test", lambda *count: seen.append(count), other)
+    total = frozen_test.count_forwards(settings, D)
+    assert seen[-1] == (total, total)
+    foreign = [row for row in rows(tmp_path / "test" / "effects.csv") if row["reader"] == "foreign"]
+    assert [(row["protocol"], row["finder"]) for row in foreign] == [
+        ("heldout", "dimension"),
+        ("heldout", "gradient"),
+    ]
+    # Its own directions, given as if they were another's, have the learned effect.
+    frozen_test.run(own, 6, settings, corpus, tmp_path / "self", other=own)
+    sizes: dict[str, list[str]] = {}
+    for row in rows(tmp_path / "self" / "effects.csv"):
+        if row["protocol"] == "heldout":
+            sizes.setdefault(row["reader"], []).append(row["effect_size"])
+    assert sizes["foreign"] == sizes["learned"]
+    assert [row["effect_size"] for row in foreign] != sizes["learned"]

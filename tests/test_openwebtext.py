@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from data import documents
-from data.corpus import load, prepare
+from data.corpus import load
+from data.prepare import prepare
 from data.sources import SOURCES, SourceNotFound, find_local
 from storage import UserError
 

@@ -29,7 +29,8 @@ import run_folder
 import session
 import storage
 import study as studies
-from data import corpus as corpora
+from data.corpus import Corpus
+from data.prepare import prepare_text
 from data.sources import SourceNotFound
 from pipeline import Study, Task
 from runner import Runner
@@ -400,13 +401,13 @@ def test_without_shakespeare_the_embedded_corpus_stands_in(
 ) -> None:
     tried = []
 
-    def prepare(name: str, data: Path, tokenizer: str) -> corpora.Corpus:
+    def prepare(name: str, data: Path, tokenizer: str) -> Corpus:
         tried.append(name)
         if name == "shakespeare_char":
             raise SourceNotFound("no network")
-        return corpora.prepare_text(name, TEXT.encode(), data)
+        return prepare_text(name, TEXT.encode(), data)
 
-    monkeypatch.setattr(corpora, "prepare", prepare)
+    monkeypatch.setattr(studies, "prepare_corpus", prepare)
     monkeypatch.setattr(studies, "find_local", lambda *_: None)
     suite_file.write_text(SUITE.replace("tiny_text", "shakespeare_char"))
     asked = request(tmp_path, suite_file)

@@ -21,7 +21,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data import tokenizers
-from data.corpus import folder_name, load, prepare, prepare_text
+from data.corpus import folder_name, load
+from data.prepare import prepare, prepare_text
 from data.tokenizers import PATTERN, BpeTokenizer, make, restore, train_bpe
 from storage import UserError
 
@@ -334,7 +335,7 @@ def test_a_damaged_corpus_is_refused_and_made_again(tmp_path: Path, damage: Call
     whole = prepare("mine", tmp_path, "bpe:300", root=tmp_path / "clone")
     damage(tmp_path / "mine-bpe300")
     with pytest.raises(
-        UserError, match=r"corrupt.*again with: python -m data.corpus mine --tokenizer bpe:300 --out"
+        UserError, match=r"corrupt.*again with: python -m data.prepare mine --tokenizer bpe:300 --out"
     ):
         load("mine", tmp_path, "bpe:300")
     again = prepare("mine", tmp_path, "bpe:300", root=tmp_path / "clone")

@@ -15,7 +15,8 @@ import perturb
 import run_folder
 import storage
 import train
-from data.corpus import Corpus, prepare_text
+from data.corpus import Corpus
+from data.prepare import prepare_text
 from rng import Stream
 
 TEXT = ("The state of the art is a state, and an art. " * 200).encode()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from data.corpus import main
+from data.prepare import main
 
 if __name__ == "__main__":
     sys.exit(main("pydoc_char"))

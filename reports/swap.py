@@ -1,0 +1,249 @@
+"""The page on swapped states: training that goes on with another model's state, a random one, or none."""
+
+from math import inf, nan
+
+import numpy as np
+import pandas as pd
+
+from reports import published
+from reports.markdown import interval, number, plural, signed, table
+from reports.measured import Measured, difference, sign_test
+from reports.parts import ABSENT, INCONCLUSIVE, MISSING, NOT_SUPPORTED, SUPPORTED, Finding, Section, Tables
+
+TITLE = "Swapped states: is the state entangled with its weights?"
+FILE = "swap.md"
+SUITE = "swap"
+_RUN = ("suite", "condition", "seed")
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "swap_paths": (
+        *(*_RUN, "since", "distance", "predicted", "loss_difference", "loss_distance"),
+        *("heldout_difference", "effect_difference"),
+    ),
+    "swap_summary": (
+        *(*_RUN, "swapped_distance", "first_loss", "first_effect", "early_loss", "late_loss"),
+        *(
+            "late_loss_distance",
+            "early_heldout",
+            "late_heldout",
+            "late_effect",
+            "floor",
+            "steps_until",
+            "state_steps",
+        ),
+    ),
+}
+SWAPS = ("other", "random", "zero")
+JITTER = "jitter"
+GIVEN = {
+    "other": "another seed's state",
+    "random": "a random state of the own one's norm",
+    "zero": "the zero state",
+    JITTER: "the own state, changed by a thousandth of its norm",
+}
+SHOWN = (0, 1, 2, 5, 10, 20, 50, 100, 199)  # steps since the swap
+FEWEST_SIGNS = 5  # seeds: fewer than five equal signs cannot give p < 0.05, one-sided
+
+
+def sections(tables: Tables, figures: str) -> list[Section]:
+    """The page's sections. `figures` is the folder of figures as seen from the page."""
+    return [at_once(tables, figures), afterwards(tables), course(tables)]
+
+
+class Summary(Measured):
+    """The continuations' summary, in the order of GIVEN."""
+
+    def __init__(self, tables: Tables) -> None:
+        super().__init__(tables.rows("swap_summary"))
+        have = set(self.conditions)
+        self.conditions = [*(name for name in GIVEN if name in have), *sorted(have - set(GIVEN))]
+
+    def named(self, condition: str) -> str:
+        return f"`{condition}`: {GIVEN[condition]}" if condition in GIVEN else f"`{condition}`"
+
+
+def at_once(tables: Tables, figures: str) -> Section:
+    """What a foreign state does at the first steps, where the weights are still the own ones."""
+    found = Summary(tables)
+    rows = [
+        [
+            found.named(name),
+            interval(found.value(name, "swapped_distance"), 2, sign=False),
+            *(
+                interval(found.value(name, column), 4)
+                for column in ("first_loss", "early_loss", "early_heldout", "first_effect")
+            ),
+            str(found.value(name, "first_loss").n),
+        ]
+        for name in found.conditions
+    ]
+    head = ["goes on with", "distance of the state put in, own norms", "first step: loss − own's", "first 10 steps: loss − own's",
+            "first 10 steps: held-out loss − own's", "first step: effect − own's", "n"]  # fmt: skip
+    body = [table(head, rows) if rows else MISSING]
+    if rows:
+        body += [
+            "All against the continuation with the own state, same seed, weights and batches: nats a token, and mean |Δ logit| for "
+            "the effect. The first update has already replaced a part of the state that was put in.",
+            f"![Swapped states]({figures}/swap.png)",
+        ]
+    each = [(f"`{name}`", found.value(name, "first_loss")) for name in SWAPS]
+    more = [(f"`other` − `{name}`", found.minus("other", name, "first_loss")) for name in ("random", "zero")]
+    return Section(
+        "Do things break?",
+        f'Published: "{published.ANSWERS["swap"]}", without numbers. Training goes on from one checkpoint; at the first step '
+        "nothing but the state differs.",
+        body,
+        "A loss that rises says that the weights had come to count on their own state. It does not say on what of it: where a "
+        "random state or none costs as much as another seed's, what was lost is the own state, not harmed by any meaning of "
+        "the other. States of two seeds have axes of their own, so that one can't read the other's is to be expected. How "
+        "large a rise is worth calling broken is for the reader: it stands in nats.",
+        [
+            difference("Things break: another seed's state raises the loss at once.", each[:1], +1, " nats", 4),
+            difference("State and weights are entangled: any state but their own costs loss at once, none included.",
+                       each, +1, " nats", 4),
+            difference("Another seed's state costs more than a random one or none.", more, +1, " nats", 4),
+        ],
+    )  # fmt: skip
+
+
+def afterwards(tables: Tables) -> Section:
+    """How long the difference lasts, against the noise floor of two trainings that differ by almost nothing."""
+    found = Summary(tables)
+    rows = []
+    for name in found.conditions:
+        own = found.rows[found.rows["condition"] == name]
+        beyond = found.minus(name, JITTER, "late_loss_distance")
+        rows.append(
+            [
+                found.named(name),
+                steps_to(own, "steps_until", "floor"),
+                steps_to(own, "state_steps", "swapped_distance"),
+                *(
+                    interval(found.value(name, column), 4)
+                    for column in ("late_loss", "late_heldout", "late_effect")
+                ),
+                interval(found.value(name, "late_loss_distance"), 4, sign=False),
+                interval(beyond, 4) if name != JITTER and beyond.n else "–",
+                str(found.value(name, "late_loss").n),
+            ]
+        )
+    head = ["goes on with", "steps until indistinguishable", "steps until the state is the own one", "last 50 steps: loss − own's",
+            "held-out loss − own's", "effect − own's", "\\|loss − own's\\|", "that − `jitter`'s", "n"]  # fmt: skip
+    body = [table(head, rows) if rows else MISSING]
+    floor = found.rows["floor"].max()
+    if rows:
+        body.append(
+            "Steps: median over seeds, in brackets how many seeds got there. Indistinguishable: |loss − own's|, mean of ten steps, "
+            f"is for the first time within the noise floor{f' of {number(floor, 4)} nats' if np.isfinite(floor) else ''}, below which "
+            "95 % of those means lie for a training whose state was changed by a thousandth. The state is the own one: their "
+            "distance is below a hundredth of the own one's norm."
+        )
+    lasting = [(f"`{name}`", found.value(name, "late_heldout")) for name in SWAPS[:1]]
+    apart = [
+        (f"`{name}` − `{JITTER}`", found.minus(name, JITTER, "late_loss_distance")) for name in SWAPS[:1]
+    ]
+    return Section(
+        "How long does it last?",
+        "Steps until the training can't be told from the one that kept its own state, and what is left in the last 50 steps. "
+        "Two trainings that differ by almost nothing drift apart as well: `jitter` gives that noise floor.",
+        body,
+        "Short-lived at most, by construction: each step keeps a part of the state and makes the rest from statistics. What stays "
+        "after that is in the weights. The floor is one for the whole continuation, and noise grows with time, so that an early "
+        "difference is called indistinguishable where it is no larger than what chance alone makes later.",
+        [
+            difference(
+                "The harm of another seed's state lasts: in the last 50 steps the held-out loss is still higher.",
+                lasting,
+                +1,
+                " nats",
+                4,
+            ),
+            difference(
+                "In the last 50 steps after the swap the losses are further apart than by chance.",
+                apart,
+                +1,
+                " nats",
+                4,
+            ),
+            _back(found),
+        ],
+    )
+
+
+def steps_to(rows: pd.DataFrame, column: str, needs: str) -> str:
+    """Median of the steps and how many seeds got there; one that did not counts as longer than any.
+
+    needs: the column without which a missing number of steps means not measured, not never.
+    """
+    steps = _steps(rows, column, needs)
+    if steps.empty:
+        return "–"
+    middle = float(np.median(steps)) if np.isfinite(steps).sum() * 2 > len(steps) else inf
+    text = number(middle, 0) if np.isfinite(middle) else "never"
+    return f"{text} ({int(np.isfinite(steps).sum())} of {len(steps)})"
+
+
+def _steps(rows: pd.DataFrame, column: str, needs: str) -> "pd.Series[float]":
+    known = rows[rows[needs].notna()].set_index("seed")[column]
+    return known.astype(float).fillna(inf)
+
+
+def _back(found: Summary) -> Finding:
+    """Whether the loss takes longer to come back than the state, seed by seed: an exact sign test."""
+    claim = "After a swap the loss stays distinguishable for longer than the state does."
+    rows = found.rows[found.rows["condition"] == "other"]
+    loss, state = _steps(rows, "steps_until", "floor"), _steps(rows, "state_steps", "swapped_distance")
+    both = loss.index.intersection(state.index)
+    if not len(both):
+        return Finding(claim, ABSENT, f"It needs the continuations `other` and `{JITTER}`.")
+    longer, shorter = int((loss[both] > state[both]).sum()), int((loss[both] < state[both]).sum())
+    p = sign_test(longer, shorter)
+    verdict = INCONCLUSIVE if len(both) < FEWEST_SIGNS else SUPPORTED if p < 0.05 else NOT_SUPPORTED
+    return Finding(
+        claim,
+        verdict,
+        f"With another seed's state: loss {steps_to(rows, 'steps_until', 'floor')}, state "
+        f"{steps_to(rows, 'state_steps', 'swapped_distance')} steps; longer in {longer}, shorter in {shorter} of "
+        f"{plural(len(both), 'seed')}; one-sided sign test, p = {number(p)}.",
+    )
+
+
+def course(tables: Tables) -> Section:
+    """Distances of states, losses and effects at some steps after the swap."""
+    paths = tables.rows("swap_paths")
+    have = set(paths["condition"])
+    names = [name for name in GIVEN if name in have]
+    steps = sorted(set(paths["since"]) & set(SHOWN))
+    body = [MISSING]
+    if names and steps:
+        body = []
+        for column, said, digits, signs in (
+            ("distance", "distance of the states, own norms", 4, False),
+            ("loss_distance", "\\|loss − own's\\|, nats", 4, False),
+            ("effect_difference", "effect − own's, mean \\|Δ logit\\|", 4, True),
+        ):
+            rows = [_line(paths, name, f"`{name}`", column, steps, digits, signs) for name in names]
+            if column == "distance" and "other" in names:
+                by_update = _line(
+                    paths, "other", "`other`, by the update alone", "predicted", steps, digits, signs
+                )
+                rows.insert(names.index("other") + 1, by_update)
+            body.append(table([f"{said}: steps since", *(str(int(step)) for step in steps)], rows))
+        body.append(
+            "Means over seeds. By the update alone: the first distance times (1 − decay) to the power of the steps."
+        )
+    return Section(
+        "What course do state, loss and effect take?",
+        "Step by step after the swap, against the continuation with the own state.",
+        body,
+        "A distance that falls as the update alone would have it fall says that the statistics, not the weights, make the "
+        "state, and that they are nearly the same in both trainings. Losses are of one batch a step, and noisy.",
+    )
+
+
+def _line(
+    paths: pd.DataFrame, condition: str, name: str, column: str, steps: list[int], digits: int, signs: bool
+) -> list[str]:
+    rows = paths[paths["condition"] == condition]
+    mean = rows.groupby("since")[column].mean()
+    show = signed if signs else number
+    return [name, *(show(float(mean.get(step, nan)), digits) for step in steps)]

@@ -1,0 +1,18 @@
+"""What every test starts from: one thread, as a worker has, and floating point as Python has it."""
+
+import os
+from collections.abc import Iterator
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes of two threads each would wait for one another
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _denormals_kept() -> Iterator[None]:
+    """Training flushes denormals in its process; a test after it must not feel that."""
+    yield
+    torch.set_flush_denormal(False)

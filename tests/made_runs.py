@@ -1,0 +1,143 @@
+"""Runs that were never trained: a log and states made here, for analyses whose right answer is then known."""
+
+import io
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure as Drawing
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+import config
+from analysis.context import Context
+from analysis.runs import Run
+from plots import style
+from plots.figure import Figure
+from reports import parts
+from reports.parts import Tables
+
+Window = tuple[str, int, int]
+
+
+@dataclass(frozen=True)
+class MadeRun(Run):
+    """A run whose log and states stand in memory."""
+
+    log: pd.DataFrame = field(default_factory=pd.DataFrame)
+    path: np.ndarray | None = None
+
+    def metrics(self) -> pd.DataFrame:
+        return self.log.copy()
+
+    def states(self) -> np.ndarray | None:
+        return self.path
+
+
+def made_run(
+    condition: str,
+    seed: int,
+    log: pd.DataFrame,
+    states: np.ndarray | None,
+    folder: Path = Path(),
+    **settings: Any,
+) -> MadeRun:
+    """A run of suite "s". `settings`: fields of its RunConfig; what is left out has its default."""
+    fields = {name: {} for name in ("model", "train", "log", "self_state", "regimes")} | settings
+    return MadeRun(
+        "s", condition, seed, folder, config.RunConfig(corpus="x", seed=seed, **fields), log, states
+    )
+
+
+def context(runs: Sequence[Run], /, **made: pd.DataFrame) -> Context:
+    """What an analysis is given, with 20 permutations."""
+    settings: Any = {"frozen_test": config.FrozenTest(), "signatures": config.Signatures(permutations=20)}
+    conditions = {run.condition: run.config for run in runs if run.config.start is None}
+    suite = config.Suite(
+        name="s", path="s.toml", seeds=8, conditions=conditions or {"none": made_run("none", 1, pd.DataFrame(), None).config},
+        **settings,
+    )  # fmt: skip
+    return Context(suite, runs, made)
+
+
+def regimes_of(steps: int, windows: Sequence[Window], first: int = 0) -> np.ndarray:
+    """The regime of each step from `first` on, (steps,) str."""
+    made = np.full(steps, "calm", dtype=object)
+    for name, start, end in windows:
+        made[max(start - first, 0) : max(end - first, 0)] = name
+    return made
+
+
+def assert_clean(name: str, drawing: Drawing) -> None:
+    """Nothing lies on anything, nothing is cut off, nothing is too small to read, and the note is there."""
+    assert drawing.get_size_inches()[0] in (style.WIDE, style.COLUMN), name
+    drawing.canvas.draw()
+    texts = [one for one in drawing.findobj(Text) if isinstance(one, Text) and one.get_text()]
+    assert all(float(one.get_fontsize()) >= 7 for one in texts), name
+    assert any("a note" in " ".join(one.get_text().split()) for one in drawing.texts), name
+    around = [one.get_window_extent() for one in (*drawing.texts, *drawing.legends)]
+    boxes = around + [box for axes in drawing.axes if (box := axes.get_tightbbox())]
+    for index, box in enumerate(boxes):
+        assert box.x0 > -2 and box.x1 < drawing.bbox.width + 2, name
+        assert box.y0 > -2 and box.y1 < drawing.bbox.height + 2, name
+        assert not any(_overlap(box, other) for other in boxes[index + 1 :]), name
+
+
+def _overlap(one: Bbox, other: Bbox, slack: float = 1.0) -> bool:
+    width = min(one.x1, other.x1) - max(one.x0, other.x0)
+    height = min(one.y1, other.y1) - max(one.y0, other.y0)
+    return bool(width > slack and height > slack)
+
+
+def drawn(figure: Figure, tables: dict[str, pd.DataFrame]) -> Drawing:
+    """A figure of some tables, checked."""
+    with style.context():
+        drawing = figure.draw({name: as_read(tables[name]) for name in figure.tables}, "a note")
+        assert_clean(figure.name, drawing)
+    return drawing
+
+
+def as_read(table: pd.DataFrame) -> pd.DataFrame:
+    """A table as it is when it comes back from its file."""
+    return pd.read_csv(io.StringIO(table.to_csv(index=False, float_format="%.9g")))
+
+
+def title_of(drawing: Drawing) -> str:
+    return " ".join(drawing.texts[0].get_text().split())
+
+
+def written(topic: Any, tables: dict[str, pd.DataFrame], folder: Path, suites: Sequence[str] = ()) -> str:
+    """The page of a module of reports/, from tables that are written for its own suite, or for those of `suites`."""
+    for suite in suites or (topic.SUITE,):
+        (folder / suite).mkdir(parents=True, exist_ok=True)
+        for name, table in tables.items():
+            table.to_csv(folder / suite / f"{name}.csv", index=False)
+    known = Tables(folder, topic.SUITE, topic.COLUMNS)
+    return parts.page(topic.TITLE, "", known, topic.sections(known, "figures"), "The end.")
+
+
+def cells(page: str, start: str) -> list[str]:
+    """The cells of the one row of a page's tables that begins with `start`."""
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| {start}")]
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def assert_tables(page: str) -> None:
+    """Every row of every table has as many cells as its head: a bar inside a cell would make more."""
+    lines = [re.sub(r"\\\|", "", line) for line in page.splitlines()]
+    for above, line in itertools.pairwise(lines):
+        if above.startswith("|") and line.startswith("|"):
+            assert above.count("|") == line.count("|"), line
+
+
+def verdict(page: str, words: str) -> str:
+    """The verdict on the one claim that has these words."""
+    (found,) = [
+        line for line in page.splitlines() if line.startswith("- **") and words in line.split("** ")[0]
+    ]
+    return found.removeprefix("- **").split(":")[0]

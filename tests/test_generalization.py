@@ -1,0 +1,249 @@
+"""The second corpus beside the first: what is the same, what is not, and what is said where a corpus stands in."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import config
+from plots import generalization as figures
+from plots import style
+from plots.series import NothingToDraw
+from reports import generalization, parts
+from reports.shakespeare import STATE_CHANNELS
+from tests.made_runs import assert_tables, cells, drawn, title_of, verdict, written
+
+ROOT = Path(__file__).resolve().parent.parent
+CONDITIONS = ("self", "self_calm", "vanilla", "vanilla_calm", "self_random", "vanilla_random")
+LOUD = {"bewilderment": 1.6, "sensory_fog": 0.3}
+
+
+def corpus(
+    suite: str,
+    seeds: int = 8,
+    sign: float = 1.0,
+    gain: float = -0.05,
+    steer: float = 0.5,
+    name: str = "openwebtext",
+    tokenizer: str = "bpe:1024",
+    bytes_a_token: float = 2.0,
+) -> dict[str, pd.DataFrame]:
+    """Tables of the core conditions on one corpus.
+
+    sign: of what regimes do to the state, of loss and entropy too; 0 for nothing. gain: self minus vanilla, nats.
+    steer: learned effect size, placebos 0.3.
+    """
+    random = np.random.default_rng(len(suite))
+    runs, deltas, tests = [], [], []
+    for condition in CONDITIONS:
+        for seed in range(1, seeds + 1):
+            loss = 3.0 + 0.004 * random.normal() + gain * condition.startswith("self")
+            place = (suite, condition, seed)
+            runs.append(
+                (*place, 2000, 9.0, loss, loss / np.log(2) / bytes_a_token, "float32", name, tokenizer)
+            )
+            for regime in style.REGIMES:
+                for metric in ("loss", "entropy", *STATE_CHANNELS):
+                    if condition.startswith("vanilla") and metric in STATE_CHANNELS:
+                        continue
+                    size = LOUD.get(regime, 0.05) if metric in ("loss", "entropy") else 0.02
+                    value = 0.0 if condition.endswith("calm") else sign * size
+                    deltas.append((*place, regime, metric, value + 0.002 * random.normal()))
+    for seed in range(1, seeds + 1):
+        for step in (1000, 2000):
+            for protocol, finder in (
+                ("replication", "dimension"),
+                ("heldout", "dimension"),
+                ("heldout", "gradient"),
+            ):
+                for placebo in ("rotated", "untrained"):
+                    if (finder, placebo) != ("gradient", "rotated"):
+                        learned = steer + 0.01 * random.normal()
+                        values = (learned, placebo, 0.3, 0.05, 0.38, 1 / 11)
+                        tests.append((suite, "self_calm", seed, step, protocol, finder, *values))
+    place_names = ["suite", "condition", "seed"]
+    run_names = ["steps", "seconds", "heldout_loss", "heldout_bpb", "dtype", "corpus", "tokenizer"]
+    test_names = [
+        "run_step",
+        "protocol",
+        "finder",
+        "effect",
+        "placebo",
+        "placebo_mean",
+        "placebo_sd",
+        "placebo_max",
+        "p_value",
+    ]
+    return {
+        "runs": pd.DataFrame(runs, columns=[*place_names, *run_names]),
+        "regime_deltas": pd.DataFrame(deltas, columns=[*place_names, "regime", "metric", "delta"]),
+        "frozen_effects_summary": pd.DataFrame(tests, columns=[*place_names, *test_names]),
+    }
+
+
+def shakespeare(**how: Any) -> dict[str, pd.DataFrame]:
+    own: dict[str, Any] = {"name": "shakespeare_char", "tokenizer": "char", "bytes_a_token": 1.0}
+    return corpus("shakespeare", **(own | how))
+
+
+def both(first: dict[str, pd.DataFrame], second: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The tables as the figure is given them."""
+    return {name: second[name] for name in ("regime_deltas", "runs")} | {
+        f"../shakespeare/{name}": first[name] for name in ("regime_deltas", "runs")
+    }
+
+
+def page(folder: Path, first: dict[str, pd.DataFrame], second: dict[str, pd.DataFrame]) -> str:
+    (folder / "shakespeare").mkdir(parents=True, exist_ok=True)
+    for name, table in first.items():
+        table.to_csv(folder / "shakespeare" / f"{name}.csv", index=False)
+    return written(generalization, second, folder)
+
+
+(FIGURE,) = figures.FIGURES
+
+
+def test_the_figure_counts_what_comes_back() -> None:
+    number = len(style.REGIMES) * len(figures.METRICS)
+    title = title_of(drawn(FIGURE, both(shakespeare(), corpus("generalization"))))
+    assert title.startswith(
+        f"Of {number} changes that are clear on shakespeare_char (char), {number} are clear with the same"
+    )
+    title = figures._title(
+        [
+            (one["regime_deltas"], one["runs"], figures.FIRST)
+            for one in (shakespeare(), corpus("g", sign=-1.0))
+        ],
+        list(style.REGIMES),
+        ["a", "b"],
+    )
+    assert (
+        title
+        == f"Of {number} changes that are clear on a, 0 are clear with the same sign on b, {number} with the opposite one"
+    )
+
+
+def test_losses_are_drawn_in_bits_a_byte_where_both_suites_say_it() -> None:
+    first, second = shakespeare(), corpus("generalization")
+    labels = [axes.get_xlabel() for axes in drawn(FIGURE, both(first, second)).axes]
+    assert labels[:2] == ["Δ loss (bits a byte)", "Δ entropy (bits a byte)"]
+    assert figures.bits_a_byte(second["runs"]) == pytest.approx(1 / np.log(2) / 2)
+    first["runs"] = first["runs"].drop(columns="heldout_bpb")
+    assert drawn(FIGURE, both(first, second)).axes[0].get_xlabel() == "Δ loss (nats)"
+
+
+def test_few_seeds_and_missing_conditions_draw() -> None:
+    assert "too few seeds to test" in title_of(
+        drawn(FIGURE, both(shakespeare(seeds=1), corpus("generalization", seeds=2)))
+    )
+    without = corpus("generalization", seeds=1)
+    without["regime_deltas"] = without["regime_deltas"].query("condition == 'self'")
+    drawn(FIGURE, both(shakespeare(seeds=3), without))
+    with pytest.raises(NothingToDraw, match="self and self_calm"):
+        drawn(FIGURE, both(without, without))
+
+
+GAIN, SIGN, MARK = (
+    "model predicts held-out text better",
+    "comes back on the second with the same sign",
+    "as no calm run does",
+)
+STEERS = "held-out protocol, gradient finder"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {GAIN: "Supported", SIGN: "Supported", MARK: "Supported", STEERS: "Supported"}),
+        ({"gain": 0.0}, {GAIN: "Not supported"}),
+        ({"gain": 0.05}, {GAIN: "Not supported"}),
+        ({"sign": -1.0}, {SIGN: "Not supported", MARK: "Supported"}),
+        ({"sign": 0.0}, {SIGN: "Not supported", MARK: "Not supported"}),
+        ({"steer": 0.3}, {STEERS: "Not supported"}),
+        ({"seeds": 2}, {GAIN: "Inconclusive", SIGN: "Inconclusive", STEERS: "Inconclusive"}),
+    ],
+)
+def test_verdicts_follow_the_tables(tmp_path: Path, given: dict[str, Any], expected: dict[str, str]) -> None:
+    text = page(tmp_path, shakespeare(), corpus("generalization", **given))
+    assert {words: verdict(text, words) for words in expected} == expected
+
+
+def test_a_part_that_comes_back_is_inconclusive_and_the_rest_is_named(tmp_path: Path) -> None:
+    second = corpus("generalization")
+    lost = (second["regime_deltas"]["regime"] == "self_clamp") & (
+        second["regime_deltas"]["metric"] == "state_drift"
+    )
+    second["regime_deltas"].loc[lost & (second["regime_deltas"]["condition"] == "self"), "delta"] *= -1
+    text = page(tmp_path, shakespeare(), second)
+    assert verdict(text, SIGN) == "Inconclusive"
+    assert "19 do with the same sign on openwebtext (bpe:1024), 1 with the opposite one" in text
+    assert "Not the same: state_drift in self_clamp." in text
+
+
+def test_both_corpora_and_the_published_numbers_stand_side_by_side(tmp_path: Path) -> None:
+    first, second = shakespeare(gain=0.0), corpus("generalization")
+    text = page(tmp_path, first, second)
+    assert_tables(text)
+    assert "stands in for it" not in text and "2.00 bytes a token of the held-out text" in text
+    row = cells(text, "`vanilla` |")
+    loss = second["runs"].query("condition == 'vanilla'")["heldout_loss"].mean()
+    assert row[1].startswith(f"{loss:.3f}") and row[2].startswith(f"{loss / np.log(2) / 2:.3f}")
+    other = first["runs"].query("condition == 'vanilla'")["heldout_loss"].mean()
+    assert (
+        row[3].startswith(f"{other:.3f}") and row[4].startswith(f"{other / np.log(2):.3f}") and row[5] == "8"
+    )
+    row = cells(text, "`bewilderment`, loss")
+    assert (
+        row[1] == "+1.65" and row[2].startswith("+1.60") and row[3].startswith("+1.60") and row[6] == "8, 8"
+    )
+    for step in (1000, 2000):
+        for corpus_name in ("openwebtext (bpe:1024)", "shakespeare_char (char)"):
+            row = cells(text, f"{corpus_name}, replication protocol, {step} steps, rotated")
+            assert row[1] == "0.35" and row[3] == "0.300 ± 0.050"
+
+
+def test_an_embedded_corpus_is_said_to_stand_in(tmp_path: Path) -> None:
+    text = page(tmp_path, shakespeare(), corpus("generalization", name="pydoc_char"))
+    assert "OpenWebText was not at hand: `pydoc_char` stands in for it" in text
+    assert "on pydoc_char (bpe:1024)" in text
+
+
+@pytest.mark.parametrize("absent", [*shakespeare(), "all", "first"])
+def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
+    for seeds, first_too in ((3, True), (1, False)):
+        second = corpus("generalization", seeds=seeds)
+        first = {} if absent == "first" or not first_too else shakespeare(seeds=seeds)
+        left = [
+            {name: table for name, table in some.items() if absent not in (name, "all")}
+            for some in (first, second)
+        ]
+        text = page(tmp_path / str(seeds), *left)
+        assert "nan" not in text and "inf" not in text
+        if seeds == 1:
+            assert "- **Supported" not in text and "- **Not supported" not in text
+        if absent == "all":
+            assert text.count("The tables hold nothing for this yet.") == 3
+
+
+def test_a_table_without_a_needed_column_is_named(tmp_path: Path) -> None:
+    second = corpus("generalization", seeds=1)
+    second["runs"] = second["runs"].drop(columns="tokenizer")
+    with pytest.raises(parts.UserError, match=r"runs\.csv lacks the column tokenizer"):
+        page(tmp_path, shakespeare(seeds=1), second)
+
+
+def test_the_suite_has_the_core_conditions_on_another_corpus() -> None:
+    first, second = (
+        config.load_suite(ROOT / "configs" / f"{name}.toml") for name in ("shakespeare", "generalization")
+    )
+    assert set(second.conditions) == set(first.conditions) == set(CONDITIONS)
+    assert {(run.corpus, run.tokenizer) for run in second.conditions.values()} == {
+        ("openwebtext", "bpe:1024")
+    }
+    assert second.frozen_test.steps == first.frozen_test.steps and second.frozen_test.conditions == (
+        "self_calm",
+    )
+    for name, run in first.conditions.items():
+        assert second.conditions[name].schedule == run.schedule and second.conditions[name].train == run.train

@@ -1,0 +1,363 @@
+"""The measures of memory on updates made by hand, its figures, and its page."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import binomtest
+
+import config
+import memory as remembering
+from analysis import memory
+from plots import memory as figures
+from plots import style
+from plots.series import NothingToDraw
+from reports import memory as report
+from reports.measured import sign_test
+from tests.made_runs import MadeRun, cells, context, drawn, made_run, regimes_of, title_of, verdict, written
+
+AVERAGE = {"kind": "ema", "decay": 0.3, "limit": 0.5}
+RING = {"kind": "buffer", "length": 4, "stride": 3, "limit": 1.0}
+MEMORIES: dict[str, dict[str, Any]] = {"none": {"kind": "none"}, "ema": AVERAGE, "buffer_64": RING}
+DECAY = 0.2
+
+
+def lived(
+    condition: str,
+    seed: int,
+    settings: dict[str, Any],
+    steps: int = 240,
+    gate: float = 0.4,
+    scale: float = 1.0,
+) -> tuple[MadeRun, np.ndarray, np.ndarray]:
+    """A run whose state follows a moving target and its memory, the latter by memory.py itself.
+
+    Returns the run, what was recalled in each update and the memory's part of each, (steps, 5), NaN and 0 at first.
+    """
+    random = np.random.default_rng((seed, len(condition)))
+    windows = [("lr_heatwave", 60, 80), ("bewilderment", 120, 160)]
+    regime = regimes_of(steps, windows)
+    kind = config.SelfState(memory=config.BufferMemory(**settings) if settings["kind"] == "buffer" else config.EmaMemory(**settings) if settings["kind"] == "ema" else config.NoMemory()).memory  # fmt: skip
+    held = remembering.initial(kind, 5, torch.device("cpu"))
+    states, recalled, parts = np.zeros((steps, 5)), np.full((steps, 5), np.nan), np.zeros((steps, 5))
+    log = pd.DataFrame({"step": range(steps), "regime": regime})
+    log[["mlp_norm", "memory_norm", "memory_share", "gate", "state_drift"]] = np.nan
+    way = random.normal(size=5)
+    for step in range(1, steps):
+        past = states[step - 1]
+        disturbed = regime[step - 1] == "bewilderment"
+        target = scale * (np.ones(5) + way * disturbed + 0.3 * random.normal(size=5))
+        network, part = target - past, np.zeros(5)
+        if held is not None:
+            query = torch.from_numpy(past).float()
+            found = remembering.recall(kind, held, query)
+            held = remembering.remember(kind, held, query)
+            if found is not None:
+                recalled[step] = found.numpy()
+                bound = torch.tensor(kind.limit * np.linalg.norm(network)).float()  # type: ignore[union-attr]
+                part = gate * remembering.limited(found - query, bound).numpy()
+                network = (1 - gate) * network
+            sizes = np.linalg.norm(network), np.linalg.norm(part)
+            log.loc[step, ["memory_norm", "memory_share", "gate"]] = (sizes[1], sizes[1] / sum(sizes), gate)
+        log.loc[step, "mlp_norm"] = np.linalg.norm(network)
+        states[step] = past + DECAY * (network + part)
+        parts[step] = DECAY * part
+    log["state_drift"] = np.linalg.norm(np.diff(states, axis=0, prepend=states[:1]), axis=1)
+    self_state = {"dim": 5, "decay": DECAY, "memory": settings}
+    run = made_run(condition, seed, log, states, self_state=self_state)
+    return run, recalled, parts
+
+
+@pytest.mark.parametrize("settings", [AVERAGE, RING])
+def test_what_was_recalled_and_the_memorys_part_follow_from_the_states(settings: dict[str, Any]) -> None:
+    run, recalled, parts = lived("ema", 1, settings)
+    followed = memory.follow(run)
+    found = memory.recalled(followed.states, run.config.self_state.memory)
+    assert np.isnan(found[:2]).all()  # the first update makes row 1 and finds nothing
+    np.testing.assert_allclose(found[2:], recalled[2:], atol=1e-6)
+    np.testing.assert_allclose(followed.pull[2:], parts[2:], atol=1e-6)
+    gate, limit = 0.4, settings["limit"]
+    assert followed.bound[5] == pytest.approx(limit * gate / (limit * gate + 1 - gate))
+
+
+def test_force_and_distance_of_updates_made_by_hand() -> None:
+    states = np.array([[0.0, 0.0], [2.0, 0.0], [1.0, 0.0], [1.0, 1.0], [2.0, 2.0]])
+    force, distance = memory.restoring(states, np.zeros(2))
+    np.testing.assert_allclose(distance, [0, 0, 2, 1, np.sqrt(2)])
+    np.testing.assert_allclose(force, [np.nan, np.nan, 1.0, 0.0, -np.sqrt(2)])  # back, sideways, away
+    force, _ = memory.restoring(states, np.zeros(2), np.full((5, 2), -0.5))
+    np.testing.assert_allclose(
+        force[2:], [0.5, 0.5, np.sqrt(0.5)]
+    )  # of a part: towards the baseline each time
+
+
+def moved(
+    condition: str,
+    seed: int,
+    windows: list,
+    back: int = 10,
+    size: float = 1.0,
+    jitter: float = 0.01,
+    norm: float = 0.0,
+) -> MadeRun:
+    """A state that stands still but for a jitter, goes `size` away in the 20 steps it feels [100, 120), and comes back in `back`."""
+    x = np.where(np.arange(300) % 2, -jitter, jitter)
+    x[101:121] = size * np.minimum(np.arange(1, 21) / 10, 1)
+    x[121:] = size * np.maximum(1 - np.arange(1, 180) / back, 0) if back else size
+    states = np.stack([x, np.full(300, norm)], axis=1)
+    log = pd.DataFrame({"step": range(300), "regime": regimes_of(300, windows)})
+    log["state_drift"] = np.linalg.norm(np.diff(states, axis=0, prepend=states[:1]), axis=1)
+    log["memory_share"] = np.where(log["regime"] == "calm", 0.25, 0.75)
+    log["gate"] = np.where(
+        log["step"] < 75, 0.25, 0.8
+    )  # a quarter of the steps stand at the bound, which is the gate
+    log["memory_norm"], log["mlp_norm"] = 0.0, 1.0
+    self_state = {"dim": 2, "memory": {"kind": "ema", "decay": 0.1, "limit": 1.0}}
+    return made_run(condition, seed, log, states, self_state=self_state)
+
+
+def test_measures_of_a_planted_disturbance() -> None:
+    run = moved("ema", 1, [("bewilderment", 100, 120)], norm=3.0)
+    (row,) = memory.tables(context([run]))["memory_measures"].to_dict("records")
+    assert (row["start"], row["end"], row["recovery"], row["recovered"]) == (100, 120, 9, True)
+    assert row["distance"] == pytest.approx((0.01 + 4.5 + 10) / 20)
+    assert row["force"] == pytest.approx(-(0.09 + 0.9) / 20)  # the leaving, by step, and standing still
+    assert row["rate"] == pytest.approx(-(0.09 * 0.01 + 0.1 * 4.5) / (0.01**2 + 2.85 + 10))
+    assert row["share"] == pytest.approx((19 * 0.75 + 0.25) / 20)  # the state feels a batch one step later
+    assert row["share_calm"] == pytest.approx(0.25)
+    assert row["at_bound"] == pytest.approx(75 / 300)
+    assert row["drift"] == pytest.approx((0.09 + 0.9) / 20) and row["drift_before"] == pytest.approx(0.02)
+    assert row["norm_before"] == pytest.approx(np.hypot(3, 0.01))
+    assert row["force_memory"] == 0 and row["watched"] == 179
+
+
+@pytest.mark.parametrize(
+    ("windows", "back", "recovery", "watched"),
+    [
+        ([("bewilderment", 100, 120)], 40, 39, 179),
+        ([("bewilderment", 100, 120)], 0, np.nan, 179),  # it never comes back
+        (
+            [("bewilderment", 100, 120), ("self_clamp", 129, 140)],
+            10,
+            np.nan,
+            8,
+        ),  # another regime cuts it short
+        ([("self_clamp", 101, 121)], 10, 9, 179),  # acts on the state at once, not one step later
+    ],
+)
+def test_steps_to_recover(windows: list, back: int, recovery: float, watched: int) -> None:
+    table = memory.tables(context([moved("ema", 1, windows, back)]))["memory_measures"]
+    row = table.iloc[0]
+    assert row["watched"] == watched and bool(row["recovered"]) == np.isfinite(recovery)
+    assert row["recovery"] == pytest.approx(recovery, nan_ok=True)
+
+
+def effects(rows: list[tuple[str, int, int, float, float, float]]) -> pd.DataFrame:
+    """frozen_effects_summary of (condition, seed, step, effect, mean of the two placebos)."""
+    made = [
+        (
+            "s",
+            condition,
+            seed,
+            step,
+            protocol,
+            "dimension",
+            effect + 9 * (protocol != "heldout"),
+            placebo,
+            mean,
+        )
+        for condition, seed, step, effect, *means in rows
+        for placebo, mean in zip(("rotated", "untrained"), means, strict=True)
+        for protocol in ("heldout", "replication")
+    ]
+    names = "suite condition seed run_step protocol finder effect placebo placebo_mean"
+    return pd.DataFrame(made, columns=names.split())
+
+
+def test_leverage_is_the_held_out_effect_of_the_last_step_less_the_stronger_placebo() -> None:
+    table = memory.leverage(effects([("ema", 1, 1000, 5.0, 1.0, 1.0), ("ema", 1, 2000, 0.5, 0.1, 0.3)]))
+    assert table[["leverage", "placebo", "leverage_over_placebo"]].to_numpy().tolist() == [[0.5, 0.3, pytest.approx(0.2)]]  # fmt: skip
+    assert memory.leverage(pd.DataFrame()).empty
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_planted_trade_off_is_found(sign: int) -> None:
+    names = ("none", "ema", "buffer_32", "buffer_64")
+    window = [("bewilderment", 100, 120)]
+    runs = [
+        moved(name, seed, window, size=1.0 + i, norm=2.0) for i, name in enumerate(names) for seed in (1, 2)
+    ]
+    runs = [run for run in runs if (run.condition, run.seed) not in (("ema", 2), ("buffer_32", 2))]
+    tested = [
+        (run.condition, run.seed, 2000, 1 + sign * 0.1 * names.index(run.condition), 0.1, 0.2) for run in runs
+    ]
+    losses = pd.DataFrame([("s", run.condition, run.seed, 2.0) for run in runs], columns=["suite", "condition", "seed", "heldout_loss"])  # fmt: skip
+    made = memory.tables(context(runs, frozen_effects_summary=effects(tested), runs=losses))
+    tradeoff = made["memory_tradeoff"].set_index(["condition", "seed"])
+    assert tradeoff.loc[("ema", 1), "displacement"] == pytest.approx((0.01 + 9 + 20) / 20 / np.hypot(2, 0.01))
+    ranks = made["memory_ranks"].set_index(["seed", "stability", "outcome"])["rho"]
+    assert ranks[1].tolist() == pytest.approx(
+        [-sign] * 4
+    )  # the further it moves, the more (or less) it steers
+    assert ranks[2].isna().all()  # two memories have no rank correlation worth the name
+
+
+def test_a_run_that_goes_on_has_its_origin_in_front() -> None:
+    first = moved("origin", 1, [])
+    later = moved("next", 1, [("bewilderment", 200, 220)])
+    start = {"condition": "origin", "step": 150}
+    log, states = later.log.iloc[150:].reset_index(drop=True), later.path[150:] + 7  # type: ignore[index]
+    run = made_run("next", 1, log, states, self_state={"dim": 2}, start=start)
+    found = memory.follow_all([run, first])
+    path = found["next", 1]
+    assert path.log["step"].tolist() == list(range(300))
+    assert (path.states[:150] == first.path[:150]).all() and (path.states[150:] == states).all()  # type: ignore[index]
+    assert list(memory.follow_all([run])) == []  # its origin is not finished
+
+
+def test_a_run_without_state_and_no_run_at_all() -> None:
+    vanilla = made_run("none", 1, moved("none", 1, []).log, None, self_state={"enabled": False})
+    for runs in ([vanilla], []):
+        made = memory.tables(context(runs))
+        assert {name: list(table) for name, table in made.items()} == {
+            "memory_measures": list(memory.MEASURES), "memory_dynamics": list(memory.DYNAMICS),
+            "memory_tradeoff": list(memory.TRADEOFF), "memory_ranks": list(memory.RANKS),
+        }  # fmt: skip
+        assert all(table.empty for table in made.values())
+
+
+def study(seeds: int) -> dict[str, pd.DataFrame]:
+    """The tables of three memories that hold a state ever nearer, and steer ever less."""
+    runs, tested = [], []
+    for index, (name, settings) in enumerate(MEMORIES.items()):
+        for seed in range(1, seeds + 1):
+            runs.append(lived(name, seed, settings, scale=1 - 0.2 * index)[0])
+            tested.append((name, seed, 2000, 0.9 - 0.2 * index + 0.01 * seed, 0.2, 0.25))
+    losses = pd.DataFrame([("s", run.condition, run.seed, 2.0) for run in runs], columns=["suite", "condition", "seed", "heldout_loss"])  # fmt: skip
+    return memory.tables(context(runs, frozen_effects_summary=effects(tested), runs=losses))
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict[str, pd.DataFrame]:
+    return study(4)
+
+
+def test_figures_draw_and_say_what_the_tables_say(tables: dict[str, pd.DataFrame]) -> None:
+    for figure in figures.FIGURES:
+        name = figure.name.removeprefix("memory/").removesuffix("_bewilderment.png")
+        if name in MEMORIES or "tradeoff" in name:
+            assert title_of(drawn(figure, tables))
+        else:
+            with pytest.raises(NothingToDraw, match=name), style.context():
+                figure.draw(tables, "a note")
+    made = tables["memory_dynamics"].copy()
+    by_name = {figure.name: figure for figure in figures.FIGURES}
+    made["memory_share"] = (
+        0.2
+        + 0.3 * ((made["middle"] > 0) & (made["middle"] < 40))
+        + 0.001 * made["seed"] * (made["middle"] > 0)
+    )
+    title = title_of(drawn(by_name["memory/ema_bewilderment.png"], {"memory_dynamics": made}))
+    assert "the memory share rises (0.20 before, 0.50 in it)" in title
+    title = title_of(drawn(by_name["memory/tradeoff.png"], tables))
+    assert title.startswith("Memories that hold the state stiller steer less")
+
+
+def test_figures_of_one_seed_and_of_untested_memories(tables: dict[str, pd.DataFrame]) -> None:
+    one = {name: table[table["seed"] == 1] for name, table in tables.items()}
+    by_name = {figure.name: figure for figure in figures.FIGURES}
+    assert "too few seeds" in title_of(drawn(by_name["memory/ema_bewilderment.png"], one))
+    assert "too few seeds" in title_of(drawn(by_name["memory/tradeoff.png"], one))
+    untested = tables["memory_tradeoff"].assign(leverage=np.nan)
+    with pytest.raises(NothingToDraw, match="no frozen-weight test"):
+        figures.tradeoff({**tables, "memory_tradeoff": untested}, "a note")
+
+
+def page_tables(seeds: int = 6, held: float = 1.0, slower: int = 5) -> dict[str, pd.DataFrame]:
+    """Tables of three memories. held: how far the buffers hold their state back; slower: steps they need longer."""
+    measures, tradeoff, ranks = [], [], []
+    for seed in range(1, seeds + 1):
+        wobble = 0.001 * seed
+        for name, share in (("none", np.nan), ("ema", 0.1), ("buffer_64", 0.3), ("buffer_128", 0.4)):
+            buffer = held if name.startswith("buffer") else 0.0
+            for regime in ("bewilderment", "self_clamp"):
+                steps = 20 + slower * (buffer > 0) + seed
+                rest = (0.5 * buffer + wobble, 0.1 * buffer, 0.2 * buffer + wobble**2)
+                drift = (0.05, 0.05 - 0.02 * buffer + wobble**2, 0.05)
+                measures.append(("memory", name, seed, regime, share + wobble, share, share, share, share, 1.0, 0.5, *rest, *drift, steps, True, 100))  # fmt: skip
+            lever = 0.6 - 0.3 * buffer + wobble**2
+            tradeoff.append(
+                ("memory", name, seed, 0.05, 0.5 - 0.2 * buffer + wobble**2, lever, 0.5, lever - 0.5, 2.0)
+            )
+        for stability in ("drift", "displacement"):
+            for outcome in ("leverage", "leverage_over_placebo"):
+                ranks.append(("memory", seed, stability, outcome, 4, -0.8 * np.sign(held) + wobble))
+    return {
+        "memory_measures": pd.DataFrame(measures, columns=list(report.COLUMNS["memory_measures"])),
+        "memory_tradeoff": pd.DataFrame(tradeoff, columns=list(report.COLUMNS["memory_tradeoff"])),
+        "memory_ranks": pd.DataFrame(ranks, columns=list(report.COLUMNS["memory_ranks"])),
+    }
+
+
+@pytest.mark.parametrize(("held", "expected"), [(1.0, "Supported"), (-1.0, "Not supported")])
+def test_verdicts_follow_the_tables(tmp_path: Any, held: float, expected: str) -> None:
+    page = written(report, page_tables(held=held), tmp_path)
+    for claim in (
+        "Buffers pull the disturbed state back harder", "The memory's own part", "With a buffer the state drifts less",
+        "keeps the state nearer", "Buffers have less leverage than an EMA.", "beyond what placebos reach", "steer less, seed by seed",
+    ):  # fmt: skip
+        assert verdict(page, claim) == expected, claim
+    assert verdict(page, "A longer memory takes a larger share") == "Supported"
+    assert cells(page, "`buffer_64` | 0.34")[:3] == ["`buffer_64`", "0.34", "0.30 [0.30, 0.31]"]
+    assert cells(page, "`none` | – | –")[3] == "–"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "slower", "expected"), [(6, 5, "Supported"), (6, -5, "Not supported"), (4, 5, "Inconclusive")]
+)
+def test_slower_recovery_is_a_sign_test_over_seeds(
+    tmp_path: Any, seeds: int, slower: int, expected: str
+) -> None:
+    tables = page_tables(seeds, slower=slower)
+    page = written(report, tables, tmp_path)
+    assert verdict(page, "`buffer_64` takes longer") == expected
+    rows = tables["memory_measures"]
+    rows.loc[rows["condition"] == "buffer_64", "recovered"] = False
+    rows.loc[rows["condition"] == "buffer_64", "recovery"] = np.nan
+    page = written(report, tables, tmp_path)
+    assert verdict(page, "`buffer_64` takes longer") == ("Supported" if seeds == 6 else "Inconclusive")
+    row = cells(page, "`bewilderment` | 2")
+    assert f"longer (0 of {seeds})" in row and f"({seeds} of {seeds})" in row[1]
+    assert "longer" not in row[1]
+
+
+def test_sign_test_is_the_binomial_one() -> None:
+    for more, less in ((5, 0), (6, 2), (0, 3), (0, 0)):
+        expected = binomtest(more, more + less, alternative="greater").pvalue if more + less else 1.0
+        assert sign_test(more, less) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("absent", [*page_tables(1), "all", "none", "seeds"])
+def test_partial_studies_have_a_page(tmp_path: Any, absent: str) -> None:
+    tables = {
+        name: table
+        for name, table in page_tables(1 if absent == "seeds" else 3).items()
+        if absent not in (name, "all")
+    }
+    page = written(report, tables, tmp_path)
+    assert "nan" not in page.replace("nanoGPT", "") and page.count("## ") == 6
+    if absent in ("all", "memory_measures"):
+        assert verdict(page, "A longer memory takes a larger share") == "Not measured"
+        assert "The tables hold nothing for this yet." in page
+    if absent == "seeds":
+        assert verdict(page, "A longer memory takes a larger share") == "Inconclusive"
+
+
+def test_a_page_of_a_study_and_of_empty_tables(tmp_path: Any, tables: dict[str, pd.DataFrame]) -> None:
+    page = written(report, tables, tmp_path)
+    assert "nan" not in page and "| `buffer_64` |" in page
+    assert "stood at its bound in" in page
+    empty = {name: table.iloc[:0] for name, table in tables.items()}
+    assert "The tables hold nothing for this yet." in written(report, empty, tmp_path)

@@ -1,0 +1,272 @@
+"""Swapped states: exact distances and steps of made-up continuations, the figure, and the page."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import swap as analysis
+from plots import swap as figures
+from plots.series import NothingToDraw
+from reports import swap
+from tests.made_runs import (
+    MadeRun,
+    assert_tables,
+    cells,
+    context,
+    drawn,
+    made_run,
+    title_of,
+    verdict,
+    written,
+)
+
+FIRST, STEPS, DECAY = 100, 60, 0.2
+OWN = np.array([3.0, 4.0], dtype=np.float32)  # norm 5
+KINDS = {"own": "own", "other": "other", "random": "random", "zero": "zero", "jitter": "jitter"}
+
+
+def continued(
+    condition: str, seed: int, put_in: float, apart: np.ndarray, ratio: float = 1 - DECAY
+) -> MadeRun:
+    """A continuation whose state was `put_in` own norms away and comes back by `ratio` a step, its loss `apart` from own's."""
+    step = np.arange(FIRST, FIRST + STEPS)
+    log = pd.DataFrame({"step": step, "loss": 2.0 + 0.1 * np.sin(step) + apart})
+    log["heldout_loss"] = np.where((step + 1) % 10 == 0, 2.5 + 2 * apart, np.nan)
+    log["state_effect"] = 0.3 + 0.5 * apart
+    left = put_in * (1 - DECAY) * ratio ** np.arange(STEPS)
+    states = OWN + 5 * left[:, None] * np.array([0.6, -0.8])
+    start = {"condition": "origin", "step": FIRST, "state": KINDS[condition]}
+    return made_run(condition, seed, log, states.astype(np.float64), self_state={"decay": DECAY}, start=start)
+
+
+def origin(seed: int) -> MadeRun:
+    return made_run("origin", seed, pd.DataFrame({"step": range(200)}), np.ones((200, 2), np.float32))
+
+
+def until(k: int, size: float = 0.3) -> np.ndarray:
+    """A difference of losses that ends at step k."""
+    return np.where(np.arange(STEPS) < k, size, 0.0)
+
+
+def made(seed: int) -> list[MadeRun]:
+    jitter = np.where(np.arange(STEPS) % 2 == 0, 0.002, -0.002)
+    return [
+        origin(seed),
+        continued("own", seed, 0.0, until(0)),
+        continued("other", seed, 1.5, until(7)),
+        continued("random", seed, 1.2, until(STEPS)),
+        continued("zero", seed, 1.0, until(0), ratio=0.9),
+        continued("jitter", seed, 0.001, jitter),
+    ]
+
+
+def test_a_swap_of_known_course_gives_exactly_these_numbers() -> None:
+    tables = analysis.tables(context([run for seed in (1, 2) for run in made(seed)]))
+    paths: Any = tables["swap_paths"].set_index(["condition", "seed", "since"]).sort_index()
+    assert set(paths.index.get_level_values("condition")) == {"other", "random", "zero", "jitter"}
+    other = paths.loc[("other", 2)]
+    assert list(other["step"]) == list(range(FIRST, FIRST + STEPS))
+    np.testing.assert_allclose(other["distance"], 1.5 * 0.8 ** (np.arange(STEPS) + 1), rtol=1e-6)
+    np.testing.assert_allclose(other["distance"], other["predicted"], rtol=1e-6)
+    np.testing.assert_allclose(other["loss_difference"], until(7), atol=1e-12)
+    zero = paths.loc[("zero", 1)]
+    assert zero["distance"].iloc[10] / zero["predicted"].iloc[10] == pytest.approx((0.9 / 0.8) ** 10)
+    assert other["heldout_difference"].count() == STEPS // 10
+
+    summary: Any = tables["swap_summary"].set_index(["condition", "seed"])
+    row = summary.loc[("other", 1)]
+    assert row["swapped_distance"] == pytest.approx(1.5)
+    assert row["first_loss"] == pytest.approx(0.3) and row["first_effect"] == pytest.approx(0.15)
+    assert row["early_loss"] == pytest.approx(0.21) and row["late_loss"] == pytest.approx(0.0)
+    assert row["floor"] == pytest.approx(0.002)  # jitter's |difference| at every step, so of any mean
+    assert (
+        row["steps_until"] == 7
+    )  # the mean of ten steps ahead is exactly zero from the step on at which it ends
+    assert row["state_steps"] == 22  # 1.5 * 0.8^23 is the first below 0.01
+    assert summary.loc[("zero", 1), "steps_until"] == 0
+    assert np.isnan(summary.loc[("random", 1), "steps_until"])
+    assert summary.loc[("random", 1), "late_heldout"] == pytest.approx(0.6)
+    assert summary.loc[("jitter", 1), "state_steps"] == 0
+    assert summary.loc[("jitter", 1), "late_loss_distance"] == pytest.approx(0.002)
+
+
+def test_without_jitter_there_is_no_floor_and_without_own_nothing() -> None:
+    tables = analysis.tables(context([run for run in made(1) if run.condition != "jitter"]))
+    assert tables["swap_summary"]["floor"].isna().all() and tables["swap_summary"]["steps_until"].isna().all()
+    for runs in ([], [origin(1)], [run for run in made(1) if run.condition != "own"]):
+        tables = analysis.tables(context(runs))
+        assert [len(table) for table in tables.values()] == [0, 0]
+        assert list(tables["swap_summary"]) == list(analysis.SUMMARY)
+    own_of_another_seed = [made(1)[1], made(2)[2]]
+    assert analysis.tables(context(own_of_another_seed))["swap_paths"].empty
+
+
+def test_seeds_are_compared_with_their_own_continuation() -> None:
+    runs = made(1) + made(2)
+    for run in runs:
+        run.log["loss"] = run.log["loss"] + run.seed if "loss" in run.log else np.nan
+    paths = analysis.tables(context(runs))["swap_paths"]
+    assert paths["loss_distance"].max() == pytest.approx(0.3)
+
+
+def study(
+    seeds: int = 8,
+    cost: float = 0.08,
+    random_cost: float = 0.08,
+    zero_cost: float = 0.05,
+    lasting: float = 0.0,
+    until: float = 40,
+) -> dict[str, pd.DataFrame]:
+    """Tables of continuations whose losses differ by such costs at first, and by `lasting` to the end."""
+    rng = np.random.default_rng(5)
+    since = np.arange(200)
+    parts, rows = [], []
+    costs = {"other": cost, "random": random_cost, "zero": zero_cost, "jitter": 0.0}
+    for name, first in costs.items():
+        for seed in range(1, seeds + 1):
+            left = {"jitter": 0.001, "zero": 1.0}.get(name, 1.4) * rng.uniform(0.9, 1.1) * 0.8 ** (since + 1)
+            noise = 0.004 * (1 - np.exp(-(since + 1) / 60)) * rng.normal(size=200)
+            own = first * rng.uniform(0.8, 1.2) if first else 0.0005 * rng.normal()
+            stays = lasting if name == "other" else 0.0
+            change = own * np.exp(-since / 15) + noise + stays
+            path = pd.DataFrame(
+                {"suite": "swap", "condition": name, "seed": seed, "step": 1000 + since, "since": since}
+            )
+            path["distance"] = left + 0.0005 * (1 - np.exp(-since / 60))
+            path["predicted"], path["loss_difference"], path["loss_distance"] = left, change, np.abs(change)
+            path["heldout_difference"] = np.where((since + 1) % 10 == 0, change / 2, np.nan)
+            path["effect_difference"] = -0.1 * left + 0.01 * noise
+            parts.append(path)
+            late = stays + 0.0005 * rng.normal()
+            row = {
+                "swapped_distance": left[0] / 0.8,
+                "first_loss": own,
+                "first_effect": -0.1,
+                "early_loss": own / 2,
+            }
+            row |= {
+                "late_loss": late,
+                "early_loss_distance": abs(own) / 2,
+                "late_loss_distance": 0.003 + abs(late),
+            }
+            row |= {
+                "early_heldout": own / 4,
+                "late_heldout": late,
+                "early_effect": -0.05,
+                "late_effect": 0.0,
+                "floor": 0.006,
+            }
+            row |= {"steps_until": until + seed if first else 0.0, "state_steps": 21.0}
+            rows.append({"suite": "swap", "condition": name, "seed": seed} | row)
+    summary = pd.DataFrame(rows)[list(analysis.SUMMARY)]
+    summary.loc[(summary["condition"] == "random") & (summary["seed"] == 1), "steps_until"] = np.nan
+    conditions = ("origin", "own", *costs)
+    runs = [
+        ("swap", name, seed, 200, 9.0, 2.0, "float32", "x")
+        for name in conditions
+        for seed in range(1, seeds + 1)
+    ]
+    columns = ["suite", "condition", "seed", "steps", "seconds", "heldout_loss", "dtype", "corpus"]
+    return {
+        "swap_paths": pd.concat(parts, ignore_index=True)[list(analysis.PATHS)],
+        "swap_summary": summary,
+        "runs": pd.DataFrame(runs, columns=columns),
+    }
+
+
+(FIGURE,) = figures.FIGURES
+
+
+def some_conditions(tables: dict[str, pd.DataFrame], wanted: tuple[str, ...]) -> dict[str, pd.DataFrame]:
+    return {name: table[table["condition"].isin(wanted)] for name, table in tables.items()}
+
+
+def test_the_figure_says_what_the_table_says() -> None:
+    assert "no clear difference" in title_of(drawn(FIGURE, study()))
+    assert "the other's hurts more" in title_of(drawn(FIGURE, study(random_cost=0.02)))
+    assert "the other's hurts less" in figures._title(study(random_cost=0.3)["swap_summary"])
+
+
+@pytest.mark.parametrize("wanted", [("other", "random", "zero", "jitter"), ("other", "zero"), ("jitter",)])
+def test_few_seeds_and_missing_conditions_draw(wanted: tuple[str, ...]) -> None:
+    tables = some_conditions(study(1), wanted)
+    drawing = drawn(FIGURE, tables)
+    assert ("too few to test" in title_of(drawing)) == ("random" in wanted)
+    tables["swap_summary"] = tables["swap_summary"].assign(floor=np.nan, steps_until=np.nan)
+    drawn(FIGURE, tables)
+    with pytest.raises(NothingToDraw):
+        drawn(FIGURE, some_conditions(study(1), ("else",)))
+
+
+BREAK, ENTANGLED, MORE = "Things break", "State and weights are entangled", "more than a random one or none"
+LASTS, APART, LONGER = (
+    "The harm of another seed's state lasts",
+    "further apart than by chance",
+    "for longer than the state",
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (
+            {},
+            {
+                BREAK: "Supported",
+                ENTANGLED: "Supported",
+                MORE: "Not supported",
+                LASTS: "Not supported",
+                LONGER: "Supported",
+            },
+        ),
+        ({"cost": 0.0}, {BREAK: "Not supported", ENTANGLED: "Not supported"}),
+        ({"cost": -0.1}, {BREAK: "Not supported"}),
+        ({"zero_cost": 0.0}, {BREAK: "Supported", ENTANGLED: "Not supported", MORE: "Not supported"}),
+        ({"cost": 0.3}, {MORE: "Supported"}),
+        ({"lasting": 0.05}, {LASTS: "Supported", APART: "Supported"}),
+        ({"until": 3}, {LONGER: "Not supported"}),
+        ({"seeds": 2}, dict.fromkeys((BREAK, ENTANGLED, LASTS, APART, LONGER), "Inconclusive")),
+    ],
+)
+def test_verdicts_follow_the_tables(tmp_path: Path, given: dict[str, Any], expected: dict[str, str]) -> None:
+    text = written(swap, study(**given), tmp_path)
+    assert {words: verdict(text, words) for words in expected} == expected
+
+
+def test_numbers_and_published_words_stand_on_the_page(tmp_path: Path) -> None:
+    tables = study()
+    text = written(swap, tables, tmp_path)
+    assert_tables(text)
+    assert "things break; state and weights are entangled" in text
+    lines = [line for line in text.splitlines() if line.startswith("| `random`: a random state")]
+    assert (
+        "| 46 (7 of 8) | 21 (8 of 8) |" in lines[1]
+    )  # 42, …, 48 and one never, which counts as longer than any: 45.5
+    assert "noise floor of 0.0060 nats" in text
+    mean = tables["swap_paths"].query("condition == 'other' and since == 5")["distance"].mean()
+    head = "| distance of the states, own norms: steps since | 0 | 1 | 2 | 5 | 10 | 20 | 50 | 100 | 199 |"
+    assert head in text and f"{mean:.4f}" in cells(text, "`other` | 1.")[4]
+
+
+def test_most_seeds_never_come_back(tmp_path: Path) -> None:
+    tables = study(3)
+    tables["swap_summary"]["steps_until"] = np.nan
+    text = written(swap, tables, tmp_path)
+    assert "never (0 of 3)" in text and "nan" not in text and "inf" not in text
+    tables["swap_summary"]["floor"] = np.nan  # no jitter: not measured, which is not never
+    text = written(swap, tables, tmp_path)
+    assert "never" not in text and verdict(text, LONGER) == "Not measured" and "nan" not in text
+
+
+@pytest.mark.parametrize("absent", [*study(1), "all"])
+def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
+    text = written(swap, {n: table for n, table in study(1).items() if absent not in (n, "all")}, tmp_path)
+    assert "nan" not in text and "inf" not in text
+    assert "- **Supported" not in text and "- **Not supported" not in text
+    if absent == "all":
+        assert text.count("The tables hold nothing for this yet.") == 3
+    some = some_conditions(study(1), ("other",))
+    assert "nan" not in written(swap, some, tmp_path / "some")
