@@ -158,6 +158,11 @@ def _train(
         "data": corpus.tokens_sha256,
         "inputs": dict(keys),
         "bytes_per_token": corpus.bytes_per_token,
+        "parameters": {
+            name: sum(parameter.numel() for parameter in module.parameters())
+            for name, module in now.modules().items()
+            if module is not None
+        },
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

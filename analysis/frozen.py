@@ -48,11 +48,11 @@ def tables(tests: Iterable[FinishedTest]) -> dict[str, pd.DataFrame]:
         for name, some in parts.items()
     }
     doses = found["frozen_doses"]
-    learned = doses["reader"] == "learned" if not doses.empty else slice(None)
-    found |= {
-        "frozen_doses": doses[learned].reset_index(drop=True),
-        "frozen_dose_placebos": doses[~learned].reset_index(drop=True) if not doses.empty else doses,
-    }
+    found["frozen_dose_placebos"] = doses
+    if not doses.empty:
+        learned = doses["reader"] == "learned"
+        found["frozen_doses"] = doses[learned].reset_index(drop=True)
+        found["frozen_dose_placebos"] = doses[~learned].reset_index(drop=True)
     found["frozen_effects_summary"] = summarise(found["frozen_effects"])
     return found
 

@@ -85,12 +85,13 @@ def metrics_table(runs: Iterable[Run]) -> pd.DataFrame:
 
 RUNS = (
     *("suite", "condition", "seed", "key", "steps", "seconds", "heldout_loss", "heldout_bpb"),
-    *("dtype", "corpus", "tokenizer"),
+    *("dtype", "corpus", "tokenizer", "parameters"),
 )
 
 
 def runs_table(runs: Iterable[Run]) -> pd.DataFrame:
-    """One row a run: key, steps, seconds, last held-out loss in nats a token and in bits a byte, dtype, corpus.
+    """One row a run: key, steps, seconds, last held-out loss in nats a token and in bits a byte, dtype, corpus,
+    tokenizer, and how many parameters its GPT has.
 
     bits a byte = nats a token / ln 2 / bytes a token of the held-out text: what corpora and tokenizers compare by.
     """
@@ -100,7 +101,7 @@ def runs_table(runs: Iterable[Run]) -> pd.DataFrame:
         loss = run.metrics()["heldout_loss"].iloc[-1]
         place = (run.suite, run.condition, run.seed, record["key"][:16])
         losses = (loss, loss / math.log(2) / record["bytes_per_token"])
-        kind = (record["dtype"], record["corpus"], run.config.tokenizer)
+        kind = (record["dtype"], record["corpus"], run.config.tokenizer, record["parameters"]["gpt"])
         rows.append((*place, run.config.last - run.config.first, record["seconds"], *losses, *kind))
     return pd.DataFrame(rows, columns=list(RUNS))
 

@@ -62,13 +62,13 @@ def unlike(table: pd.DataFrame, one: str, other: str) -> dict[tuple[str, str], s
 
     Channels are COMMON. Paired t test over seeds, from three on, p < 0.05 / number of regimes and channels tested.
     """
-    found: dict[tuple[str, str], series.Estimate] = {}
     rows = table[table["condition"].isin([one, other]) & table["metric"].isin(COMMON)]
-    for (regime, metric), group in rows.groupby(["regime", "metric"]):
-        pair = [series.of_condition(group, name).set_index("seed")["detrended"] for name in (one, other)]
-        value = series.paired(*pair)
-        if value.n >= series.FEWEST:
-            found[str(regime), str(metric)] = value
+    if not {one, other} <= set(rows["condition"]):
+        return {}
+    wide = rows.pivot_table(index="seed", columns=["condition", "regime", "metric"], values="detrended")
+    apart = wide[one] - wide[other]
+    found = {(str(regime), str(metric)): series.estimate(apart[regime, metric]) for regime, metric in apart}
+    found = {place: value for place, value in found.items() if value.n >= series.FEWEST}
     return {place: value for place, value in found.items() if value.p < 0.05 / len(found)}
 
 

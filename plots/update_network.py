@@ -159,7 +159,7 @@ def _correlations(axes: Axes, table: pd.DataFrame, conditions: Sequence[str]) ->
             _points(axes, place, rows["rho"], style.condition(condition))
     _ticks(axes, [INPUTS[name].label for name in names])
     axes.axvline(0, c="k", lw=0.6, zorder=1)
-    axes.set_title("drift against the input's change")
+    axes.set_title("drift × input's change")
     axes.set_xlabel("Spearman correlation")
 
 

@@ -63,21 +63,20 @@ def sections(tables: Tables, figures: str) -> list[Section]:
 def reactions(tables: Tables, figures: str) -> Section:
     """What each regime does to each condition's loss, entropy and effect, and where a constant bias does alike."""
     comparison = tables.rows("controls_comparison")
-    names = ordered(comparison)
+    names, changes = ordered(comparison), _Changes(comparison)
     rows = []
     for regime in regimes_in(comparison):
         for name in names:
-            here = _Deltas(comparison, name, regime)
             rows.append(
                 [
                     f"`{regime}`, `{name}`",
-                    interval(here.of("loss", "delta")),
-                    interval(here.of("loss", "difference")) if name != "vanilla" else "–",
-                    interval(here.of("entropy", "difference")) if name != "vanilla" else "–",
-                    interval(here.of(EFFECT, "delta"), 4),
-                    interval(here.of(EFFECT, "detrended"), 4),
-                    interval(here.of("state_drift", "detrended"), 5),
-                    str(here.of("loss", "delta").n),
+                    interval(changes.of(name, regime, "loss", "delta")),
+                    interval(changes.of(name, regime, "loss", "difference")) if name != "vanilla" else "–",
+                    interval(changes.of(name, regime, "entropy", "difference")) if name != "vanilla" else "–",
+                    interval(changes.of(name, regime, EFFECT, "delta"), 4),
+                    interval(changes.of(name, regime, EFFECT, "detrended"), 4),
+                    interval(changes.of(name, regime, "state_drift", "detrended"), 5),
+                    str(changes.of(name, regime, "loss", "delta").n),
                 ]
             )
     head = ["regime, condition", "loss Δ", "loss Δ − `vanilla`", "entropy Δ − `vanilla`", "effect Δ",
@@ -109,14 +108,16 @@ def reactions(tables: Tables, figures: str) -> Section:
     )  # fmt: skip
 
 
-class _Deltas:
-    """The changes of one condition in one regime."""
+class _Changes:
+    """What each regime changed in each condition's channels, by seed."""
 
-    def __init__(self, comparison: pd.DataFrame, condition: str, regime: str) -> None:
-        self.rows = comparison[(comparison["condition"] == condition) & (comparison["regime"] == regime)]
+    def __init__(self, comparison: pd.DataFrame) -> None:
+        places = comparison.groupby(["condition", "regime", "metric"])
+        self.rows = {place: group.set_index("seed") for place, group in places}
 
-    def of(self, metric: str, column: str) -> Estimate:
-        return estimate(per_seed(self.rows[self.rows["metric"] == metric], column))
+    def of(self, condition: str, regime: str, metric: str, column: str) -> Estimate:
+        found = self.rows.get((condition, regime, metric))
+        return estimate(pd.Series(dtype=float) if found is None else found[column])
 
 
 def _unlike(comparison: pd.DataFrame, claim: str, metrics: Sequence[str]) -> Finding:
@@ -151,12 +152,14 @@ def _unlike(comparison: pd.DataFrame, claim: str, metrics: Sequence[str]) -> Fin
 def dimensions(tables: Tables) -> Section:
     """How strongly the injected bias answers to regimes, in each condition, against 32 dimensions."""
     comparison = tables.rows("controls_comparison")
-    names = [name for name in ordered(comparison) if len(response(comparison, name))]
-    mine = response(comparison, "self")
+    changes, regimes = _Changes(comparison), regimes_in(comparison)
+    strengths = {name: response(comparison, name) for name in ("self", *ONE, *STATIC, *ordered(comparison))}
+    names = [name for name in ordered(comparison) if len(strengths[name])]
+    mine = strengths["self"]
     rows = []
     for name in names:
-        strength = response(comparison, name)
-        clear = [regime for regime, value in _own(comparison, name) if value.p < ALPHA / len(REGIMES)]
+        strength = strengths[name]
+        clear = [regime for regime, value in _own(changes, name, regimes) if value.p < ALPHA / len(REGIMES)]
         rows.append(
             [
                 f"`{name}`",
@@ -175,8 +178,8 @@ def dimensions(tables: Tables) -> Section:
         "regimes with a clear reaction",
         "n",
     ]
-    weaker = {name: [(f"`{name}` − `self`", paired(response(comparison, name), mine))] for name in ONE}
-    static = [(f"`self` − `{name}`", paired(mine, response(comparison, name))) for name in STATIC]
+    weaker = {name: [(f"`{name}` − `self`", paired(strengths[name], mine))] for name in ONE}
+    static = [(f"`self` − `{name}`", paired(mine, strengths[name])) for name in STATIC]
     return Section(
         "Does the state need more than one dimension?",
         f'Published, without numbers: "{published.ANSWERS["state_1d"]}". A state of one dimension injects a bias of another '
@@ -201,12 +204,9 @@ def dimensions(tables: Tables) -> Section:
     )  # fmt: skip
 
 
-def _own(comparison: pd.DataFrame, condition: str) -> list[tuple[str, Estimate]]:
-    return [
-        (regime, value)
-        for regime in regimes_in(comparison)
-        if (value := _Deltas(comparison, condition, regime).of(EFFECT, "detrended")).n >= FEWEST_SEEDS
-    ]
+def _own(changes: _Changes, condition: str, regimes: Sequence[str]) -> list[tuple[str, Estimate]]:
+    found = [(regime, changes.of(condition, regime, EFFECT, "detrended")) for regime in regimes]
+    return [(regime, value) for regime, value in found if value.n >= FEWEST_SEEDS]
 
 
 def losses(tables: Tables) -> Section:

@@ -1,5 +1,6 @@
 """Parts of README.md and docs/ that are written from the tables and from the code's own declarations."""
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
@@ -7,9 +8,10 @@ from typing import Protocol
 import pandas as pd
 
 import storage
-from reports.markdown import plural, table
+from reports import replication
+from reports.markdown import listed, plural, table
 from reports.pages import PAGES
-from reports.parts import READING, in_order, made_from
+from reports.parts import READING, VERDICTS, Tables, made_from
 from storage import UserError
 
 WORKERS = 2  # of the machine that README gives the time for
@@ -29,16 +31,23 @@ class Figure(Protocol):
 
 
 def readme_results(tables_dir: Path) -> str:
-    """README's results: for each page what its tables were made from, then every finding, what fails first."""
-    parts = []
+    """README's results: the published document row by row, then what each page is made from and how it ended."""
+    pages = []
+    columns: dict[str, tuple[str, ...]] = {}
     for one in PAGES:
         tables = one.tables(tables_dir)
+        for name, more in one.columns.items():
+            columns[name] = (*columns.get(name, ()), *more)
         if tables.rows("runs").empty:
             continue
-        findings = in_order([finding for section in one.sections(tables, "") for finding in section.findings])
-        lines = "\n".join(finding.line() for finding in findings)
-        parts.append(f"### [{one.title}](docs/results/{one.file})\n\n{made_from(tables)}\n\n{lines}")
-    return "\n\n".join([*parts, READING]) if parts else "No results are committed yet."
+        verdicts = Counter(f.verdict for section in one.sections(tables, "") for f in section.findings)
+        counts = listed([f"{verdicts[verdict]} {verdict}" for verdict in VERDICTS if verdicts[verdict]])
+        pages.append([f"[{one.title}](docs/results/{one.file})", made_from(tables), counts])
+    if not pages:
+        return "No results are committed yet."
+    rows = replication.text(Tables(tables_dir, PAGES[0].suite, columns))
+    found = table(["page", "made from", "findings"], pages).replace("---:", "---")
+    return f"{rows}\n\n### All findings, page by page\n\n{found}\n\n{READING}"
 
 
 def readme_time(tables_dir: Path) -> str:

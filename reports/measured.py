@@ -1,6 +1,7 @@
 """Measures of memories by condition and seed, and findings on their differences: what the page on memory is made of."""
 
 import pandas as pd
+from scipy.stats import binomtest
 
 from plots.series import Estimate, estimate, paired
 from reports.markdown import interval
@@ -58,10 +59,4 @@ def difference(
 
 def sign_test(more: int, less: int) -> float:
     """Probability of so many or more out of both, were each as likely; ties are left out."""
-    n = more + less
-    if not n:
-        return 1.0
-    ways = [1.0]
-    for k in range(n):
-        ways.append(ways[-1] * (n - k) / (k + 1))
-    return sum(ways[more:]) / 2.0**n
+    return float(binomtest(more, more + less, alternative="greater").pvalue) if more + less else 1.0

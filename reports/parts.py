@@ -21,7 +21,7 @@ VERDICTS = (NOT_SUPPORTED, INCONCLUSIVE, SUPPORTED, ABSENT)  # the order of a pa
 _RUN = ("suite", "condition", "seed")
 _WEIGHTS = (*_RUN, "run_step")
 COLUMNS: dict[str, tuple[str, ...]] = {  # what the pages take from each table
-    "runs": (*_RUN, "steps", "seconds", "heldout_loss", "dtype", "corpus"),
+    "runs": (*_RUN, "steps", "seconds", "heldout_loss", "dtype", "corpus", "parameters"),
     "metrics": (*_RUN, "step", "heldout_loss"),
     "regime_deltas": (*_RUN, "regime", "metric", "delta"),
     "classification": (
@@ -98,7 +98,7 @@ class Tables:
     def _load(self, name: str) -> pd.DataFrame:
         path = self.folder / self.suite / f"{name}.csv"
         if not path.is_file() or not path.read_bytes().strip():
-            return pd.DataFrame(columns=list(self.columns[name]))
+            return pd.DataFrame(columns=list(self.columns.get(name, ())))
         try:
             table = pd.read_csv(path, keep_default_na=False, na_values=["", "nan", "NaN"])
         except (ValueError, UnicodeDecodeError) as error:
@@ -166,12 +166,13 @@ def in_order(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def made_from(tables: Tables) -> str:
-    """One sentence on the runs behind a page: suite, corpus, seeds, steps, number type."""
+    """One sentence on the runs behind a page: suite, corpus, size of the models, seeds, steps, number type."""
     runs = tables.rows("runs")
     if runs.empty:
         return "No finished run is in the tables."
     corpora = ", ".join(f"`{name}`" for name in sorted(set(runs["corpus"].astype(str))))
     dtypes = ", ".join(sorted(set(runs["dtype"].astype(str))))
+    sizes = ", ".join(f"{count / 1e6:.2f}" for count in sorted(set(runs["parameters"].astype(int))))
     steps = ", ".join(str(count) for count in sorted(set(runs["steps"].astype(int))))
     suites = ", ".join(f"`{name}`" for name in sorted(set(runs["suite"].astype(str))))
     seeds = runs.groupby(["suite", "condition"])["seed"].nunique()
@@ -179,8 +180,8 @@ def made_from(tables: Tables) -> str:
         "" if seeds.min() == seeds.max() else f" at most, {seeds.min()} at least"
     )
     return (
-        f"Suite {suites}, corpus {corpora}: {plural(len(runs), 'run')} of {steps} steps, {count} a condition, "
-        f"products in {dtypes}."
+        f"Suite {suites}, corpus {corpora}, models of {sizes} million parameters: {plural(len(runs), 'run')} of {steps} "
+        f"steps, {count} a condition, products in {dtypes}."
     )
 
 

@@ -127,7 +127,12 @@ def test_the_figure_counts_what_comes_back() -> None:
 
 def test_losses_are_drawn_in_bits_a_byte_where_both_suites_say_it() -> None:
     first, second = shakespeare(), corpus("generalization")
-    labels = [axes.get_xlabel() for axes in drawn(FIGURE, both(first, second)).axes]
+    panels = drawn(FIGURE, both(first, second)).axes
+    labels = [axes.get_xlabel() for axes in panels]
+    points = next(line for line in panels[0].lines if line.get_marker() == figures.SECOND.marker)
+    assert np.mean(points.get_xdata()) == pytest.approx(
+        1.6 / np.log(2) / 2, abs=0.01
+    )  # bewilderment's, two bytes a token
     assert labels[:2] == ["Δ loss (bits a byte)", "Δ entropy (bits a byte)"]
     assert figures.bits_a_byte(second["runs"]) == pytest.approx(1 / np.log(2) / 2)
     first["runs"] = first["runs"].drop(columns="heldout_bpb")

@@ -43,7 +43,7 @@ def lived(
     held = remembering.initial(kind, 5, torch.device("cpu"))
     states, recalled, parts = np.zeros((steps, 5)), np.full((steps, 5), np.nan), np.zeros((steps, 5))
     log = pd.DataFrame({"step": range(steps), "regime": regime})
-    log[["mlp_norm", "memory_norm", "memory_share", "gate", "state_drift"]] = np.nan
+    norms, heard = np.full(steps, np.nan), np.full((steps, 3), np.nan)
     way = random.normal(size=5)
     for step in range(1, steps):
         past = states[step - 1]
@@ -60,10 +60,12 @@ def lived(
                 part = gate * remembering.limited(found - query, bound).numpy()
                 network = (1 - gate) * network
             sizes = np.linalg.norm(network), np.linalg.norm(part)
-            log.loc[step, ["memory_norm", "memory_share", "gate"]] = (sizes[1], sizes[1] / sum(sizes), gate)
-        log.loc[step, "mlp_norm"] = np.linalg.norm(network)
+            heard[step] = sizes[1], sizes[1] / sum(sizes), gate
+        norms[step] = np.linalg.norm(network)
         states[step] = past + DECAY * (network + part)
         parts[step] = DECAY * part
+    log["mlp_norm"] = norms
+    log[["memory_norm", "memory_share", "gate"]] = heard
     log["state_drift"] = np.linalg.norm(np.diff(states, axis=0, prepend=states[:1]), axis=1)
     self_state = {"dim": 5, "decay": DECAY, "memory": settings}
     run = made_run(condition, seed, log, states, self_state=self_state)
