@@ -169,7 +169,8 @@ def correlations(replay: Replay) -> list[tuple[str, str, str, float, float, floa
     used = replay.late & ~replay.held
     drift = np.linalg.norm(np.diff(replay.states, axis=0), axis=1)
     jumps = np.abs(np.diff(replay.inputs, axis=0, prepend=replay.inputs[:1]))
-    grain = 1e-6 * np.maximum(np.abs(replay.inputs).max(0), 1e-300)  # logs hold float32: progress does not jitter
+    # logs hold float32, so that a clock's even steps jitter in the last digits: no change of an input
+    grain = 1e-6 * np.maximum(np.abs(replay.inputs).max(0), 1e-300)
     jumps = np.round(jumps / grain) * grain
     rows: list[Any] = []
     for series in ("as logged", "detrended"):

@@ -94,7 +94,7 @@ def losses(tables: Tables, first: Tables) -> Section:
         ]  # fmt: skip
     return Section(
         "What does each condition lose on the second corpus?",
-        "The six core conditions again, on another text with another tokenizer. The published study points to "
+        "The core conditions again, on another text with another tokenizer. The published study points to "
         "such a test on OpenWebText and gives no number of it.",
         body or [MISSING],
         "A token of one tokenizer is not a token of another, so nats a token don't compare between corpora; bits a byte do, as far "

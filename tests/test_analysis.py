@@ -48,7 +48,7 @@ def write_run(
     storage.save_tensors(folder / "states.safetensors", {"state": states})
     run = {"corpus": "x", "seed": seed, "model": {}, "train": {}, "log": {}, "self_state": {}, "regimes": {}}
     (folder / "config.json").write_text(json.dumps(run))
-    record = {"key": "0" * 64, "seconds": 1.5, "dtype": "float32", "corpus": "x"}
+    record = {"key": "0" * 64, "seconds": 1.5, "dtype": "float32", "corpus": "x", "parameters": {"gpt": 10}}
     storage.write_json(folder / "run.json", record)
     return runs.open_run("s", condition, seed, folder)
 

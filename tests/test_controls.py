@@ -213,8 +213,8 @@ def study(
             columns=[*place, "run_step", "protocol", "finder", "effect", "placebo", "placebo_mean", "placebo_sd", "placebo_max", "p_value"],
         ),
         "runs": pd.DataFrame(
-            [("controls", name, seed, 2000, 9.0, 1.9, "float32", "x") for name in CONDITIONS for seed in range(1, seeds + 1)],
-            columns=[*place, "steps", "seconds", "heldout_loss", "dtype", "corpus"],
+            [("controls", name, seed, 2000, 9.0, 1.9, "float32", "x", 800_000) for name in CONDITIONS for seed in range(1, seeds + 1)],
+            columns=[*place, "steps", "seconds", "heldout_loss", "dtype", "corpus", "parameters"],
         ),
     }  # fmt: skip
 

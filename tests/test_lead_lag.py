@@ -110,6 +110,18 @@ def test_a_planted_lag_is_found(lag: int, method: str) -> None:
     assert sorted(set(table.loc[table["measure"] == "state_effect", "lag"])) == list(range(-50, 51, 10))
 
 
+def test_what_is_measured_seldom_follows_the_losses_since() -> None:
+    runs = []
+    for seed in (1, 2):
+        run = a_run("self_calm", seed)
+        before = run.log["loss"].rolling(10).mean().shift(1)  # the ten steps that the measured state had seen
+        run.log["state_effect"] = before.where(run.log["step"] % 10 == 0)
+        runs.append(run)
+    made = lead_lag.tables(context(runs))
+    found = row(made["lead_lag_summary"], measure="state_effect", method="differences")
+    assert found["peak_lag"] == 10 and found["peak"] > 0.95
+
+
 def test_noise_is_found_no_more_often_than_the_null_says() -> None:
     random = np.random.default_rng(1)
     made: dict[str, list[np.ndarray]] = {"white": [], "slow": []}

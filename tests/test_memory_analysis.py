@@ -316,6 +316,13 @@ def test_verdicts_follow_the_tables(tmp_path: Any, held: float, expected: str) -
     assert cells(page, "`none` | – | –")[3] == "–"
 
 
+def test_a_claim_on_buffers_needs_each_of_them(tmp_path: Any) -> None:
+    tables = page_tables()
+    rows = tables["memory_measures"]
+    rows.loc[rows["condition"] == "buffer_128", "rate"] = -0.3 - 0.001 * rows["seed"]
+    assert verdict(written(report, tables, tmp_path), "Buffers pull the disturbed state") == "Not supported"
+
+
 @pytest.mark.parametrize(
     ("seeds", "slower", "expected"), [(6, 5, "Supported"), (6, -5, "Not supported"), (4, 5, "Inconclusive")]
 )

@@ -121,7 +121,7 @@ def study(
         return pd.DataFrame(rows, columns=columns)
 
     return {
-        "runs": frame(runs, [*head_names, "key", "steps", "seconds", "heldout_loss", "dtype", "corpus"]),
+        "runs": frame(runs, [*head_names, "key", "steps", "seconds", "heldout_loss", "dtype", "corpus", "parameters"]),
         "regime_deltas": frame(deltas, [*head_names, "regime", "metric", "delta"]),
         "classification": frame(
             classes,

@@ -165,11 +165,21 @@ def study(
     summary.loc[(summary["condition"] == "random") & (summary["seed"] == 1), "steps_until"] = np.nan
     conditions = ("origin", "own", *costs)
     runs = [
-        ("swap", name, seed, 200, 9.0, 2.0, "float32", "x")
+        ("swap", name, seed, 200, 9.0, 2.0, "float32", "x", 800_000)
         for name in conditions
         for seed in range(1, seeds + 1)
     ]
-    columns = ["suite", "condition", "seed", "steps", "seconds", "heldout_loss", "dtype", "corpus"]
+    columns = [
+        "suite",
+        "condition",
+        "seed",
+        "steps",
+        "seconds",
+        "heldout_loss",
+        "dtype",
+        "corpus",
+        "parameters",
+    ]
     return {
         "swap_paths": pd.concat(parts, ignore_index=True)[list(analysis.PATHS)],
         "swap_summary": summary,
