@@ -1,0 +1,142 @@
+"""How far each condition's state steers the model, and whether its confident direction sharpens without harm."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+from matplotlib.lines import Line2D
+
+from plots import series, style
+from plots.figure import Figure
+from plots.series import NothingToDraw
+from plots.style import Look, signed
+
+Tables = dict[str, pd.DataFrame]
+SUMMARY, TRAINED, MATCHED = "frozen_effects_summary", "steering_trained", "steering_matched"
+_TEST = ("suite", "condition", "seed", "run_step", "finder")
+COLUMNS: dict[str, tuple[str, ...]] = {
+    SUMMARY: (*_TEST, "protocol", "effect", "placebo", "placebo_mean"),
+    TRAINED: (*_TEST, "effect", "shuffled_mean", "difference"),
+    MATCHED: (*_TEST, "reader", "draw", "kl", "delta_entropy", "delta_nll"),
+}
+LEARNED = Look("learned direction", style.BLACK)
+PLACEBOS = {
+    "untrained": Look("untrained reader", style.GREY, marker="^", filled=False),
+    "foreign": Look("partner seed's direction", style.ORANGE, marker="D", filled=False),
+}
+SHOWN = "calibrated_recurring"  # the condition whose confident direction is compared at matched KL
+FINDER = "gradient"
+
+
+def learned_effects(summary: pd.DataFrame) -> pd.DataFrame:
+    """Held-out effects of the gradient finder and the means of its placebos: a row a condition, seed and placebo."""
+    rows = summary[(summary["protocol"] == "heldout") & (summary["finder"] == FINDER)]
+    return rows[rows["run_step"] == rows["run_step"].max()] if len(rows) else rows
+
+
+def steering(tables: Tables, note: str) -> Drawing:
+    """Effects of all conditions beside their placebos; the confident direction at matched KL."""
+    rows = learned_effects(tables[SUMMARY])
+    names = list(dict.fromkeys(rows["condition"]))
+    if not names:
+        raise NothingToDraw("frozen_effects_summary.csv has no held-out test of the gradient finder")
+    made = style.figure(style.WIDE, 2.6 + 0.27 * len(names))
+    left, right = made.subplots(1, 2, width_ratios=[1.5, 1])
+    _effects(left, rows, tables[TRAINED], names)
+    _matched(right, tables[MATCHED])
+    looks = [LEARNED, *PLACEBOS.values()]
+    handles = [
+        Line2D([], [], ls="", marker=look.marker, c=look.colour, mfc=look.face, ms=4) for look in looks
+    ]
+    handles.append(Line2D([], [], c=style.VERMILLION, lw=1, ls=(0, (4, 1.6))))
+    labels = [*(look.label for look in looks), "trained on shuffled statistics, mean"]
+    caption = (
+        "Weights frozen, held-out text, gradient finder. Left: |entropy(confident) − entropy(uncertain)|; every point a seed, "
+        "placebos the mean of their draws; bars: means. Right: the confident direction where learned and placebo directions "
+        "change the predictions by the same KL; left and down is sharper and more often right. "
+    )
+    return style.finish(made, title(rows, tables[TRAINED]), caption, note, (handles, labels), 4)
+
+
+def _effects(axes: Axes, rows: pd.DataFrame, trained: pd.DataFrame, names: list[str]) -> None:
+    for y, name in enumerate(names):
+        here = rows[rows["condition"] == name]
+        if y % 2:
+            axes.axhspan(y - 0.5, y + 0.5, color="#f3f3f3", lw=0, zorder=-1)
+        effect = here.groupby("seed")["effect"].mean()
+        shown = [(LEARNED, effect, 0.0)]
+        for place, (kind, look) in zip((0.22, -0.22), PLACEBOS.items(), strict=True):
+            shown.append((look, here[here["placebo"] == kind].groupby("seed")["placebo_mean"].mean(), place))
+        for look, values, shift in shown:
+            size = 3.4 if look is LEARNED else 2.6
+            axes.plot(
+                values, [y + shift] * len(values), look.marker, c=look.colour, mfc=look.face, ms=size, mew=0.7
+            )
+            if len(values):
+                axes.plot([values.mean()] * 2, [y + shift - 0.13, y + shift + 0.13], c=look.colour, lw=1.4)
+    of_finder = trained[trained["finder"] == FINDER] if len(trained) else trained
+    if len(of_finder):
+        axes.axvline(of_finder["shuffled_mean"].mean(), c=style.VERMILLION, ls=(0, (4, 1.6)), lw=1)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(0, None)
+    axes.set_xlabel("effect size (nats)")
+    axes.set_title("how far the state steers")
+
+
+def _matched(axes: Axes, matched: pd.DataFrame) -> None:
+    rows = (
+        matched[(matched["condition"] == SHOWN) & (matched["finder"] == FINDER)] if len(matched) else matched
+    )
+    axes.axhline(0, c="k", lw=0.6)
+    axes.axvline(0, c="k", lw=0.6)
+    axes.set_xlabel("Δ entropy (nats)")
+    axes.set_ylabel("Δ NLL (nats)")
+    axes.set_title(f"confident direction at matched KL,\n{SHOWN}")
+    if rows.empty:
+        axes.text(0.5, 0.5, "not measured yet", transform=axes.transAxes, ha="center", color=style.GREY)
+        return
+    for reader, look in (("untrained", PLACEBOS["untrained"]), ("learned", LEARNED)):
+        points = rows[rows["reader"] == reader].groupby("seed")[["delta_entropy", "delta_nll"]].mean()
+        axes.plot(
+            points["delta_entropy"],
+            points["delta_nll"],
+            look.marker,
+            c=look.colour,
+            mfc=look.face,
+            ms=4,
+            mew=0.7,
+        )
+
+
+def title(rows: pd.DataFrame, trained: pd.DataFrame) -> str:
+    """Which conditions steer clearly further than untrained readers do, paired by seed."""
+    found = []
+    tested = 0
+    for name, here in rows[rows["placebo"] == "untrained"].groupby("condition", sort=False):
+        more = series.paired(here.set_index("seed")["effect"], here.set_index("seed")["placebo_mean"])
+        if more.n >= series.FEWEST:
+            tested += 1
+            if more.clear and more.mean > 0:
+                found.append((str(name), more.mean))
+    if not tested:
+        return "How far each state steers the model (too few seeds to test)"
+    if not found:
+        return f"None of {tested} conditions steers clearly further than untrained readers"
+    best, size = max(found, key=lambda pair: pair[1])
+    return (
+        f"{len(found)} of {tested} conditions steer clearly further than untrained readers, {best} by most "
+        f"({signed(float(np.round(size, 2)))} nats)"
+    )
+
+
+FIGURES: tuple[Figure, ...] = (
+    Figure(
+        "recurring/steering.png",
+        steering,
+        (SUMMARY, TRAINED, MATCHED),
+        "How far the state of each condition steers the model beside untrained, foreign and shuffled-trained ones, and the "
+        "confident direction at matched KL: entropy beside NLL.",
+        "recurring",
+    ),
+)

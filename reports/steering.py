@@ -1,0 +1,166 @@
+"""The page on steering in the recurring worlds: placebos, foreign directions, doses, and sharpening without harm."""
+
+import pandas as pd
+
+from plots.series import Estimate, estimate, paired
+from plots.steering import FINDER, SHOWN, learned_effects
+from reports.markdown import interval, number, percent, table
+from reports.measured import difference
+from reports.parts import MISSING, Finding, Section, Tables, per_seed
+
+TITLE = "Steering where there is something to sense"
+FILE = "steering.md"
+SUITE = "recurring"
+_TEST = ("suite", "condition", "seed", "run_step")
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "steering_trained": (
+        *_TEST,
+        "finder",
+        "effect",
+        "shuffled",
+        "difference",
+        "shuffled_mean",
+        "p_value",
+        "draws",
+    ),
+    "steering_doses": (*_TEST, "direction", "tau", "p_value", "rises", "range"),
+    "steering_matched": (*_TEST, "finder", "reader", "draw", "kl", "delta_entropy", "delta_nll"),
+}
+YOKED = "yoked"
+
+
+def sections(tables: Tables, figures: str) -> list[Section]:
+    """The page's sections. `figures` is the folder of figures as seen from the page."""
+    return [effects(tables, figures), sharpening(tables), doses(tables)]
+
+
+def effects(tables: Tables, figures: str) -> Section:
+    """Held-out effects of every condition beside untrained readers, foreign directions, shuffled-trained states."""
+    rows = learned_effects(tables.rows("frozen_effects_summary"))
+    trained = tables.rows("steering_trained", finder=FINDER)
+    cells = []
+    for name in dict.fromkeys(rows["condition"]):
+        here = rows[rows["condition"] == name]
+        against = {kind: here[here["placebo"] == kind] for kind in ("untrained", "foreign")}
+        third = trained[trained["condition"] == name]
+        above = (against["untrained"]["effect"] > against["untrained"]["placebo_mean"]).sum()
+        cells.append(
+            [
+                f"`{name}`",
+                interval(estimate(per_seed(here, "effect")), sign=False),
+                *(interval(beyond(found)) for found in against.values()),
+                interval(estimate(per_seed(third, "difference"))) if len(third) else "–",
+                f"{above} of {here['seed'].nunique()}",
+            ]
+        )
+    head = ["condition", "effect, nats", "− untrained readers", "− partner's directions", "− trained on shuffled statistics",
+            "seeds above untrained"]  # fmt: skip
+    mine = rows[(rows["condition"] == SHOWN)]
+    against = {kind: beyond(mine[mine["placebo"] == kind]) for kind in ("untrained", "foreign")}
+    third = estimate(per_seed(trained[trained["condition"] == SHOWN], "difference"))
+    yoked = paired(per_seed(mine, "effect"), per_seed(rows[rows["condition"] == YOKED], "effect"))
+    parts = [("− untrained", against["untrained"]), ("− partner's directions", against["foreign"]),
+             ("− trained on shuffled statistics", third), ("− yoked", yoked)]  # fmt: skip
+    return Section(
+        "Which states steer the model?",
+        "The frozen-weight test, held-out protocol, gradient finder, of every condition: does the learned direction move entropy "
+        "further than directions selected alike from untrained readers, than the partner seed's, and than those of a state "
+        "that was trained in every way alike, on its own statistics in random order?",
+        [table(head, cells), f"![Steering]({figures}/recurring/steering.png)"] if cells else [MISSING],
+        "States are set inside the norms that each run saw, so conditions whose states grew larger may steer further for that "
+        "reason; each stands against placebos of its own norms. That a state steers says that the weights read it, not that "
+        "what they read helps.",
+        [difference(f"`{SHOWN}` steers further than every placebo.", parts, +1, " nats", 3)],
+    )
+
+
+def beyond(found: pd.DataFrame) -> Estimate:
+    """The learned effect beyond the mean of its placebo draws, over seeds."""
+    return paired(per_seed(found, "effect"), per_seed(found, "placebo_mean"))
+
+
+def sharpening(tables: Tables) -> Section:
+    """Confident directions at matched KL: entropy and NLL of learned and placebo directions."""
+    matched = tables.rows("steering_matched", finder=FINDER)
+    cells = []
+    found: dict[str, tuple[Estimate, Estimate]] = {}
+    for name in dict.fromkeys(matched["condition"]):
+        here = matched[matched["condition"] == name]
+        learned, placebo = (here[here["reader"] == reader] for reader in ("learned", "untrained"))
+        gaps = [
+            paired(per_seed(learned, column), per_seed(placebo, column))
+            for column in ("delta_entropy", "delta_nll")
+        ]
+        found[str(name)] = gaps[0], gaps[1]
+        cells.append(
+            [
+                f"`{name}`",
+                number(float(here["kl"].mean()), 4),
+                *(
+                    interval(estimate(per_seed(side, column)), 4)
+                    for column in ("delta_entropy", "delta_nll")
+                    for side in (learned, placebo)
+                ),
+                *(interval(gap, 4) for gap in gaps),
+            ]
+        )
+    head = ["condition", "KL, nats", "learned: Δ entropy", "untrained: Δ entropy", "learned: Δ NLL", "untrained: Δ NLL",
+            "Δ entropy, learned − untrained", "Δ NLL, learned − untrained"]  # fmt: skip
+    nothing = Estimate(0, float("nan"), float("nan"), float("nan"), float("nan"))
+    entropy, nll = found.get(SHOWN, (nothing, nothing))
+    claim = f"`{SHOWN}`: at the same KL the learned confident direction"
+    return Section(
+        "Does the confident direction sharpen without harm?",
+        "Any push changes predictions. Where the learned confident direction and those of untrained readers change them by the same "
+        "KL, which lowers entropy more, and which costs likelihood of the true token?",
+        [table(head, cells)] if cells else [MISSING],
+        "Entropy rises under any damage, so a fall is not free; but a model made overconfident also has lower entropy, and there "
+        "the NLL rises. Only lower entropy at an NLL that is not higher is sharpening.",
+        [
+            difference(f"{claim} lowers entropy further.", [("Δ entropy", entropy)], -1, " nats", 4),
+            difference(f"{claim} costs less NLL.", [("Δ NLL", nll)], -1, " nats", 4),
+        ],
+    )
+
+
+def doses(tables: Tables) -> Section:
+    """Kendall's tau of dose and entropy along each direction."""
+    rows = tables.rows("steering_doses")
+    cells = []
+    for place, group in rows.groupby(["condition", "direction"], sort=False) if len(rows) else ():
+        name, direction = map(str, place)
+        if direction == "random":
+            continue
+        clear = int((group["p_value"] < 0.05).sum())
+        cells.append(
+            [
+                f"`{name}`, {direction}",
+                interval(estimate(per_seed(group, "tau")), 2),
+                f"{clear} of {len(group)}",
+                interval(estimate(per_seed(group, "range")), 3, sign=False),
+            ]
+        )
+    head = [
+        "condition, direction",
+        "Kendall's τ of norm and Δ entropy",
+        "seeds with p < 0.05",
+        "largest − smallest Δ entropy, nats",
+    ]
+    gradient = rows[(rows["condition"] == SHOWN) & (rows["direction"] == "gradient")]
+    findings: list[Finding] = [
+        difference(
+            f"`{SHOWN}`: entropy rises with the dose along the gradient.",
+            [("Kendall's τ", estimate(per_seed(gradient, "tau")))],
+            +1,
+            f" ({percent(float(gradient['rises'].mean())) if len(gradient) else '–'} of the steps rise)",
+            2,
+            pairs=False,
+        )
+    ]
+    return Section(
+        "Does entropy follow the dose?",
+        "Set the state to seven norms on each side of zero along each learned direction: is the change of entropy monotone?",
+        [table(head, cells)] if cells else [MISSING],
+        "Monotone says that there is an axis, however weak: the range stands beside it.",
+        findings,
+    )

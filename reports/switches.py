@@ -1,0 +1,235 @@
+"""Sections of the page on what a self-state pays: held-out text, switches, the age of the statistics, the faint world."""
+
+import pandas as pd
+
+from plots.recurring import (
+    AGES,
+    KINDS,
+    LOSSES,
+    MECHANISMS,
+    RECOVERY,
+    STATE,
+    SUMMARY,
+    WORLDS,
+    after_switch,
+    share_of,
+)
+from plots.recurring import COLUMNS as DRAWN
+from plots.recurring import LOOKS as IN_WORLD
+from plots.series import Estimate, estimate
+from reports.markdown import interval, number, percent, table
+from reports.measured import Measured, difference
+from reports.parts import MISSING, Section, Tables
+
+_HELDOUT = ("heldout_loss_calm", "heldout_loss_acting", "heldout_ece_calm", "heldout_ece_acting")
+COLUMNS: dict[str, tuple[str, ...]] = {
+    **DRAWN,
+    LOSSES: (
+        *(*DRAWN[LOSSES], "vanilla", "clean_loss", "perturbed_loss"),
+        *(f"{name}_difference" for name in ("heldout_loss", "heldout_ece", *_HELDOUT)),
+    ),
+    RECOVERY: (*DRAWN[RECOVERY], "censored", "steps", "median", "excess", "steps_difference"),
+}
+NATS = " nats"
+
+
+def contrast(
+    tables: Tables, quantity: str, condition: str, reference: str, measure: str, world: str = ""
+) -> Estimate:
+    """A row of recurring_summary; n = 0 where there is none."""
+    rows = tables.rows(SUMMARY, quantity=quantity, condition=condition, reference=reference, measure=measure)
+    rows = rows[rows["world"] == world] if world else rows
+    if rows.empty:
+        return estimate(pd.Series(dtype=float))
+    n, mean, low, high = rows[["n", "mean", "low", "high"]].iloc[0]
+    return Estimate(int(n), float(mean), float(low), float(high), float("nan"))
+
+
+def heldout(tables: Tables) -> Section:
+    """Held-out loss and calibration with the state of the moment, at moments with and without a regime."""
+    found = Measured(tables.rows(LOSSES))
+    shown = [
+        *IN_WORLD,
+        *(f"{mechanism}_{world}" for mechanism in MECHANISMS for world in WORLDS),
+        "faint",
+        "faint_oracle",
+    ]
+    names = [name for name in dict.fromkeys(shown) if found.value(name, "heldout_loss_difference").n]
+    rows = []
+    for name in names:
+        cells = [
+            interval(found.value(name, f"{column}_difference"), 4) for column in ("heldout_loss", *_HELDOUT)
+        ]
+        rows.append([f"`{name}`", *cells, str(found.value(name, "heldout_loss_difference").n)])
+    head = ["condition", "held-out loss, all moments", "at calm moments", "while a regime acts",
+            "calibration error at calm moments", "while a regime acts", "n"]  # fmt: skip
+    state = {
+        column: [(f"`{STATE}` − vanilla", found.value(STATE, f"{column}_difference"))] for column in _HELDOUT
+    }
+    return Section(
+        "What does it pay on held-out text?",
+        "The same held-out batches every 100 steps, with the state that the run has at that moment. Held-out text is never "
+        "corrupted, whatever acts on training at that moment.",
+        [table(head, rows) if rows else MISSING, *(["Minus vanilla at the same steps; below zero is better. Loss in nats a token."] if rows else [])],
+        "A state that knows of corrupted targets makes the model less sure, rightly for the training batch and wrongly for "
+        "clean text: a gain at calm moments with a loss while the regime acts is what use of the state looks like, not a flaw "
+        "of it. A gain at all moments alike is one of the weights. With few evaluations a run these are rougher than the training losses.",
+        [
+            difference("At calm moments the self-state predicts held-out text better.", state["heldout_loss_calm"], -1, NATS, 4),
+            difference("While targets are corrupted, too, the self-state predicts clean held-out text better.", state["heldout_loss_acting"], -1, NATS, 4),
+            difference("At calm moments the self-state is better calibrated on held-out text.", state["heldout_ece_calm"], -1, "", 4),
+            difference("While targets are corrupted, too, the self-state is better calibrated on clean held-out text.", state["heldout_ece_acting"], -1, "", 4),
+        ],
+    )  # fmt: skip
+
+
+def around_switches(tables: Tables, figures: str) -> Section:
+    """Steps to recover after each switch, and the loss in the 20 steps after it."""
+    recovery = tables.rows(RECOVERY)
+    names = [name for name in ("vanilla_recurring", *IN_WORLD) if (recovery["condition"] == name).any()]
+
+    def after(name: str, kind: str, column: str) -> Estimate:
+        return estimate(after_switch(recovery, name, kind, column))
+
+    rows = []
+    for kind in ("on", "off"):
+        for name in names:
+            here = recovery[(recovery["condition"] == name) & (recovery["switch"] == kind)]
+            plain = name.startswith("vanilla")
+            rows.append(
+                [
+                    f"{kind}, `{name}`",
+                    interval(after(name, kind, "steps"), 1, sign=False),
+                    number(after(name, kind, "median").mean, 1),
+                    "–" if plain else interval(after(name, kind, "steps_difference"), 1),
+                    interval(after(name, kind, "excess"), 2),
+                    "–" if plain else interval(after(name, kind, "gain_difference"), 2),
+                    percent(float(here["censored"].sum() / here["events"].sum()))
+                    if here["events"].sum()
+                    else "–",
+                    str(after(name, kind, "steps").n),
+                ]
+            )
+    head = ["switch, condition", "steps to recover", "median", "− vanilla", "excess over 20 steps",
+            "loss − vanilla's over 20 steps", "censored", "n"]  # fmt: skip
+    body = [table(head, rows) if rows else MISSING]
+    if rows:
+        body += [
+            "A run has recovered when the mean loss of five steps is back within one standard deviation of its own settled level in that "
+            "regime, a parabola through its steps from the 30th of a stretch on. *Censored*: the next switch came before; such switches count "
+            "as longer than seen (Kaplan–Meier mean up to 60 steps; median over the switches of a run, then mean over seeds). *Excess*: loss above that level, summed over the 20 "
+            "steps, nats a token. The noise of single batches alone costs some steps, in all conditions the same.",
+            f"![Around switches]({figures}/recurring/switches.png)",
+        ]
+    findings = []
+    for kind in ("on", "off"):
+        sooner = [(f"`{STATE}` − vanilla", after(STATE, kind, "steps_difference"))]
+        less = [(f"`{STATE}` − vanilla", after(STATE, kind, "gain_difference"))]
+        findings += [
+            difference(
+                f"After corruption switches {kind} the self-state recovers in fewer steps.",
+                sooner,
+                -1,
+                " steps",
+                1,
+            ),
+            difference(
+                f"In the 20 steps after corruption switches {kind} the self-state loses less.",
+                less,
+                -1,
+                NATS,
+                2,
+            ),
+        ]
+    return Section(
+        "What does it pay when the world switches?",
+        "How many steps after a switch is the loss back at its usual level, and what is lost until then? The statistics come "
+        "from the previous batch, so the first step after a switch is missed by everything but the oracle.",
+        body,
+        "Steps to recover compare each condition with itself: one that is better while settled has further to go. The loss "
+        "minus vanilla's over the same steps is free of that.",
+        findings,
+    )
+
+
+def ages(tables: Tables, figures: str) -> Section:
+    """Gain against the age of the statistics."""
+    losses, summary = tables.rows(LOSSES), tables.rows(SUMMARY)
+    found = Measured(losses)
+    names = [name for name in AGES if found.value(name, "clean_loss_difference").n]
+    rows = []
+    for name in names:
+        of = losses[losses["condition"] == name]
+        share = share_of(summary, name, "clean_loss")
+        rows.append(
+            [
+                f"{of['age'].iloc[0]:.0f}, `{name}`",
+                percent(float(of["fresh"].mean())),
+                *(interval(found.value(name, f"{measure}_difference"), 4) for measure in KINDS),
+                interval(share, 2, sign=False) if share.n else "–",
+                str(found.value(name, "clean_loss_difference").n),
+            ]
+        )
+    head = ["age in steps", "regime still the same", "calm steps: loss − vanilla's", "perturbed steps: loss − vanilla's",
+            "share of the oracle's gain, calm", "n"]  # fmt: skip
+    newer = [
+        (f"{kind}, `{STATE}` − `delayed_64`", contrast(tables, "control", STATE, "delayed_64", m))
+        for m, kind in KINDS.items()
+    ]
+    old = [(f"`{name}` − vanilla", found.value(name, "clean_loss_difference")) for name in AGES[-1:]]
+    return Section(
+        "How fresh must a sense be?",
+        "The same self-state, shown its statistics 1, 4, 16 or 64 steps late.",
+        [
+            table(head, rows) if rows else MISSING,
+            *([f"![Gain by age]({figures}/recurring/freshness.png)"] if rows else []),
+        ],
+        "*Regime still the same* is what old statistics can tell at best, seen over all steps; 50 % tells nothing. A gain that stays "
+        "at 64 steps does not come from knowing the regime of the moment.",
+        [
+            difference("Statistics of the last step pay more than those of 64 steps ago, on calm and on corrupted steps.", newer, -1, NATS, 4),
+            difference("Statistics 64 steps old still pay on calm steps.", old, -1, NATS, 4),
+        ],
+    )  # fmt: skip
+
+
+def faint(tables: Tables) -> Section:
+    """The world in which one batch leaves real doubt."""
+    found, summary = Measured(tables.rows(LOSSES)), tables.rows(SUMMARY)
+    rows = []
+    for name in ("faint", "faint_oracle"):
+        values = {measure: found.value(name, f"{measure}_difference") for measure in KINDS}
+        if not values["clean_loss"].n:
+            continue
+        shares = [share_of(summary, name, measure) for measure in KINDS]
+        cells = [interval(share, 2, sign=False) if share.n else "–" for share in shares]
+        rows.append(
+            [
+                f"`{name}`",
+                *(interval(value, 4) for value in values.values()),
+                *cells,
+                str(values["clean_loss"].n),
+            ]
+        )
+    head = ["condition", "calm steps: loss − vanilla's", "perturbed steps: loss − vanilla's",
+            "share of the oracle's gain, calm", "share, perturbed", "n"]  # fmt: skip
+    pays = [
+        (f"{kind}, `faint` − `faint_vanilla`", found.value("faint", f"{m}_difference"))
+        for m, kind in KINDS.items()
+    ]
+    whole = [
+        (f"{kind}, `faint_oracle` − `faint_vanilla`", found.value("faint_oracle", f"{m}_difference"))
+        for m, kind in KINDS.items()
+    ]
+    return Section(
+        "Does it pay where one batch leaves doubt?",
+        "So few targets are corrupted that the loss of one batch hardly tells (AUC about 0.75): to know the regime takes several.",
+        [table(head, rows) if rows else MISSING],
+        "What the oracle gains here is what there is to gain, and with so weak a corruption that is little: no gain of the state "
+        "beside no gain of the oracle says nothing about sensing. No direct reading is trained in this world, so a gain here does not "
+        "show that carrying the state on earned it.",
+        [
+            difference("In the faint world the self-state lowers the loss, on calm and on corrupted steps.", pays, -1, NATS, 4),
+            difference("In the faint world the true regime lowers the loss, on calm and on corrupted steps.", whole, -1, NATS, 4),
+        ],
+    )  # fmt: skip

@@ -1,0 +1,584 @@
+"""What a self-state pays: planted gains, recoveries and shares are found with their size, and told as they are."""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import config
+import perturb
+from analysis import recurring as analysis
+from analysis import switches
+from analysis.context import Context
+from analysis.runs import CALM
+from plots import recurring as figures
+from plots.series import NothingToDraw
+from reports import recurring
+from storage import UserError
+from tests.made_runs import (
+    MadeRun,
+    as_read,
+    assert_tables,
+    cells,
+    drawn,
+    regimes_of,
+    title_of,
+    verdict,
+    written,
+)
+
+SUITE = config.load_suite(config.ROOT / "configs" / "recurring.toml")
+Gains = dict[str, tuple[float, float]]
+PAYS: Gains = {  # what is planted: gain on calm and on perturbed steps
+    **{"calibrated_recurring": (0.1, 0.05), "oracle": (0.2, 0.1), "direct": (0.08, 0.04), "state_1d": (0.07, 0.03)},
+    **{"learned_bias": (0.012, 0.01), "delayed_4": (0.08, 0.04), "delayed_16": (0.04, 0.02)},
+    **{"calibrated_mix": (0.06, 0.03), "faint_oracle": (0.02, 0.02)},
+}  # fmt: skip
+SLOW = 12  # steps above the level after a switch, of what senses nothing
+WAIT = {"calibrated_recurring": 3, "direct": 3, "delayed_4": 6, "oracle": 0}
+STEEP = 0.4  # nats above it
+
+
+@cache
+def regimes(condition: str, seed: int) -> np.ndarray:
+    return np.array(perturb.regimes_by_step(SUITE.run(condition, seed)), dtype=object)
+
+
+def since_switch(regime: np.ndarray) -> np.ndarray:
+    """Steps since the present stretch began."""
+    starts = np.concatenate([[True], regime[1:] != regime[:-1]])
+    return np.arange(len(regime)) - np.maximum.accumulate(np.where(starts, np.arange(len(regime)), 0))
+
+
+def logged(
+    condition: str,
+    seed: int,
+    gain: tuple[float, float] = (0.0, 0.0),
+    wait: int = 0,
+    noise: float = 0.0,
+    **more: Any,
+) -> MadeRun:
+    """A run of a known loss: a straight line, one nat more while a regime acts, the batch's luck (`noise`, the same in all
+    conditions of a seed), STEEP more for `wait` steps after each switch, and what the condition gains less."""
+    regime = more.get("regime", regimes(condition, seed))
+    acts, step = regime != CALM, np.arange(len(regime))
+    luck = noise * np.random.default_rng(seed).normal(size=len(regime))
+    loss = 2.5 - 0.3 * step / len(regime) + acts + luck
+    loss += STEEP * ((since_switch(regime) < wait) & (step >= wait)) - np.where(acts, gain[1], gain[0])
+    evaluated = (step % 100 == 0) | (step == len(step) - 1)
+    # on clean held-out text the state helps at calm moments and hurts by half as much while a regime acts
+    heldout = np.where(evaluated, 2.0 - np.where(acts, -gain[0] / 2, gain[0]), np.nan)
+    ece = np.where(evaluated, 0.05 - gain[0] / 10, np.nan)
+    log = pd.DataFrame(
+        {"step": step, "regime": regime, "loss": loss, "heldout_loss": heldout, "heldout_ece": ece}
+    )
+    return MadeRun("recurring", condition, seed, Path(), SUITE.run(condition, seed), log, None)
+
+
+def study(
+    conditions: tuple[str, ...] = tuple(SUITE.conditions),
+    seeds: int = 8,
+    gains: Gains = PAYS,
+    spread: float = 0.004,
+    noise: float = 0.03,
+    waits: Mapping[str, int] = WAIT,
+) -> dict[str, pd.DataFrame]:
+    """The tables of a whole made-up study; `spread`: how far a seed's gain lies from the planted one."""
+    runs = []
+    for name in conditions:
+        own = 0.0 if "vanilla" in name else spread
+        for seed in range(1, seeds + 1):
+            random = np.random.default_rng([seed, *name.encode()])
+            one, other = np.array(gains.get(name, (0.0, 0.0))) + own * random.normal(size=2)
+            wait = waits.get(name, SLOW)
+            runs.append(logged(name, seed, (one, other), wait, noise))
+    return analysis.tables(Context(SUITE, runs))
+
+
+@cache
+def whole() -> dict[str, pd.DataFrame]:
+    return study()
+
+
+def of(table: pd.DataFrame, **where: Any) -> Any:
+    """The one row with these values."""
+    for column, value in where.items():
+        table = table[table[column] == value]
+    assert len(table) == 1, where
+    return table.iloc[0]
+
+
+def test_planted_gains_are_found_with_their_size() -> None:
+    runs = [
+        logged("vanilla_recurring", 1, noise=0.2),
+        logged("calibrated_recurring", 1, (0.1, 0.04), noise=0.2),
+    ]
+    row = of(analysis.tables(Context(SUITE, runs))["recurring_losses"], condition="calibrated_recurring")
+    assert (row["world"], row["mechanism"], row["role"]) == ("recurring", "calibrated", "state")
+    assert row["vanilla"] == "vanilla_recurring" and row["age"] == 1 and row["from_step"] == 500
+    assert row["clean_steps"] + row["perturbed_steps"] == 1500
+    acts = regimes("calibrated_recurring", 1)[500:] != CALM
+    assert row["perturbed_steps"] == acts.sum()
+    # the batch's luck is the same in both and cancels, whatever its size
+    assert row["clean_loss_difference"] == pytest.approx(-0.1)
+    assert row["perturbed_loss_difference"] == pytest.approx(-0.04)
+    assert row["heldout_loss_calm_difference"] == pytest.approx(-0.1)
+    assert row["heldout_loss_acting_difference"] == pytest.approx(0.05)
+    assert row["heldout_ece_difference"] == pytest.approx(-0.01)
+    assert row["heldout_loss_calm"] == pytest.approx(1.9)
+    log = runs[1].metrics()[500:]
+    assert row["clean_loss"] == pytest.approx(log.loc[~acts, "loss"].mean())
+    assert row["evaluations_calm"] + row["evaluations_acting"] == 16  # 500, 600, ..., 1900 and the last step
+
+
+def test_what_happens_before_the_last_three_quarters_does_not_count() -> None:
+    runs = [logged("vanilla_recurring", 2), logged("calibrated_recurring", 2, (0.1, 0.04))]
+    runs[1].log.loc[:499, ["loss", "heldout_loss", "heldout_ece"]] += 7
+    row = of(analysis.tables(Context(SUITE, runs))["recurring_losses"], condition="calibrated_recurring")
+    assert row["clean_loss_difference"] == pytest.approx(-0.1) and row["clean_loss"] < 3
+    runs[1].log.loc[runs[1].log["step"] == 500, "loss"] += 7
+    row = of(analysis.tables(Context(SUITE, runs))["recurring_losses"], condition="calibrated_recurring")
+    where = "clean" if runs[1].log["regime"][500] == CALM else "perturbed"
+    planted = {"clean": -0.1, "perturbed": -0.04}[where]
+    assert row[f"{where}_loss_difference"] == pytest.approx(planted + 7 / row[f"{where}_steps"])
+
+
+def test_no_gain_gives_none() -> None:
+    runs = [logged(name, 3, noise=0.1) for name in ("vanilla_recurring", "calibrated_recurring")]
+    row = of(analysis.tables(Context(SUITE, runs))["recurring_losses"], condition="calibrated_recurring")
+    assert [row[name] for name in analysis.DIFFERENCES] == [0.0] * len(analysis.DIFFERENCES)
+
+
+def test_vanilla_is_that_of_the_same_world() -> None:
+    base = analysis.vanillas(SUITE.conditions)
+    assert set(base) == set(SUITE.conditions)
+    for world in analysis.WORLDS:
+        assert {base[f"{kind}_{world}"] for kind in ("seed", "calibrated", "vanilla")} == {f"vanilla_{world}"}
+    assert {base[name] for name in ("oracle", "yoked", "learned_bias", "delayed_64")} == {"vanilla_recurring"}
+    assert base["faint"] == base["faint_oracle"] == "faint_vanilla"
+    assert [analysis.world_name(name) for name in ("vanilla_mix", "faint_vanilla", "vanilla")] == [
+        "mix",
+        "faint",
+        "base",
+    ]
+    changed = SUITE.conditions["direct"].regimes.model_copy(
+        update={"bewilderment": config.Bewilderment(probability=0.4)}
+    )
+    moved = {**SUITE.conditions, "direct": SUITE.conditions["direct"].model_copy(update={"regimes": changed})}
+    assert "direct" not in analysis.vanillas(moved)  # no vanilla has that world
+    roles = {name: analysis.role_of(name, run) for name, run in SUITE.conditions.items()}
+    assert {name for name, role in roles.items() if role == "oracle"} == {"oracle", "faint_oracle"}
+    assert (
+        roles["seed_mix"] == roles["faint"] == "state"
+        and roles["yoked"] == roles["learned_bias"] == "control"
+    )
+
+
+def test_a_pair_under_other_regimes_is_refused() -> None:
+    other = regimes("vanilla_recurring", 2)
+    runs = [logged("vanilla_recurring", 1), logged("direct", 1, regime=other)]
+    with pytest.raises(UserError, match="seed 1 of direct was under other regimes than vanilla_recurring"):
+        analysis.tables(Context(SUITE, runs))
+
+
+def test_without_its_vanilla_a_run_has_losses_and_no_differences() -> None:
+    tables = analysis.tables(
+        Context(SUITE, [logged("calibrated_recurring", 1), logged("vanilla_recurring", 2)])
+    )
+    row = of(tables["recurring_losses"], condition="calibrated_recurring")
+    assert np.isfinite(row["clean_loss"]) and np.isnan(row["clean_loss_difference"])
+    assert tables["recurring_summary"].empty
+    empty = analysis.tables(Context(SUITE, []))
+    assert {name: len(table) for name, table in empty.items()} == dict.fromkeys(empty, 0)
+    assert list(empty["recurring_summary"]) == list(analysis.SUMMARY)
+
+
+def test_switches_are_counted_by_hand() -> None:
+    steps = regimes_of(60, [("bewilderment", 10, 20), ("sensory_fog", 40, 45), ("self_clamp", 45, 50)])
+    found = [(one.kind, one.step, one.before, one.after) for one in switches.switches_of(steps, 0)]
+    # at 45 one regime follows another: neither on nor off
+    assert found == [("on", 10, 10, 10), ("off", 20, 10, 20), ("on", 40, 20, 5), ("off", 50, 5, 10)]
+    assert [one.step for one in switches.switches_of(steps, 20)] == [20, 40, 50]
+    lined = switches.line_up(np.arange(60.0), switches.switches_of(steps, 0)[1:2])[0]
+    lags = np.array(switches.LAGS)
+    assert lags[np.isfinite(lined)].tolist() == list(range(-10, 20))  # its own two stretches and no further
+    assert lined[lags == 0] == 20 and lined[lags == -1] == 19
+
+
+def test_curves_are_aligned_to_the_first_step_of_a_stretch() -> None:
+    """The state is late by one step after a switch on: what it gains there begins at lag 1."""
+    runs = [
+        logged("vanilla_recurring", 4, noise=0.1),
+        logged("calibrated_recurring", 4, (0.1, 0.3), noise=0.1),
+    ]
+    regime = regimes("calibrated_recurring", 4)
+    late = (since_switch(regime) == 0) & (regime != CALM)
+    runs[1].log.loc[late, "loss"] += 0.3 + 0.2
+    table = analysis.tables(Context(SUITE, runs))["recurring_switches"]
+    mine = table[table["condition"] == "calibrated_recurring"]
+    on, off = (mine[mine["switch"] == kind].set_index("lag")["difference"] for kind in ("on", "off"))
+    assert on[-1] == pytest.approx(-0.1) and on[0] == pytest.approx(0.2) and on[1] == pytest.approx(-0.3)
+    assert (
+        off[-2] == pytest.approx(-0.3, abs=0.05)
+        and off[0] == pytest.approx(-0.1)
+        and off[30] == pytest.approx(-0.1)
+    )
+    counts = mine[mine["switch"] == "on"].set_index("lag")["events"]
+    starts = [one for one in switches.switches_of(regime, 500) if one.kind == "on"]
+    assert counts[0] == len(starts)
+    assert counts[40] == sum(one.after > 40 for one in starts) < counts[0]
+
+
+def test_a_planted_recovery_of_k_steps_is_k() -> None:
+    runs = [logged("vanilla_recurring", 1, wait=12), logged("calibrated_recurring", 1, (0.1, 0.2), wait=3)]
+    table = analysis.tables(Context(SUITE, runs))["recurring_recovery"]
+    lengths = [one.after for one in switches.switches_of(regimes("calibrated_recurring", 1), 500)]
+    for kind in ("on", "off"):
+        mine, plain = (
+            of(table, condition=name, switch=kind) for name in ("calibrated_recurring", "vanilla_recurring")
+        )
+        assert (mine["steps"], mine["median"], plain["steps"], plain["median"]) == (3, 3, 12, 12)
+        assert mine["steps_difference"] == -9 and plain["steps_difference"] == 0
+        # its own level: what it gains throughout is no part of the excess
+        assert mine["excess"] == pytest.approx(3 * STEEP) and plain["excess"] == pytest.approx(12 * STEEP)
+        gain = 0.2 if kind == "on" else 0.1
+        assert mine["gain_difference"] == pytest.approx(-9 * STEEP - 20 * gain)
+    assert (
+        table.loc[table["condition"] == "vanilla_recurring", "censored"].sum()
+        == sum(n < 12 + 5 for n in lengths)
+        > 0
+    )
+
+
+def test_a_recovery_is_found_through_the_noise_of_batches() -> None:
+    tables = study(("vanilla_recurring", "calibrated_recurring"), noise=0.05)
+    found = tables["recurring_recovery"].groupby("condition")["steps"].mean()
+    assert found["vanilla_recurring"] == pytest.approx(12 + 1, abs=0.7)  # noise alone costs about a step
+    assert found["calibrated_recurring"] == pytest.approx(3 + 1, abs=0.7)
+    row = of(
+        tables["recurring_summary"],
+        condition="calibrated_recurring",
+        quantity="difference",
+        measure="steps_on",
+    )
+    assert row["low"] < -9 < row["high"] < -7
+
+
+def test_a_switch_that_is_cut_short_counts_as_longer_not_as_missing() -> None:
+    watched = np.array([True, False, True, False])
+    # of 3 still watched at 2 one recovers: 2/3 left; at 5 the one left recovers: 1 + 1 + 3 x 2/3
+    assert switches.kaplan_meier(np.array([2, 2, 5, 5]), watched) == (pytest.approx(4.0), 5.0)
+    mean, median = switches.kaplan_meier(np.array([4, 9]), np.array([False, False]))
+    assert mean == switches.HORIZON and np.isnan(median)
+    random = np.random.default_rng(1)
+    true, cut = random.choice([3, 20], 4000), random.geometric(0.05, 4000)
+    mean, _ = switches.kaplan_meier(np.minimum(true, cut), true < cut)
+    assert mean == pytest.approx(11.5, abs=0.6)
+    assert true[true < cut].mean() < 10  # what leaving them out would say
+
+
+def test_half_of_the_oracles_gain_is_half() -> None:
+    names = ("vanilla_recurring", "calibrated_recurring", "oracle", "direct", "yoked")
+    same: dict[str, int] = {}
+    table = study(names, spread=0.0, waits=same)["recurring_summary"]
+    row = of(table, quantity="share", condition="calibrated_recurring", measure="clean_loss")
+    assert (row["mean"], row["low"], row["high"]) == (pytest.approx(0.5),) * 3 and row[
+        "reference"
+    ] == "oracle"
+    assert of(table, quantity="share", condition="direct", measure="perturbed_loss")["mean"] == pytest.approx(
+        0.4
+    )
+    assert of(table, quantity="share", condition="yoked", measure="clean_loss")["mean"] == pytest.approx(
+        0.0, abs=1e-9
+    )
+    noisy = study(names, waits=same)["recurring_summary"]
+    row = of(noisy, quantity="share", condition="calibrated_recurring", measure="clean_loss")
+    assert 0.4 < row["low"] < 0.5 < row["high"] < 0.6
+    nothing = study(names, gains={**PAYS, "oracle": (0.0, 0.0)}, waits=same)["recurring_summary"]
+    assert not (nothing["quantity"] == "share").any()  # nothing to share
+
+
+def test_fiellers_interval_is_that_of_the_t_test() -> None:
+    random = np.random.default_rng(5)
+    held = 0
+    for _ in range(400):
+        both = random.multivariate_normal([0.5, 1.0], [[0.04, 0.02], [0.02, 0.05]], 8)
+        part, whole = both.T
+        share, low, high = analysis.ratio(part, whole)
+        assert share == pytest.approx(part.mean() / whole.mean())
+        for end in (low, high):
+            assert stats.ttest_1samp(part - end * whole, 0).pvalue == pytest.approx(0.05)
+        held += low <= 0.5 <= high
+    assert 0.92 < held / 400 < 0.98
+    assert np.isnan(analysis.ratio(np.ones(8), random.normal(0, 1, 8))).all()
+    assert np.isnan(analysis.ratio(np.ones(8), -np.ones(8) + 0.01 * random.normal(size=8))).all()
+    assert np.isnan(analysis.ratio(np.ones(1), np.ones(1))).all()
+
+
+def test_contrasts_are_differences_of_conditions_and_of_worlds() -> None:
+    table = study(spread=0.0, noise=0.0, seeds=3, waits={"calibrated_recurring": 3})["recurring_summary"]
+
+    def value(
+        quantity: str, condition: str, reference: str, world: str, measure: str = "clean_loss"
+    ) -> float:
+        where = {"quantity": quantity, "condition": condition, "reference": reference, "world": world}
+        return float(of(table, **where, measure=measure)["mean"])
+
+    # three steps above the level after each switch, where all others have twelve: that much is gained besides
+    sooner = study(
+        ("vanilla_recurring", "calibrated_recurring"), 3, {}, 0.0, 0.0, {"calibrated_recurring": 3}
+    )
+    rows = sooner["recurring_losses"]
+    extra, acting = (
+        rows.loc[rows["condition"] == "calibrated_recurring", f"{kind}_loss_difference"].mean()
+        for kind in ("clean", "perturbed")
+    )
+    assert extra < -0.01 and acting < -0.01
+    assert value("difference", "seed_recurring", "vanilla_recurring", "recurring") == pytest.approx(0)
+    assert value("difference", "learned_bias", "vanilla_recurring", "recurring") == pytest.approx(-0.012)
+    assert value("difference", "calibrated_recurring", "vanilla_recurring", "recurring") == pytest.approx(
+        extra - 0.1
+    )
+    assert value("control", "calibrated_recurring", "learned_bias", "recurring") == pytest.approx(
+        extra - 0.088
+    )
+    direct = value("control", "calibrated_recurring", "direct", "recurring", "perturbed_loss")
+    assert direct == pytest.approx(acting - 0.01)
+    assert value("interaction", "calibrated - seed", "windows", "recurring") == pytest.approx(extra - 0.1)
+    assert value("interaction", "calibrated - seed", "windows", "mix", "perturbed_loss") == pytest.approx(
+        -0.03
+    )
+    assert value("interaction", "calibrated - seed", "windows", "random") == pytest.approx(0.0)
+    assert value(
+        "difference", "calibrated_recurring", "vanilla_recurring", "recurring", "steps_on"
+    ) == pytest.approx(-9)
+    assert set(table["n"]) == {3}
+    controls = set(table.loc[table["quantity"] == "control", "reference"])
+    assert {"oracle", "yoked", "delayed_64", "vanilla_recurring"} <= controls
+    assert not {"faint", "calibrated_mix"} & controls
+
+
+def test_age_tells_how_much_old_statistics_can_know() -> None:
+    table = whole()["recurring_losses"]
+    fresh = table.groupby("condition")["fresh"].mean()
+    for name, age in (("calibrated_recurring", 1), ("delayed_4", 4), ("delayed_16", 16), ("delayed_64", 64)):
+        assert set(table.loc[table["condition"] == name, "age"]) == {age}
+        assert fresh[name] == pytest.approx(
+            (1 + 0.96**age) / 2, abs=0.06
+        )  # a chain that leaves with 0.02 either way
+    assert table.loc[table["condition"].isin(["oracle", "yoked", "learned_bias"]), "age"].isna().all()
+
+
+PAY, SWITCH, FRESH = figures.FIGURES
+
+
+def some(tables: dict[str, pd.DataFrame], *wanted: str) -> dict[str, pd.DataFrame]:
+    kept = {name: table[table["condition"].isin(wanted)] for name, table in tables.items()}
+    summary = kept["recurring_summary"]
+    kept["recurring_summary"] = summary[summary["reference"].isin(wanted)]
+    return kept
+
+
+def test_figures_say_what_the_tables_say() -> None:
+    tables = whole()
+    shares = {
+        name: of(tables["recurring_summary"], quantity="share", condition=name, measure="clean_loss")["mean"]
+        for name in ("calibrated_recurring", "direct", "yoked")
+    }
+    assert shares["calibrated_recurring"] > shares["direct"] > 0.3
+    told = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
+    assert title_of(drawn(PAY, tables)) == (
+        f"On calm steps a clear gain for calibrated in 2 of 5 worlds (recurring, mix), for seed in 0 of 4 worlds. Of the oracle's: {told}"
+    )
+    title = title_of(drawn(SWITCH, tables))
+    for kind in ("on", "off"):
+        rows = tables["recurring_recovery"]
+        mine = rows[(rows["condition"] == "calibrated_recurring") & (rows["switch"] == kind)][
+            "gain_difference"
+        ].mean()
+        assert f"switch {kind}: less loss than vanilla (−{-mine:.2f} nats)" in title
+    assert (
+        title_of(drawn(FRESH, tables))
+        == "Statistics 1, 4, 16 steps old pay on calm steps; 64 steps old not clearly"
+    )
+
+
+def test_figures_claim_no_gain_where_none_is_planted() -> None:
+    tables = study(("vanilla_recurring", *figures.LOOKS, "delayed_64"), gains={}, waits={})
+    assert "calibrated in 0 of 1 world, for seed in 0 of 1 world" in title_of(drawn(PAY, tables))
+    assert "Of the oracle's" not in title_of(drawn(PAY, tables))
+    assert title_of(drawn(SWITCH, tables)).count("not clearly another") == 2
+    assert title_of(drawn(FRESH, tables)) == "Statistics of no age, 1, 64 steps, clearly pay on calm steps"
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_few_seeds_and_missing_conditions_draw(seeds: int) -> None:
+    tables = study(("vanilla_recurring", "calibrated_recurring", "yoked", "delayed_16"), seeds)
+    for figure in figures.FIGURES:
+        assert "too few seeds to test" in title_of(drawn(figure, tables))
+    for figure, names in (
+        (PAY, ["vanilla_recurring"]),
+        (SWITCH, ["delayed_16"]),
+        (FRESH, ["calibrated_recurring"]),
+    ):
+        with pytest.raises(NothingToDraw):
+            drawn(figure, some(tables, *names))
+    drawn(PAY, some(whole(), "calibrated_mix"))
+    drawn(PAY, some(whole(), "yoked"))
+    drawn(SWITCH, some(whole(), "yoked"))
+    drawn(FRESH, some(whole(), "delayed_4", "delayed_64"))
+
+
+CALM_PAYS, ACTING_PAYS = "lowers the loss on calm steps", "lowers the loss on corrupted steps"
+MIX, ONCE, SEED = (
+    "In the mix of five regimes",
+    "at set times, the calibrated",
+    "the published mechanism lowers",
+)
+DEPENDS, BLIND, HALF = (
+    "depends on the world",
+    "On calm steps the self-state has a lower loss than every",
+    "half of the oracle's gain on calm",
+)
+EXPLAINED, CARRIED, WIDE = (
+    "No control explains the self-state's gain on calm",
+    "that is carried on gains more",
+    "32 dimensions gains more",
+)
+CLEAN_TEXT, ACTING_TEXT = "At calm moments the self-state predicts", "too, the self-state predicts clean"
+SOONER, LESS = (
+    "switches on the self-state recovers",
+    "after corruption switches off the self-state loses less",
+)
+NEWER, OLD, FAINT, FAINT_ORACLE = (
+    "those of 64 steps ago",
+    "64 steps old still",
+    "faint world the self-state",
+    "faint world the true",
+)
+YES, NO = "Supported", "Not supported"
+ALL_OF = (
+    CALM_PAYS,
+    ACTING_PAYS,
+    MIX,
+    ONCE,
+    SEED,
+    DEPENDS,
+    BLIND,
+    EXPLAINED,
+    CARRIED,
+    WIDE,
+    CLEAN_TEXT,
+    SOONER,
+    LESS,
+    NEWER,
+    OLD,
+    FAINT,
+)
+
+
+def page(folder: Path, tables: dict[str, pd.DataFrame]) -> str:
+    return written(recurring, tables, folder)
+
+
+def test_verdicts_follow_the_tables(tmp_path: Path) -> None:
+    text = page(tmp_path, whole())
+    expected = dict.fromkeys(
+        (CALM_PAYS, ACTING_PAYS, MIX, DEPENDS, BLIND, EXPLAINED, CARRIED, WIDE, CLEAN_TEXT, SOONER, LESS, NEWER, FAINT_ORACLE, HALF), YES
+    ) | dict.fromkeys((ONCE, SEED, ACTING_TEXT, OLD, FAINT), NO)  # fmt: skip
+    assert {words: verdict(text, words) for words in expected} == expected
+    assert text.index("Not supported:") < text.index("Supported:")  # what fails comes first
+    assert "nan" not in text
+    assert_tables(text)
+    row = cells(text, "`calibrated_mix` | mix")
+    gain = of(
+        whole()["recurring_summary"], quantity="difference", condition="calibrated_mix", measure="clean_loss"
+    )
+    assert row[3].startswith(f"−{-gain['mean']:.4f} [−{-gain['low']:.4f}, ") and row[-1] == "8"
+    assert (
+        cells(text, "16, `delayed_16`")[1]
+        == f"{100 * whole()['recurring_losses'].set_index('condition')['fresh']['delayed_16'].mean():.0f} %"
+    )
+    assert (
+        next(line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| on, `"))
+        == "on, `vanilla_recurring`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("gains", "waits", "expected"),
+    [
+        ({}, {}, dict.fromkeys((CALM_PAYS, ACTING_PAYS, BLIND, EXPLAINED, CARRIED, CLEAN_TEXT, SOONER, LESS, NEWER, OLD), NO)),
+        (PAYS | {"direct": (0.1, 0.05)}, {}, {CALM_PAYS: YES, BLIND: YES, CARRIED: NO, EXPLAINED: NO, WIDE: YES}),
+        (PAYS | {"yoked": (0.1, 0.05)}, {}, {CALM_PAYS: YES, BLIND: NO, CARRIED: YES, EXPLAINED: NO}),
+        (PAYS | {"learned_bias": (0.15, 0.05)}, {}, {CALM_PAYS: YES, BLIND: NO, EXPLAINED: NO}),
+        (PAYS | {"delayed_64": (0.1, 0.05)}, {}, {OLD: YES, NEWER: NO}),
+        (PAYS | {"calibrated_recurring": (0.1, -0.05)}, {}, {CALM_PAYS: YES, ACTING_PAYS: NO, WIDE: NO}),
+        (PAYS | {"calibrated_recurring": (0.15, 0.1)}, {"calibrated_recurring": 18}, {SOONER: NO, HALF: YES}),
+        (PAYS | {"oracle": (0.3, 0.1)}, {}, {HALF: NO}),
+    ],
+)  # fmt: skip
+def test_verdicts_turn_with_what_is_planted(
+    tmp_path: Path, gains: Gains, waits: Mapping[str, int], expected: dict[str, str]
+) -> None:
+    names = ("vanilla_recurring", *figures.LOOKS, "delayed_64")
+    text = page(tmp_path, study(names, gains=gains, waits=waits, seeds=4, spread=0.002))
+    assert {words: verdict(text, words) for words in expected} == expected
+
+
+def test_controls_that_explain_a_gain_are_named(tmp_path: Path) -> None:
+    names = ("vanilla_recurring", *figures.LOOKS)
+    text = page(
+        tmp_path, study(names, gains=PAYS | {"direct": (0.1, 0.05), "clock": (0.2, 0.05)}, waits={}, seeds=4)
+    )
+    (line,) = [line for line in text.splitlines() if EXPLAINED in line]
+    assert "`direct` (reading the last batch's statistics is enough" in line
+    assert "`clock` (knowing the time is enough" in line
+    assert "`yoked`" not in line and "`state_1d`" not in line
+
+
+def test_few_seeds_decide_nothing(tmp_path: Path) -> None:
+    text = page(tmp_path, study(seeds=2))
+    assert {verdict(text, words) for words in ALL_OF} == {"Inconclusive"}
+    assert "- **Supported" not in text and "- **Not supported" not in text and "nan" not in text
+
+
+@pytest.mark.parametrize("absent", [*whole(), "all"])
+def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
+    text = page(tmp_path, {name: table for name, table in whole().items() if absent not in (name, "all")})
+    assert "nan" not in text and "inf" not in text.replace("information", "")
+    assert_tables(text)
+    if absent == "all":
+        assert text.count("The tables hold nothing for this yet.") == 6
+        assert {verdict(text, words) for words in ALL_OF} == {"Not measured"}
+    if absent == "recurring_summary":
+        assert (
+            verdict(text, CALM_PAYS) == YES
+            and verdict(text, EXPLAINED) == verdict(text, DEPENDS) == "Not measured"
+        )
+
+
+def test_a_part_of_the_conditions_has_a_page(tmp_path: Path) -> None:
+    text = page(tmp_path, some(whole(), "calibrated_recurring", "vanilla_recurring", "direct", "seed_mix"))
+    assert verdict(text, CALM_PAYS) == YES and verdict(text, MIX) == "Not measured" and "nan" not in text
+    assert verdict(text, CARRIED) == YES and verdict(text, BLIND) == "Not measured"
+    assert_tables(text)
+
+
+def test_figures_and_page_ask_for_columns_that_are_made() -> None:
+    made = {
+        "recurring_losses": analysis.LOSSES,
+        "recurring_switches": switches.SWITCHES,
+        "recurring_recovery": switches.RECOVERY,
+        "recurring_summary": analysis.SUMMARY,
+    }
+    for columns in (figures.COLUMNS, recurring.COLUMNS):
+        assert set(columns) <= set(made)
+        for name, wanted in columns.items():
+            assert set(wanted) <= set(made[name]), name
+    assert {name: tuple(as_read(table)) for name, table in whole().items()} == made

@@ -1,0 +1,184 @@
+"""Steering beside further controls: states trained on shuffled statistics, doses, confident directions at matched KL."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import steered
+from plots import steering as figures
+from reports import steering as page
+from tests.made_runs import assert_tables, drawn, title_of, verdict, written
+
+SEEDS = range(1, 9)
+PLACE = {"suite": "recurring", "run_step": 2000}
+
+
+def effects(sizes: dict[str, list[float]]) -> pd.DataFrame:
+    rows = [
+        {**PLACE, "condition": name, "seed": seed, "protocol": "heldout", "finder": "gradient", "reader": reader,
+         "draw": 0, "effect_size": size if reader == "learned" else 99.0}
+        for name, of_seeds in sizes.items()
+        for seed, size in enumerate(of_seeds, 1)
+        for reader in ("learned", "untrained")
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def curve(reader: str, direction: str, entropy: float, nll: float, most: float, draw: int = 0) -> list[dict]:
+    """A dose curve whose entropy and NLL change in proportion to the KL, which is the square of the dose."""
+    return [
+        {**PLACE, "condition": "calibrated_recurring", "seed": 1, "reader": reader, "draw": draw,
+         "direction": direction, "magnitude": dose, "kl": most * dose**2,
+         "delta_entropy": -np.sign(dose) * entropy * most * dose**2, "delta_nll": np.sign(dose) * nll * most * dose**2}
+        for dose in np.linspace(-1, 1, 15)
+    ]  # fmt: skip
+
+
+def test_effects_stand_beside_those_of_shuffled_runs() -> None:
+    found = steered.against_shuffled(effects({"self": [2.0, 0.15, 3.0], "shuffled": [0.1, 0.2, 0.3]}))
+    assert list(found["condition"]) == ["self"] * 3
+    np.testing.assert_allclose(found["difference"], [1.9, -0.05, 2.7])
+    np.testing.assert_allclose(found["p_value"], [1 / 4, 3 / 4, 1 / 4])
+    np.testing.assert_allclose(found["shuffled_mean"], 0.2)
+    assert set(found["draws"]) == {3}
+    assert steered.against_shuffled(effects({"self": [1.0]})).empty
+    assert steered.against_shuffled(pd.DataFrame()).empty
+
+
+def test_a_monotone_curve_and_one_that_turns() -> None:
+    rows = curve("learned", "gradient", -1.0, 0.0, 1.0)
+    (rising,) = steered.monotonic(pd.DataFrame(rows)).to_dict("records")
+    assert (rising["tau"], rising["rises"]) == (1.0, 1.0) and rising["p_value"] < 1e-8
+    assert rising["range"] == pytest.approx(2)
+    turned = pd.DataFrame(rows).assign(delta_entropy=lambda r: np.abs(r["magnitude"] - 0.01))
+    (found,) = steered.monotonic(turned).to_dict("records")
+    assert abs(found["tau"]) < 0.2 and found["p_value"] > 0.3
+    flat = steered.monotonic(pd.DataFrame(rows).assign(delta_entropy=0.0))
+    assert flat["tau"].isna().all() and flat["range"].iloc[0] == 0
+
+
+def test_at_matched_kl_curves_are_read_where_all_reach() -> None:
+    learned = pd.DataFrame(curve("learned", "gradient", -2.0, 0.5, 4.0))
+    placebo = pd.DataFrame(curve("untrained", "gradient", -0.5, -3.0, 1.0))
+    found = steered.at_matched_kl(learned, placebo).set_index("reader")
+    assert set(found["kl"]) == {1.0}
+    # Along the negative gradient: entropy falls by 2 a nat of KL, NLL by 0.5; the placebo loses 3 nats of likelihood.
+    np.testing.assert_allclose(
+        found.loc["learned", ["delta_entropy", "delta_nll"]].astype(float), [-2, -0.5], atol=0.02
+    )
+    np.testing.assert_allclose(
+        found.loc["untrained", ["delta_entropy", "delta_nll"]].astype(float), [-0.5, 3], atol=1e-9
+    )
+    assert steered.at_matched_kl(learned, placebo.iloc[:0]).empty  # nothing to match with
+    positive = pd.DataFrame(
+        [*curve("learned", "confident", 1.0, 0.0, 1.0), *curve("rotated", "confident", 0.4, 0.0, 2.0)]
+    )
+    is_learned = positive["reader"] == "learned"
+    found = steered.at_matched_kl(positive[is_learned], positive[~is_learned]).set_index("reader")
+    np.testing.assert_allclose(found["delta_entropy"].astype(float), [-1.0, -0.4], atol=0.01)
+
+
+def test_a_curve_is_cut_where_its_kl_falls_again() -> None:
+    rows = pd.DataFrame(
+        {"magnitude": [0.0, 1, 2, 3], "kl": [0.0, 1, 0.5, 2], "delta_entropy": 0.0, "delta_nll": 0.0}
+    )
+    assert list(steered.confident_curve(rows, 1)["kl"]) == [0.0, 1.0]
+
+
+def study(seeds: int, gain: float) -> dict[str, pd.DataFrame]:
+    random = np.random.default_rng(0)
+    summary, trained, doses, matched = [], [], [], []
+    for name, size in (("calibrated_recurring", 0.9 + gain), ("seed_recurring", 0.2), ("yoked", 0.5)):
+        for seed in range(1, seeds + 1):
+            place = {**PLACE, "condition": name, "seed": seed, "finder": "gradient"}
+            effect = size + 0.05 * random.normal()
+            for placebo, mean in (("untrained", 0.9 if name[0] == "c" else 0.3), ("foreign", 0.4)):
+                summary.append(
+                    {
+                        **place,
+                        "protocol": "heldout",
+                        "effect": effect,
+                        "placebo": placebo,
+                        "placebo_mean": mean + 0.02 * random.normal(),
+                        "placebo_sd": 0.1,
+                        "placebo_max": 1.0,
+                        "p_value": 0.1,
+                    }
+                )
+            trained.append(
+                {
+                    **place,
+                    "effect": effect,
+                    "shuffled": 0.3,
+                    "difference": effect - 0.3,
+                    "shuffled_mean": 0.3,
+                    "p_value": 0.1,
+                    "draws": seeds,
+                }
+            )
+            for direction in ("confident", "gradient", "random"):
+                doses.append(
+                    {
+                        **place,
+                        "direction": direction,
+                        "tau": 0.9,
+                        "p_value": 0.001,
+                        "rises": 0.9,
+                        "range": 0.4,
+                    }
+                )
+            for reader, entropy in (("learned", -0.2 - gain), ("untrained", -0.2)):
+                matched.append(
+                    {
+                        **place,
+                        "reader": reader,
+                        "draw": 0,
+                        "kl": 0.05,
+                        "delta_entropy": entropy + 0.01 * random.normal(),
+                        "delta_nll": 0.02 * random.normal(),
+                    }
+                )
+    return {
+        "frozen_effects_summary": pd.DataFrame(summary), "steering_trained": pd.DataFrame(trained),
+        "steering_doses": pd.DataFrame(doses).drop(columns="finder"), "steering_matched": pd.DataFrame(matched),
+    }  # fmt: skip
+
+
+def test_the_figure(tmp_path: Path) -> None:
+    for seeds, gain, words in (
+        (
+            8,
+            0.8,
+            "2 of 3 conditions steer clearly further than untrained readers, calibrated_recurring by most",
+        ),
+        (2, 0.8, "too few seeds"),
+    ):
+        drawing = drawn(figures.FIGURES[0], study(seeds, gain))
+        assert words in title_of(drawing)
+    flat = study(8, 0.0)
+    flat["frozen_effects_summary"]["effect"] = flat["frozen_effects_summary"]["placebo_mean"] - 0.01
+    assert "None of 3 conditions" in title_of(drawn(figures.FIGURES[0], flat))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "gain", "verdicts"),
+    [(8, 0.8, ("Supported", "Supported")), (8, 0.0, ("Not supported", "Not supported")), (2, 0.8, ("Inconclusive", "Inconclusive"))],
+)  # fmt: skip
+def test_verdicts_follow_the_tables(
+    tmp_path: Path, seeds: int, gain: float, verdicts: tuple[str, str]
+) -> None:
+    text = written(page, study(seeds, gain), tmp_path)
+    assert_tables(text)
+    assert (
+        verdict(text, "steers further than every placebo"),
+        verdict(text, "lowers entropy further"),
+    ) == verdicts
+    assert "nan" not in text
+
+
+@pytest.mark.parametrize("absent", [*study(1, 0.0), "all"])
+def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
+    text = written(page, {n: t for n, t in study(1, 0.0).items() if absent not in (n, "all")}, tmp_path)
+    assert "nan" not in text and "- **Supported" not in text

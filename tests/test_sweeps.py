@@ -1,0 +1,222 @@
+"""Sweeps: points are found by config, gains with their size, and the figure and the page say what the table says."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import config
+import perturb
+from analysis import sweeps as analysis
+from analysis.context import Context
+from analysis.runs import CALM
+from plots import sweeps as figures
+from plots.series import NothingToDraw
+from reports import sweeps
+from tests.made_runs import MadeRun, as_read, assert_tables, cells, drawn, title_of, verdict, written
+
+SUITE = config.load_suite(config.ROOT / "configs" / "sweeps.toml")
+VALUES = {
+    "decay": [0.05, 0.1, 0.2, 0.5, 1],
+    "dim": [1, 2, 4, 8, 16, 32, 64],
+    "rate": [0.005, 0.01, 0.02, 0.05, 0.1],
+    "strength": [0.1, 0.2, 0.3, 0.5, 0.8],
+}
+(FIGURE,) = figures.FIGURES
+
+
+@cache
+def regimes(condition: str, seed: int) -> np.ndarray:
+    return np.array(perturb.regimes_by_step(SUITE.run(condition, seed)), dtype=object)
+
+
+def made(condition: str, seed: int, clean: float, acting: float) -> MadeRun:
+    regime = regimes(condition, seed)
+    step, acts = np.arange(len(regime)), regime != CALM
+    luck = 0.1 * np.random.default_rng(seed).normal(size=len(regime))
+    loss = 2.5 + acts + luck - np.where(acts, acting, clean)
+    heldout = np.where(step % 100 == 0, 2 - clean / 2, np.nan)
+    log = pd.DataFrame(
+        {"step": step, "regime": regime, "loss": loss, "heldout_loss": heldout, "heldout_ece": 0.05}
+    )
+    return MadeRun("sweeps", condition, seed, Path(), SUITE.run(condition, seed), log, None)
+
+
+def planted(run: config.RunConfig) -> tuple[float, float]:
+    """Gains that rise with the strength of corruption, fall with the switching rate, and follow neither decay nor dim."""
+    rate = analysis.DIALS["rate"](run)
+    clean = 0.2 * run.regimes.bewilderment.probability - np.log10(rate / 0.02) / 20
+    return clean, clean / 2
+
+
+@cache
+def study(seeds: int = 4, flat: bool = False) -> dict[str, pd.DataFrame]:
+    runs = []
+    for number, (name, run) in enumerate(SUITE.conditions.items()):
+        for seed in range(1, seeds + 1):
+            if not run.self_state.enabled:
+                runs.append(made(name, seed, 0.0, 0.0))
+                continue
+            own = 0.004 * np.random.default_rng([seed, number]).normal(size=2)
+            clean, acting = planted(run)
+            if flat:  # what one seed of a pair gains from a dial, the other loses: no trend over seeds
+                own = (-1) ** seed * 0.004 * np.random.default_rng([(seed - 1) // 2, number]).normal(size=2)
+                clean, acting = 0.1, 0.05
+            runs.append(made(name, seed, clean + own[0], acting + own[1]))
+    return analysis.tables(Context(SUITE, runs))
+
+
+def test_the_suite_turns_one_dial_at_a_time() -> None:
+    base = SUITE.conditions["base"].model_dump()
+    for name, run in SUITE.conditions.items():
+        turned = analysis.dials_of(name, SUITE.conditions)
+        if not run.self_state.enabled:
+            continue
+        assert len(turned) == (4 if name == "base" else 1), name
+        fields = run.model_dump()
+        differing = [key for key in fields if fields[key] != base[key]]
+        assert len(differing) == (name != "base"), name  # nothing else moves
+    points = {
+        dial: sorted(
+            value(run)
+            for name, run in SUITE.conditions.items()
+            if run.self_state.enabled and dial in analysis.dials_of(name, SUITE.conditions)
+        )
+        for dial, value in analysis.DIALS.items()
+    }
+    assert points == VALUES
+    kept = SUITE.conditions["base"].schedule
+    assert isinstance(kept, config.Recurring) and kept.enter == kept.leave == 0.02
+
+
+def test_runs_that_the_recurring_suite_has_are_trained_once() -> None:
+    recurring = config.load_suite(config.ROOT / "configs" / "recurring.toml").conditions
+    twins = {
+        "base": "calibrated_recurring",
+        "vanilla": "vanilla_recurring",
+        "decay_1": "direct",
+        "dim_1": "state_1d",
+    }
+    for here, there in twins.items():
+        assert SUITE.run(here, 3).decisive() == recurring[there].model_copy(update={"seed": 3}).decisive()
+    assert (
+        SUITE.run("decay_0_5", 3).decisive() != recurring["direct"].model_copy(update={"seed": 3}).decisive()
+    )
+
+
+def test_every_condition_has_the_vanilla_of_its_own_world() -> None:
+    points = study()["sweep_points"]
+    vanilla = points.drop_duplicates(["dial", "value"]).set_index(["dial", "value"])["vanilla"]
+    assert set(vanilla["decay"]) == set(vanilla["dim"]) == {"vanilla"}
+    assert vanilla["rate", 0.005] == "vanilla_rate_0_005" and vanilla["rate", 0.02] == "vanilla"
+    assert vanilla["strength", 0.8] == "vanilla_strength_0_8" and vanilla["strength", 0.5] == "vanilla"
+
+
+def test_planted_gains_are_found_with_their_size() -> None:
+    runs = [made("vanilla_strength_0_8", 1, 0, 0), made("strength_0_8", 1, 0.16, 0.08)]
+    (row,) = analysis.tables(Context(SUITE, runs))["sweep_points"].to_dict("records")
+    assert (row["dial"], row["value"], row["condition"], row["base"]) == (
+        "strength",
+        0.8,
+        "strength_0_8",
+        False,
+    )
+    gains = [row[name] for name in ("clean_gain", "perturbed_gain", "heldout_gain")]
+    assert gains == [pytest.approx(0.16), pytest.approx(0.08), pytest.approx(0.08)]
+    (row,) = analysis.tables(
+        Context(SUITE, [made("dim_4", 1, 0.2, 0.1), made("vanilla_strength_0_8", 1, 0, 0)])
+    )["sweep_points"].to_dict("records")
+    assert np.isnan(row["clean_gain"])  # its own vanilla is not finished, and no other will do
+    empty = analysis.tables(Context(SUITE, []))["sweep_points"]
+    assert empty.empty and tuple(empty) == analysis.POINTS
+
+
+def test_the_base_is_a_point_of_every_dial() -> None:
+    points = study()["sweep_points"]
+    base = points[points["base"]]
+    assert set(base["dial"]) == set(VALUES) and (base.groupby("seed")["clean_gain"].nunique() == 1).all()
+    assert {dial: sorted(set(rows["value"])) for dial, rows in points.groupby("dial")} == VALUES
+    assert len(points) == 4 * sum(len(values) for values in VALUES.values())
+    assert set(figures.COLUMNS["sweep_points"]) <= set(analysis.POINTS)
+
+
+def test_the_figure_says_which_dials_matter() -> None:
+    title = title_of(drawn(FIGURE, study()))
+    assert title.startswith("The gain on calm steps rises with strength (ρ +1.00); falls with rate (ρ −1.00)")
+    assert "has no clear direction with decay, dim" in title
+    assert title_of(drawn(FIGURE, study(flat=True))).endswith(
+        "has no clear direction with decay, dim, rate, strength"
+    )
+    assert "too few seeds to test" in title_of(drawn(FIGURE, study(2)))
+
+
+def test_a_part_of_the_points_draws() -> None:
+    points = study(3)["sweep_points"]
+    drawn(FIGURE, {"sweep_points": points[points["dial"].isin(["dim", "rate", "decay"])]})
+    drawn(FIGURE, {"sweep_points": points[(points["dial"] == "dim") & (points["value"] < 9)]})
+    with pytest.raises(NothingToDraw):
+        drawn(FIGURE, {"sweep_points": points[points["base"]]})
+
+
+def test_a_trend_is_spearmans() -> None:
+    rows = [("rate", value, 1, gain) for value, gain in zip([1, 2, 3, 4], [4.0, 2.0, 3.0, 1.0], strict=True)]
+    rows += [("rate", value, 2, gain) for value, gain in zip([1, 2, 3], [1.0, 2.0, 3.0], strict=True)]
+    points = pd.DataFrame(rows, columns=["dial", "value", "seed", "clean_gain"])
+    found = figures.trend(points, "rate", "clean_gain")
+    # 1 - 6 (9 + 0 + 0 + 9) / (4 x 15); the second seed lacks a value and does not count
+    assert (found.n, found.mean) == (1, pytest.approx(-0.8))
+
+
+STRONG, OFTEN, MANY, SLOW = (
+    "The stronger the corruption",
+    "The more often the world",
+    "The more dimensions",
+    "The slower a state",
+)
+
+
+def test_verdicts_follow_the_table(tmp_path: Path) -> None:
+    text = written(sweeps, study(), tmp_path)
+    expected = {STRONG: "Supported", OFTEN: "Not supported", MANY: "Not supported", SLOW: "Not supported"}
+    for words, wanted in expected.items():
+        assert {verdict(text, f"{words}{rest}") for rest in ends(text, words)} == {wanted}
+    assert "nan" not in text
+    assert_tables(text)
+    row = study()["sweep_points"]
+    gain = row[(row["dial"] == "strength") & (row["value"] == 0.8)]["clean_gain"].mean()
+    assert cells(text, "0.8")[1].startswith(f"+{gain:.4f}") and cells(text, "0.8")[-1] == "4"
+    assert text.count("(base)") == 4
+    assert "The largest mean gain on calm steps is that of 0.005" in text
+    flat = written(sweeps, study(flat=True), tmp_path)
+    assert "- **Supported" not in flat
+
+
+def ends(text: str, words: str) -> list[str]:
+    """How the claims that begin with these words go on."""
+    found = [
+        line.split(words)[1].split("**")[0]
+        for line in text.splitlines()
+        if line.startswith("- **") and words in line
+    ]
+    assert len(found) == 2
+    return found
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_few_seeds_decide_nothing(tmp_path: Path, seeds: int) -> None:
+    text = written(sweeps, study(seeds), tmp_path)
+    assert text.count("- **Inconclusive") == 8 and "nan" not in text
+
+
+def test_partial_and_empty_studies_have_pages(tmp_path: Path) -> None:
+    text = written(sweeps, {}, tmp_path / "none")
+    assert text.count("The tables hold nothing for this yet.") == 4 and text.count("- **Not measured") == 8
+    points = study(3)["sweep_points"]
+    text = written(sweeps, {"sweep_points": points[points["dial"] == "dim"]}, tmp_path / "one")
+    assert text.count("The tables hold nothing for this yet.") == 3 and "nan" not in text
+    lacking = as_read(points)
+    lacking["clean_gain"] = np.nan  # vanilla not finished
+    text = written(sweeps, {"sweep_points": lacking}, tmp_path / "two")
+    assert "nan" not in text and "No value has been measured against its vanilla yet." in text
