@@ -13,6 +13,7 @@ import storage
 
 ROOTS = {
     "frozen": ("frozen_test.py",),
+    "belief": ("belief.py",),
     "tables": ("analysis",),
     "figures": ("plots",),
     "report": ("reports",),
@@ -29,6 +30,7 @@ PLUMBING = frozenset(
         "config_file.py",
         "storage.py",
         "pipeline.py",
+        "refresh.py",
         "code_files.py",
         "work.py",
     }

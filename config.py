@@ -39,6 +39,15 @@ class FrozenTest(Strict):
     foreign: bool = False  # whether to steer with directions found in the partner seed's run, too
 
 
+class BeliefTest(Strict):
+    """Setting the mean state of each regime with the weights frozen: which runs. See belief.py.
+
+    The weights of the last step, on frozen_test.heldout_batches batches.
+    """
+
+    conditions: tuple[Name, ...] = ()
+
+
 class Signatures(Strict):
     """How regimes' marks are measured. See analysis/signatures.py and analysis/classification.py."""
 
@@ -58,6 +67,7 @@ class Suite(Strict):
     seeds: int = Field(ge=1, le=10_000)  # seeds are numbered from 1
     conditions: dict[Name, RunConfig] = Field(min_length=1)
     frozen_test: FrozenTest
+    belief_test: BeliefTest = BeliefTest()
     signatures: Signatures
 
     def run(self, condition: str, seed: int) -> RunConfig:
@@ -92,6 +102,20 @@ class Suite(Strict):
             raise ValueError(
                 f"conditions.{round_trip[0]} depends on itself, through {' and '.join(round_trip[1:-1] or round_trip[:1])}"
             ) from None
+        return self
+
+    @model_validator(mode="after")
+    def _belief_test_can_run(self) -> Self:
+        for name in self.belief_test.conditions:
+            if name not in self.conditions:
+                raise ValueError(
+                    config_file.unknown("condition", name, self.conditions, "in belief_test.conditions")
+                )
+            run = self.conditions[name]
+            if not run.self_state.enabled:
+                raise ValueError(f"belief_test.conditions: {name} has no self-state to set")
+            if run.schedule.kind == "none":
+                raise ValueError(f"belief_test.conditions: {name} meets no regime to believe in")
         return self
 
     @model_validator(mode="after")
@@ -147,7 +171,7 @@ _WHERE = {
     "other": "start.condition",
     "stats": "self_state.senses.condition",
 }
-_SUITE_FIELDS = ("name", "seeds", "frozen_test", "signatures")
+_SUITE_FIELDS = ("name", "seeds", "frozen_test", "belief_test", "signatures")
 _LIBRARIES = ("extends", "schedules", "mechanisms", "quick", "conditions", "mechanism")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import run_folder
 import storage
+from phases import TESTS
 from pipeline import Task
 from storage import UserError
 
@@ -23,8 +24,8 @@ class Decision:
 
 
 def record_path(out: Path, task: Task) -> Path:
-    """Where what was made is recorded: frozen tests under their key, since several may stand, the others by name."""
-    return out / "made" / f"{(task.key or '')[:16] if task.kind == 'frozen' else task.slug}.json"
+    """Where what was made is recorded: tests under their key, since several may stand, the others by name."""
+    return out / "made" / f"{(task.key or '')[:16] if task.kind in TESTS else task.slug}.json"
 
 
 def keep_record(out: Path, task: Task, files: Iterable[Path], seconds: float) -> None:
@@ -32,7 +33,7 @@ def keep_record(out: Path, task: Task, files: Iterable[Path], seconds: float) ->
     hashes = {path.relative_to(task.destination).as_posix(): storage.sha256_file(path) for path in files}
     record = {"key": task.key, "parts": task.parts, "seconds": round(seconds, 3), "files": hashes}
     storage.write_json(record_path(out, task), record)
-    if task.kind == "frozen":
+    if task.kind in TESTS:
         storage.write_json(out / "made" / f"{task.slug}.json", {"key": task.key, "parts": task.parts})
 
 

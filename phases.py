@@ -11,7 +11,9 @@ import config
 import config_file
 from config_file import ConfigError
 
-Kind = Literal["data", "train", "frozen", "tables", "figures", "report"]
+Kind = Literal["data", "train", "frozen", "belief", "tables", "figures", "report"]
+STUDIED: tuple[Kind, ...] = ("train", "frozen", "belief")  # what a seed is made of
+TESTS: tuple[Kind, ...] = ("frozen", "belief")  # of finished runs, with their weights frozen
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Phase:
     """A part of the study that `--only` can name.
 
     makes: the kinds of its tasks. needs: phases whose results it reads. suites: the config files whose runs it
-    trains, relative to the repository root; only of phases that train.
+    trains, relative to the repository root; only of phases that train. optional: runs only where `--only` names it.
     """
 
     name: str
@@ -29,21 +31,26 @@ class Phase:
     makes: tuple[Kind, ...]
     needs: tuple[str, ...] = ()
     suites: tuple[str, ...] = ()
+    optional: bool = False
 
 
-TRAINING = ("shakespeare", "frozen_test", "controls", "memory", "swap", "generalization")
+READS_TOO = {"generalization": ("shakespeare",)}
+"""By suite, other suites whose tables its figures are drawn from."""
+
+TRAINING = ("shakespeare", "frozen_test", "recurring", "controls", "memory", "swap", "generalization")
 
 
-def _study_of(name: str, doc: str, *suites: str) -> Phase:
+def _study_of(name: str, doc: str, *suites: str, optional: bool = False) -> Phase:
     """A phase that trains the runs of some suites and steers those that its config names."""
     return Phase(
         name=name,
         doc=doc,
         reads="`out/data/<corpus>/`, " + ", ".join(f"`{suite}`" for suite in suites),
         writes="`out/runs/<key>/`, `out/frozen/<key>/`",
-        makes=("train", "frozen"),
+        makes=STUDIED,
         needs=("data",),
         suites=suites,
+        optional=optional,
     )
 
 
@@ -74,6 +81,11 @@ PHASES = (
         needs=("data", "shakespeare"),
     ),
     _study_of(
+        "recurring",
+        "worlds that change again and again: does a state that senses them pay, and what else could explain it",
+        "configs/recurring.toml",
+    ),
+    _study_of(
         "controls",
         "train and steer what might do the same without sensing: constant biases, one dimension",
         "configs/controls.toml",
@@ -94,6 +106,12 @@ PHASES = (
         "the core conditions and the frozen-weight test on another corpus with another tokenizer",
         "configs/generalization.toml",
     ),
+    _study_of(
+        "sweeps",
+        "one dial at a time: decay, dimensions, switching rate, corruption strength",
+        "configs/sweeps.toml",
+        optional=True,
+    ),
     Phase(
         name="figures",
         doc="put what is finished into tables and draw them",
@@ -111,7 +129,14 @@ PHASES = (
         needs=TRAINING,
     ),
 )
-DEFAULT_SUITES = tuple(suite for phase in PHASES for suite in phase.suites)
+
+
+def default_suites(only: Iterable[str] = ()) -> tuple[str, ...]:
+    """The suites of the study, with those of optional phases that are asked for."""
+    named = set(only)
+    return tuple(
+        suite for phase in PHASES if not phase.optional or phase.name in named for suite in phase.suites
+    )
 
 
 def by_name(name: str) -> Phase:
@@ -123,9 +148,9 @@ def by_name(name: str) -> Phase:
 
 
 def choose(names: Iterable[str] | None) -> tuple[Phase, ...]:
-    """The phases of some names in the order of the study; all of them for None or no name."""
+    """The phases of some names in the order of the study; all but the optional ones for None or no name."""
     wanted = {by_name(name).name for name in names or ()}
-    return tuple(phase for phase in PHASES if not wanted or phase.name in wanted)
+    return tuple(phase for phase in PHASES if (phase.name in wanted if wanted else not phase.optional))
 
 
 def of_suite(path: str) -> Phase:
@@ -138,7 +163,7 @@ def of_suite(path: str) -> Phase:
 
 
 def of_tests(path: str) -> Phase:
-    """The phase that makes the frozen-weight tests of a suite: its own where it makes tests, else frozen_test."""
+    """The phase that tests the finished runs of a suite: its own where it makes tests, else frozen_test."""
     own = of_suite(path)
     return own if "frozen" in own.makes else by_name("frozen_test")
 

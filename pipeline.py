@@ -6,7 +6,7 @@ which have to run, runner.py sees to it, work.py is what a worker does. Nothing 
 study with nothing to do says so at once.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,6 @@ import phases
 import run_folder
 import storage
 from phases import Kind
-
-REFRESH: tuple[Kind, ...] = ("tables", "figures", "report")  # made again, in this order, as seeds complete
 
 
 @dataclass(frozen=True)
@@ -64,12 +62,14 @@ class Study:
 
     corpora: by corpus and tokenizer as a config names them, the corpus that stands in, and the hash of its tokens,
     None where it is not prepared. warning: what every page and figure must say first, for example that the study is a quick one.
+    claims: whether the study's own claims are judged, which is so where no other suite was asked for.
     """
 
     out: Path
     suites: tuple[config.Suite, ...]
     corpora: Mapping[tuple[str, str], tuple[str, str | None]]
     warning: str = ""
+    claims: bool = False
 
     def run(self, suite: config.Suite, condition: str, seed: int) -> config.RunConfig:
         """The config of a run, on the corpus that is there."""
@@ -99,20 +99,8 @@ class Study:
         return f"{self.warnings(suite)} {small}".strip()
 
 
-@dataclass(frozen=True)
-class Finished:
-    """One run as the tables take it: its place in the study, its folder, and the frozen tests made of it, by step."""
-
-    suite: str
-    condition: str
-    seed: int
-    key: str
-    folder: Path
-    frozen: tuple[tuple[int, Path], ...] = ()
-
-
 def plan(study: Study) -> list[Task]:
-    """Training and frozen tests, seed by seed: all runs of the first seed, their tests, then the next seed.
+    """Training and tests, seed by seed: all runs of the first seed, their tests, then the next seed.
 
     Tasks of equal keys are one task: a run that two conditions share is trained once, and seen from both.
     """
@@ -133,21 +121,18 @@ def plan(study: Study) -> list[Task]:
         needed = {part: train(suite, *reference) for part, reference in run.references().items()}
         return add(_train_task(study, suite, condition, seed, needed))
 
+    def tests(suite: config.Suite, seed: int) -> None:
+        for kind, condition, step in tests_of(suite):
+            other = train(suite, condition, config.partner(seed)) if partner_needed(suite, kind) else None
+            add(test_task(study, suite, kind, condition, seed, step, train(suite, condition, seed), other))
+
     for seed in range(1, max(suite.seeds for suite in study.suites) + 1):
         suites = [suite for suite in study.suites if seed <= suite.seeds]
-        trained = {
-            (suite.name, condition): train(suite, condition, seed)
-            for suite in suites
-            for condition in suite.conditions
-        }
         for suite in suites:
-            for condition in suite.frozen_test.conditions:
-                for step in suite.frozen_test.steps:
-                    other = (
-                        train(suite, condition, config.partner(seed)) if suite.frozen_test.foreign else None
-                    )
-                    run = trained[suite.name, condition]
-                    add(_frozen_task(study, suite, condition, seed, step, run, other))
+            for condition in suite.conditions:
+                train(suite, condition, seed)
+        for suite in suites:
+            tests(suite, seed)
     return list(tasks.values())
 
 
@@ -182,124 +167,71 @@ def _train_task(
     )
 
 
-def _frozen_task(
+def tests_of(suite: config.Suite) -> list[tuple[Kind, str, int]]:
+    """The tests of each seed's finished runs: kind, condition, and the step whose weights are tested."""
+    frozen = suite.frozen_test
+    found: list[tuple[Kind, str, int]] = [
+        ("frozen", name, step) for name in frozen.conditions for step in frozen.steps
+    ]
+    return [*found, *(("belief", name, suite.conditions[name].last) for name in suite.belief_test.conditions)]
+
+
+def partner_needed(suite: config.Suite, kind: Kind) -> bool:
+    """Whether a test looks at the partner seed's run too."""
+    return suite.frozen_test.foreign or kind == "belief"
+
+
+def test_task(
     study: Study,
     suite: config.Suite,
+    kind: Kind,
     condition: str,
     seed: int,
     step: int,
     trained: Task,
-    other: Task | None = None,
+    other: Task | None,
 ) -> Task:
-    """other: the partner seed's run, where the suite asks for foreign directions."""
+    """other: the partner seed's run, where it is needed."""
     needed = [trained, other] if other is not None else [trained]
     settings = suite.frozen_test
     run: config.RunConfig = trained.arguments["run"]
     values = settings.model_dump(mode="json", exclude={"conditions", "steps"})
+    if kind == "belief":
+        values = {"heldout_batches": settings.heldout_batches}
     parts = {
-        "config": {"frozen_test": {**values, "step": step}},
-        "code": code_files.of("frozen"),
+        "config": {f"{kind}_test": {**values, "step": step}},
+        "code": code_files.of(kind),
         "data": trained.parts["data"],
         "inputs": {task.name: task.key for task in needed},
     }
     key = task_key(parts) if all(task.key is not None for task in needed) else None
-    chosen = 2 * (settings.doses * settings.dev_batches + settings.heldout_batches)
-    swept = settings.finder_batches * (run.self_state.dim + 2)
-    readers = (2 * settings.placebo_draws + 1) * (swept + chosen) + settings.placebo_draws * chosen
-    forwards = readers + settings.random_directions * (settings.finder_batches + 2 * settings.heldout_batches)
     return Task(
-        kind="frozen",
-        name=f"frozen {suite.name}/{condition}/seed-{seed}/step-{step}",
+        kind=kind,
+        name=f"{kind} {suite.name}/{condition}/seed-{seed}/step-{step}",
         phases=(phases.of_tests(suite.path).name,),
         key=key,
         parts=parts,
         inputs=tuple(task.name for task in needed),
-        destination=study.out / "frozen" / (key or "not known yet")[:16],
+        destination=study.out / kind / (key or "not known yet")[:16],
         arguments={
             **{"run": run, "folder": trained.destination, "step": step, "settings": settings},
             "other": other.destination if other is not None else None,
         },
         seed=seed,
-        work=forwards * step_gflop(run) / 3,  # a forward pass is a third of a step
+        work=_forwards(settings, run.self_state.dim, kind)
+        * step_gflop(run)
+        / 3,  # a forward pass is a third of a step
     )
 
 
-def finished_runs(study: Study, done: Sequence[Task]) -> tuple[Finished, ...]:
-    """The runs of a study among some finished tasks, with their frozen tests, in the order of suites and seeds."""
-    by_key: dict[str | None, Task] = {task.key: task for task in done if task.key is not None}
-    runs = []
-    for suite in study.suites:
-        for seed in range(1, suite.seeds + 1):
-            for condition in suite.conditions:
-                wanted = train_task(study, suite, condition, seed)
-                trained = by_key.get(wanted.key)
-                if trained is None or trained.key is None:
-                    continue
-                tests = []
-                foreign = suite.frozen_test.foreign and condition in suite.frozen_test.conditions
-                other = train_task(study, suite, condition, config.partner(seed)) if foreign else None
-                for step in suite.frozen_test.steps if condition in suite.frozen_test.conditions else ():
-                    test = by_key.get(_frozen_task(study, suite, condition, seed, step, trained, other).key)
-                    if test is not None:
-                        tests.append((step, test.destination))
-                where = (suite.name, condition, seed, trained.key, trained.destination)
-                runs.append(Finished(*where, tuple(tests)))
-    return tuple(runs)
-
-
-def refresh_tasks(study: Study, done: Sequence[Task]) -> list[Task]:
-    """The tasks that put finished work into tables (one task a suite), figures and report, in order.
-
-    done: what is finished.
-    """
-    runs = finished_runs(study, done)
-    made = []
-    notes = {}
-    for suite in study.suites:
-        own = [run for run in runs if run.suite == suite.name]
-        notes[suite.name] = study.note(suite, len({run.seed for run in own}))
-        tests = {
-            f"frozen {run.condition}/seed-{run.seed}/step-{step}": str(path.name)
-            for run in own
-            for step, path in run.frozen
-        }
-        parts = {
-            "config": {suite.name: _of_tables(suite)},
-            "note": notes[suite.name],
-            "code": code_files.of("tables"),
-            "inputs": {
-                **{f"train {run.suite}/{run.condition}/seed-{run.seed}": run.key for run in own},
-                **tests,
-            },
-        }
-        arguments = {"suite": suite, "runs": own, "note": notes[suite.name]}
-        made.append(_refresh_task(study, "tables", parts, (), arguments, suite.name))
-    inputs = {task.name: task.key for task in made}
-    names = tuple(task.name for task in made)
-    warnings = {suite.name: study.warnings(suite) for suite in study.suites}
-    texts: tuple[tuple[Kind, dict[str, str]], ...] = (("figures", notes), ("report", warnings))
-    for kind, text in texts:
-        parts = {"note": text, "code": code_files.of(kind), "inputs": inputs}
-        made.append(_refresh_task(study, kind, parts, names, {"notes": text}))
-    return made
-
-
-def _refresh_task(
-    study: Study,
-    kind: Kind,
-    parts: dict[str, Any],
-    inputs: tuple[str, ...],
-    arguments: Mapping[str, Any],
-    suite: str | None = None,
-) -> Task:
-    name, folder = (f"{kind} {suite}", study.out / kind / suite) if suite else (kind, study.out / kind)
-    phase = "report" if kind == "report" else "figures"
-    return Task(kind, name, (phase,), task_key(parts), parts, inputs, folder, arguments)
-
-
-def _of_tables(suite: config.Suite) -> dict[str, Any]:
-    """What of a suite, besides its runs, the tables depend on."""
-    return {"quick": suite.quick, "signatures": suite.signatures.model_dump(mode="json")}
+def _forwards(settings: config.FrozenTest, dim: int, kind: Kind) -> int:
+    """Forward passes of a test, about."""
+    if kind == "belief":
+        return 20 * settings.heldout_batches
+    chosen = 2 * (settings.doses * settings.dev_batches + settings.heldout_batches)
+    swept = settings.finder_batches * (dim + 2) if dim > 1 else 0
+    readers = (2 * settings.placebo_draws + 1) * (swept + chosen) + settings.placebo_draws * chosen
+    return readers + settings.random_directions * (settings.finder_batches + 2 * settings.heldout_batches)
 
 
 def task_key(parts: Mapping[str, Any]) -> str:

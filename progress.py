@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import freshness
+from phases import STUDIED
 from pipeline import Study, Task
 from work import progress_path
 
@@ -42,7 +43,7 @@ class Costs:
 
     def of(self, task: Task) -> float:
         """Seconds that a task is expected to take on one worker."""
-        if task.kind in self.sums or task.kind not in ("train", "frozen"):
+        if task.kind in self.sums or task.kind not in STUDIED:
             return task.work * self.of_kind(task.kind)
         if self.guess_s is None:
             self.guess_s = OVERHEAD / gflops()

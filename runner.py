@@ -8,8 +8,10 @@ from pathlib import Path
 
 import freshness
 import work
-from pipeline import Study, Task, refresh_tasks
+from phases import STUDIED
+from pipeline import Study, Task
 from progress import Costs, Display
+from refresh import refresh_tasks
 from storage import UserError
 from workers import Workers
 
@@ -194,7 +196,7 @@ class Runner:
             self._fail(task, outcome.error)
             return
         self.ran += 1
-        if task.kind in ("train", "frozen"):
+        if task.kind in STUDIED:
             self.done[task.name] = task
             try:
                 self._point(task)
@@ -222,7 +224,7 @@ class Runner:
             return 0
         going = (
             *self.waiting,
-            *(task for task, _ in self.running.values() if task.kind in ("train", "frozen")),
+            *(task for task, _ in self.running.values() if task.kind in STUDIED),
         )
         complete = self._complete()
         due = any(task.kind == "train" for task in complete)
@@ -235,8 +237,8 @@ class Runner:
         return sum(self.costs.of(task) for task in self._left()) + self._rounds() * each
 
     def _of_a_round(self, kind: str) -> int:
-        """How many tasks of a kind are made when a seed completes: tables a suite, the others once."""
-        return len(self.study.suites) if kind == "tables" else 1
+        """How many tasks of a kind are made when a seed completes: one a suite, and one of the claims."""
+        return len(self.study.suites) + self.study.claims
 
     def _total(self) -> int:
         """Tasks of this start, done and to come."""

@@ -12,7 +12,8 @@ import publish
 import study as studies
 from freshness import Decision
 from phases import Phase
-from pipeline import Study, Task, refresh_tasks
+from pipeline import Study, Task
+from refresh import refresh_tasks
 from runner import Failure, Runner
 from storage import UserError
 from study import Request
@@ -209,7 +210,7 @@ def _opening(
         trained = sum(task.kind == "train" for task in due)
         after = f"; as each seed completes: {', '.join(kinds)}" if kinds else ""
         lines.append(
-            f"to run: {_count(trained, 'run')}, {_count(len(due) - trained, 'frozen test')}{after}; "
+            f"to run: {_count(trained, 'run')}, {_count(len(due) - trained, 'test')} of finished runs{after}; "
             f"up to date: {len(plan) - len(due)}; about {progress.duration(seconds / jobs)} with {_count(jobs, 'worker')}{sure}"
         )
     return "\n".join(lines)

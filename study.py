@@ -23,7 +23,7 @@ from storage import UserError
 STANDS_IN = ("shakespeare_char", "openwebtext")  # corpora that the embedded one may stand in for
 EMBEDDED = "pydoc_char"
 _CONDITION = re.compile(r"\s*conditions\.([^.=]+)")
-FOLDERS = ("data", "runs", "frozen", "tables", "figures", "report", "made", "logs", "progress")
+FOLDERS = ("data", "runs", "frozen", "belief", "tables", "figures", "report", "made", "logs", "progress")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Request:
     @property
     def is_default(self) -> bool:
         """Whether this is the study whose figures and pages are committed, in full."""
-        everything = not self.only or set(self.only) == {phase.name for phase in phases.PHASES}
+        everything = not self.only or set(self.only) >= {phase.name for phase in phases.choose(None)}
         return everything and not (self.overrides or self.quick or self.config or self.seeds)
 
     @property
@@ -57,7 +57,11 @@ def load_suites(request: Request) -> tuple[config.Suite, ...]:
 
     A `--set conditions.NAME.key=value` acts on the suites that have that condition.
     """
-    paths = [request.config] if request.config else [config.ROOT / path for path in phases.DEFAULT_SUITES]
+    paths = (
+        [request.config]
+        if request.config
+        else [config.ROOT / path for path in phases.default_suites(request.only)]
+    )
     every = [text for text in request.overrides if not _CONDITION.match(text)]
     found = []
     used: set[str] = set()
@@ -129,7 +133,8 @@ def find_corpora(
                 f"corpus {name} is not to be had here; this study takes the embedded corpus {used} instead, and every "
                 f"table and figure says so (to have {name}: put its text at data/{name}/input.txt)"
             )
-    return Study(request.out, tuple(suites), found, _warning(request, suites)), states, said
+    claims = request.config is None
+    return Study(request.out, tuple(suites), found, _warning(request, suites), claims), states, said
 
 
 def _missed_before(data: Path, name: str) -> bool:

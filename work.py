@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from multiprocessing import parent_process
 from pathlib import Path
 
+import config
 import freshness
 import run_folder
 import storage
 from pipeline import Task
+from refresh import REGISTER
 
 PROGRESS_S = 1.0  # least time between two progress files of a task
 THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
@@ -150,10 +152,11 @@ def _remove(folder: Path) -> None:
         folder.unlink(missing_ok=True)
 
 
-def frozen(task: Task, out: Path, afresh: bool) -> None:
-    """Steer a finished run with its weights frozen."""
+def test(task: Task, out: Path, afresh: bool) -> None:
+    """Test a finished run with its weights frozen: steer it, or set its beliefs."""
     import torch
 
+    import belief
     import frozen_test
     from data import corpus
 
@@ -163,18 +166,21 @@ def frozen(task: Task, out: Path, afresh: bool) -> None:
     tokens = corpus.load(given["run"].corpus, out / "data", given["run"].tokenizer)
     progress = progress_to(progress_path(out, task))
     where = task.destination
-    frozen_test.run(
-        given["folder"], given["step"], given["settings"], tokens, where, progress, given["other"]
-    )
+    module = belief if task.kind == "belief" else frozen_test
+    module.run(given["folder"], given["step"], given["settings"], tokens, where, progress, given["other"])
     _finish(task, out, list(task.destination.iterdir()), started)
 
 
 def tables(task: Task, out: Path, afresh: bool) -> None:
-    """Put a suite's finished runs into tables."""
+    """Put a suite's finished runs into tables, or judge the claims by the tables of all suites."""
+    from analysis import claims
     from analysis.tables import write_all
 
     started = time.perf_counter()
-    files = write_all(task.destination, task.arguments["suite"], task.arguments["runs"])
+    if "suite" in task.arguments:
+        files = write_all(task.destination, task.arguments["suite"], task.arguments["runs"])
+    else:
+        files = claims.write(out / "tables", config.ROOT / REGISTER)
     note = task.destination / "note.txt"
     storage.write_text(note, task.arguments["note"] + "\n")
     _finish(task, out, [*files, note], started)
@@ -214,7 +220,8 @@ def _finish(task: Task, out: Path, files: list[Path], started: float) -> None:
 
 _KINDS: dict[str, Callable[[Task, Path, bool], None]] = {
     "train": train,
-    "frozen": frozen,
+    "frozen": test,
+    "belief": test,
     "tables": tables,
     "figures": figures,
     "report": report,

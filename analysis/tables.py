@@ -8,13 +8,27 @@ import pandas as pd
 
 import config
 import storage
-from analysis import ambiguous, controls, frozen, lead_lag, memory, shakespeare, swap, update_network
+from analysis import (
+    ambiguous,
+    belief_shifts,
+    beliefs,
+    controls,
+    frozen,
+    lead_lag,
+    memory,
+    recurring,
+    shakespeare,
+    steered,
+    swap,
+    sweeps,
+    update_network,
+)  # fmt: skip
 from analysis.context import Context
 from analysis.runs import metrics_table, open_run, runs_table, windows_table
 from analysis.signatures import regime_deltas, regime_deltas_summary
 
 if TYPE_CHECKING:
-    from pipeline import Finished
+    from refresh import Finished
 
 Maker = Callable[[Context], dict[str, pd.DataFrame]]
 
@@ -25,6 +39,8 @@ OWN: dict[str, tuple[Maker, ...]] = {
     "ambiguous": (ambiguous.tables,),
     "swap": (swap.tables,),
     "generalization": (shakespeare.tables,),
+    "recurring": (recurring.tables, beliefs.tables, steered.tables),
+    "sweeps": (sweeps.tables,),
 }
 """By suite, what is asked of its runs besides the common tables. A suite of the user's own is asked what the first is."""
 
@@ -51,6 +67,9 @@ def write_all(folder: Path, suite: config.Suite, finished: "Sequence[Finished]")
         "regime_deltas": deltas,
         "regime_deltas_summary": regime_deltas_summary(deltas),
         **frozen.tables(tests),
+        **belief_shifts.tables(
+            frozen.FinishedTest(one.suite, one.condition, one.belief) for one in finished if one.belief
+        ),
     }
     context = Context(suite, runs, tables)
     for maker in OWN.get(suite.name, OWN["shakespeare"]):

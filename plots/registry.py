@@ -11,6 +11,8 @@ import pandas as pd
 import storage
 from plots import (
     ambiguous,
+    beliefs,
+    claims,
     classification,
     controls,
     frozen,
@@ -18,8 +20,11 @@ from plots import (
     lead_lag,
     memory,
     perturbation,
+    recurring,
+    steering,
     style,
     swap,
+    sweeps,
     training,
     update_network,
 )  # fmt: skip
@@ -88,7 +93,9 @@ CORE: tuple[Figure, ...] = (
 )
 
 
-_TOPICS = (update_network, lead_lag, controls, memory, ambiguous, swap, generalization)
+_TOPICS = (
+    update_network, lead_lag, controls, memory, ambiguous, swap, generalization, recurring, steering, beliefs, claims, sweeps,
+)  # fmt: skip
 FIGURES: tuple[Figure, ...] = (*CORE, *(figure for topic in _TOPICS for figure in topic.FIGURES))
 OF_ANY_SUITE = "shakespeare"  # whose figures a suite of the user's own gets
 

@@ -6,7 +6,21 @@ from pathlib import Path
 from typing import Protocol
 
 import storage
-from reports import controls, frozen, generalization, lead_lag, memory, shakespeare, swap, update_network
+from reports import (
+    beliefs,
+    claims,
+    controls,
+    frozen,
+    generalization,
+    lead_lag,
+    memory,
+    recurring,
+    shakespeare,
+    steering,
+    swap,
+    sweeps,
+    update_network,
+)  # fmt: skip
 from reports.parts import Section, Tables, page
 
 ENDING = "Written from the tables by `scripts/make_report.py`; edits here are lost. What each column means: `docs/METRICS.md`."
@@ -41,7 +55,10 @@ PAGES = (
     Page("frozen-test.md", frozen.TITLE, "shakespeare", frozen.sections),
     *(
         Page(topic.FILE, topic.TITLE, topic.SUITE, topic.sections, topic.COLUMNS)
-        for topic in (controls, memory, swap, generalization, update_network, lead_lag)
+        for topic in (
+            *(claims, recurring, steering, beliefs, controls, memory, swap, generalization),
+            *(update_network, lead_lag, sweeps),
+        )
     ),
 )
 

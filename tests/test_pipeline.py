@@ -25,6 +25,7 @@ import phases
 import pipeline
 import progress
 import publish
+import refresh
 import run_folder
 import session
 import storage
@@ -171,7 +172,7 @@ def test_a_run_that_two_conditions_share_is_trained_once(tmp_path: Path, suite_f
     assert [view.parent.name for view in tasks[1].views] == ["self_calm", "again"]
     suites = studies.load_suites(request(tmp_path, suite_file, seeds=1))
     study = Study(tmp_path, suites, {("tiny_text", "char"): ("tiny_text", "0" * 64)})
-    assert [run.condition for run in pipeline.finished_runs(study, tasks)] == ["self", "self_calm", "again"]
+    assert [run.condition for run in refresh.finished_runs(study, tasks)] == ["self", "self_calm", "again"]
 
 
 NEEDS = """

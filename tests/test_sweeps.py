@@ -18,7 +18,7 @@ from reports import sweeps
 from tests.made_runs import MadeRun, as_read, assert_tables, cells, drawn, title_of, verdict, written
 
 SUITE = config.load_suite(config.ROOT / "configs" / "sweeps.toml")
-VALUES = {
+VALUES: dict[str, list[float]] = {
     "decay": [0.05, 0.1, 0.2, 0.5, 1],
     "dim": [1, 2, 4, 8, 16, 32, 64],
     "rate": [0.005, 0.01, 0.02, 0.05, 0.1],
@@ -137,7 +137,7 @@ def test_the_base_is_a_point_of_every_dial() -> None:
     points = study()["sweep_points"]
     base = points[points["base"]]
     assert set(base["dial"]) == set(VALUES) and (base.groupby("seed")["clean_gain"].nunique() == 1).all()
-    assert {dial: sorted(set(rows["value"])) for dial, rows in points.groupby("dial")} == VALUES
+    assert {str(dial): sorted(set(rows["value"])) for dial, rows in points.groupby("dial")} == VALUES
     assert len(points) == 4 * sum(len(values) for values in VALUES.values())
     assert set(figures.COLUMNS["sweep_points"]) <= set(analysis.POINTS)
 

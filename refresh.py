@@ -1,0 +1,137 @@
+"""What is made of finished work, again and again as seeds complete: tables, claims, figures, pages."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import code_files
+import config
+import phases
+import storage
+from phases import Kind
+from pipeline import Study, Task, partner_needed, task_key, test_task, tests_of, train_task
+
+CLAIMS = "claims"  # the suite that has no runs: its tables say what the others' come to
+CLAIMS_FILE, REGISTER = "configs/claims.toml", "docs/results/claims.json"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One run as the tables take it: its place in the study, its folder, the frozen tests made of it, by step, and the
+    belief test."""
+
+    suite: str
+    condition: str
+    seed: int
+    key: str
+    folder: Path
+    frozen: tuple[tuple[int, Path], ...] = ()
+    belief: Path | None = None
+
+
+def finished_runs(study: Study, done: Sequence[Task]) -> tuple[Finished, ...]:
+    """The runs of a study among some finished tasks, with their frozen tests, in the order of suites and seeds."""
+    by_key: dict[str | None, Task] = {task.key: task for task in done if task.key is not None}
+    runs = []
+    for suite in study.suites:
+        for seed in range(1, suite.seeds + 1):
+            for condition in suite.conditions:
+                wanted = train_task(study, suite, condition, seed)
+                trained = by_key.get(wanted.key)
+                if trained is None or trained.key is None:
+                    continue
+                tests: dict[Kind, list[tuple[int, Path]]] = {"frozen": [], "belief": []}
+                for kind, name, step in tests_of(suite):
+                    if name != condition:
+                        continue
+                    needs = partner_needed(suite, kind)
+                    other = train_task(study, suite, condition, config.partner(seed)) if needs else None
+                    test = by_key.get(
+                        test_task(study, suite, kind, condition, seed, step, trained, other).key
+                    )
+                    if test is not None:
+                        tests[kind].append((step, test.destination))
+                where = (suite.name, condition, seed, trained.key, trained.destination)
+                belief = next((folder for _, folder in tests["belief"]), None)
+                runs.append(Finished(*where, tuple(tests["frozen"]), belief))
+    return tuple(runs)
+
+
+def refresh_tasks(study: Study, done: Sequence[Task]) -> list[Task]:
+    """The tasks that put finished work into tables, figures and pages, in order: first all tables, a task a suite, then
+    the claims, which read them all, then figures and pages of each.
+
+    done: what is finished.
+    """
+    runs = finished_runs(study, done)
+    made = []
+    notes = {}
+    for suite in study.suites:
+        own = [run for run in runs if run.suite == suite.name]
+        notes[suite.name] = study.note(suite, len({run.seed for run in own}))
+        tests = {
+            f"frozen {run.condition}/seed-{run.seed}/step-{step}": str(path.name)
+            for run in own
+            for step, path in run.frozen
+        } | {f"belief {run.condition}/seed-{run.seed}": run.belief.name for run in own if run.belief}
+        parts = {
+            "config": {suite.name: _of_tables(suite)},
+            "note": notes[suite.name],
+            "code": code_files.of("tables"),
+            "inputs": {
+                **{f"train {run.suite}/{run.condition}/seed-{run.seed}": run.key for run in own},
+                **tests,
+            },
+        }
+        arguments = {"suite": suite, "runs": own, "note": notes[suite.name]}
+        made.append(_refresh_task(study, "tables", suite.name, parts, (), arguments))
+    inputs = {task.name: task.key for task in made}
+    names = tuple(task.name for task in made)
+    warnings = {suite.name: study.warnings(suite) for suite in study.suites}
+    if study.claims:
+        notes[CLAIMS] = warnings[CLAIMS] = study.warning
+        parts = {
+            "config": _claims_files(),
+            "note": study.warning,
+            "code": code_files.of("tables"),
+            "inputs": inputs,
+        }
+        made.append(_refresh_task(study, "tables", CLAIMS, parts, names, {"note": study.warning}))
+        inputs, names = {**inputs, made[-1].name: made[-1].key}, (*names, made[-1].name)
+    texts: tuple[tuple[Kind, dict[str, str]], ...] = (("figures", notes), ("report", warnings))
+    for kind, text in texts:
+        for name, note in text.items():
+            read = {name, *phases.READS_TOO.get(name, ())} if kind == "figures" else set(text)
+            reads = {task: key for task, key in inputs.items() if task.removeprefix("tables ") in read}
+            parts = {"note": note, "code": code_files.of(kind), "inputs": reads}
+            made.append(_refresh_task(study, kind, name, parts, tuple(reads), {"notes": {name: note}}))
+    return made
+
+
+def _claims_files() -> dict[str, str | None]:
+    """The hashes of the claims and of what is registered of them; None for a file that is not there."""
+    found = {}
+    for name in (CLAIMS_FILE, REGISTER):
+        path = config.ROOT / name
+        found[name] = storage.sha256_file(path) if path.is_file() else None
+    return found
+
+
+def _refresh_task(
+    study: Study,
+    kind: Kind,
+    name: str,
+    parts: dict[str, Any],
+    inputs: tuple[str, ...],
+    arguments: Mapping[str, Any],
+) -> Task:
+    """Tables have a folder a suite; figures and pages of all suites share one."""
+    folder = study.out / kind / name if kind == "tables" else study.out / kind
+    phase = "report" if kind == "report" else "figures"
+    return Task(kind, f"{kind} {name}", (phase,), task_key(parts), parts, inputs, folder, arguments)
+
+
+def _of_tables(suite: config.Suite) -> dict[str, Any]:
+    """What of a suite, besides its runs, the tables depend on."""
+    return {"quick": suite.quick, "signatures": suite.signatures.model_dump(mode="json")}

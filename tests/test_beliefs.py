@@ -1,0 +1,437 @@
+"""The filter against enumeration, emissions and readings against what was planted, and no leak from test to training."""
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+from sklearn.linear_model import Ridge
+
+import config
+import perturb
+from analysis import belief_subjects, beliefs, filtering, readout
+from analysis.belief_subjects import log_of, random_network, subject_of
+from analysis.filtering import Log
+from analysis.replay import STATS
+from plots import beliefs as figures
+from plots.figure import Figure
+from plots.series import NothingToDraw
+from reports import beliefs as report
+from rng import Stream, generator
+from self_state import SelfState
+from tests import belief_worlds
+from tests.belief_worlds import FIVE, SHIFTS, SIZES, STEPS, shifts_of, world
+from tests.made_runs import MadeRun, as_read, assert_tables, cells, context, drawn, title_of, verdict, written
+
+SEEDS = range(1, 5)
+
+
+# The filter
+
+
+def test_the_chain_is_the_one_that_schedules_are_drawn_from() -> None:
+    schedule = config.Recurring(kind="recurring", regimes=FIVE, enter=0.2, leave=0.1)
+    chain = filtering.chain(schedule)
+    np.testing.assert_allclose(chain.transition.sum(1), 1)
+    names = perturb._markov_chain(schedule, 200_000, np.random.default_rng(0))
+    index = [chain.names.index(name) for name in names]
+    counts = np.zeros((6, 6))
+    np.add.at(counts, (index[:-1], index[1:]), 1)
+    np.testing.assert_allclose(counts / counts.sum(1, keepdims=True), chain.transition, atol=0.01)
+    np.testing.assert_array_equal(chain.after(0), np.eye(6)[0])
+    np.testing.assert_allclose(chain.after(1), chain.transition[0])
+
+
+def test_the_filter_against_enumeration() -> None:
+    """Every path of four steps, its probability times its likelihood, summed by where it ends."""
+    random = np.random.default_rng(1)
+    n, k = 4, 3
+    likelihood = random.normal(scale=2, size=(n, k, k))
+    transition, before = random.dirichlet(np.ones(k), size=k), random.dirichlet(np.ones(k))
+    found = filtering.forward(likelihood, transition, before)
+    for last in range(n):
+        summed = np.zeros(k)
+        for path in itertools.product(range(k), repeat=last + 2):
+            weight = before[path[0]]
+            for i, (one, now) in enumerate(itertools.pairwise(path)):
+                weight *= transition[one, now] * np.exp(likelihood[i, one, now])
+            summed[path[-1]] += weight
+        np.testing.assert_allclose(found[last], summed / summed.sum(), atol=1e-12)
+
+
+def test_the_filter_bears_what_is_all_but_impossible() -> None:
+    transition = np.array([[1.0, 0.0], [0.5, 0.5]])
+    likelihood = np.full((3, 2, 2), -1e5)
+    likelihood[:, 1, 1] = 0  # only where the chain cannot be
+    found = filtering.forward(likelihood, transition, np.array([1.0, 0.0]))
+    np.testing.assert_allclose(found, [[1, 0]] * 3)
+
+
+def logs(seeds: range, **how: Any) -> list[Log]:
+    made = []
+    for seed in seeds:
+        log = belief_worlds.log_of(seed, **how)
+        values = log[list(STATS[:4])].to_numpy()[50:]
+        made.append(Log(log["step"].to_numpy()[50:], values, log["regime"].to_numpy(dtype=str)[50:]))
+    return made
+
+
+def test_the_emission_recovers_what_was_planted() -> None:
+    names = ("calm", "bewilderment", "sensory_fog", "false_feedback")
+    emission = filtering.fit(logs(range(1, 13), names=names[1:], strength=2.0), names)
+    steps = np.array([100, 400, 900])
+    means = emission.means(steps)
+    np.testing.assert_allclose(means[:, 0, 0], 1.9 + 2 * np.exp(-steps / 150), atol=0.02)
+    for k, name in enumerate(names):
+        expected = 2 * np.array(SHIFTS.get(name, (0.0,) * 4))
+        np.testing.assert_allclose((means[:, k] - means[:, 0]) / SIZES, [expected] * 3, atol=0.35)
+        np.testing.assert_allclose(np.sqrt(np.diag(emission.covariances[k])), SIZES, rtol=0.1)
+    density = emission.log_likelihood(steps, means[:, 1])
+    np.testing.assert_allclose(
+        density[:, 1], -0.5 * np.linalg.slogdet(2 * np.pi * emission.covariances[1])[1], rtol=1e-9
+    )
+
+
+def test_a_regime_never_seen_gets_the_emission_of_calm() -> None:
+    emission = filtering.fit(logs(range(1, 3)), ("calm", "bewilderment", "lr_heatwave"))
+    means = emission.means(np.array([60, 700]))
+    np.testing.assert_allclose(means[:, 2], means[:, 0])
+
+
+def test_the_belief_is_as_sure_as_it_is_right() -> None:
+    """Of the steps at which the filter gives a regime 10 to 20 %, and so on, about as many are under it."""
+    runs = world("faint", "faint_vanilla", range(1, 9), probability=0.01)
+    given = {(run.condition, run.seed): log_of(run) for run in runs}
+    found = [one for run in runs if (one := subject_of(run, runs, given)) is not None]
+    believed = np.concatenate([one.posterior[:, 1] for one in found if one.posterior is not None])
+    true = np.concatenate([one.regimes == "bewilderment" for one in found])
+    for low in np.arange(0, 1, 0.2):
+        mine = (believed >= low) & (believed < low + 0.2)
+        assert mine.sum() > 50 and true[mine].mean() == pytest.approx(believed[mine].mean(), abs=0.12)
+    assert readout.auc(true, believed) > 0.85
+
+
+def test_a_level_of_its_own_does_not_pass_for_a_regime() -> None:
+    names = ("calm", "bewilderment")
+    others, (own,) = logs(range(2, 9)), logs(range(1, 2))
+    chain = filtering.chain(
+        config.Recurring(kind="recurring", regimes=("bewilderment",), enter=0.04, leave=0.04)
+    )
+    emission = filtering.fit(others, names)
+    true = own.regimes[1:] != "calm"
+
+    def score(level: float) -> float:
+        shown = own.values[:-1] + level * SIZES * np.array([1, 0, 0, 0])
+        posterior = filtering.belief(emission, chain, own.steps[1:], shown)[:, 1]
+        return float(((posterior - true) ** 2).mean())
+
+    plain = ((0.5 - true) ** 2).mean()
+    assert score(0) < 0.5 * plain and score(0.5) < 0.75 * plain
+
+
+# Subjects
+
+
+def test_a_run_has_no_say_in_its_own_emission() -> None:
+    """Its regimes can be anything: its posterior stays, that of other seeds moves."""
+    runs = world("faint", "faint_vanilla", SEEDS, probability=0.01)
+    wrong = runs[0].log.assign(regime=np.where(np.arange(STEPS) % 7 < 3, "bewilderment", "calm"))
+    changed = [replace(runs[0], log=wrong), *runs[1:]]
+
+    def posteriors(of: list[MadeRun]) -> list[np.ndarray]:
+        given = {(run.condition, run.seed): log_of(run) for run in of}
+        found = (subject_of(run, of, given) for run in of if run.condition == "faint")
+        return [one.posterior for one in found if one is not None and one.posterior is not None]
+
+    before, after = posteriors(runs), posteriors(changed)
+    np.testing.assert_array_equal(before[0], after[0])
+    assert np.abs(before[1] - after[1]).max() > 0.01
+
+
+def test_false_feedback_is_known_for_what_it_is() -> None:
+    """It adds a constant at the very step: the filter names it at once, and not where there is no state to feel it."""
+    runs = world("calibrated_mix", "vanilla_mix", SEEDS, FIVE, 3.0)
+    found = beliefs.tables(context(runs))["beliefs"]
+    rows = found[(found["regime"] == "false_feedback") & (found["source"] == "filter")]
+    assert rows["auc"].min() > 0.999 and rows["r2"].min() > 0.9
+    blind = [replace(run, config=run.config.model_copy(update={"regimes": silent(run)})) for run in runs]
+    rows = beliefs.tables(context(blind))["beliefs"]
+    assert rows[(rows["regime"] == "false_feedback") & (rows["source"] == "filter")]["auc"].max() < 0.95
+
+
+def silent(run: MadeRun) -> config.Regimes:
+    return run.config.regimes.model_copy(update={"false_feedback": config.FalseFeedback(loss=0.0)})
+
+
+def test_an_untrained_network_is_drawn_as_one_is_before_training() -> None:
+    for init in ("small", "default"):
+        settings = config.SelfState(init=init, hidden=40, dim=30)
+        made = SelfState(settings, n_embd=5)
+        made.initialise(generator(4, Stream.STATE_INIT))
+        found = random_network(settings, 2_600_100)
+        assert found is not None
+        for name, weight in found.weights.items():
+            own = made.state_dict()[name].numpy()
+            assert weight.shape == own.shape
+            assert weight.std() == pytest.approx(own.std(), rel=0.25)
+        again = random_network(settings, 2_600_100)
+        assert again is not None
+        np.testing.assert_array_equal(found.weights["network.2.weight"], again.weights["network.2.weight"])
+    assert random_network(config.SelfState(update="gru"), 1) is None
+
+
+def test_an_untrained_state_is_shown_what_the_twin_measured() -> None:
+    runs = world("calibrated_recurring", "vanilla_recurring", [1, 2], strength=3)
+    given = {(run.condition, run.seed): log_of(run) for run in runs}
+    own = subject_of(runs[0], runs, given)
+    assert own is not None and own.twin is not None and own.twin.condition == "vanilla_recurring"
+    states = belief_subjects.untrained_states(own)
+    assert len(states) == belief_subjects.DRAWS and states[0].shape == own.states.shape
+    network = random_network(runs[0].config.self_state, belief_subjects.FIRST_COUNTER + 100)
+    assert network is not None
+    inputs = belief_subjects.inputs_of(runs[1].metrics(), runs[0].config)
+    expected = np.zeros(6)
+    for row in inputs:
+        expected = 0.8 * expected + 0.2 * network.propose(row, expected)
+    np.testing.assert_allclose(states[0][-1], expected)
+    noise = replace(runs[1], log=runs[1].log.assign(loss=np.random.default_rng(0).normal(size=STEPS)))
+    moved = belief_subjects.untrained_states(replace(own, twin=noise))
+    assert np.abs(moved[0] - states[0]).max() > 0.1
+    assert belief_subjects.untrained_states(replace(own, twin=None)) == []
+
+
+# Readings
+
+
+def test_readings_are_fitted_on_earlier_steps_only() -> None:
+    steps = np.arange(50, 1000)
+    parts = readout.blocks(steps, 1000)
+    tested = np.concatenate([steps[block.tested] for block in parts])
+    np.testing.assert_array_equal(tested, np.arange(400, 1000))
+    for block in parts:
+        assert steps[block.fitted].max() + 25 < steps[block.tested].min() + 1
+        assert len(steps[block.fitted]) in (325, 400)
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(950, 4)), random.normal(size=(950, 2))
+    whole = readout.decoded(x, y, parts)
+    assert np.isnan(whole[:350]).all() and np.isfinite(whole[350:]).all()
+    later = y.copy()
+    later[350:] += 100  # from the first tested step on
+    first = parts[0].tested
+    np.testing.assert_array_equal(readout.decoded(x, later, parts)[first], whole[first])
+    assert readout.blocks(np.arange(5, 20), 20) == []
+
+
+def test_the_ridge_is_a_ridge() -> None:
+    random = np.random.default_rng(2)
+    x = random.normal(size=(60, 5)) * [1, 10, 0.1, 3, 1] + 4
+    x[:, 4] = 2.0  # it stands still while it is fitted
+    y, ahead = random.normal(size=(60, 2)), random.normal(size=(7, 5))
+    scaled, scaled_ahead = (x - x.mean(0))[:, :4] / x.std(0)[:4], (ahead - x.mean(0))[:, :4] / x.std(0)[:4]
+    for index, strength in enumerate(readout.STRENGTHS):
+        expected = Ridge(alpha=60 * strength).fit(scaled, y).predict(scaled_ahead)
+        np.testing.assert_allclose(readout._ridges(x, y, ahead)[index], expected, atol=1e-9)
+    chosen = readout.ridge(x, y, ahead)
+    assert chosen.shape == (7, 2) and np.abs(chosen - y.mean(0)).max() < 0.5  # noise is shrunk away
+
+
+def test_a_planted_state_is_read_and_one_turned_in_time_is_not() -> None:
+    random = np.random.default_rng(3)
+    steps, truth = np.arange(1, 1000), np.repeat(random.random(40) > 0.5, 25)[1:].astype(float)
+    inner = np.column_stack([truth + 0.1 * random.normal(size=999), random.normal(size=(999, 7))])
+    states = inner @ np.linalg.qr(random.normal(size=(8, 8)))[0] * 0.01 + 5
+    parts = readout.blocks(steps, 1000)
+    tested = slice(399, None)
+
+    def scores(x: np.ndarray) -> tuple[float, float]:
+        read = readout.decoded(x, truth[:, None], parts)[tested, 0]
+        return readout.r_squared(truth[tested], read), readout.auc(truth[tested] > 0.5, read)
+
+    r2, auc = scores(states)
+    assert r2 > 0.9 and auc > 0.99
+    r2, auc = scores(np.roll(states, 300, axis=0))
+    assert r2 < 0.1 and 0.2 < auc < 0.8
+    assert np.isnan(readout.r_squared(np.ones(5), np.ones(5))) and np.isnan(
+        readout.auc(np.ones(3) > 0, np.ones(3))
+    )
+
+
+def test_the_auc_of_a_batch_is_the_gaussian_one() -> None:
+    strong, weak = (
+        pd.DataFrame(beliefs.batch_auc(run)).iloc[0]
+        for run in (world("a", "b", [1], strength=strength, steps=4000)[0] for strength in (3.0, 1.0))
+    )
+    assert strong["auc"] == pytest.approx(norm.cdf(3 / np.sqrt(2)), abs=0.01)
+    assert weak["auc"] == pytest.approx(norm.cdf(1 / np.sqrt(2)), abs=0.03)
+
+
+def test_the_auc_of_a_batch_pair_by_pair() -> None:
+    run = world("a", "b", [3], steps=200)[0]
+    late = run.log[run.log["step"] >= run.config.train.warmup_steps]
+    loss, bad = late["loss"].to_numpy(), (late["regime"] == "bewilderment").to_numpy()
+    pairs = [
+        loss[i] > loss[j]
+        for i in np.flatnonzero(bad)
+        for j in np.flatnonzero(~bad)
+        if abs(int(i) - int(j)) <= beliefs.APART
+    ]
+    (row,) = beliefs.batch_auc(run)
+    assert row["pairs"] == len(pairs) and row["auc"] == pytest.approx(np.mean(pairs))
+
+
+# Tables, figures, page
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, pd.DataFrame]:
+    runs = [
+        *world("calibrated_recurring", "vanilla_recurring", SEEDS, strength=4),
+        *world("seed_recurring", "vanilla_recurring_2", SEEDS, strength=4, knows=False),
+        *world("faint", "faint_vanilla", SEEDS, probability=0.01),
+        *world("calibrated_mix", "vanilla_mix", SEEDS, FIVE, 4),
+    ]
+    tables = beliefs.tables(context(runs))
+    moves = {"calibrated_recurring": 0.8, "faint": 0.3, "calibrated_mix": 0.0, "yoked": 0.0, "oracle": 0.95}
+    tables["belief_shifts"] = pd.concat([shifts_of(name, SEEDS, share) for name, share in moves.items()])
+    return tables
+
+
+def mean(table: pd.DataFrame, column: str, condition: str, source: str, target: str) -> float:
+    regime = "any" if condition.endswith("mix") else "bewilderment"
+    where = {"condition": condition, "source": source, "target": target, "regime": regime}
+    rows = table[np.logical_and.reduce([table[name] == value for name, value in where.items()])]
+    assert len(rows) == len(SEEDS)
+    return float(rows[column].mean())
+
+
+def test_what_was_planted_is_found_and_nothing_else(made: dict[str, pd.DataFrame]) -> None:
+    found = made["beliefs"]
+    assert tuple(found.columns) == beliefs.COLUMNS["beliefs"]
+    assert mean(found, "r2", "calibrated_recurring", "state", "posterior") > 0.5
+    assert mean(found, "auc", "calibrated_recurring", "state", "regime") > 0.85
+    assert mean(found, "r2", "faint", "state", "posterior") > 0.25
+    for condition, source in (
+        ("calibrated_recurring", "shuffle"),
+        ("faint", "shuffle"),
+        ("seed_recurring", "state"),
+    ):
+        assert mean(found, "r2", condition, source, "posterior") < 0.05
+        assert 0.35 < mean(found, "auc", condition, source, "regime") < 0.65
+    # in the faint world one batch tells little, several tell more, and nothing tells more than the filter
+    areas = [mean(found, "auc", "faint", one, "regime") for one in ("statistics", "averages", "filter")]
+    assert areas == sorted(areas) and areas[2] - areas[0] > 0.1
+    assert found.groupby(["condition", "seed"])["steps"].nunique().eq(1).all()
+    assert set(found["steps"]) == {round(0.6 * STEPS)}
+    example = made["belief_example"]
+    assert example.groupby("condition").size().eq(beliefs.EXAMPLE).all()
+    assert example["posterior"].between(0, 1).all() and example["step"].max() == STEPS - 1
+    one = example[example["condition"] == "calibrated_recurring"]
+    assert one["decoded"].corr(one["posterior"]) > 0.7
+    components = made["belief_components"]
+    assert set(components["condition"]) == {"calibrated_mix"} and components["seed"].nunique() == 1
+    assert components["component1"].var() > components["component2"].var() > 0
+    assert (components["believed"] == components["regime"]).mean() > 0.6
+
+
+def test_states_that_are_shown_other_things_are_read_without_rivals() -> None:
+    runs = world("faint", "faint_vanilla", [1, 2], probability=0.01)
+    clock = [
+        replace(run, condition="clock", config=run.config.model_copy(update={"self_state": clocked(run)}))
+        for run in runs
+        if run.config.self_state.enabled
+    ]
+    found = beliefs.tables(context([*runs, *clock]))
+    rows = found["beliefs"][found["beliefs"]["condition"] == "clock"]
+    assert set(rows["source"]) == {"state", "filter"}
+    assert "clock" not in set(found["belief_example"]["condition"]) | set(found["batch_auc"]["condition"])
+
+
+def clocked(run: MadeRun) -> config.SelfState:
+    return run.config.self_state.model_copy(update={"senses": config.Clock(kind="clock")})
+
+
+def test_few_seeds_short_runs_and_none() -> None:
+    alone = beliefs.tables(context(world("faint", "faint_vanilla", [1], probability=0.01)))
+    assert set(alone["beliefs"]["target"]) == {"regime"} and "filter" not in set(alone["beliefs"]["source"])
+    assert alone["belief_example"].empty and len(alone["batch_auc"]) == 2
+    for steps in (5, 40):
+        short = beliefs.tables(context(world("faint", "faint_vanilla", [1, 2], steps=steps)))
+        assert set(short) == set(beliefs.COLUMNS)
+    for name, table in beliefs.tables(context([])).items():
+        assert table.empty and tuple(table.columns) == beliefs.COLUMNS[name]
+
+
+def test_the_same_tables_twice(made: dict[str, pd.DataFrame]) -> None:
+    again = beliefs.tables(context(world("faint", "faint_vanilla", SEEDS, probability=0.01)))["beliefs"]
+    first = made["beliefs"][made["beliefs"]["condition"] == "faint"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(first, again)
+
+
+@pytest.mark.parametrize("figure", figures.FIGURES, ids=lambda figure: figure.name)
+def test_figures(figure: Figure, made: dict[str, pd.DataFrame]) -> None:
+    assert all(set(figures.COLUMNS[name]) <= set(made[name].columns) for name in figure.tables)
+    drawn(figure, made)
+    two = {name: table[table["seed"].isin([1, 2])] for name, table in made.items()}
+    two |= {name: made[name] for name in ("belief_example", "belief_components")}
+    drawing = drawn(figure, two)
+    if "knows" in figure.name or "intervention" in figure.name:
+        assert "too few seeds" in title_of(drawing)
+    with pytest.raises(NothingToDraw):
+        elsewhere = {name: as_read(made[name].assign(condition="other")) for name in figure.tables}
+        figure.draw(elsewhere, "a note")
+
+
+def test_titles_say_what_was_found(made: dict[str, pd.DataFrame]) -> None:
+    by_name = {figure.name.split("/")[1]: figure for figure in figures.FIGURES}
+    assert "moves predictions towards its optimum (strong" in title_of(
+        drawn(by_name["intervention.png"], made)
+    )
+    away = made["belief_shifts"][made["belief_shifts"]["condition"] == "yoked"].assign(
+        condition="calibrated_recurring"
+    )
+    title = title_of(drawn(by_name["intervention.png"], {**made, "belief_shifts": away}))
+    assert "does not clearly move" in title
+    knows = title_of(drawn(by_name["what-the-state-knows.png"], made))
+    own = mean(made["beliefs"], "r2", "calibrated_recurring", "state", "posterior")
+    assert f"strong {own:.2f} (" in knows
+
+
+def test_the_page_says_what_fails_first(made: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+    page = written(report, made, tmp_path)
+    assert_tables(page)
+    assert verdict(page, "World strong: the state tells something") == "Supported"
+    assert verdict(page, "World faint: the state tells more") == "Not supported"
+    assert verdict(page, "World strong: the mean state of bewilderment, put in") == "Supported"
+    assert verdict(page, "World five regimes: the mean state of bewilderment, put in") == "Not supported"
+    assert verdict(page, "In the faint world one batch leaves real doubt") == "Supported"
+    assert page.index("Not supported: ") < page.index("Supported: World")
+    before, after, share = cells(page, "`oracle` |")[1:4]
+    assert float(share.split()[0]) == pytest.approx(
+        1 - float(after.split()[0]) / float(before.split()[0]), abs=0.02
+    )
+    r2 = mean(made["beliefs"], "r2", "faint", "state", "posterior")
+    assert cells(page, "faint: the state |")[1].startswith(f"{r2:.3f}")
+
+
+def test_the_page_flags_a_faint_world_that_is_not(made: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+    sure = made["batch_auc"].assign(auc=0.99 + 0.001 * made["batch_auc"]["seed"])
+    page = written(report, {**made, "batch_auc": sure}, tmp_path)
+    assert verdict(page, "In the faint world one batch leaves real doubt") == "Not supported"
+
+
+def test_pages_of_parts_and_of_nothing(made: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+    empty = written(report, {}, tmp_path / "none")
+    assert empty.count("The tables hold nothing for this yet.") == 5
+    assert "Supported" not in empty.split("## In short")[1].split("Brackets hold")[0]
+    for name in made:
+        page = written(report, {name: made[name]}, tmp_path / name)
+        assert_tables(page)
+    partial = {name: table[table["condition"] == "faint"] for name, table in made.items()}
+    assert_tables(written(report, partial, tmp_path / "partial"))
+    one = {name: table[table["seed"] == 1] for name, table in made.items()}
+    page = written(report, one, tmp_path / "one")
+    assert "Not supported" not in page.split("## In short")[1].split("Brackets hold")[0]
