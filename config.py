@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+import capacity
 import config_file
 from config_file import ConfigError
 from run_config import *  # noqa: F403  one namespace for all that a config holds
@@ -20,6 +21,8 @@ from run_config import Name, Positive, RunConfig, Strict
 
 M = TypeVar("M", bound=BaseModel)
 ROOT = Path(__file__).resolve().parent
+MOST_CONDITIONS = 500
+Count = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class FrozenTest(Strict):
@@ -27,15 +30,15 @@ class FrozenTest(Strict):
 
     conditions: tuple[Name, ...] = ()
     steps: tuple[Annotated[int, Field(ge=1)], ...] = ()  # weights after so many steps
-    finder_batches: int = Field(default=5, ge=1)  # train batches that directions are found on
-    dev_batches: int = Field(default=2, ge=1)  # dev batches that the magnitude is chosen on
-    heldout_batches: int = Field(default=10, ge=1)  # held-out batches that the effect is measured on, once
+    finder_batches: Count = 5  # train batches that directions are found on
+    dev_batches: Count = 2  # dev batches that the magnitude is chosen on
+    heldout_batches: Count = 10  # held-out batches that the effect is measured on, once
     magnitude: Positive = 0.3  # of one component while directions are found, and in the replication protocol
-    top: int = Field(default=5, ge=1)  # dimensions that make up a direction of the dimension-wise finder
+    top: Count = 5  # dimensions that make up a direction of the dimension-wise finder
     doses: int = Field(default=7, ge=1, le=1000)  # magnitudes on each side of zero
-    random_directions: int = Field(default=50, ge=1)
-    placebo_draws: int = Field(default=20, ge=1)
-    dose_placebos: int = Field(default=3, ge=0)  # so many draws of each placebo get dose-response curves too
+    random_directions: Count = 50
+    placebo_draws: Count = 20
+    dose_placebos: int = Field(default=3, ge=0, le=100_000)  # so many draws of each placebo get dose-response curves too
     foreign: bool = False  # whether to steer with directions found in the partner seed's run, too
 
 
@@ -51,11 +54,9 @@ class BeliefTest(Strict):
 class Signatures(Strict):
     """How regimes' marks are measured. See analysis/signatures.py and analysis/classification.py."""
 
-    pre_steps: int = Field(
-        default=100, ge=1
-    )  # the window before a regime is as long as the regime, at most this
-    classify_steps: int = Field(default=10, ge=1)  # length of one window to classify
-    permutations: int = Field(default=100, ge=1)  # draws of the permutation null
+    pre_steps: Count = 100  # the window before a regime is as long as the regime, at most this
+    classify_steps: Count = 10  # length of one window to classify
+    permutations: Count = 100  # draws of the permutation null
 
 
 class Suite(Strict):
@@ -74,8 +75,8 @@ class Suite(Strict):
         """The config of one run. ConfigError for a condition that the suite lacks, with the nearest name."""
         if condition not in self.conditions:
             raise ConfigError(config_file.unknown("condition", condition, self.conditions, f"in {self.path}"))
-        if seed < 1:
-            raise ConfigError(f"seed {seed}: seeds are numbered from 1")
+        if not 1 <= seed < 2**63:
+            raise ConfigError(f"seed {seed}: seeds are numbered from 1, and below 2**63")
         return self.conditions[condition].model_copy(update={"seed": seed})
 
     @model_validator(mode="after")
@@ -198,6 +199,8 @@ def load_suite(path: Path, overrides: Sequence[str] = (), quick: bool = False) -
             raise ConfigError(config_file.unknown("key", key, known, source.where((key,))))
     if not isinstance(document.get("conditions", {}), dict):
         raise ConfigError(f"conditions must be a table of tables {source.where(('conditions',))}")
+    if len(document.get("conditions", {})) > MOST_CONDITIONS:
+        raise ConfigError(f"{path} has more than {MOST_CONDITIONS} conditions; make several suites")
     conditions = {}
     for name in document.get("conditions", {}):
         resolved, trail = source.resolve_condition(name, {*RunConfig.model_fields, "mechanism"})
@@ -206,7 +209,12 @@ def load_suite(path: Path, overrides: Sequence[str] = (), quick: bool = False) -
     parts = {key: document[key] for key in _SUITE_FIELDS if key in document}
     checked = {"path": str(path), "quick": quick, "frozen_test": {}, "signatures": {}, **parts}
     checked["conditions"] = {name: run.model_dump(mode="json") for name, run in conditions.items()}
-    return validate(Suite, checked, source, ((),))
+    suite = validate(Suite, checked, source, ((),))
+    for name, run in suite.conditions.items():
+        capacity.check(
+            capacity.of_run(run), f"{path}: a run of {name} needs", "use a smaller model, batch or number of steps"
+        )
+    return suite
 
 
 def validate(

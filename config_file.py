@@ -6,6 +6,7 @@ message without a line sends its reader searching.
 
 import difflib
 import re
+import stat
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,11 @@ from pydantic import BaseModel, ValidationError
 from storage import UserError
 
 Keys = tuple[str, ...]
-_MAX_BYTES = 1_000_000
+_MAX_BYTES = 200_000  # of a file; those of this study have 6,000 or less
+_MAX_DOTS = 200  # in a line: reading a key takes time by the square of its parts
+_MAX_DEPTH = 32  # tables in tables; those of this study stop at 6
+_MAX_FILES = 16  # that extend one another
+_MAX_INTEGER = 2**63  # what TOML promises
 
 
 class ConfigError(UserError):
@@ -28,8 +33,13 @@ def unknown(kind: str, name: str, known: Iterable[str], where: str) -> str:
     """The message for a name that is not among `known`, with the nearest one."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {_shown_names(names)}"
     return f"unknown {kind} {shown(name)} {where}; {hint}"
+
+
+def _shown_names(names: Sequence[str], most: int = 20) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more if names else "none"
 
 
 def shown(value: Any) -> str:
@@ -99,7 +109,10 @@ class Source:
                 raise ConfigError(
                     f"--set {shown(text)}: write it as key=value, for example --set train.steps=500"
                 )
+            if len(keys) > _MAX_DEPTH:
+                raise ConfigError(f"--set {shown(text)}: no key has so many parts")
             value = _toml_value(literal.strip(), text)
+            _check(value, f"--set {shown(text)}")
             nested: dict[str, Any] = {keys[-1]: value}
             for key in reversed(keys[:-1]):
                 nested = {key: nested}
@@ -175,11 +188,14 @@ def read(path: Path) -> Source:
     while current is not None:
         if any(current.resolve() == seen.resolve() for seen, _, _ in chain):
             raise ConfigError(f"{path} extends itself through {current}")
+        if len(chain) == _MAX_FILES:
+            raise ConfigError(f"{path} extends more than {_MAX_FILES} files, one through the other")
         text = _text(current)
         try:
-            document = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            document = _parsed(text)
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"{current} is not valid TOML: {error}") from None
+        _check(document, str(current))
         chain.append((current, document, _lines(text)))
         parent = document.get("extends")
         if parent is not None and (not isinstance(parent, str) or "\0" in parent):
@@ -193,9 +209,13 @@ def read(path: Path) -> Source:
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ConfigError(f"{path} is larger than {_MAX_BYTES} bytes; that is no config file")
-        return path.read_text(encoding="utf-8")
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, a device read without end
+            raise ConfigError(f"config file {shown(str(path))} can't be read: it is no regular file")
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise ConfigError(f"{path} is larger than {_MAX_BYTES:,} bytes; that is no config file")
+        return content.decode("utf-8").replace("\r\n", "\n")
     except FileNotFoundError:
         raise ConfigError(f"config file {path} does not exist") from None
     except UnicodeDecodeError:
@@ -204,11 +224,34 @@ def _text(path: Path) -> str:
         raise ConfigError(f"config file {shown(str(path))} can't be read: {error}") from None
 
 
+def _parsed(text: str) -> dict[str, Any]:
+    """A TOML document. ValueError where it is none, RecursionError where it is nested too deep."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.count(".") > _MAX_DOTS and not line.lstrip().startswith("#"):
+            raise ValueError(f"more than {_MAX_DOTS} dots (at line {number})")
+    return tomllib.loads(text)
+
+
+def _check(value: Any, where: str) -> None:
+    """ConfigError where a value is nested too deep, or holds an integer that TOML does not promise."""
+    waiting = [(value, 0)]
+    while waiting:
+        inner, depth = waiting.pop()
+        if depth > _MAX_DEPTH:
+            raise ConfigError(f"{where} nests tables and arrays more than {_MAX_DEPTH} deep")
+        if isinstance(inner, dict):
+            waiting += [(one, depth + 1) for one in inner.values()]
+        elif isinstance(inner, list):
+            waiting += [(one, depth + 1) for one in inner]
+        elif isinstance(inner, int) and not -_MAX_INTEGER <= inner < _MAX_INTEGER:
+            raise ConfigError(f"{where} has an integer of more than 64 bits")
+
+
 def _toml_value(literal: str, text: str) -> Any:
     """A TOML value; a bare word is a string, since quotes are awkward in a shell."""
     try:
-        return tomllib.loads(f"value = {literal}")["value"]
-    except (tomllib.TOMLDecodeError, KeyError, RecursionError):
+        return _parsed(f"value = {literal}")["value"]
+    except (ValueError, KeyError, RecursionError):
         if re.fullmatch(r"[A-Za-z][A-Za-z0-9_:\-]*", literal):
             return literal
         raise ConfigError(f"--set {shown(text)}: {shown(literal)} is not a TOML value") from None

@@ -14,6 +14,8 @@ from phases import TESTS
 from pipeline import Task
 from storage import UserError
 
+NOT_WHOLE = "not whole"
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -21,6 +23,11 @@ class Decision:
 
     run: bool
     reason: str
+
+    @property
+    def damaged(self) -> bool:
+        """Whether it runs because a result that was there is not whole."""
+        return self.run and self.reason.startswith(NOT_WHOLE)
 
 
 def record_path(out: Path, task: Task) -> Path:
@@ -32,9 +39,15 @@ def keep_record(out: Path, task: Task, files: Iterable[Path], seconds: float) ->
     """Record a finished task: its key, what it was made of, and the SHA-256 of each of its files."""
     hashes = {path.relative_to(task.destination).as_posix(): storage.sha256_file(path) for path in files}
     record = {"key": task.key, "parts": task.parts, "seconds": round(seconds, 3), "files": hashes}
-    storage.write_json(record_path(out, task), record)
-    if task.kind in TESTS:
-        storage.write_json(out / "made" / f"{task.slug}.json", {"key": task.key, "parts": task.parts})
+    storage.write_sealed(record_path(out, task), record)
+    keep_name(out, task)
+
+
+def keep_name(out: Path, task: Task) -> None:
+    """Record under a test's name what its result is of, where that record is of another one or not whole."""
+    path = out / "made" / f"{task.slug}.json"
+    if task.kind in TESTS and record_of(path).get("key") != task.key:
+        storage.write_sealed(path, {"key": task.key, "parts": task.parts})
 
 
 def record_of(path: Path) -> dict[str, Any]:
@@ -59,6 +72,8 @@ def damage(out: Path, task: Task) -> str | None:
             return str(error).split(";")[0]
         return None
     record = record_of(record_path(out, task))
+    if not record and record_path(out, task).exists():
+        return f"{record_path(out, task)} was changed"
     if record.get("key") != task.key or not isinstance(record.get("files"), dict):
         return ""
     for name, digest in record["files"].items():
@@ -92,7 +107,7 @@ def _decide(out: Path, task: Task, wrong: str | None, forced: frozenset[str]) ->
     if wrong is None:
         return Decision(False, "up to date")
     if wrong:
-        return Decision(True, f"not whole: {wrong}")
+        return Decision(True, f"{NOT_WHOLE}: {wrong}")
     return Decision(True, why(previous_parts(out, task), task.parts))
 
 
@@ -182,4 +197,4 @@ def point(view: Path, folder: Path) -> None:
     except (OSError, NotImplementedError):
         storage.write_text(view, f"{target}\n")
     else:
-        os.replace(temporary, view)
+        storage.rename(temporary, view)

@@ -48,7 +48,9 @@ Regime = Literal["bewilderment", "sensory_fog", "false_feedback", "self_clamp", 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Tokenizer = Annotated[str, Field(pattern=r"^(char|gpt2|bpe:[1-9][0-9]{2,4})$")]
 Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, le=1e9)]
+Magnitude = Annotated[float, Field(ge=0, le=1e9)]  # bounds that float32 can count with
+Shift = Annotated[float, Field(ge=-1e9, le=1e9)]
 
 
 class Strict(BaseModel):
@@ -86,12 +88,12 @@ class Train(Strict):
     batch_size: int = Field(default=12, ge=1, le=65536)  # sequences a micro-batch
     grad_accum: int = Field(default=1, ge=1, le=4096)  # micro-batches a step
     learning_rate: Positive = 1e-3
-    min_learning_rate: float = Field(default=1e-4, ge=0)
+    min_learning_rate: Magnitude = 1e-4
     warmup_steps: int = Field(default=100, ge=0)
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.99, ge=0, lt=1)
-    weight_decay: float = Field(default=0.1, ge=0)  # on matrices and embeddings of the GPT
-    grad_clip: float = Field(default=1.0, ge=0)  # largest total gradient norm; 0: no clipping
+    weight_decay: Magnitude = 0.1  # on matrices and embeddings of the GPT
+    grad_clip: Magnitude = 1.0  # largest total gradient norm; 0: no clipping
     dtype: Literal["auto", "float32", "bfloat16"] = (
         "auto"  # auto: bfloat16 where the processor multiplies it natively
     )
@@ -269,22 +271,22 @@ class SensoryFog(Strict):
 class FalseFeedback(Strict):
     """Added to the raw statistics that the self-state sees; the logged ones stay true."""
 
-    loss: float = 0.5  # nats
-    entropy: float = 0.0  # nats
-    top1: float = 0.0
-    grad_norm: float = 0.0
-    progress: float = 0.0
+    loss: Shift = 0.5  # nats
+    entropy: Shift = 0.0  # nats
+    top1: Shift = 0.0
+    grad_norm: Shift = 0.0
+    progress: Shift = 0.0
 
 
 class SelfClamp(Strict):
     mode: Literal["freeze", "clamp", "noise", "scale"] = "freeze"
-    limit: float = Field(default=0.5, ge=0)  # clamp: largest absolute value of a component
-    std: float = Field(default=0.1, ge=0)  # noise: standard deviation added to each component, each step
-    factor: float = 0.9  # scale: the updated state times this, each step
+    limit: Magnitude = 0.5  # clamp: largest absolute value of a component
+    std: Magnitude = 0.1  # noise: standard deviation added to each component, each step
+    factor: Shift = 0.9  # scale: the updated state times this, each step
 
 
 class LrHeatwave(Strict):
-    factor: float = Field(default=2.0, ge=0)  # times the learning rate
+    factor: Magnitude = 2.0  # times the learning rate
 
 
 class Regimes(Strict):
@@ -306,7 +308,7 @@ class FixedBias(Strict):
 
     kind: Literal["fixed"]
     norm_of: Name  # the condition whose run of the same seed gives the norm: its mean over the last 100 steps
-    factor: float = Field(default=1.0, ge=0)  # times that norm
+    factor: Magnitude = 1.0  # times that norm
 
 
 class LearnedBias(Strict):

@@ -10,8 +10,7 @@ import contextlib
 import fcntl
 import functools
 import json
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +85,8 @@ def check(folder: Path, key: str | None = None) -> dict[str, Any]:
         not isinstance(record, dict)
         or record.get("status") != "complete"
         or not isinstance(record.get("files"), dict)
+        or not all(isinstance(record.get(name), str) for name in ("key", "data", "code"))
+        or any(Path(name).name != name for name in record["files"])
     ):
         raise UserError(f"{folder} holds no finished run; delete it and run again")
     if key is not None and record.get("key") != key:
@@ -118,27 +119,31 @@ def set_weights(modules: "Mapping[str, nn.Module | None]", arrays: Mapping[str, 
     """Copy named arrays into the models. UserError where a name or a shape does not fit."""
     import torch
 
+    check_weights(modules, arrays)
     with torch.no_grad():
         for prefix, module in modules.items():
             for name, parameter in module.named_parameters() if module is not None else ():
-                array = arrays.get(f"{prefix}.{name}")
-                if array is None or array.shape != tuple(parameter.shape):
-                    raise UserError(
-                        f"weights do not fit the config at {prefix}.{name}; they are of another run"
-                    )
-                parameter.copy_(torch.from_numpy(np.array(array)))
+                parameter.copy_(torch.from_numpy(np.array(arrays[f"{prefix}.{name}"])))
+
+
+def check_weights(modules: "Mapping[str, nn.Module | None]", arrays: Mapping[str, np.ndarray]) -> None:
+    """UserError where a name, a shape or a type of named arrays does not fit the models."""
+    for prefix, module in modules.items():
+        for name, parameter in module.named_parameters() if module is not None else ():
+            array = arrays.get(f"{prefix}.{name}")
+            if array is None or array.shape != tuple(parameter.shape) or array.dtype.kind != "f":
+                raise UserError(f"weights do not fit the config at {prefix}.{name}; they are of another run")
 
 
 def load_config(folder: Path) -> config.RunConfig:
     """The resolved config that a run was trained with."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(f"{folder} is not a run folder: it has no config.json")
     try:
-        return config.RunConfig.model_validate_json((folder / "config.json").read_text())
-    except FileNotFoundError:
-        raise UserError(f"{folder} is not a run folder: it has no config.json") from None
-    except ValueError:
-        raise UserError(
-            f"{folder}/config.json is not a run's config; delete {folder} and run again"
-        ) from None
+        return config.RunConfig.model_validate_json(json.dumps(storage.read_json(path)))
+    except (UserError, ValueError):
+        raise UserError(f"{path} is not a run's config; delete {folder} and run again") from None
 
 
 def load_models(folder: Path, step: int | None = None) -> "tuple[config.RunConfig, GPT, SelfState | None]":
@@ -147,6 +152,8 @@ def load_models(folder: Path, step: int | None = None) -> "tuple[config.RunConfi
     Raises:
         UserError: the folder is not a whole run, or the weights of that step were not kept (it says which were).
     """
+    import torch
+
     from model import GPT
     from self_state import SelfState
 
@@ -157,8 +164,17 @@ def load_models(folder: Path, step: int | None = None) -> "tuple[config.RunConfi
         kept = ", ".join(str(kept) for kept in sorted({*run.log.keep_steps, run.last}))
         raise UserError(f"{folder} kept no weights of step {step}; it has those of {kept}")
     arrays = storage.load_tensors(folder / name)
-    gpt = GPT(run.model, arrays["gpt.tokens.weight"].shape[0] - 1)
-    self_state = SelfState(run.self_state, run.model.n_embd) if run.self_state.enabled else None
+    tokens = arrays.get("gpt.tokens.weight", np.empty((0, 0)))
+
+    def made() -> "tuple[GPT, SelfState | None]":
+        state = SelfState(run.self_state, run.model.n_embd) if run.self_state.enabled else None
+        return GPT(run.model, max(len(tokens), 2) - 1), state
+
+    with torch.device(
+        "meta"
+    ):  # a config that asks for more than the weights there are is refused before it gets it
+        check_weights(dict(zip(("gpt", "self_state"), made(), strict=True)), arrays)
+    gpt, self_state = made()
     set_weights({"gpt": gpt, "self_state": self_state}, arrays)
     gpt.eval()
     return run, gpt, self_state
@@ -172,14 +188,41 @@ def constant_bias(folder: Path, step: int | None = None) -> np.ndarray | None:
 @contextlib.contextmanager
 def work_folder(runs: Path, key: str) -> Iterator[Path]:
     """The folder of a run in progress, held by this process alone. UserError while another trains the same run."""
-    work = runs / f".{key[:16]}.work"
+    work = work_of(folder_of(runs, key))
     work.mkdir(parents=True, exist_ok=True)
     with (work / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another process is training this very run ({work}); wait for it") from None
+        storage.sweep(work)
         yield work
+
+
+def work_of(folder: Path) -> Path:
+    """Where the checkpoints of a run lie that will stand in `folder`."""
+    return folder.with_name(f".{folder.name}.work")
+
+
+def sweep(runs: Path) -> None:
+    """Remove what killed processes left of finished runs and of their writing; runs in progress stay."""
+    for path in list(runs.glob(".*")):
+        folder = runs / path.name.lstrip(".")[:16]
+        done = path == work_of(folder) and folder.exists()
+        if (done or storage.is_leftover(path.name)) and not _in_progress(work_of(folder)):
+            storage.remove(path)
+
+
+def _in_progress(work: Path) -> bool:
+    """Whether a process holds the folder of a run in progress."""
+    try:
+        with (work / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def save_checkpoint(work: Path, key: str, step: int, tensors: Mapping[str, np.ndarray], metrics: str) -> None:
@@ -187,23 +230,57 @@ def save_checkpoint(work: Path, key: str, step: int, tensors: Mapping[str, np.nd
     with storage.whole_folder(work / f"step-{step:08d}") as folder:
         storage.save_tensors(folder / "checkpoint.safetensors", tensors)
         storage.write_text(folder / "metrics.csv", metrics)
-        files = {path.name: storage.sha256_file(path) for path in folder.iterdir()}
-        storage.write_json(folder / "checkpoint.json", {"key": key, "step": step, "files": files})
+        record = {"key": key, "step": step, "files": _hashes(folder.iterdir()), "kept": _hashes(_kept(work))}
+        storage.write_sealed(folder / "checkpoint.json", record)
     for old in sorted(work.glob("step-*"))[:-KEPT_CHECKPOINTS]:
-        shutil.rmtree(old)
+        storage.remove(old)
+
+
+def _kept(work: Path) -> list[Path]:
+    """The weights that a run in progress has put aside for its folder."""
+    return sorted(work.glob("*.safetensors"))
+
+
+def _hashes(files: Iterable[Path]) -> dict[str, str]:
+    return {path.name: storage.sha256_file(path) for path in sorted(files)}
+
+
+def checkpoint_damage(folder: Path, key: str) -> str | None:
+    """What is wrong with a checkpoint, or with what was put aside before it; None where all is whole."""
+    try:
+        record = storage.read_json(folder / "checkpoint.json")
+        if record["key"] != key or folder.name != f"step-{record['step']:08d}":
+            return f"{folder} is of another run"
+        places = {folder / name: digest for name, digest in record["files"].items()}
+        places |= {folder.parent / name: digest for name, digest in record.get("kept", {}).items()}
+        for path, digest in places.items():
+            if not path.is_file() or storage.sha256_file(path) != digest:
+                return f"{path} is missing or was changed"
+    except UserError as error:
+        return str(error).split(";")[0]
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+        return f"{folder} cannot be read"
+    return None
+
+
+def drop_damaged(work: Path, key: str) -> list[str]:
+    """Remove the checkpoints of a run in progress that are not whole. What was wrong with each, newest first."""
+    found = []
+    for folder in sorted(work.glob("step-*"), reverse=True):
+        wrong = checkpoint_damage(folder, key)
+        if wrong is not None:
+            found.append(wrong)
+            storage.remove(folder)
+    return found
 
 
 def load_checkpoint(work: Path, key: str) -> tuple[int, dict[str, np.ndarray], str] | None:
     """The newest whole checkpoint: (steps done, tensors, metrics so far). Damaged ones are passed over."""
     for folder in sorted(work.glob("step-*"), reverse=True):
-        with contextlib.suppress(UserError, OSError, KeyError, TypeError):
-            record = storage.read_json(folder / "checkpoint.json")
-            whole = all(
-                storage.sha256_file(folder / name) == digest for name, digest in record["files"].items()
-            )
-            if whole and record["key"] == key:
-                tensors = storage.load_tensors(folder / "checkpoint.safetensors")
-                return int(record["step"]), tensors, (folder / "metrics.csv").read_text()
+        if checkpoint_damage(folder, key) is None:
+            step = int(storage.read_json(folder / "checkpoint.json")["step"])
+            tensors = storage.load_tensors(folder / "checkpoint.safetensors")
+            return step, tensors, (folder / "metrics.csv").read_text()
     return None
 
 
@@ -212,10 +289,9 @@ def finish(
 ) -> None:
     """Make the run folder: what lies ready in `work` (safetensors files), the config, the log and run.json."""
     with storage.whole_folder(destination) as folder:
-        for path in sorted(work.glob("*.safetensors")):
-            shutil.copyfile(path, folder / path.name)
+        for path in _kept(work):
+            storage.copy_file(path, folder / path.name)
         storage.write_text(folder / "config.json", json.dumps(run.model_dump(mode="json"), indent=2) + "\n")
         storage.write_text(folder / "metrics.csv", metrics)
-        files = {path.name: storage.sha256_file(path) for path in sorted(folder.iterdir())}
-        storage.write_json(folder / "run.json", {**record, "files": files})
-    shutil.rmtree(work)
+        storage.write_sealed(folder / "run.json", {**record, "files": _hashes(folder.iterdir())})
+    storage.remove(work)

@@ -77,7 +77,7 @@ class Runner:
     def run(self) -> list[Failure]:
         """Run what has to; returns what failed. KeyboardInterrupt ends the workers at once and goes on up."""
         for task in self.done.values():
-            self._point(task)
+            self._view(task)
         terminate = signal.signal(signal.SIGTERM, _exit_terminated)
         try:
             while True:
@@ -145,7 +145,7 @@ class Runner:
 
     def _skip(self) -> None:
         """Give up what waits for a task that failed."""
-        lost = {failure.task.name for failure in self.failures}
+        lost = {failure.task.name for failure in self.failures} - set(self.done)
         for task in list(self.waiting):
             if lost.intersection(task.inputs):
                 lost.add(task.name)
@@ -175,6 +175,8 @@ class Runner:
         while self.chain:
             task = self.chain.pop(0)
             decision = freshness.examine(self.study.out, [task], self.forced)[task.name]
+            if decision.damaged:
+                self.display.say(f"note: {task.name} is made again, {decision.reason}")
             if decision.run:
                 return task
         return None
@@ -195,13 +197,12 @@ class Runner:
         if outcome.error is not None:
             self._fail(task, outcome.error)
             return
+        for line in outcome.notes:
+            self.display.say(f"note: {task.name}: {line}")
         self.ran += 1
         if task.kind in STUDIED:
             self.done[task.name] = task
-            try:
-                self._point(task)
-            except (UserError, OSError) as problem:
-                self.display.say(f"{task.name}: {problem}")
+            self._view(task)
         self.costs.learn(self.study.out, [task])
         self.display.finished(task, outcome.seconds, self.ran, self._total(), self._ahead_s())
 
@@ -211,9 +212,14 @@ class Runner:
             self.chain = []
         self.display.say(f"FAILED {task.name}: {error}")
 
-    def _point(self, task: Task) -> None:
-        for view in task.views:
-            freshness.point(view, task.destination)
+    def _view(self, task: Task) -> None:
+        """Make the links to a finished run. Where that fails the run stands, and the study ends with 1."""
+        try:
+            freshness.keep_name(self.study.out, task)
+            for view in task.views:
+                freshness.point(view, task.destination)
+        except (UserError, OSError) as problem:
+            self._fail(task, f"it is done, but not linked: {problem}")
 
     def _left(self) -> list[Task]:
         return [*(task for task, _ in self.running.values()), *self.waiting, *self.chain]

@@ -5,6 +5,7 @@ python sample.py out/shakespeare/self/seed-1 --state random --magnitude 0.5
 """
 
 import argparse
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,6 +76,14 @@ def _prompt(text: str, corpus: Corpus) -> np.ndarray:
     return corpus.encode(text)
 
 
+def harmless(text: str) -> str:
+    """A text without what a terminal would obey: control signs but line ends and tabs become U+FFFD."""
+    return "".join(
+        sign if sign in "\n\t" or unicodedata.category(sign) not in ("Cc", "Cf", "Cs") else "\ufffd"
+        for sign in text
+    )
+
+
 def main(arguments: Sequence[str]) -> None:
     parser = command_line.Parser(
         prog="sample.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -91,12 +100,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("out"), help="where the corpus lies (default out)")
     given = parser.parse_args(arguments)
-    if not 0 < given.temperature < float("inf"):
-        raise UserError(f"--temperature {given.temperature}: must be greater than 0")
-    if not 0 <= given.magnitude < float("inf"):
-        raise UserError(f"--magnitude {given.magnitude}: must be 0 or more")
-    if not 1 <= given.length <= 1_000_000 or given.seed < 0:
-        raise UserError("--length must be from 1 to 1000000 and --seed 0 or more")
+    if not 0.001 <= given.temperature <= 1000:
+        raise UserError(f"--temperature {given.temperature}: must be from 0.001 to 1000")
+    if not 0 <= given.magnitude <= 1e6:
+        raise UserError(f"--magnitude {given.magnitude}: must be from 0 to 1000000")
+    if not 1 <= given.length <= 1_000_000 or not 0 <= given.seed < 2**63:
+        raise UserError("--length must be from 1 to 1000000 and --seed 0 or more, below 2**63")
     run, gpt, self_state = run_folder.load_models(given.run, given.step)
     corpus = prepare(run.corpus, given.out / "data", run.tokenizer)
     step = (given.step or run.last) - run.first
@@ -106,7 +115,8 @@ def main(arguments: Sequence[str]) -> None:
     else:
         bias = steering_bias(self_state, given.run, step, given.state, given.magnitude, given.seed)
     prompt = _prompt(given.prompt, corpus)
-    print(corpus.decode(generate(gpt, prompt, given.length, bias, given.temperature, given.seed)))
+    ids = generate(gpt, prompt, given.length, bias, given.temperature, given.seed)
+    print(harmless(corpus.decode(ids)))
 
 
 if __name__ == "__main__":

@@ -159,14 +159,18 @@ def run(request: Request) -> int:
     if "data" not in {phase.name for phase in phases.choose(request.only)}:
         prepare(request, write=False)
     with studies.locked(request.out):
-        study, _ = prepare(request, write=True)
+        study, data = prepare(request, write=True)
         plan = pipeline.plan(study)
-        _, forced, stale = judge(request, study, plan)
+        decisions, forced, stale = judge(request, study, plan)
         chosen = phases.choose(request.only)
         require_inputs(request, chosen, plan, stale)
         names = {phase.name for phase in chosen}
+        of_tasks = [(task.name, decisions[task.name]) for task in plan if task.of(names)]
+        for name, decision in [*data, *of_tasks]:
+            if decision.damaged:
+                print(f"note: {name} is made again, {decision.reason}", flush=True)
         due = [task for task in plan if task.name in stale and task.of(names)]
-        studies.check_disk(study, due)
+        studies.check_disk(study, due, request.jobs)
         costs = progress.Costs()
         costs.learn(study.out, [task for task in plan if task.name not in stale])
         kinds = refresh_kinds(chosen)

@@ -6,13 +6,16 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import capacity
 import config
 import phases
 import pipeline
+import run_folder
 import storage
 from data import corpus as corpora
 from data.prepare import prepare as prepare_corpus
@@ -131,7 +134,7 @@ def find_corpora(
         if used != name:
             said.append(
                 f"corpus {name} is not to be had here; this study takes the embedded corpus {used} instead, and every "
-                f"table and figure says so (to have {name}: put its text at data/{name}/input.txt)"
+                f"table and figure says so: {_why_missed(data, name)}"
             )
     claims = request.config is None
     return Study(request.out, tuple(suites), found, _warning(request, suites), claims), states, said
@@ -147,9 +150,18 @@ def _missed_before(data: Path, name: str) -> bool:
     return find_local(SOURCES[name], data / name / "input.txt") is None
 
 
+def _why_missed(data: Path, name: str) -> str:
+    """Why the text of a corpus was not to be had, with the path, the URL and the checksum that it would need."""
+    try:
+        return str(storage.read_json(data / name / "not-found.json")["reason"])
+    except (UserError, LookupError, TypeError):
+        return f"put its text at data/{name}/input.txt"
+
+
 def _state(name: str, tokenizer: str, data: Path) -> str:
     """ "" where a corpus stands ready, else why it has to be made."""
-    if not (data / corpora.folder_name(name, tokenizer) / "meta.json").is_file():
+    folder = data / corpora.folder_name(name, tokenizer)
+    if not any((folder / file).exists() for file in ("meta.json", "tokens.bin")):
         return "new"
     try:
         ready = corpora.load(name, data, tokenizer)
@@ -177,15 +189,17 @@ def locked(out: Path) -> Iterator[None]:
 
     The lock goes with the process, however it ends.
     """
+    place = out
     try:
-        for name in FOLDERS:
-            (out / name).mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=out / name):
+        for name in ("", *FOLDERS):
+            place = out / name
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=place):
                 pass
         handle = os.open(out / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"can't write to {out} ({reason}); choose another folder with --out") from None
+        raise UserError(f"can't write to {place} ({reason}); choose another folder with --out") from None
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -195,38 +209,60 @@ def locked(out: Path) -> Iterator[None]:
             ) from None
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        _tidy(out)
         yield
     finally:
         os.close(handle)
 
 
+def _tidy(out: Path) -> None:
+    """Clear away what killed studies left, once every folder is found to be writable."""
+    for place, folders, _ in os.walk(out):
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise UserError(f"can't write to {place}; make it writable, or choose another folder with --out")
+        folders[:] = [name for name in folders if Path(place, name) != out / "runs"]
+    for name in set(FOLDERS) - {"runs"}:
+        storage.sweep(out / name)
+    run_folder.sweep(out / "runs")
+
+
 def holder(out: Path) -> int | None:
     """The process that works on an output folder now, if one does."""
-    try:
-        with (out / ".lock").open() as file:
+    number = None
+    with contextlib.suppress(OSError, ValueError), (out / ".lock").open() as file:
+        for _ in range(10):  # one that has only just begun may not have written its number yet
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return None
             except BlockingIOError:
-                return int(file.read().strip() or 0) or None
-    except (OSError, ValueError):
+                file.seek(0)
+                number = int(file.read().strip() or 0) or None
+            if number is not None and _alive(number):
+                break
+            time.sleep(0.02)
+    return number
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
         pass
-    return None
+    return True
 
 
 def check_memory(suites: Sequence[config.Suite], jobs: int) -> None:
     """UserError, before anything is made, where so many runs at once need more memory than the machine has."""
-    need = jobs * max(_memory_bytes(run) for suite in suites for run in suite.conditions.values())
-    have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if need > have:
-        raise UserError(
-            f"{jobs} runs at once need about {need / 1e9:,.1f} GB of memory, this machine has {have / 1e9:,.1f}; "
-            f"use fewer --jobs or a smaller model"
-        )
+    need = jobs * max(capacity.of_run(run) for suite in suites for run in suite.conditions.values())
+    capacity.check(need, f"{jobs} runs at once need", "use fewer --jobs or a smaller model")
 
 
-def check_disk(study: Study, tasks: Sequence[Task]) -> None:
+def check_disk(study: Study, tasks: Sequence[Task], jobs: int) -> None:
     """UserError, before anything is trained, where the runs of some tasks need more disk than is free."""
-    need = sum(_disk_bytes(task.arguments["run"]) for task in tasks if task.kind == "train")
+    runs = [task.arguments["run"] for task in tasks if task.kind == "train"]
+    need = sum(map(_disk_bytes, runs)) + max(map(_disk_bytes_on_the_way, runs), default=0) * jobs
     free = shutil.disk_usage(study.out).free
     if need > free:
         raise UserError(
@@ -235,15 +271,21 @@ def check_disk(study: Study, tasks: Sequence[Task]) -> None:
         )
 
 
-def _memory_bytes(run: config.RunConfig) -> float:
-    """Weights, gradients, two moments and a copy; activations; states; and 0.3 GB for the program."""
-    model, tokens = run.model, run.train.batch_size * run.model.block_size
-    layer = 34 * model.n_embd + 4 * model.n_head * model.block_size
-    states = run.train.steps * run.self_state.dim if run.self_state.enabled else 0
-    return 20.0 * pipeline.weights(run) + 4.0 * tokens * model.n_layer * layer + 8.0 * states + 3e8
-
-
 def _disk_bytes(run: config.RunConfig) -> float:
-    """The run folder, with 200 bytes of log a step."""
-    states = run.train.steps * run.self_state.dim * 4 if run.self_state.enabled else 0
-    return 4.0 * pipeline.weights(run) * (1 + len(run.log.keep_steps)) + 200.0 * run.train.steps + states
+    """The run folder, with 200 bytes of log a step. Whole checkpoints hold weights and two moments."""
+    weights, states = _saved_bytes(run)
+    kept = weights * (1 + len(run.log.keep_steps) + 3 * len(run.log.keep_checkpoints))
+    return kept + 200.0 * run.train.steps + states
+
+
+def _disk_bytes_on_the_way(run: config.RunConfig) -> float:
+    """What a run needs besides while it trains: checkpoints, those kept and the next; all it keeps, twice."""
+    weights, states = _saved_bytes(run)
+    checkpoint = 3 * weights + states + 200.0 * run.train.steps
+    return (run_folder.KEPT_CHECKPOINTS + 1) * checkpoint + _disk_bytes(run)
+
+
+def _saved_bytes(run: config.RunConfig) -> tuple[float, float]:
+    """Bytes of the weights, and of the states of all steps."""
+    states = run.train.steps * run.self_state.dim * 4.0 if run.self_state.enabled else 0.0
+    return 4.0 * pipeline.weights(run), states

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import datetime
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -22,6 +21,7 @@ import config
 import freshness
 import run_folder
 import storage
+from phases import STUDIED
 from pipeline import Task
 from refresh import REGISTER
 
@@ -32,10 +32,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a task ended. error: one line; None where it did what it should."""
+    """How a task ended. error: one line; None where it did what it should. notes: lines for the user besides."""
 
     seconds: float
     error: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def initialise() -> None:
@@ -60,9 +61,11 @@ def perform(task: Task, out: Path, afresh: bool = False, attempt: int = 1) -> Ou
     """
     started = time.perf_counter()
     error = None
+    notes: list[str] = []
     with logged(out / "logs" / f"{task.slug}.log", attempt):
         try:
-            _KINDS[task.kind](task, out, afresh)
+            _flush_denormals(task.kind in STUDIED)
+            notes += _KINDS[task.kind](task, out, afresh) or ()
             if task.kind != "train":
                 print(f"done in {time.perf_counter() - started:.1f} s")
         except Exception as problem:
@@ -72,7 +75,15 @@ def perform(task: Task, out: Path, afresh: bool = False, attempt: int = 1) -> Ou
                 error = f"{type(problem).__name__}: {error}"
     with contextlib.suppress(OSError):
         progress_path(out, task).unlink(missing_ok=True)
-    return Outcome(time.perf_counter() - started, error)
+    return Outcome(time.perf_counter() - started, error, tuple(notes))
+
+
+def _flush_denormals(flush: bool) -> None:
+    """Training and tests count numbers below 1e-38 as zero, all else does not, whatever this worker did before."""
+    if flush or "torch" in sys.modules:
+        import torch
+
+        torch.set_flush_denormal(flush)
 
 
 @contextlib.contextmanager
@@ -120,8 +131,9 @@ def progress_to(path: Path) -> Progress:
     return show
 
 
-def train(task: Task, out: Path, afresh: bool) -> None:
-    """Train a run, or finish one that was interrupted. A damaged folder in its place goes first."""
+def train(task: Task, out: Path, afresh: bool) -> list[str]:
+    """Train a run, or finish one that was interrupted. A damaged folder in its place goes first, and so do damaged
+    checkpoints, which it names."""
     import torch
 
     import train as training
@@ -132,9 +144,10 @@ def train(task: Task, out: Path, afresh: bool) -> None:
     wrong = freshness.damage(out, task)
     if afresh or wrong:
         print(f"making {task.destination} again: {wrong or 'forced'}")
-        _remove(task.destination)
+        storage.remove(task.destination)
+    checkpoints = run_folder.work_of(task.destination)
     if afresh:
-        _remove(task.destination.with_name(f".{task.destination.name}.work"))
+        storage.remove(checkpoints)
     inputs = task.arguments["inputs"]
     tokens = corpus.load(run.corpus, out / "data", run.tokenizer)
     keys = {part: str(run_folder.check(folder)["key"]) for part, folder in inputs.items()}
@@ -142,14 +155,9 @@ def train(task: Task, out: Path, afresh: bool) -> None:
         raise storage.UserError(
             "its code or its corpus was changed since the study was started; start it again"
         )
+    damaged = run_folder.drop_damaged(checkpoints, task.key)
     training.train(run, tokens, out / "runs", progress_to(progress_path(out, task)), inputs=inputs)
-
-
-def _remove(folder: Path) -> None:
-    if folder.is_dir() and not folder.is_symlink():
-        shutil.rmtree(folder)
-    else:
-        folder.unlink(missing_ok=True)
+    return [f"goes on from an earlier checkpoint: {wrong}" for wrong in damaged]
 
 
 def test(task: Task, out: Path, afresh: bool) -> None:
@@ -218,7 +226,7 @@ def _finish(task: Task, out: Path, files: list[Path], started: float) -> None:
     freshness.keep_record(out, task, files, time.perf_counter() - started)
 
 
-_KINDS: dict[str, Callable[[Task, Path, bool], None]] = {
+_KINDS: dict[str, Callable[[Task, Path, bool], list[str] | None]] = {
     "train": train,
     "frozen": test,
     "belief": test,

@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
+import capacity
 from storage import UserError
 
 SEPARATOR = "\n\n"  # between documents: the empty line that also parts paragraphs, known to every tokenizer
+LONGEST_LINE = 100_000_000  # bytes of a document in JSON lines; a zip bomb has longer ones
 SUFFIXES = (".txt", ".jsonl", ".jsonl.gz")  # what is read of a folder
 
 HUB = "Skylion007/openwebtext"
@@ -85,14 +87,22 @@ def from_hub(limit: int | None = None, patience: float = HUB_PATIENCE_S) -> byte
 
 
 def _join(documents: Iterable[str], limit: int | None) -> bytes:
-    return SEPARATOR.join(islice((text for text in documents if text.strip()), limit)).encode()
+    chosen, size = [], 0
+    for text in islice((text for text in documents if text.strip()), limit):
+        chosen.append(text)
+        size += len(text)
+        capacity.check_text(size, "the text so far")
+    return SEPARATOR.join(chosen).encode()
 
 
 def _of_file(path: Path) -> Iterator[str]:
+    if not path.is_file():  # a pipe would be waited for, a device read without end
+        raise UserError(f"{path} is no regular file")
     if path.name.endswith((".jsonl", ".jsonl.gz")):
         yield from _json_lines(path)
         return
     try:
+        capacity.check_text(path.stat().st_size, str(path))
         yield path.read_bytes().decode()
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (at byte {error.start:,})") from None
@@ -101,7 +111,10 @@ def _of_file(path: Path) -> Iterator[str]:
 def _json_lines(path: Path) -> Iterator[str]:
     try:
         with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+            lines = iter(lambda: file.readline(LONGEST_LINE + 1), b"")
+            for number, line in enumerate(lines, start=1):
+                if len(line) > LONGEST_LINE:
+                    raise UserError(f"{path} line {number:,} is longer than {LONGEST_LINE:,} bytes")
                 if line.strip():
                     yield _text_of(line, f"{path} line {number:,}")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

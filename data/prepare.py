@@ -5,10 +5,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import capacity
+import command_line
 from data.corpus import FORMAT, SPLITS, Corpus, command, folder_name, load
 from data.sources import ROOT, SOURCES, Source, find_elsewhere, find_local
 from data.tokenizers import MAX_VOCABULARY, make
-from storage import UserError, sha256_bytes, write_bytes, write_json
+from storage import UserError, one_line, sha256_bytes, write_bytes, write_sealed
 
 
 def prepare_text(
@@ -30,6 +32,7 @@ def prepare_text(
     folder = Path(data_dir) / folder_name(name, tokenizer)
     if not text:
         raise UserError(f"corpus {name!r}: {place} is empty")
+    capacity.check_text(len(text), place, tokenizer)
     try:
         characters = text.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -59,7 +62,7 @@ def prepare_text(
     }
     # The tokens first: until meta.json agrees with them, `load` refuses both and `prepare` makes them again.
     write_bytes(folder / "tokens.bin", content)
-    write_json(folder / "meta.json", meta)
+    write_sealed(folder / "meta.json", meta)
     return load(name, data_dir, tokenizer)
 
 
@@ -103,13 +106,14 @@ def prepare(
 
 def main(name: str, arguments: Sequence[str] | None = None) -> int:
     """The command line of data/<name>/prepare.py; returns its exit status, 2 for what the user can mend."""
-    options = arguments_parser(name).parse_args(arguments)
-    return run_command(lambda: prepare(name, options.out, options.tokenizer), options.out)
+    return run_command(
+        arguments_parser(name), arguments, lambda given: prepare(name, given.out, given.tokenizer)
+    )
 
 
 def arguments_parser(name: str, tokenizer: str = "char") -> argparse.ArgumentParser:
     """What every prepare.py understands; tokenizer is its default."""
-    parser = argparse.ArgumentParser(prog=command(name), description=f"Make the tokens of corpus {name}.")
+    parser = command_line.Parser(prog=command(name), description=f"Make the tokens of corpus {name}.")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "out" / "data", help="folder for <corpus>/tokens.bin"
     )
@@ -119,13 +123,19 @@ def arguments_parser(name: str, tokenizer: str = "char") -> argparse.ArgumentPar
     return parser
 
 
-def run_command(make_corpus: Callable[[], Corpus], out: Path) -> int:
-    """Make a corpus and print what it is, or one line that says why not; returns the exit status, 0 or 2."""
+def run_command(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+    make_corpus: Callable[[argparse.Namespace], Corpus],
+) -> int:
+    """Make the corpus of a command line and print what it is, or one line that says why not; the exit status, 0 or 2."""
     try:
-        corpus = make_corpus()
+        given = parser.parse_args(arguments)
+        corpus = make_corpus(given)
     except (UserError, OSError) as error:  # OSError: --out cannot be written
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 2
+    out = given.out
     sizes = ", ".join(f"{split} {len(getattr(corpus, split)):,}" for split in SPLITS)
     unit = "characters" if corpus.tokenizer_name == "char" else f"tokens ({corpus.tokenizer_name})"
     print(f"corpus      {corpus.name}, in {out / folder_name(corpus.name, corpus.tokenizer_name)}")
@@ -137,5 +147,6 @@ def run_command(make_corpus: Callable[[], Corpus], out: Path) -> int:
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
-        sys.exit("usage: python -m data.prepare NAME [--out DIR]")
+        print("error: give the name of a corpus: python -m data.prepare NAME [--out DIR]", file=sys.stderr)
+        sys.exit(2)
     sys.exit(main(sys.argv[1], sys.argv[2:]))

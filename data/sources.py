@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+import capacity
 from data import pydoc_text
 from storage import UserError, sha256_bytes, write_bytes
 
@@ -104,6 +105,7 @@ def find_local(source: Source, kept: Path, root: Path = ROOT) -> Found | None:
         if not path.is_file():
             continue
         try:
+            capacity.check_text(path.stat().st_size, str(path))
             content = path.read_bytes()
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror})") from None
@@ -125,7 +127,8 @@ def find_elsewhere(source: Source, kept: Path, root: Path = ROOT) -> Found:
     path = root / "data" / source.name / "input.txt"
     if source.collected:
         raise SourceNotFound(
-            f"there is no text for corpus {source.name!r}: put a UTF-8 text at {path}, or collect one with: "
+            f"there is no text for corpus {source.name!r}: put a UTF-8 text (any, so no checksum is asked for) at {path}, "
+            f"or collect one with: "
             f"python data/{source.name}/prepare.py --from PATH --out {shlex.quote(str(kept.parent.parent))}"
         )
     if source.build is not None:

@@ -3,9 +3,12 @@
 Each describes itself in JSON (`describe`, kept in a corpus's meta.json), so that a prepared corpus needs no network.
 """
 
+import hashlib
 import heapq
 import importlib
+import os
 import re
+import tempfile
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,7 +47,7 @@ class CharTokenizer:
     @classmethod
     def of_text(cls, text: str) -> "CharTokenizer":
         """The tokenizer whose vocabulary is the characters of `text`."""
-        return cls([chr(code) for code in np.unique(_code_points(text))])
+        return cls(sorted(set(text)))
 
     @property
     def vocab_size(self) -> int:
@@ -227,6 +230,23 @@ def _merge(word: Sequence[bytes], token: bytes) -> list[bytes]:
     return merged
 
 
+GPT2_URL = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/"
+GPT2_FILES = {  # and their SHA-256
+    "vocab.bpe": "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+    "encoder.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+}
+
+
+def _gpt2_files() -> str:
+    """What to put where for GPT-2's vocabulary: URL, SHA-256, and the path by which tiktoken looks for it."""
+    folder = os.environ.get("TIKTOKEN_CACHE_DIR") or os.path.join(tempfile.gettempdir(), "data-gym-cache")
+    return " and ".join(
+        f"{GPT2_URL}{name} (sha256 {digest}) at "
+        f"{os.path.join(folder, hashlib.sha1((GPT2_URL + name).encode()).hexdigest())}"
+        for name, digest in GPT2_FILES.items()
+    )
+
+
 def _gpt2(patience: float = PATIENCE_S) -> BpeTokenizer:
     """GPT-2's own vocabulary, from tiktoken's cache or the network.
 
@@ -250,8 +270,8 @@ def _gpt2(patience: float = PATIENCE_S) -> BpeTokenizer:
             reason = reason[:117] + "..."
         raise UserError(
             f"tokenizer gpt2 cannot be had: tiktoken has no copy of its vocabulary and cannot fetch one ({reason}); "
-            "run this once with a network, or set TIKTOKEN_CACHE_DIR to a folder that holds a copy, or take tokenizer "
-            "bpe:1024"
+            f"run this once with a network, or put {_gpt2_files()} and set TIKTOKEN_CACHE_DIR to that folder, or take "
+            "tokenizer bpe:1024"
         )
     ranks, special = had[0]["mergeable_ranks"], had[0]["special_tokens"]
     return BpeTokenizer(

@@ -1,6 +1,8 @@
 """Markdown tables and numbers, written the same way on every page."""
 
 import math
+import re
+import unicodedata
 from collections.abc import Sequence
 
 from plots.series import Estimate
@@ -9,9 +11,20 @@ ABSENT = "–"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table: first column to the left, the others to the right."""
+    """A Markdown table: first column to the left, the others to the right. A bar in a cell is escaped."""
     marks = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [list(head), marks, *map(list, rows)])
+    lines = [[_cell(text) for text in cells] for cells in (head, *rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [lines[0], marks, *lines[1:]])
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"(?<!\\)\|", r"\|", " ".join(str(text).splitlines()))
+
+
+def harmless(page: str) -> str:
+    """A page whose tables and notes can hold whatever they like: no HTML, no control signs, no turned direction."""
+    page = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", page)
+    return "".join(sign for sign in page if sign in "\n\t" or unicodedata.category(sign) not in ("Cc", "Cf", "Cs"))
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from plots.series import Estimate, estimate
-from reports.markdown import plural
+from reports.markdown import harmless, plural
 from storage import UserError
 
 NOT_SUPPORTED, INCONCLUSIVE, SUPPORTED, ABSENT = (
@@ -188,6 +188,6 @@ def made_from(tables: Tables) -> str:
 def page(title: str, note: str, tables: Tables, sections: Sequence[Section], ending: str) -> str:
     """A whole page: the note, what it was made from, the findings (what fails first), then each section."""
     findings = [finding.line() for finding in in_order([f for s in sections for f in s.findings])]
-    blocks = [f"# {title}", *([f"> **{note.strip()}**"] if note.strip() else []), made_from(tables)]
+    blocks = [f"# {title}", *([f"> **{' '.join(note.split())}**"] if note.strip() else []), made_from(tables)]
     blocks += ["## In short", "\n".join(findings) or "Nothing has been measured yet.", READING]
-    return "\n\n".join([*blocks, *(section.text() for section in sections), ending]) + "\n"
+    return harmless("\n\n".join([*blocks, *(section.text() for section in sections), ending]) + "\n")

@@ -20,9 +20,10 @@ def main(arguments: Sequence[str]) -> None:
         "--note", help="small print on every figure; left out: corpus and seeds, from runs.csv"
     )
     options = parser.parse_args(arguments)
+    command_line.check_names(options.suite or (), "--suite")
     tables = options.out / "tables"
     for suite in options.suite or registry.suites(tables):
-        note = options.note or registry.note_of(tables, suite)
+        note = (options.note or registry.note_of(tables, suite)).replace("$", r"\$")  # which begins a formula
         for path in registry.draw_all(tables, options.out / "figures", suite, note, say=print):
             print(f"wrote {path}")
 

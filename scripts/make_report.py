@@ -29,6 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--readme", action="store_true", help="rewrite README.md's results from docs/results")
     parser.add_argument("--pipeline", action="store_true", help="rewrite docs/PIPELINE.md")
     given = parser.parse_args(arguments)
+    command_line.check_names(given.suite or (), "--suite")
     written = []
     if given.readme:
         written.append(documents.write_readme(ROOT))

@@ -6,8 +6,14 @@
 Stop it at any time; the same command goes on from there.
 """
 
-import argparse
 import os
+import signal
+
+HEEDED = __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+if HEEDED:  # a Ctrl-C while modules are loaded, before command_line.run can end it in words
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,4 +94,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    if HEEDED:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     command_line.run(main)

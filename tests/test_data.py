@@ -22,7 +22,7 @@ from data import pydoc_text
 from data.corpus import check_block, load, sample_batch
 from data.prepare import prepare, prepare_text
 from data.sources import PATIENCE_S, SOURCES, Source, SourceNotFound, _fetch, find_local
-from storage import UserError
+from storage import UserError, write_sealed
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = ("To be, or not to be: that is the question.\n" * 50).encode()
@@ -42,7 +42,8 @@ def clone(tmp_path: Path) -> Path:
     shutil.copytree(
         ROOT / "data", root / "data", ignore=shutil.ignore_patterns("*.txt", "*.bin", "*.json", "__pycache__")
     )
-    shutil.copy(ROOT / "storage.py", root)
+    for path in ROOT.glob("*.py"):
+        shutil.copy(path, root)
     return root
 
 
@@ -209,7 +210,7 @@ def test_a_damaged_corpus_is_refused_and_made_again(tmp_path: Path, damage: Call
 def test_a_later_tokenizer_is_refused_by_name_of_cause(tmp_path: Path) -> None:
     prepare_text("mine", TEXT, tmp_path)
     path = tmp_path / "mine" / "meta.json"
-    path.write_text(path.read_text().replace('"char"', '"other"'))
+    write_sealed(path, json.loads(path.read_text().replace('"char"', '"other"')))
     with pytest.raises(UserError, match="written by another version"):
         load("mine", tmp_path)
 

@@ -345,6 +345,14 @@ def test_a_failure_stops_only_what_needs_it(
     assert "FAILED train tiny/self_calm/seed-1: no luck" in capsys.readouterr().out
 
 
+def test_a_run_that_cannot_be_linked_is_a_failure_and_stands(tmp_path: Path, suite_file: Path) -> None:
+    runner, script = scripted(tmp_path, suite_file)
+    (tmp_path / "tiny" / "self_calm" / "seed-1").mkdir(parents=True)
+    (failure,) = runner.run()
+    assert failure.task.name == "train tiny/self_calm/seed-1" and "not linked" in failure.error
+    assert runner.skipped == [] and "frozen tiny/self_calm/seed-1/step-30" in script.started
+
+
 @pytest.mark.parametrize(("deaths", "failed"), [(1, 0), (2, 1)])
 def test_a_killed_worker_costs_one_more_try(
     tmp_path: Path, suite_file: Path, deaths: int, failed: int
@@ -520,6 +528,21 @@ def test_nothing_heavy_is_loaded_to_find_nothing_to_do() -> None:
     assert found.stdout.strip() == "[]"
 
 
+def test_ctrl_c_while_modules_are_loaded_ends_quietly(tmp_path: Path) -> None:
+    code = f"""
+import os, runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Press:
+    def find_spec(self, name, *_):
+        if name == "study":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Press())
+runpy.run_path({str(RUN_ALL)!r}, run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 130 and done.stderr == ""
+
+
 def stamps(out: Path) -> dict[str, int]:
     """Every file of an output folder with its time, but the lock's."""
     return {
@@ -568,8 +591,8 @@ def test_the_whole_study_twice(tmp_path: Path, suite_file: Path) -> None:
     assert would_run("--set", "regimes.bewilderment.probability=0.4") == [
         "run   train tiny/self/seed-1: config changed: regimes.bewilderment.probability 0.5 -> 0.4",
         "run   tables tiny: input changed: train tiny/self/seed-1",
-        "run   figures: input changed: tables tiny",
-        "run   report: input changed: tables tiny",
+        "run   figures tiny: input changed: tables tiny",
+        "run   report tiny: input changed: tables tiny",
     ]
     weights = out / "tiny" / "self_calm" / "seed-1" / "model.safetensors"
     content = weights.read_bytes()
@@ -577,6 +600,7 @@ def test_the_whole_study_twice(tmp_path: Path, suite_file: Path) -> None:
     (line,) = would_run()
     assert line.startswith("run   train tiny/self_calm/seed-1: not whole: ") and weights.name in line
     third = run_all(tmp_path, *study, "--only", "shakespeare")
+    assert f"note: train tiny/self_calm/seed-1 is made again, not whole: {Path('out/runs')}" in third.stdout
     assert "[1/1] train tiny/self_calm/seed-1" in third.stdout
     assert weights.read_bytes() == content
     assert would_run() == []

@@ -20,6 +20,7 @@ from data.sources import ROOT, SOURCES, SourceNotFound, find_local
 from storage import UserError, write_bytes
 
 NAME = "openwebtext"
+MOST_DOCUMENTS = 1_000_000_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,13 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--documents", type=int, metavar="N",
         help=f"take the first N documents of PATH (default: all) or of the hub (default: {documents.HUB_DOCUMENTS:,})",
     )  # fmt: skip
-    options = parser.parse_args(arguments)
-    return run_command(lambda: _make(options), options.out)
+    return run_command(parser, arguments, _make)
 
 
 def _make(options: argparse.Namespace) -> Corpus:
-    if options.documents is not None and options.documents < 1:
-        raise UserError(f"--documents {options.documents}: at least 1 document is needed")
+    if options.documents is not None and not 1 <= options.documents <= MOST_DOCUMENTS:
+        raise UserError(f"--documents {options.documents}: give a number from 1 to {MOST_DOCUMENTS:,}")
     at_hand = find_local(SOURCES[NAME], options.out / NAME / "input.txt")
     if options.path is None and options.documents is not None and at_hand is not None:
         raise UserError(
@@ -53,7 +53,8 @@ def _make(options: argparse.Namespace) -> Corpus:
         try:
             text = documents.from_hub(options.documents)
         except UserError as error:
-            raise UserError(f"{missing}; nor can it come from the hub: {error}") from None
+            url = f"https://huggingface.co/datasets/{documents.HUB}"
+            raise UserError(f"{missing}; nor can it come from the hub, {url}: {error}") from None
     return _collected(text, documents.HUB, options)
 
 

@@ -1,0 +1,187 @@
+"""What happens to the small study from outside while it runs through its command line: Ctrl-C, a killed worker, a killed
+parent, a second start in the same folder; and a run that diverges."""
+
+import contextlib
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import storage
+from tests import torture_study as study
+from tests.torture_trials import Part, Trials
+
+ENDLESS = ("--set", "train.steps=1000000", "--set", "frozen_test.steps=[]")
+TRAINED_ENDLESSLY = (*ENDLESS, "--set", "schedules.one.windows=[]")
+DIVERGES = """
+[conditions.wild]
+train = { learning_rate = 1e9, min_learning_rate = 1e9, weight_decay = 1e9, grad_clip = 0.0 }
+"""
+INTERRUPT_S = 5.0
+SECOND_S = 1.0
+
+
+def interrupted(trials: Trials, times: int) -> Part:
+    """Ctrl-C, to the process group as a terminal sends it, at random moments from the first tenth of a second on."""
+    part = Part("Ctrl-C at a random moment")
+    draw = random.Random(trials.seed)
+    out = trials.out
+    shutil.rmtree(out, ignore_errors=True)
+    done = 0
+    latest = 1.0
+    while part.tried < times:
+        begun = time.monotonic()
+        process = study.started(trials.place, out)
+        try:
+            process.communicate(timeout=draw.uniform(0.1, latest))
+        except subprocess.TimeoutExpired:
+            latest = min(30.0, latest * 1.5)
+            before = _processor_s()
+            os.killpg(process.pid, signal.SIGINT)
+            asked = time.monotonic()
+            end = study.ended(process, begun)
+            waited = min(time.monotonic() - asked, max(0.1, _processor_s() - before))
+            wrong = [] if end.status == 130 else [f"it ended with {end.status}: {end.said}"]
+            wrong += [f"it took {waited:.1f} s"] * (waited > INTERRUPT_S)
+            wrong += ["a traceback on the screen: " + end.said] * ("Traceback" in end.said)
+            wrong += study.broken(out, trials.results)
+            wrong += [f"process {left} is left" for left in _left(process.pid)]
+            part.count(f"Ctrl-C {part.tried + 1}", wrong)
+        else:
+            done += 1
+            part.wrong += study.differences(out, trials.results)
+            shutil.rmtree(out)
+            latest = 1.0
+    part.wrong += trials.mended()
+    part.notes.append(f"{done + 1} studies finished")
+    return part
+
+
+def _processor_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _left(leader: int, seconds: float = 3.0) -> list[int]:
+    """Processes of a session that outlive its start by more than a moment."""
+    deadline = time.monotonic() + seconds
+    while (left := study.sessions_left(leader)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+def workers_killed(trials: Trials, times: int) -> Part:
+    """A worker that dies at a random operation of training or testing: its task is done by another, the study goes on."""
+    part = Part("worker killed")
+    draw = random.Random(trials.seed)
+    log = trials.place / "deaths"
+    data = sum("/data/" in line or ".lock" in line for line in trials.met[0])
+    for number in range(times):
+        shutil.rmtree(trials.out, ignore_errors=True)
+        log.unlink(missing_ok=True)
+        at = draw.randrange(data + 1, len(trials.met[0]) - 40)
+        end = study.run(trials.place, trials.out, *study.TRAINED, jobs=2, fault=f"any:{at}:die", log=log)
+        wrong = [] if end.status == 0 else [f"it ended with {end.status}: {end.said}"]
+        wrong += [f"no second try: {end.said}"] * ("its worker was killed; trying once more" not in end.said)
+        wrong += study.differences(trials.out, trials.after[0])
+        part.count(f"death {number + 1} at operation {at}", wrong)
+    return part
+
+
+def parent_killed(trials: Trials, times: int) -> Part:
+    """kill -9 of the process that was started, and of it alone; the same command at once afterwards."""
+    part = Part("parent killed alone, started again at once")
+    draw = random.Random(trials.seed)
+    for number in range(times):
+        shutil.rmtree(trials.out, ignore_errors=True)
+        process = study.started(trials.place, trials.out, *study.TRAINED, jobs=2)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(draw.uniform(1.0, 8.0))
+        process.kill()
+        end = study.run(trials.place, trials.out, *study.TRAINED, jobs=2)
+        process.communicate()
+        wrong = [] if end.status == 0 else [f"the next start ended with {end.status}: {end.said}"]
+        wrong += study.differences(trials.out, trials.after[0])
+        wrong += [f"process {left} is left" for left in _left(process.pid)]
+        part.count(f"kill {number + 1}", wrong)
+    return part
+
+
+def two_at_once(trials: Trials, times: int = 3) -> Part:
+    """A second start while one works: it ends at once and names the first; after kill -9 of the first nothing bars it."""
+    part = Part("two at once")
+    shutil.rmtree(trials.out, ignore_errors=True)
+    with _working(trials) as process:
+        for number in range(times):
+            before = _processor_s()
+            end = study.run(trials.place, trials.out)
+            used = min(end.seconds, _processor_s() - before)  # the machine may be busy with other things
+            wrong = [] if end.status == 2 else [f"it ended with {end.status}: {end.said}"]
+            wrong += [f"not named: {end.said}"] * (f"in use by process {process.pid};" not in end.said)
+            wrong += [f"it took {used:.2f} s"] * (used > SECOND_S)
+            part.count(f"second start {number + 1}", wrong)
+            part.notes.append(f"{used:.2f} s")
+    part.wrong += trials.mended()
+    return part
+
+
+@contextlib.contextmanager
+def _working(trials: Trials) -> Iterator[subprocess.Popen[str]]:
+    """A study that would train for hours, once it has begun to; killed at the end."""
+    process = study.started(trials.place, trials.out, *TRAINED_ENDLESSLY)
+    try:
+        deadline = time.monotonic() + 90
+        while not list((trials.out / "progress").glob("*.json")):
+            assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+            time.sleep(0.05)
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        for work in (trials.out / "runs").glob(
+            ".*.work"
+        ):  # of the endless runs, which no start comes back to
+            storage.remove(work)
+
+
+def diverged(trials: Trials) -> Part:
+    """A run whose loss becomes NaN: told, tried once, its log kept; the other runs are done."""
+    part = Part("diverged run")
+    shutil.rmtree(trials.out, ignore_errors=True)
+    place = trials.place
+    storage.write_text(place / "tiny.toml", study.SUITE + DIVERGES)
+    try:
+        end = study.forked(place, trials.out, *study.TRAINED)
+        found = list((trials.out / "runs").glob("*.diverged"))
+        log = (trials.out / "logs" / "train-tiny-wild-seed-1.log").read_text()
+        wrong = [] if end.status == 1 else [f"it ended with {end.status}: {end.said}"]
+        wrong += (
+            []
+            if re.search(r"FAILED train tiny/wild/seed-1: .*not finite at step \d", end.said)
+            else [end.said]
+        )
+        wrong += ["tried more than once"] * (log.count("attempt") != 1 or "once more" in end.said)
+        wrong += ["its log is not kept"] * (len(found) != 1 or not (found[0] / "metrics.csv").is_file())
+        others = {name: digest for name, digest in trials.after[0].items() if not name.startswith("made/")}
+        there = study.results(trials.out)
+        wrong += [f"{name} is missing or differs" for name in others if there.get(name) != others[name]]
+        part.count("a run with a learning rate of 1e9", wrong)
+    finally:
+        study.make(place)
+    return part
+
+
+def parts(trials: Trials) -> dict[str, Callable[[], Part]]:
+    """The trials of this file by name, as often as the long form does them."""
+    return {
+        "interrupts": lambda: interrupted(trials, 12),
+        "workers": lambda: workers_killed(trials, 5),
+        "parents": lambda: parent_killed(trials, 5),
+        "two": lambda: two_at_once(trials),
+        "diverged": lambda: diverged(trials),
+    }
