@@ -28,6 +28,8 @@ PLUMBING = frozenset(
         "data/tokenizers.py",
         "config.py",
         "config_file.py",
+        "run_config.py",
+        "capacity.py",
         "storage.py",
         "pipeline.py",
         "refresh.py",
