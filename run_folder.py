@@ -196,6 +196,7 @@ def work_folder(runs: Path, key: str) -> Iterator[Path]:
         except BlockingIOError:
             raise UserError(f"another process is training this very run ({work}); wait for it") from None
         storage.sweep(work)
+        storage.sweep_of(folder_of(runs, key))
         yield work
 
 

@@ -102,6 +102,14 @@ def is_leftover(name: str) -> bool:
     return name.startswith(".") and name.endswith(LEFTOVERS)
 
 
+def sweep_of(path: Path) -> None:
+    """Remove what killed processes left beside a place of their writing or removing what stands there."""
+    if path.parent.is_dir():
+        for other in list(path.parent.iterdir()):
+            if other.name.startswith(f".{path.name}.") and is_leftover(other.name):
+                remove(other)
+
+
 def sweep(folder: Path) -> None:
     """Remove what killed processes left in a folder and below. For a caller who knows that none writes there now."""
     for place, folders, files in os.walk(folder):

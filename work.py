@@ -65,6 +65,8 @@ def perform(task: Task, out: Path, afresh: bool = False, attempt: int = 1) -> Ou
     with logged(out / "logs" / f"{task.slug}.log", attempt):
         try:
             _flush_denormals(task.kind in STUDIED)
+            if attempt > 1:
+                _sweep(task, out)
             notes += _KINDS[task.kind](task, out, afresh) or ()
             if task.kind != "train":
                 print(f"done in {time.perf_counter() - started:.1f} s")
@@ -76,6 +78,16 @@ def perform(task: Task, out: Path, afresh: bool = False, attempt: int = 1) -> Ou
     with contextlib.suppress(OSError):
         progress_path(out, task).unlink(missing_ok=True)
     return Outcome(time.perf_counter() - started, error, tuple(notes))
+
+
+def _sweep(task: Task, out: Path) -> None:
+    """Clear away what a worker that was killed left of this task; of a run, its next training does."""
+    if task.kind not in STUDIED:  # those have their folder for themselves
+        storage.sweep(task.destination)
+    elif task.kind != "train":
+        storage.sweep_of(task.destination)
+    for record in (freshness.record_path(out, task), out / "made" / f"{task.slug}.json"):
+        storage.sweep_of(record)
 
 
 def _flush_denormals(flush: bool) -> None:

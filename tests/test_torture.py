@@ -158,6 +158,31 @@ def test_leftovers_of_runs_go_and_runs_in_progress_stay(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [f".{going}.work", done]
 
 
+def test_a_run_clears_away_what_a_killed_worker_left_of_it(tmp_path: Path) -> None:
+    going, other = "b" * 16, "c" * 16
+    for key in (going, other):
+        storage.write_text(tmp_path / f".{key}.x1.partial" / "model", "")
+    with run_folder.work_folder(tmp_path, going):
+        assert sorted(path.name for path in tmp_path.iterdir()) == [f".{going}.work", f".{other}.x1.partial"]
+
+
+def test_a_second_try_clears_away_what_the_first_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = tmp_path / "tables" / "tiny"
+    for path in (tables / ".a.csv.x1.partial", tmp_path / "made" / ".tables-tiny.json.x2.partial"):
+        storage.write_text(path, "")
+    storage.write_text(
+        tmp_path / "made" / ".tables-other.json.x3.partial", ""
+    )  # another worker is writing it
+    (tmp_path / "logs").mkdir()
+    monkeypatch.setitem(work._KINDS, "tables", lambda *_: None)
+    task = Task("tables", "tables tiny", ("figures",), "k", {}, (), tables)
+    assert work.perform(task, tmp_path, attempt=2).error is None
+    left = [path.name for path in tmp_path.rglob(".*")]
+    assert left == [".tables-other.json.x3.partial"]
+
+
 def test_the_disk_that_runs_need_holds_checkpoints_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

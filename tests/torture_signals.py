@@ -76,20 +76,25 @@ def _left(leader: int, seconds: float = 3.0) -> list[int]:
 
 
 def workers_killed(trials: Trials, times: int) -> Part:
-    """A worker that dies at a random operation of training or testing: its task is done by another, the study goes on."""
+    """A worker that dies at a random operation of its task: that is done by another one, and the study goes on."""
     part = Part("worker killed")
     draw = random.Random(trials.seed)
     log = trials.place / "deaths"
-    data = sum("/data/" in line or ".lock" in line for line in trials.met[0])
     for number in range(times):
-        shutil.rmtree(trials.out, ignore_errors=True)
+        stage = number % 2  # training and tests; tables and pages
+        trials.copy(trials.before[stage], trials.out)
         log.unlink(missing_ok=True)
-        at = draw.randrange(data + 1, len(trials.met[0]) - 40)
-        end = study.run(trials.place, trials.out, *study.TRAINED, jobs=2, fault=f"any:{at}:die", log=log)
+        done_here = sum(
+            "/data/" in line for line in trials.met[stage]
+        )  # before the first worker has something to do
+        at = draw.randrange(done_here + 1, len(trials.met[stage]) - 20)
+        end = study.run(
+            trials.place, trials.out, *study.STAGES[stage], jobs=2, fault=f"any:{at}:die", log=log
+        )
         wrong = [] if end.status == 0 else [f"it ended with {end.status}: {end.said}"]
         wrong += [f"no second try: {end.said}"] * ("its worker was killed; trying once more" not in end.said)
-        wrong += study.differences(trials.out, trials.after[0])
-        part.count(f"death {number + 1} at operation {at}", wrong)
+        wrong += study.differences(trials.out, trials.after[stage])
+        part.count(f"death {number + 1}, {study.operations(log)[at - 1]} (operation {at})", wrong)
     return part
 
 
@@ -180,7 +185,7 @@ def parts(trials: Trials) -> dict[str, Callable[[], Part]]:
     """The trials of this file by name, as often as the long form does them."""
     return {
         "interrupts": lambda: interrupted(trials, 12),
-        "workers": lambda: workers_killed(trials, 5),
+        "workers": lambda: workers_killed(trials, 6),
         "parents": lambda: parent_killed(trials, 5),
         "two": lambda: two_at_once(trials),
         "diverged": lambda: diverged(trials),

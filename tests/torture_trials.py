@@ -55,7 +55,7 @@ class Trials:
         for number, stage in enumerate(STAGES):
             self.before.append(place / f"before-{number}")
             if self.out.exists():
-                self._copy(self.out, self.before[-1])
+                self.copy(self.out, self.before[-1])
             else:
                 self.before[-1].mkdir()
             log = place / f"operations-{number}"
@@ -64,10 +64,10 @@ class Trials:
             self.met.append(study.operations(log))
             self.after.append(study.results(self.out))
         self.whole = place / "whole"
-        self._copy(self.out, self.whole)
+        self.copy(self.out, self.whole)
         self.results = self.after[-1]
 
-    def _copy(self, source: Path, destination: Path) -> None:
+    def copy(self, source: Path, destination: Path) -> None:
         shutil.rmtree(destination, ignore_errors=True)
         shutil.copytree(source, destination, symlinks=True)
 
@@ -89,7 +89,7 @@ class Trials:
         resumed = 0
         for number, stage in enumerate(STAGES):
             for index in self._numbers(number, most):
-                self._copy(self.before[number], self.out)
+                self.copy(self.before[number], self.out)
                 end = study.forked(self.place, self.out, *stage, fault=f"any:{index}:kill")
                 wrong = [] if end.status == -signal.SIGKILL else [f"it ended with {end.status}: {end.said}"]
                 wrong += study.broken(self.out, self.after[number])
@@ -157,7 +157,7 @@ class Trials:
                     else ERRORS[index % len(ERRORS)]
                 )
                 lasting = "+" * (index % 3 == 0)
-                self._copy(self.before[number], self.out)
+                self.copy(self.before[number], self.out)
                 end = study.forked(self.place, self.out, *stage, fault=f"any:{index}{lasting}:{error}")
                 wrong = [] if end.status == 1 else [f"it ended with {end.status}: {end.said}"]
                 wrong += self._quiet(end)
@@ -214,7 +214,7 @@ class Trials:
             "tiny/self",
         ]
         for name in folders:
-            self._copy(self.whole, self.out)
+            self.copy(self.whole, self.out)
             storage.remove(next((self.out / "runs").glob("[0-9a-f]*")))  # something is to be done
             folder = self.out / name
             root = os.geteuid() == 0
@@ -239,7 +239,7 @@ class Trials:
         part = Part("spoilt artifacts of a finished study")
         cases = [(name, way) for name in study.artifacts(self.whole) for way in WAYS]
         for name, way in study.sample(cases, most, self.seed):
-            self._copy(self.whole, self.out)
+            self.copy(self.whole, self.out)
             WAYS[way](self.out / name, random.Random(f"{self.seed} {name} {way}"))
             part.count(f"{name} {way}", self._noticed(name, way))
         return part
@@ -254,12 +254,12 @@ class Trials:
         self.before[0].mkdir(exist_ok=True)
         study.forked(self.place, self.out, *TRAINED, fault=f"any:{last}:kill")
         killed = self.place / "killed"
-        self._copy(self.out, killed)
+        self.copy(self.out, killed)
         (work,) = (folder for folder in (killed / "runs").glob(".*.work") if list(folder.glob("step-*")))
         files = [path for path in sorted(work.rglob("*")) if path.is_file() and path.name != "lock"]
         cases = [(path.relative_to(killed).as_posix(), way) for path in files for way in WAYS]
         for name, way in study.sample(cases, most, self.seed):
-            self._copy(killed, self.out)
+            self.copy(killed, self.out)
             WAYS[way](self.out / name, random.Random(f"{self.seed} {name} {way}"))
             wrong = self._noticed(name, way, TRAINED, self.after[0], must_name="step-" in name)
             part.count(f"{name} {way}", wrong)
