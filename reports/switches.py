@@ -225,7 +225,7 @@ def faint(tables: Tables) -> Section:
         "Does it pay where one batch leaves doubt?",
         "So few targets are corrupted that the loss of one batch hardly tells (AUC about 0.75): to know the regime takes several.",
         [table(head, rows) if rows else MISSING],
-        "What the oracle gains here is what there is to gain, and with so weak a corruption that is little: no gain of the state "
+        "What the oracle gains here is what there is to gain, and with so weak a corruption that may be little: no gain of the state "
         "beside no gain of the oracle says nothing about sensing. No direct reading is trained in this world, so a gain here does not "
         "show that carrying the state on earned it.",
         [
