@@ -1,8 +1,11 @@
 """Put a finished study where it is committed: figures/, docs/results/ and docs/results/tables/."""
 
+import datetime
+import subprocess
 from pathlib import Path
 
 import config
+import refresh
 import storage
 
 SMALL_BYTES = 1_000_000  # of a table that is committed; larger ones stay in the output folder
@@ -37,6 +40,7 @@ def publish(out: Path, root: Path = config.ROOT) -> list[Path]:
         if not destination.is_file() or destination.read_bytes() != content:
             storage.write_bytes(destination, content)
             changed.append(destination)
+    changed += _register_claims(out, root)
     readme = root / "README.md"
     if readme.is_file():
         from reports import documents  # loads pandas, which a study with nothing to publish need not wait for
@@ -45,6 +49,28 @@ def publish(out: Path, root: Path = config.ROOT) -> list[Path]:
         if documents.write_readme(root).read_bytes() != before:
             changed.append(readme)
     return changed
+
+
+def _register_claims(out: Path, root: Path) -> list[Path]:
+    """Bring the register of claims up to date with what has results now. Returns it if that changed it."""
+    if not (out / "tables" / refresh.CLAIMS / "claims.csv").is_file():
+        return []
+    from analysis import claims  # loads pandas
+
+    register = root / refresh.REGISTER
+    before = register.read_bytes() if register.is_file() else b""
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    claims.register(root / "docs" / "results" / "tables", register, today, commit(root))
+    return [register] if register.read_bytes() != before else []
+
+
+def commit(root: Path) -> str:
+    """The commit that a working tree stands on, 12 digits; "unknown" outside a repository."""
+    try:
+        asked = ("git", "-C", str(root), "rev-parse", "--short=12", "HEAD")
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def _all(folder: Path, pattern: str) -> list[Path]:
