@@ -1,11 +1,11 @@
 """Put a finished study where it is committed: figures/, docs/results/ and docs/results/tables/."""
 
 import datetime
-import subprocess
 from pathlib import Path
 
 import config
 import refresh
+import run_card
 import storage
 
 SMALL_BYTES = 1_000_000  # of a table that is committed; larger ones stay in the output folder
@@ -60,17 +60,9 @@ def _register_claims(out: Path, root: Path) -> list[Path]:
     register = root / refresh.REGISTER
     before = register.read_bytes() if register.is_file() else b""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    claims.register(root / "docs" / "results" / "tables", register, today, commit(root))
+    where = run_card.commit(root)["commit"] or "unknown"
+    claims.register(root / "docs" / "results" / "tables", register, today, where)
     return [register] if register.read_bytes() != before else []
-
-
-def commit(root: Path) -> str:
-    """The commit that a working tree stands on, 12 digits; "unknown" outside a repository."""
-    try:
-        asked = ("git", "-C", str(root), "rev-parse", "--short=12", "HEAD")
-        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def _all(folder: Path, pattern: str) -> list[Path]:
