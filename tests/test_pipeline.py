@@ -568,8 +568,8 @@ def test_the_whole_study_twice(tmp_path: Path, suite_file: Path) -> None:
     assert would_run("--set", "regimes.bewilderment.probability=0.4") == [
         "run   train tiny/self/seed-1: config changed: regimes.bewilderment.probability 0.5 -> 0.4",
         "run   tables tiny: input changed: train tiny/self/seed-1",
-        "run   figures: input changed: tables tiny",
-        "run   report: input changed: tables tiny",
+        "run   figures tiny: input changed: tables tiny",
+        "run   report tiny: input changed: tables tiny",
     ]
     weights = out / "tiny" / "self_calm" / "seed-1" / "model.safetensors"
     content = weights.read_bytes()
