@@ -1,8 +1,11 @@
 """Put a finished study where it is committed: figures/, docs/results/ and docs/results/tables/."""
 
+import datetime
 from pathlib import Path
 
 import config
+import refresh
+import run_card
 import storage
 
 SMALL_BYTES = 1_000_000  # of a table that is committed; larger ones stay in the output folder
@@ -37,6 +40,7 @@ def publish(out: Path, root: Path = config.ROOT) -> list[Path]:
         if not destination.is_file() or destination.read_bytes() != content:
             storage.write_bytes(destination, content)
             changed.append(destination)
+    changed += _register_claims(out, root)
     readme = root / "README.md"
     if readme.is_file():
         from reports import documents  # loads pandas, which a study with nothing to publish need not wait for
@@ -45,6 +49,20 @@ def publish(out: Path, root: Path = config.ROOT) -> list[Path]:
         if documents.write_readme(root).read_bytes() != before:
             changed.append(readme)
     return changed
+
+
+def _register_claims(out: Path, root: Path) -> list[Path]:
+    """Bring the register of claims up to date with what has results now. Returns it if that changed it."""
+    if not (out / "tables" / refresh.CLAIMS / "claims.csv").is_file():
+        return []
+    from analysis import claims  # loads pandas
+
+    register = root / refresh.REGISTER
+    before = register.read_bytes() if register.is_file() else b""
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    where = run_card.commit(root)["commit"] or "unknown"
+    claims.register(root / "docs" / "results" / "tables", register, today, where)
+    return [register] if register.read_bytes() != before else []
 
 
 def _all(folder: Path, pattern: str) -> list[Path]:

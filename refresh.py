@@ -13,7 +13,7 @@ from phases import Kind
 from pipeline import Study, Task, partner_needed, task_key, test_task, tests_of, train_task
 
 CLAIMS = "claims"  # the suite that has no runs: its tables say what the others' come to
-CLAIMS_FILE, REGISTER = "configs/claims.toml", "docs/results/claims.json"
+REGISTER = "docs/results/claims.json"
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def refresh_tasks(study: Study, done: Sequence[Task]) -> list[Task]:
     if study.claims:
         notes[CLAIMS] = warnings[CLAIMS] = study.warning
         parts = {
-            "config": _claims_files(),
+            "config": _claims_parts(),
             "note": study.warning,
             "code": code_files.of("tables"),
             "inputs": inputs,
@@ -109,13 +109,20 @@ def refresh_tasks(study: Study, done: Sequence[Task]) -> list[Task]:
     return made
 
 
-def _claims_files() -> dict[str, str | None]:
-    """The hashes of the claims and of what is registered of them; None for a file that is not there."""
-    found = {}
-    for name in (CLAIMS_FILE, REGISTER):
-        path = config.ROOT / name
-        found[name] = storage.sha256_file(path) if path.is_file() else None
-    return found
+def _claims_parts() -> dict[str, Any]:
+    """What of the claims their judgement depends on: the file, and how each claim stands to what was registered.
+
+    Not the register itself, which publishing brings up to date.
+    """
+    from analysis import claim_file  # by a study that has claims alone
+
+    register = claim_file.read_register(config.ROOT / REGISTER)
+    claims = claim_file.load()
+    return {
+        "claims": storage.sha256_file(claim_file.FILE),
+        "marks": claim_file.marks(claims, register),
+        "removed": claim_file.removed(claims, register),
+    }
 
 
 def _refresh_task(

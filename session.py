@@ -9,6 +9,7 @@ import phases
 import pipeline
 import progress
 import publish
+import run_card
 import study as studies
 from freshness import Decision
 from phases import Phase
@@ -183,6 +184,8 @@ def run(request: Request) -> int:
             return 1
         if not runner.ran:
             print("nothing to run: all is up to date")
+        elif kinds:
+            run_card.write(study, runner.done.values())
         complete = all(task.name in runner.done for task in plan)
         wanted = all(name == used for (name, _), (used, _) in study.corpora.items())
         if request.publish or (request.is_default and complete and wanted):

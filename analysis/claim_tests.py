@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
-from scipy.stats import binomtest
 
 from rng import Stream, generator
 
@@ -94,6 +93,10 @@ def share(wins: int, n: int) -> tuple[float, float, float, float]:
     """Share of wins out of n, its 95 % interval (Clopper and Pearson, 1934), and p of more than half (one-sided)."""
     if not n:
         return (math.nan, math.nan, math.nan, 1.0)
+    from scipy.stats import (
+        binomtest,  # takes a second to load, and a study with nothing to do reads the claims
+    )
+
     interval = binomtest(wins, n).proportion_ci(0.95, method="exact")
     p = binomtest(wins, n, alternative="greater").pvalue
     return wins / n, float(interval.low), float(interval.high), float(p)

@@ -143,12 +143,10 @@ def _of_mean(seeds: Sequence[np.ndarray], every: int, number: int) -> Iterator[f
             ], axis=0)).max()
             for _ in range(DRAWS if len(starts) else 0)
         ])  # fmt: skip
-        known = (np.quantile(null, 0.95), (1 + (null >= abs(mean[best])).sum()) / (1 + len(null)))
-        yield from (
-            int(lags[best]) * every,
-            float(mean[best]),
-            *(map(float, known) if len(starts) else (np.nan,) * 2),
-        )
+        known = (np.nan, np.nan)
+        if len(null):
+            known = (np.quantile(null, 0.95), (1 + (null >= abs(mean[best])).sum()) / (1 + len(null)))
+        yield from (int(lags[best]) * every, float(mean[best]), *map(float, known))
 
 
 def timed_windows(run: Run, logs: Logs) -> Iterator[tuple[str, str, int, int]]:

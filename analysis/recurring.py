@@ -146,7 +146,7 @@ def role_of(name: str, run: config.RunConfig) -> str:
         return "vanilla"
     if run.self_state.enabled and run.self_state.senses.kind == "regime":
         return "oracle"
-    known = {f"{mechanism}_{world}" for mechanism in MECHANISMS for world in WORLDS} | {"faint"}
+    known = {f"{mechanism}_{world}" for mechanism in MECHANISMS for world in WORLDS} | {"faint", "large"}
     return "state" if name in known else "control"
 
 

@@ -56,7 +56,9 @@ def against_shuffled(effects: pd.DataFrame) -> pd.DataFrame:
         for place, effect in zip(places, others["effect_size"].to_numpy(float), strict=True):
             same = float(sizes.get(place[2], np.nan))
             rank = rank_p_value(effect, sizes.to_numpy())
-            rows.append((*place, step, finder, effect, same, effect - same, float(sizes.mean()), rank, len(sizes)))
+            rows.append(
+                (*place, step, finder, effect, same, effect - same, float(sizes.mean()), rank, len(sizes))
+            )
     return pd.DataFrame(rows, columns=list(TRAINED))
 
 

@@ -17,7 +17,7 @@ from analysis.runs import Run, label, stack
 OWN, JITTER = "own", "jitter"
 PATHS = (
     *("suite", "condition", "seed", "step", "since", "distance", "predicted", "loss_difference"),
-    *("loss_distance", "heldout_difference", "effect_difference"),
+    *("loss_distance", "heldout_difference", "effect_difference", "batch_sd"),
 )
 SUMMARY = (
     *(
@@ -38,11 +38,14 @@ SUMMARY = (
         "early_effect",
         "late_effect",
     ),
-    *("floor", "steps_until", "state_steps"),
+    *("floor", "steps_until", "small", "steps_small", "state_steps"),
 )
 EARLY, LATE = 10, 50  # first steps and last steps that means are taken over
 WINDOW = 10  # steps of the running mean that is held against the noise floor
 FLOOR = 0.95  # quantile of jitter's running means: the noise floor
+SMALL = (
+    0.1  # of the spread of the own run's losses from batch to batch: a difference no single batch would show
+)
 GONE = 0.01  # relative distance at which a state counts as the own one
 
 
@@ -59,7 +62,8 @@ def swap_paths(runs: Sequence[Run]) -> pd.DataFrame:
     step: of the training; since: of the continuation, from 0. distance: L2 between the states injected at the step,
     over the own state's norm; predicted: (1 - decay)^since of the first distance. loss_difference: training loss minus
     own's on the same batch (nats a token), loss_distance its absolute value; heldout_difference: held-out loss minus
-    own's, NaN where it was not measured; effect_difference: state_effect minus own's.
+    own's, NaN where it was not measured; effect_difference: state_effect minus own's. batch_sd: the spread of own's loss
+    from batch to batch, by its first differences (nats); one value a seed.
     """
     own = {run.seed: run for run in runs if run.condition == OWN}
     parts = []
@@ -82,6 +86,7 @@ def swap_paths(runs: Sequence[Run]) -> pd.DataFrame:
         rows["loss_distance"] = rows["loss_difference"].abs()
         rows["heldout_difference"] = mine["heldout_loss"] - base["heldout_loss"]
         rows["effect_difference"] = mine["state_effect"] - base["state_effect"]
+        rows["batch_sd"] = base["loss"].diff().std() / np.sqrt(2)
         parts.append(label(run, rows))
     return stack(parts, PATHS)
 
@@ -93,7 +98,7 @@ def swap_summary(paths: pd.DataFrame, decay: float) -> pd.DataFrame:
     the first step, where the weights are equal; early_*, late_*: means over the first EARLY and the last LATE steps.
     floor: the FLOOR quantile, over all seeds and steps, of jitter's mean loss_distance over WINDOW steps; steps_until:
     steps after which the same mean of this continuation is within it for the first time, 0 if at once, NaN if never or
-    without jitter. state_steps: steps after which the states' distance is below GONE, NaN if never.
+    without jitter. small: SMALL of batch_sd; steps_small: the same against that. state_steps: steps after which the states' distance is below GONE, NaN if never.
     """
     means = {
         seed: _ahead(rows["loss_distance"].to_numpy(float))
@@ -108,8 +113,14 @@ def swap_summary(paths: pd.DataFrame, decay: float) -> pd.DataFrame:
         found.append(first["effect_difference"])
         for column in ("loss_difference", "loss_distance", "heldout_difference", "effect_difference"):
             found += [early[column].mean(), late[column].mean()]
-        within = _ahead(path["loss_distance"].to_numpy(float)) <= floor
-        found += [floor, _first(within), _first(path["distance"].to_numpy(float) < GONE)]
+        ahead, small = _ahead(path["loss_distance"].to_numpy(float)), SMALL * float(first["batch_sd"])
+        found += [
+            floor,
+            _first(ahead <= floor),
+            small,
+            _first(ahead <= small),
+            _first(path["distance"].to_numpy(float) < GONE),
+        ]
         rows.append([*place, *found])
     return pd.DataFrame(rows, columns=list(SUMMARY))
 

@@ -24,7 +24,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("suite", "condition", "seed", "since", "distance", "predicted", "loss_difference", "loss_distance"),
         *("heldout_difference", "effect_difference"),
     ),
-    SUMMARY: ("suite", "condition", "seed", "first_loss", "early_loss", "floor", "steps_until"),
+    SUMMARY: ("suite", "condition", "seed", "first_loss", "early_loss", "floor", "small", "steps_small"),
 }
 WIDTH = 10  # steps of the smoothing, as of the running mean that the noise floor is of
 
@@ -38,7 +38,7 @@ def swap(tables: Tables, note: str) -> Drawing:
     made = style.figure(style.WIDE, 5.6)
     panels = made.subplots(2, 3)
     _state_panel(panels[0, 0], paths, names)
-    _distance_panel(panels[0, 1], paths, names, float(summary["floor"].max()))
+    _distance_panel(panels[0, 1], paths, names, float(summary["floor"].max()), float(summary["small"].mean()))
     _first_panel(panels[0, 2], summary, names)
     _line_panel(panels[1, 0], paths, names, "heldout_difference", 1)
     panels[1, 0].set_title("held-out loss minus own's")
@@ -58,7 +58,7 @@ def swap(tables: Tables, note: str) -> Drawing:
         f"All against the continuation with the own state, same seed and batches ({seeds}). Lines: mean over seeds; faint: single seeds; "
         "bars: mean and, from three seeds on, 95 % t interval. Black dots: what the update leaves of the first distance, (1 − decay)ⁿ, "
         f"mean over seeds. |Δ loss|: mean of {WIDTH} steps ahead; black line: noise floor, 95 % of jitter's means lie below. First step: the weights "
-        "are equal there, only the state differs. Indistinguishable: |Δ loss| within the floor for the first time; crosses: never."
+        "are equal there, only the state differs. Small (broken line): a tenth of what one batch's loss differs by from the next's; crosses: never."
     )
     return style.finish(made, _title(summary), caption, note, (handles, [one.label for one in looks]), 4)
 
@@ -94,10 +94,12 @@ def _state_panel(axes: Axes, paths: pd.DataFrame, names: list[str]) -> None:
     axes.set_ylabel("L2 / norm of the own state")
 
 
-def _distance_panel(axes: Axes, paths: pd.DataFrame, names: list[str], floor: float) -> None:
+def _distance_panel(axes: Axes, paths: pd.DataFrame, names: list[str], floor: float, small: float) -> None:
     _line_panel(axes, paths, names, "loss_distance", WIDTH)
     if np.isfinite(floor):
         axes.axhline(floor, c="k", lw=0.9, zorder=4)
+    if np.isfinite(small):
+        axes.axhline(small, c="k", lw=0.9, ls=(0, (4, 1.6)), zorder=4)
     if (paths["loss_distance"] > 0).any():
         style.log_axis(axes)
     axes.set_title("distance of the losses")
@@ -127,14 +129,14 @@ def _first_panel(axes: Axes, summary: pd.DataFrame, names: list[str]) -> None:
 
 
 def _steps_panel(axes: Axes, summary: pd.DataFrame, names: list[str], most: int) -> None:
-    _bars(axes, summary, names, "steps_until")
+    _bars(axes, summary, names, "steps_small")
     for x, name in enumerate(names):
-        never = int(series.of_condition(summary, name)["steps_until"].isna().sum())
+        never = int(series.of_condition(summary, name)["steps_small"].isna().sum())
         if never:
             beside = np.linspace(-0.16, 0.16, never) if never > 1 else np.zeros(1)
             axes.plot(x + beside, [most * 1.06] * never, "x", c=LOOKS[name].colour, ms=3.6, zorder=2)
     axes.set_ylim(-0.03 * most, most * 1.12)
-    axes.set_title("steps until indistinguishable")
+    axes.set_title("steps until |Δ loss| is small")
     axes.set_ylabel("steps")
 
 

@@ -65,7 +65,7 @@ def sweeps(tables: Tables, note: str) -> Drawing:
     if not dials:
         raise NothingToDraw(f"{POINTS}.csv has no dial with two values")
     made = style.figure(style.WIDE, 2.35 * -(-len(dials) // 2) + 1.3)
-    panels = made.subplots(-(-len(dials) // 2), 2, squeeze=False).ravel()
+    panels = made.subplots(-(-len(dials) // 2), 2, squeeze=False, sharey=True).ravel()
     for axes, dial in zip(panels, dials, strict=False):
         _dial(axes, points, dial)
     for axes in panels[len(dials) :]:

@@ -54,7 +54,7 @@ def _family(rows: pd.DataFrame, figures: str) -> Section:
     primary = rows["family"].iloc[0] == PRIMARY
     body = [claim_table(rows)]
     if primary:
-        body += [f"![All claims]({figures}/claims.png)", f"On this page: {RULE}"]
+        body += [f"![All claims]({figures}/claims.png)"]
     findings = [Finding(row["statement"], row["verdict"], evidence(row)) for _, row in rows.iterrows()]
     return Section(
         str(rows["family_title"].iloc[0]),

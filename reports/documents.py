@@ -8,10 +8,10 @@ from typing import Protocol
 import pandas as pd
 
 import storage
-from reports import replication
+from reports import claims
 from reports.markdown import listed, plural, table
 from reports.pages import PAGES
-from reports.parts import READING, VERDICTS, Tables, made_from
+from reports.parts import READING, VERDICTS, made_from
 from storage import UserError
 
 WORKERS = 2  # of the machine that README gives the time for
@@ -31,23 +31,19 @@ class Figure(Protocol):
 
 
 def readme_results(tables_dir: Path) -> str:
-    """README's results: the published document row by row, then what each page is made from and how it ended."""
+    """README's results: the claims, then what each page is made from and how its findings ended."""
     pages = []
-    columns: dict[str, tuple[str, ...]] = {}
     for one in PAGES:
         tables = one.tables(tables_dir)
-        for name, more in one.columns.items():
-            columns[name] = (*columns.get(name, ()), *more)
-        if tables.rows("runs").empty:
+        if tables.rows("runs").empty or one.suite == claims.SUITE:
             continue
         verdicts = Counter(f.verdict for section in one.sections(tables, "") for f in section.findings)
         counts = listed([f"{verdicts[verdict]} {verdict}" for verdict in VERDICTS if verdicts[verdict]])
         pages.append([f"[{one.title}](docs/results/{one.file})", made_from(tables), counts])
     if not pages:
         return "No results are committed yet."
-    rows = replication.text(Tables(tables_dir, PAGES[0].suite, columns))
     found = table(["page", "made from", "findings"], pages).replace("---:", "---")
-    return f"{rows}\n\n### All findings, page by page\n\n{found}\n\n{READING}"
+    return f"{claims.readme_claims(tables_dir)}\n\n### All findings, page by page\n\n{found}\n\n{READING}"
 
 
 def readme_time(tables_dir: Path) -> str:

@@ -21,7 +21,7 @@ from reports import (
     sweeps,
     update_network,
 )  # fmt: skip
-from reports.parts import Section, Tables, page
+from reports.parts import READING, Section, Tables, page
 
 ENDING = "Written from the tables by `scripts/make_report.py`; edits here are lost. What each column means: `docs/METRICS.md`."
 OF_ANY_SUITE = "shakespeare"  # whose pages a suite of the user's own gets
@@ -37,7 +37,7 @@ class Sections(Protocol):
 class Page:
     """A page: its file, its title, the suite whose tables it is written from, its sections.
 
-    columns: what it takes from tables besides reports.parts.COLUMNS.
+    columns: what it takes from tables besides reports.parts.COLUMNS. reading: how its verdicts are to be read.
     """
 
     file: str
@@ -45,6 +45,7 @@ class Page:
     suite: str
     sections: Sections
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    reading: str = READING
 
     def tables(self, folder: Path, suite: str | None = None) -> Tables:
         return Tables(folder, suite or self.suite, self.columns)
@@ -53,10 +54,11 @@ class Page:
 PAGES = (
     Page("shakespeare.md", shakespeare.TITLE, "shakespeare", shakespeare.sections),
     Page("frozen-test.md", frozen.TITLE, "shakespeare", frozen.sections),
+    Page(claims.FILE, claims.TITLE, claims.SUITE, claims.sections, claims.COLUMNS, claims.RULE),
     *(
         Page(topic.FILE, topic.TITLE, topic.SUITE, topic.sections, topic.COLUMNS)
         for topic in (
-            *(claims, recurring, steering, beliefs, controls, memory, swap, generalization),
+            *(recurring, steering, beliefs, controls, memory, swap, generalization),
             *(update_network, lead_lag, sweeps),
         )
     ),
@@ -85,7 +87,7 @@ def write_all(
         for one in PAGES:
             if one.suite == (suite if suite in known else OF_ANY_SUITE):
                 tables = one.tables(out / "tables", suite)
-                text = page(one.title, note, tables, one.sections(tables, figures), ENDING)
+                text = page(one.title, note, tables, one.sections(tables, figures), ENDING, one.reading)
                 storage.write_text(folder / one.file, text)
                 written.append(folder / one.file)
     return written

@@ -185,9 +185,11 @@ def made_from(tables: Tables) -> str:
     )
 
 
-def page(title: str, note: str, tables: Tables, sections: Sequence[Section], ending: str) -> str:
+def page(
+    title: str, note: str, tables: Tables, sections: Sequence[Section], ending: str, reading: str = READING
+) -> str:
     """A whole page: the note, what it was made from, the findings (what fails first), then each section."""
     findings = [finding.line() for finding in in_order([f for s in sections for f in s.findings])]
     blocks = [f"# {title}", *([f"> **{' '.join(note.split())}**"] if note.strip() else []), made_from(tables)]
-    blocks += ["## In short", "\n".join(findings) or "Nothing has been measured yet.", READING]
+    blocks += ["## In short", "\n".join(findings) or "Nothing has been measured yet.", reading]
     return harmless("\n\n".join([*blocks, *(section.text() for section in sections), ending]) + "\n")

@@ -29,7 +29,7 @@ from reports.parts import (
     Section,
     Tables,
 )
-from reports.switches import COLUMNS, NATS, ages, around_switches, contrast, faint, heldout
+from reports.switches import COLUMNS, NATS, ages, around_switches, contrast, faint, heldout, size
 
 TITLE = "What a self-state pays: worlds, mechanisms and controls"
 FILE = "recurring.md"
@@ -62,6 +62,7 @@ def sections(tables: Tables, figures: str) -> list[Section]:
         around_switches(tables, figures),
         ages(tables, figures),
         faint(tables),
+        size(tables),
     ]
 
 

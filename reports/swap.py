@@ -28,6 +28,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
             "late_effect",
             "floor",
             "steps_until",
+            "small",
+            "steps_small",
             "state_steps",
         ),
     ),
@@ -116,6 +118,7 @@ def afterwards(tables: Tables) -> Section:
             [
                 found.named(name),
                 steps_to(own, "steps_until", "floor"),
+                steps_to(own, "steps_small", "small"),
                 steps_to(own, "state_steps", "swapped_distance"),
                 *(
                     interval(found.value(name, column), 4)
@@ -126,7 +129,7 @@ def afterwards(tables: Tables) -> Section:
                 str(found.value(name, "late_loss").n),
             ]
         )
-    head = ["goes on with", "steps until indistinguishable", "steps until the state is the own one", "last 50 steps: loss − own's",
+    head = ["goes on with", "steps until indistinguishable", "steps until small", "steps until the state is the own one", "last 50 steps: loss − own's",
             "held-out loss − own's", "effect − own's", "\\|loss − own's\\|", "that − `jitter`'s", "n"]  # fmt: skip
     body = [table(head, rows) if rows else MISSING]
     floor = found.rows["floor"].max()
@@ -134,7 +137,8 @@ def afterwards(tables: Tables) -> Section:
         body.append(
             "Steps: median over seeds, in brackets how many seeds got there. Indistinguishable: |loss − own's|, mean of ten steps, "
             f"is for the first time within the noise floor{f' of {number(floor, 4)} nats' if np.isfinite(floor) else ''}, below which "
-            "95 % of those means lie for a training whose state was changed by a thousandth. The state is the own one: their "
+            "95 % of those means lie for a training whose state was changed by a thousandth. Small: the same "
+            f"against {number(found.rows['small'].mean(), 4)} nats, a tenth of what one batch's loss differs by from the next's. The state is the own one: their "
             "distance is below a hundredth of the own one's norm."
         )
     lasting = [(f"`{name}`", found.value(name, "late_heldout")) for name in SWAPS[:1]]

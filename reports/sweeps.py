@@ -2,7 +2,7 @@
 
 from plots.series import paired
 from plots.sweeps import COLUMNS, POINTS, SUITE, by_value, trend
-from reports.markdown import interval, number, table
+from reports.markdown import interval, table
 from reports.measured import difference
 from reports.parts import ABSENT, MISSING, Finding, Section, Tables, over_seeds, per_seed
 
@@ -16,7 +16,7 @@ ASKED = {  # dial -> title, question, what it does not show, claim, the sign of 
         "How fast should a state forget?",
         "Decay is the share of the new proposal in each update; at 1 nothing is carried on.",
         "A state that is carried on can smooth noise away and comes late to each switch. Which of the two counts more depends "
-        "on how much noise there is: here one batch gives the regime away.",
+        "on the noise: where one batch gives the regime away, smoothing has little to add.",
         "The slower a state forgets, the more it gains",
         -1,
     ),
@@ -118,5 +118,5 @@ def _best(tables: Tables, dial: str) -> str:
         return f"The largest mean gain on calm steps is that of {best:g}; no seed has both it and the base."
     return (
         f"The largest mean gain on calm steps is that of {best:g}: {interval(beyond, 4)} nats more than at the base value "
-        f"{number(float(base['value'].iloc[0]), 2)}, paired by seed; it was picked as the best of {len(wide)}, so its surplus is overstated."
+        f"{base['value'].iloc[0]:g}, paired by seed; it was picked as the best of {len(wide)}, so its surplus is overstated."
     )

@@ -197,7 +197,7 @@ def faint(tables: Tables) -> Section:
     """The world in which one batch leaves real doubt."""
     found, summary = Measured(tables.rows(LOSSES)), tables.rows(SUMMARY)
     rows = []
-    for name in ("faint", "faint_oracle"):
+    for name in ("faint", "faint_direct", "faint_oracle"):
         values = {measure: found.value(name, f"{measure}_difference") for measure in KINDS}
         if not values["clean_loss"].n:
             continue
@@ -221,15 +221,53 @@ def faint(tables: Tables) -> Section:
         (f"{kind}, `faint_oracle` − `faint_vanilla`", found.value("faint_oracle", f"{m}_difference"))
         for m, kind in KINDS.items()
     ]
+    carried = [
+        (f"{kind}, `faint` − `faint_direct`", found.minus("faint", "faint_direct", m))
+        for m, kind in KINDS.items()
+    ]
     return Section(
         "Does it pay where one batch leaves doubt?",
         "So few targets are corrupted that the loss of one batch hardly tells (AUC about 0.75): to know the regime takes several.",
         [table(head, rows) if rows else MISSING],
-        "What the oracle gains here is what there is to gain, and with so weak a corruption that is little: no gain of the state "
-        "beside no gain of the oracle says nothing about sensing. No direct reading is trained in this world, so a gain here does not "
-        "show that carrying the state on earned it.",
+        "What the oracle gains here is what there is to gain, and with so weak a corruption that may be little: no gain of the state "
+        "beside no gain of the oracle says nothing about sensing. `faint_direct` reads the last batch alone, with as many parameters: "
+        "what the state gains beyond it is what carrying on from step to step earns.",
         [
             difference("In the faint world the self-state lowers the loss, on calm and on corrupted steps.", pays, -1, NATS, 4),
             difference("In the faint world the true regime lowers the loss, on calm and on corrupted steps.", whole, -1, NATS, 4),
+            difference("In the faint world carrying the state on gains more than reading the last batch.", carried, -1, NATS, 4),
+        ],
+    )  # fmt: skip
+
+
+def size(tables: Tables) -> Section:
+    """The world and the controls that matter most, with the model of the published size."""
+    found = Measured(tables.rows(LOSSES))
+    names = {"large": "calibrated_recurring", "large_yoked": "yoked", "large_bias": "learned_bias"}
+    rows = []
+    for pair in names.items():
+        for name in pair:
+            values = [found.value(name, f"{measure}_difference") for measure in KINDS]
+            if values[0].n:
+                rows.append([f"`{name}`", *(interval(value, 4) for value in values), str(values[0].n)])
+    head = ["condition", "calm steps: loss − vanilla's", "perturbed steps: loss − vanilla's", "n"]
+    pays = [
+        (f"{kind}, `large` − `large_vanilla`", found.value("large", f"{m}_difference"))
+        for m, kind in KINDS.items()
+    ]
+    beyond = [
+        (f"{kind}, `large` − `{name}`", found.minus("large", name, m))
+        for name in ("large_bias", "large_yoked")
+        for m, kind in KINDS.items()
+    ]
+    return Section(
+        "Does it come back at the published size?",
+        "All other conditions of this suite have a small model, so that there can be many. Here the recurring world with four layers "
+        "of 128, as in the published study, and the two controls that decide most; each beside its small counterpart.",
+        [table(head, rows) if rows else MISSING],
+        "Two sizes are no law of scale; they say whether the small model's answer is a matter of being small.",
+        [
+            difference("At the published size the self-state lowers the loss, on calm and on corrupted steps.", pays, -1, NATS, 4),
+            difference("At the published size it gains more than a learned constant and than a yoked state.", beyond, -1, NATS, 4),
         ],
     )  # fmt: skip

@@ -13,7 +13,7 @@ from tests.made_runs import MadeRun, made_run, regimes_of
 
 STEPS = 1000
 BEWILDERED = ("bewilderment",)
-FIVE = ("bewilderment", "sensory_fog", "false_feedback", "self_clamp", "lr_heatwave")
+FIVE: tuple[Any, ...] = ("bewilderment", "sensory_fog", "false_feedback", "self_clamp", "lr_heatwave")
 SHIFTS = {  # of loss, entropy, confidence, gradient norm, in standard deviations of one batch, and how strong
     "bewilderment": (1.0, 0.4, -0.3, 0.5),
     "sensory_fog": (0.6, 1.0, -1.0, 0.0),

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 from sklearn.linear_model import Ridge
+from sklearn.metrics import roc_auc_score
 
 import config
 import perturb
@@ -115,7 +116,7 @@ def test_the_belief_is_as_sure_as_it_is_right() -> None:
     assert readout.auc(true, believed) > 0.85
 
 
-def test_a_level_of_its_own_does_not_pass_for_a_regime() -> None:
+def test_a_level_of_its_own_does_not_pass_for_a_regime(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("calm", "bewilderment")
     others, (own,) = logs(range(2, 9)), logs(range(1, 2))
     chain = filtering.chain(
@@ -129,8 +130,10 @@ def test_a_level_of_its_own_does_not_pass_for_a_regime() -> None:
         posterior = filtering.belief(emission, chain, own.steps[1:], shown)[:, 1]
         return float(((posterior - true) ** 2).mean())
 
-    plain = ((0.5 - true) ** 2).mean()
-    assert score(0) < 0.5 * plain and score(0.5) < 0.75 * plain
+    plain, corrected = ((0.5 - true) ** 2).mean(), score(0.5)
+    assert score(0) < 0.65 * plain and score(0.5) < 0.85 * plain
+    monkeypatch.setattr(filtering, "LEVEL_RATE", 0.0)
+    assert score(0.5) > 1.1 * corrected
 
 
 # Subjects
@@ -155,12 +158,20 @@ def test_a_run_has_no_say_in_its_own_emission() -> None:
 def test_false_feedback_is_known_for_what_it_is() -> None:
     """It adds a constant at the very step: the filter names it at once, and not where there is no state to feel it."""
     runs = world("calibrated_mix", "vanilla_mix", SEEDS, FIVE, 3.0)
-    found = beliefs.tables(context(runs))["beliefs"]
-    rows = found[(found["regime"] == "false_feedback") & (found["source"] == "filter")]
-    assert rows["auc"].min() > 0.999 and rows["r2"].min() > 0.9
+
+    def areas(of: list[MadeRun]) -> list[float]:
+        given = {(run.condition, run.seed): log_of(run) for run in of}
+        found = [one for run in of if (one := subject_of(run, of, given)) is not None]
+        place = found[0].chain.names.index("false_feedback")
+        return [
+            readout.auc(one.regimes == "false_feedback", one.posterior[:, place])
+            for one in found
+            if one.posterior is not None
+        ]
+
+    assert min(areas(runs)) > 0.999
     blind = [replace(run, config=run.config.model_copy(update={"regimes": silent(run)})) for run in runs]
-    rows = beliefs.tables(context(blind))["beliefs"]
-    assert rows[(rows["regime"] == "false_feedback") & (rows["source"] == "filter")]["auc"].max() < 0.95
+    assert max(areas(blind)) < 0.95
 
 
 def silent(run: MadeRun) -> config.Regimes:
@@ -223,7 +234,7 @@ def test_readings_are_fitted_on_earlier_steps_only() -> None:
     later[350:] += 100  # from the first tested step on
     first = parts[0].tested
     np.testing.assert_array_equal(readout.decoded(x, later, parts)[first], whole[first])
-    assert readout.blocks(np.arange(5, 20), 20) == []
+    assert readout.blocks(np.arange(3, 10), 10) == []
 
 
 def test_the_ridge_is_a_ridge() -> None:
@@ -255,6 +266,8 @@ def test_a_planted_state_is_read_and_one_turned_in_time_is_not() -> None:
     assert r2 > 0.9 and auc > 0.99
     r2, auc = scores(np.roll(states, 300, axis=0))
     assert r2 < 0.1 and 0.2 < auc < 0.8
+    tied = random.integers(0, 5, size=999)
+    assert readout.auc(truth > 0.5, tied) == pytest.approx(roc_auc_score(truth, tied))
     assert np.isnan(readout.r_squared(np.ones(5), np.ones(5))) and np.isnan(
         readout.auc(np.ones(3) > 0, np.ones(3))
     )
@@ -366,8 +379,9 @@ def test_few_seeds_short_runs_and_none() -> None:
 
 
 def test_the_same_tables_twice(made: dict[str, pd.DataFrame]) -> None:
-    again = beliefs.tables(context(world("faint", "faint_vanilla", SEEDS, probability=0.01)))["beliefs"]
-    first = made["beliefs"][made["beliefs"]["condition"] == "faint"].reset_index(drop=True)
+    runs = world("seed_recurring", "vanilla_recurring_2", SEEDS, strength=4, knows=False)
+    again = beliefs.tables(context(runs))["beliefs"]
+    first = made["beliefs"][made["beliefs"]["condition"] == "seed_recurring"].reset_index(drop=True)
     pd.testing.assert_frame_equal(first, again)
 
 
@@ -409,7 +423,8 @@ def test_the_page_says_what_fails_first(made: dict[str, pd.DataFrame], tmp_path:
     assert verdict(page, "World five regimes: the mean state of bewilderment, put in") == "Not supported"
     assert verdict(page, "In the faint world one batch leaves real doubt") == "Supported"
     assert page.index("Not supported: ") < page.index("Supported: World")
-    before, after, share = cells(page, "`oracle` |")[1:4]
+    pushed = page[page.index("| KL(optimum") : page.index("| NLL, nats")]
+    before, after, share = cells(pushed, "`oracle` |")[1:4]
     assert float(share.split()[0]) == pytest.approx(
         1 - float(after.split()[0]) / float(before.split()[0]), abs=0.02
     )

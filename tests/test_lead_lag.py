@@ -157,6 +157,10 @@ def test_the_p_value_of_one_run_has_a_floor() -> None:
 def test_too_short_a_series_has_a_peak_but_no_p() -> None:
     found = circular.peak(circular.all_lags(*np.random.default_rng(0).normal(size=(2, 50))), -20, 20)
     assert np.isfinite(found.value) and np.isnan(found.p_value)
+    runs = [a_run("self", seed, steps=240) for seed in (1, 2)]
+    peaks = lead_lag.cross_correlations(runs, {(run.condition, run.seed): run.log for run in runs})
+    summary = peaks["lead_lag_summary"].query("measure == 'state_drift'")
+    assert (summary["n"] == 2).all() and summary["peak"].notna().all() and summary["p_value"].isna().all()
 
 
 def test_what_is_held_from_outside_takes_no_part() -> None:

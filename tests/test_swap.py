@@ -85,6 +85,11 @@ def test_a_swap_of_known_course_gives_exactly_these_numbers() -> None:
     assert (
         row["steps_until"] == 7
     )  # the mean of ten steps ahead is exactly zero from the step on at which it ends
+    own = made(1)[1].log["loss"].to_numpy()
+    small = 0.1 * np.std(np.diff(own), ddof=1) / np.sqrt(2)
+    assert made(1)[1].condition == "own" and row["small"] == pytest.approx(small) and 0 < small < 0.3
+    means = np.convolve(until(7), np.full(10, 0.1), "valid")
+    assert row["steps_small"] == int(np.argmax(means <= small)) <= 7
     assert row["state_steps"] == 22  # 1.5 * 0.8^23 is the first below 0.01
     assert summary.loc[("zero", 1), "steps_until"] == 0
     assert np.isnan(summary.loc[("random", 1), "steps_until"])
@@ -139,6 +144,7 @@ def study(
             path["predicted"], path["loss_difference"], path["loss_distance"] = left, change, np.abs(change)
             path["heldout_difference"] = np.where((since + 1) % 10 == 0, change / 2, np.nan)
             path["effect_difference"] = -0.1 * left + 0.01 * noise
+            path["batch_sd"] = 0.05
             parts.append(path)
             late = stays + 0.0005 * rng.normal()
             row = {
@@ -160,6 +166,7 @@ def study(
                 "floor": 0.006,
             }
             row |= {"steps_until": until + seed if first else 0.0, "state_steps": 21.0}
+            row |= {"small": 0.005, "steps_small": until / 2 + seed if first else 0.0}
             rows.append({"suite": "swap", "condition": name, "seed": seed} | row)
     summary = pd.DataFrame(rows)[list(analysis.SUMMARY)]
     summary.loc[(summary["condition"] == "random") & (summary["seed"] == 1), "steps_until"] = np.nan
@@ -254,7 +261,7 @@ def test_numbers_and_published_words_stand_on_the_page(tmp_path: Path) -> None:
     assert "things break; state and weights are entangled" in text
     lines = [line for line in text.splitlines() if line.startswith("| `random`: a random state")]
     assert (
-        "| 46 (7 of 8) | 21 (8 of 8) |" in lines[1]
+        "| 46 (7 of 8) | 24 (8 of 8) | 21 (8 of 8) |" in lines[1]
     )  # 42, …, 48 and one never, which counts as longer than any: 45.5
     assert "noise floor of 0.0060 nats" in text
     mean = tables["swap_paths"].query("condition == 'other' and since == 5")["distance"].mean()

@@ -1,0 +1,68 @@
+"""The run card of a study."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import config
+import run_card
+import storage
+from pipeline import Study, Task
+
+NOBODY = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
+
+
+def finished(out: Path, number: int, **record: object) -> Task:
+    folder = out / "runs" / f"{number:016x}"
+    folder.mkdir(parents=True)
+    whole = {
+        "seconds": 3600.0,
+        "dtype": "float32",
+        "device": "cpu",
+        "threads": 1,
+        "started": f"2026-01-0{number}",
+        **record,
+    }
+    storage.write_json(folder / "run.json", whole)
+    return Task("train", f"train {number}", ("shakespeare",), f"{number:064x}", {}, (), folder)
+
+
+def test_a_card_counts_what_the_records_say(tmp_path: Path) -> None:
+    suite = config.load_suite(config.ROOT / "configs" / "swap.toml")
+    study = Study(tmp_path, (suite,), {("shakespeare_char", "char"): ("pydoc_char", "ab" * 32)}, "A warning.")
+    done = [
+        finished(tmp_path, 1, versions={"torch": "2"}),
+        finished(tmp_path, 2, dtype="bfloat16", resumed_from=250, versions={"torch": "2"}),
+    ]
+    path = run_card.write(study, done)
+    card = json.loads(path.read_text())
+    assert path == tmp_path / "run_card.json" and card["warning"] == "A warning."
+    assert (
+        card["runs"]["finished"] == 2
+        and card["runs"]["resumed"] == 1
+        and card["runs"]["core_seconds"] == 7200
+    )
+    assert card["runs"]["dtype"] == {"bfloat16": 1, "float32": 1} and card["runs"]["versions"] == {
+        "torch 2": 2
+    }
+    assert (card["runs"]["first_started"], card["runs"]["last_started"]) == ("2026-01-01", "2026-01-02")
+    assert card["corpora"] == {"shakespeare_char, char": ["pydoc_char", "ab" * 32]}
+    assert card["machine"]["cores"] >= 1 and card["packages"]["torch"]
+    page = (tmp_path / "report" / "run-card.md").read_text()
+    assert "2.0 hours: training 2.0, tests 0.0" in page and "bfloat16 (1), float32 (1)" in page
+    assert "shakespeare_char, char: pydoc_char abab" in page and "None" not in page
+    assert page == (tmp_path / "report" / "published" / "run-card.md").read_text()
+
+
+def test_a_folder_outside_any_repository_has_no_commit(tmp_path: Path) -> None:
+    assert run_card.commit(tmp_path) == {"commit": None, "changed": None}
+    made = tmp_path / "made"
+    for words in (
+        ("init", "-q", str(made)),
+        ("-C", str(made), *NOBODY, "commit", "-q", "--allow-empty", "-m", "x"),
+    ):
+        subprocess.run(("git", *words), check=True)
+    found = run_card.commit(made)
+    assert len(str(found["commit"])) == 12 and found["changed"] is False
+    (made / "new").touch()
+    assert run_card.commit(made)["changed"] is True
