@@ -38,7 +38,9 @@ class FrozenTest(Strict):
     doses: int = Field(default=7, ge=1, le=1000)  # magnitudes on each side of zero
     random_directions: Count = 50
     placebo_draws: Count = 20
-    dose_placebos: int = Field(default=3, ge=0, le=100_000)  # so many draws of each placebo get dose-response curves too
+    dose_placebos: int = Field(
+        default=3, ge=0, le=100_000
+    )  # so many draws of each placebo get dose-response curves too
     foreign: bool = False  # whether to steer with directions found in the partner seed's run, too
 
 
@@ -212,7 +214,9 @@ def load_suite(path: Path, overrides: Sequence[str] = (), quick: bool = False) -
     suite = validate(Suite, checked, source, ((),))
     for name, run in suite.conditions.items():
         capacity.check(
-            capacity.of_run(run), f"{path}: a run of {name} needs", "use a smaller model, batch or number of steps"
+            capacity.of_run(run),
+            f"{path}: a run of {name} needs",
+            "use a smaller model, batch or number of steps",
         )
     return suite
 

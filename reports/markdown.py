@@ -24,7 +24,9 @@ def _cell(text: str) -> str:
 def harmless(page: str) -> str:
     """A page whose tables and notes can hold whatever they like: no HTML, no control signs, no turned direction."""
     page = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", page)
-    return "".join(sign for sign in page if sign in "\n\t" or unicodedata.category(sign) not in ("Cc", "Cf", "Cs"))
+    return "".join(
+        sign for sign in page if sign in "\n\t" or unicodedata.category(sign) not in ("Cc", "Cf", "Cs")
+    )
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -62,7 +62,13 @@ def guided(seconds: int, seed: int) -> int:
         with contextlib.suppress(config.ConfigError):
             config.load_suite(target)
 
-    options = [f"-max_total_time={seconds}", f"-seed={seed}", "-max_len=8000", "-close_fd_mask=0", "-print_final_stats=1"]
+    options = [
+        f"-max_total_time={seconds}",
+        f"-seed={seed}",
+        "-max_len=8000",
+        "-close_fd_mask=0",
+        "-print_final_stats=1",
+    ]
     atheris.Setup([sys.argv[0], *options, f"-artifact_prefix={folder}/crash-", f"{folder}/corpus"], load)
     atheris.Fuzz()  # ends the process
     return 0

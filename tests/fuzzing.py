@@ -136,7 +136,9 @@ GOOD = [
 settings_texts = st.one_of(
     st.sampled_from(GOOD),
     st.sampled_from(GOOD),
-    st.tuples(st.sampled_from(KEYS), literals).map("=".join), st.sampled_from(KEYS), st.text(max_size=30)
+    st.tuples(st.sampled_from(KEYS), literals).map("=".join),
+    st.sampled_from(KEYS),
+    st.text(max_size=30),
 )
 
 
@@ -147,7 +149,11 @@ def broken(draw: st.DrawFn, content: bytes) -> bytes:
     for _ in range(draw(st.sampled_from([1, 1, 1, 2, 4]))):
         index = draw(st.integers(0, len(lines) - 1))
         line = lines[index]
-        kind = draw(st.sampled_from(["value", "value", "value", "key", "line", "drop", "again", "move", "byte", "end"]))
+        kind = draw(
+            st.sampled_from(
+                ["value", "value", "value", "key", "line", "drop", "again", "move", "byte", "end"]
+            )
+        )
         if kind == "value" and b"=" in line:
             key = line.split(b"=")[0]
             lines[index] = key + b"= " + draw(literals).encode(errors="replace")
@@ -185,7 +191,10 @@ class Place:
 
 
 def originals() -> dict[str, bytes]:
-    found = {f"{name}.toml": (CONFIGS / f"{name}.toml").read_bytes() for name in (*SUITES, "base", "small", "claims")}
+    found = {
+        f"{name}.toml": (CONFIGS / f"{name}.toml").read_bytes()
+        for name in (*SUITES, "base", "small", "claims")
+    }
     return {**found, "tiny.toml": TINY.encode()}
 
 
@@ -279,7 +288,9 @@ def outcome(main: Callable[[Sequence[str]], object], arguments: Sequence[str], k
         assert lines[0].startswith("error: ") and lines[0].isprintable() and lines[1:] == [""], lines
         assert len(lines[0]) <= 1100
     assert "\x1b" not in out.getvalue(), out.getvalue()
-    counts[f"{kind} {'refused' if status else 'taken'}"] = counts.get(f"{kind} {'refused' if status else 'taken'}", 0) + 1
+    counts[f"{kind} {'refused' if status else 'taken'}"] = (
+        counts.get(f"{kind} {'refused' if status else 'taken'}", 0) + 1
+    )
     return int(status)  # type: ignore[call-overload]
 
 

@@ -103,7 +103,17 @@ class Place:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def study(self, *more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "scripts/run_all.py", "--config", "tiny.toml", "--out", "out", "--jobs", "1", *more]
+        command = [
+            sys.executable,
+            "scripts/run_all.py",
+            "--config",
+            "tiny.toml",
+            "--out",
+            "out",
+            "--jobs",
+            "1",
+            *more,
+        ]
         return subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
         )

@@ -3,21 +3,20 @@
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
+import fuzzing
 import pytest
+from fuzzing import Place, outcome, settings_texts, words
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 import belief
-import fuzzing
 import frozen_test
 import sample
 import train
 from data import prepare as data_prepare
 from data.openwebtext import prepare as openwebtext
-from fuzzing import Place, outcome, settings_texts, words
 from scripts import make_figures, make_report
 from scripts import run_all as script
 
@@ -78,7 +77,9 @@ def values(name: str) -> st.SearchStrategy[list[str]]:
     if not GOOD[name]:
         return st.just([])
     good = st.sampled_from(GOOD[name]).map(lambda word: [word])
-    return st.one_of(good, good, good, st.lists(words, min_size=name not in ("--only", "--suite"), max_size=2))
+    return st.one_of(
+        good, good, good, st.lists(words, min_size=name not in ("--only", "--suite"), max_size=2)
+    )
 
 
 @st.composite
@@ -120,7 +121,18 @@ def test_no_override_gives_a_traceback(place: Place, data: st.DataObject) -> Non
     outcome(script.main, [*start, *options], "override run_all")
 
 
-RUN_ALL = ["--only", "--seeds", "--jobs", "--out", "--config", "--set", "--list", "--status", "--dry-run", "--quick"]
+RUN_ALL = [
+    "--only",
+    "--seeds",
+    "--jobs",
+    "--out",
+    "--config",
+    "--set",
+    "--list",
+    "--status",
+    "--dry-run",
+    "--quick",
+]
 RUN_ALL += ["--force", "--publish", "--sed"]
 
 
@@ -128,13 +140,23 @@ RUN_ALL += ["--force", "--publish", "--sed"]
 @given(data=st.data())
 def test_no_command_line_of_the_study_gives_a_traceback(place: Place, data: st.DataObject) -> None:
     fuzzing.restore_configs(place)
-    start = data.draw(st.sampled_from([["--config", "configs/tiny.toml", "--dry-run"], ["--list"], ["--config"], []]))
+    start = data.draw(
+        st.sampled_from([["--config", "configs/tiny.toml", "--dry-run"], ["--list"], ["--config"], []])
+    )
     outcome(script.main, data.draw(lines(start, RUN_ALL)), "line run_all")
 
 
 SMALL = [
     word
-    for name in ("finder_batches", "dev_batches", "heldout_batches", "top", "doses", "random_directions", "placebo_draws")
+    for name in (
+        "finder_batches",
+        "dev_batches",
+        "heldout_batches",
+        "top",
+        "doses",
+        "random_directions",
+        "placebo_draws",
+    )
     for word in ("--set", f"frozen_test.{name}=1")
 ]
 TOOLS: dict[str, tuple[Any, list[list[str]], list[str]]] = {

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from fuzzing import TEXT, TINY
+from made_runs import assert_tables
 
 import capacity
 import command_line
@@ -36,8 +38,6 @@ from data import documents
 from data import prepare as data_prepare
 from data.openwebtext import prepare as openwebtext
 from data.prepare import prepare_text
-from fuzzing import TEXT, TINY
-from made_runs import assert_tables
 from reports import markdown, pages
 from scripts import make_figures, make_report
 from scripts import run_all as script
@@ -77,7 +77,8 @@ NO_TENSORS = {
     "type that NumPy lacks": safetensors(tensor("BF16", [2], 4), b"1234"),
     "type that nobody knows": safetensors(tensor("X99", [2], 4), b"1234"),
     "offsets that overlap": safetensors(
-        {"a": tensor("U8", [4], 4)["a"], "b": {"dtype": "U8", "shape": [4], "data_offsets": [2, 6]}}, b"123456"
+        {"a": tensor("U8", [4], 4)["a"], "b": {"dtype": "U8", "shape": [4], "data_offsets": [2, 6]}},
+        b"123456",
     ),
 }
 
@@ -119,7 +120,9 @@ def test_a_file_larger_than_the_memory_is_not_read(tmp_path: Path) -> None:
         storage.read_json(tmp_path / "endless.json")
 
 
-@pytest.mark.parametrize("text", ["[" * 10**6, "9" * 5000, '{"a": 1e999}', '{"a": NaN}', '{"a": -Infinity}', "\xff", ""])
+@pytest.mark.parametrize(
+    "text", ["[" * 10**6, "9" * 5000, '{"a": 1e999}', '{"a": NaN}', '{"a": -Infinity}', "\xff", ""]
+)
 def test_what_is_no_plain_json_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(UserError, match="not valid JSON"):
@@ -146,7 +149,9 @@ def run(finished: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "out" / "runs" / finished.name
     for source in sorted(finished.parent.parent.rglob("*")):
         if source.is_file():
-            storage.write_bytes(tmp_path / "out" / source.relative_to(finished.parent.parent), source.read_bytes())
+            storage.write_bytes(
+                tmp_path / "out" / source.relative_to(finished.parent.parent), source.read_bytes()
+            )
     return folder
 
 
@@ -175,7 +180,9 @@ def ends(main: Callable[[Sequence[str]], object], *arguments: str) -> tuple[obje
 def assert_refused(ended: tuple[object, str], said: str = "") -> None:
     status, error = ended
     assert status == 2, error
-    assert error.startswith("error: ") and error.count("\n") == 1 and error[:-1].isprintable() and said in error
+    assert (
+        error.startswith("error: ") and error.count("\n") == 1 and error[:-1].isprintable() and said in error
+    )
     assert len(error) < 1100
 
 
@@ -213,7 +220,9 @@ def test_a_config_larger_than_its_weights_takes_no_memory(run: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "7", "[" * 10**5, '{"corpus": "../x"}', "null", '{"model": 1e999}'])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "7", "[" * 10**5, '{"corpus": "../x"}', "null", '{"model": 1e999}']
+)
 def test_a_config_that_is_none_is_refused(run: Path, text: str) -> None:
     forge(run, "config.json", text.encode())
     assert_refused(ends(sample.main, str(run)), "config.json is not a run's config")
@@ -259,7 +268,9 @@ def test_a_pickle_for_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "sprung").exists()
 
 
-@pytest.mark.parametrize("option", [["--step", "-1"], ["--step", "0"], ["--step", "11"], ["--step", str(10**30)]])
+@pytest.mark.parametrize(
+    "option", [["--step", "-1"], ["--step", "0"], ["--step", "11"], ["--step", str(10**30)]]
+)
 def test_a_step_that_was_not_kept_is_refused(run: Path, option: list[str]) -> None:
     for main in (sample.main, frozen_test.main):
         assert_refused(ends(main, str(run), *option, "--out", str(run.parent.parent)), "kept no weights")
@@ -391,8 +402,12 @@ LINES = [
 ]
 
 
-@pytest.mark.parametrize("line", LINES, ids=lambda line: " ".join(line)[:40].encode("unicode_escape").decode())
-def test_a_hostile_command_line_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: list[str]) -> None:
+@pytest.mark.parametrize(
+    "line", LINES, ids=lambda line: " ".join(line)[:40].encode("unicode_escape").decode()
+)
+def test_a_hostile_command_line_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: list[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert_refused(ends(script.main, "--dry-run", *line))
     assert list(tmp_path.iterdir()) == []
@@ -402,7 +417,9 @@ TRAIN_LINES = [["--seed", str(10**30)], ["--seed", str(2**63)], ["--seed", "0"],
 
 
 @pytest.mark.parametrize("line", TRAIN_LINES, ids=str)
-def test_a_hostile_seed_or_condition_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: list[str]) -> None:
+def test_a_hostile_seed_or_condition_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: list[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert_refused(ends(train.main, str(CONFIGS / "shakespeare.toml"), "--condition", "self", *line))
     assert list(tmp_path.iterdir()) == []
@@ -411,7 +428,9 @@ def test_a_hostile_seed_or_condition_is_refused(tmp_path: Path, monkeypatch: pyt
 # Texts
 
 
-def limited(arguments: Sequence[str], limit: int, folder: Path) -> tuple[subprocess.CompletedProcess[str], int]:
+def limited(
+    arguments: Sequence[str], limit: int, folder: Path
+) -> tuple[subprocess.CompletedProcess[str], int]:
     """A Python command with so many bytes of address space; how it ended, and its greatest resident size in bytes."""
     watch = "import resource, subprocess, sys; end = subprocess.run(sys.argv[1:]); "
     watch += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(end.returncode)"
@@ -437,7 +456,9 @@ def test_a_text_takes_no_more_than_was_estimated(tmp_path: Path, tokenizer: str)
     """The worst for each: a line without a space, which needs four bytes a character, or is one word."""
     size, peaks = {"char": 4_000_000, "bpe:260": 400_000}[tokenizer], []
     for name, length in (("short", 2000), ("long", size)):
-        letters = np.random.default_rng(0).choice(list(b"abcdefghij"), length).astype(np.uint8).tobytes().decode()
+        letters = (
+            np.random.default_rng(0).choice(list(b"abcdefghij"), length).astype(np.uint8).tobytes().decode()
+        )
         text = letters if tokenizer != "char" else letters[:-4] + "𝔘"
         storage.write_text(tmp_path / "texts" / name / "input.txt", text)
         line = ["-m", "data.prepare", name, "--tokenizer", tokenizer, "--out", str(tmp_path / "out")]
@@ -464,7 +485,9 @@ def test_many_lines_of_a_bomb_are_counted(tmp_path: Path, monkeypatch: pytest.Mo
     path = tmp_path / "rows.jsonl.gz"
     with gzip.open(path, "wb", compresslevel=1) as file:
         file.write(b'{"text": "%s"}\n' % (b"a" * 1_000_000) * 50)
-    monkeypatch.setattr(capacity, "memory", lambda: int(capacity.PROGRAM + 10_000_000 * capacity.TEXT["char"]))
+    monkeypatch.setattr(
+        capacity, "memory", lambda: int(capacity.PROGRAM + 10_000_000 * capacity.TEXT["char"])
+    )
     with pytest.raises(UserError, match="11,000,000 bytes, which need"):
         documents.read(path)
 
@@ -504,13 +527,19 @@ PREPARE_LINES = [
 
 
 @pytest.mark.parametrize("line", PREPARE_LINES, ids=str)
-def test_a_hostile_line_of_prepare_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: list[str]) -> None:
+def test_a_hostile_line_of_prepare_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: list[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert_refused(ends(openwebtext.main, *line))
 
 
-@pytest.mark.parametrize("name", ["", "..", "../x", "/etc/passwd", "a\0b", "n" * 300, "\x1b[31m", "%s", "Größe"])
-def test_a_hostile_name_of_a_corpus_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["", "..", "../x", "/etc/passwd", "a\0b", "n" * 300, "\x1b[31m", "%s", "Größe"]
+)
+def test_a_hostile_name_of_a_corpus_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert_refused(ends(lambda given: data_prepare.main(name, given), "--out", "out"))
     assert list(tmp_path.iterdir()) == []
@@ -525,7 +554,9 @@ def test_a_corpus_of_one_character(tmp_path: Path, finished: Path, text: str) ->
             train.train(run, corpus, tmp_path / "runs")
     else:
         folder = train.train(run, corpus, tmp_path / "runs")
-        assert pd.read_csv(folder / "metrics.csv")["loss"].iloc[-1] < 0.1  # nothing is left to predict but the mask
+        assert (
+            pd.read_csv(folder / "metrics.csv")["loss"].iloc[-1] < 0.1
+        )  # nothing is left to predict but the mask
 
 
 # What reaches a terminal or a page
@@ -554,7 +585,11 @@ def test_a_page_holds_no_code(finished: Path, tmp_path: Path) -> None:
 
 
 def test_a_bar_in_a_cell_makes_no_cell() -> None:
-    assert markdown.table(["a"], [["x|y"], ["x\\|y"], ["x\ny"]]).splitlines()[2:] == ["| x\\|y |", "| x\\|y |", "| x y |"]
+    assert markdown.table(["a"], [["x|y"], ["x\\|y"], ["x\ny"]]).splitlines()[2:] == [
+        "| x\\|y |",
+        "| x\\|y |",
+        "| x y |",
+    ]
 
 
 @pytest.mark.parametrize("main", [make_report.main, make_figures.main])
@@ -595,7 +630,10 @@ def test_an_estimate_covers_what_a_run_takes(tmp_path: Path) -> None:
     )
     small = ["train.steps=2", "train.warmup_steps=1", "log.keep_steps=[]", "log.keep_checkpoints=[]"]
     small += ["frozen_test.steps=[]", "schedules.five_windows.windows=[]", "log.eval_batches=1"]
-    small += [f"conditions.{name}.schedule={{kind='none'}}" for name in ("self", "vanilla", "self_random", "vanilla_random")]
+    small += [
+        f"conditions.{name}.schedule={{kind='none'}}"
+        for name in ("self", "vanilla", "self_random", "vanilla_random")
+    ]
     small += ["model.n_layer=4", "model.n_embd=256", "conditions.self_calm.log.keep_checkpoints=[]"]
     found = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path), *small],
@@ -606,7 +644,9 @@ def test_an_estimate_covers_what_a_run_takes(tmp_path: Path) -> None:
     assert peak < 1.15 * estimate
 
 
-def test_a_study_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(capacity, "memory", lambda: 2_000_000_000)
     assert_refused(ends(script.main, "--set", "train.batch_size=60000"), "GB of memory")

@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from fuzzing import TEXT
 
 import config
 import storage
 from data.documents import HUB
 from data.sources import SOURCES
 from data.tokenizers import GPT2_FILES, GPT2_URL
-from fuzzing import TEXT
 
 BLOCK = """
 import os, socket
@@ -103,7 +103,9 @@ def test_a_study_with_its_text_needs_no_network(folder: Path) -> None:
     assert ended.returncode == 0 and ended.stderr == "" and not tried, ended.stdout + ended.stderr
     assert "[5/5] report" in ended.stdout
     run = "out/tiny/self/seed-1"
-    small = [f"frozen_test.{name}=1" for name in ("finder_batches", "heldout_batches", "top", "placebo_draws")]
+    small = [
+        f"frozen_test.{name}=1" for name in ("finder_batches", "heldout_batches", "top", "placebo_draws")
+    ]
     settings = [word for text in small for word in ("--set", text)]
     for script, *arguments in (
         study,
@@ -133,12 +135,21 @@ def assert_says_all(text: str) -> None:
     "line",
     [
         ("data/shakespeare_char/prepare.py", "--out", "lacking"),
-        ("train.py", str(config.ROOT / "configs/shakespeare.toml"), "--condition", "self", "--out", "lacking"),
+        (
+            "train.py",
+            str(config.ROOT / "configs/shakespeare.toml"),
+            "--condition",
+            "self",
+            "--out",
+            "lacking",
+        ),
         ("scripts/run_all.py", "--only", "data", "--set", "corpus=shakespeare_char", "--out", "lacking"),
     ],
     ids=lambda line: line[0],
 )
-def test_a_text_that_is_not_there_is_told_with_path_url_and_checksum(folder: Path, line: tuple[str, ...]) -> None:
+def test_a_text_that_is_not_there_is_told_with_path_url_and_checksum(
+    folder: Path, line: tuple[str, ...]
+) -> None:
     started = time.monotonic()
     ended, tried = offline(folder, *line)
     assert ended.returncode == 2 and tried

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import pytest
+import stale_study
 from pydantic import BaseModel
+from stale_study import Case, Place
 
 import config
-import stale_study
-from stale_study import Case, Place
 
 # The study's parts, and what hangs on each
 
@@ -26,9 +26,26 @@ SELF, PARTNER = "train tiny/self/seed-1", "train tiny/self/seed-2"
 FROZEN, BELIEF = "frozen tiny/self/seed-1/step-10", "belief tiny/self/seed-1/step-30"
 PAGES = {"figures tiny", "report tiny"}
 TABLES = {"tables tiny"} | PAGES
-CONDITIONS = ("self", "vanilla", "ema", "buffer", "fixed", "learned", "goes_on", "heard", "matched", "elsewhere")
+CONDITIONS = (
+    "self",
+    "vanilla",
+    "ema",
+    "buffer",
+    "fixed",
+    "learned",
+    "goes_on",
+    "heard",
+    "matched",
+    "elsewhere",
+)
 HANGS_ON = {
-    SELF: {"train tiny/fixed/seed-1", "train tiny/matched/seed-1", "train tiny/goes_on/seed-1", FROZEN, BELIEF},
+    SELF: {
+        "train tiny/fixed/seed-1",
+        "train tiny/matched/seed-1",
+        "train tiny/goes_on/seed-1",
+        FROZEN,
+        BELIEF,
+    },
     PARTNER: {"train tiny/goes_on/seed-1", "train tiny/heard/seed-1", BELIEF},
 }
 
@@ -245,15 +262,26 @@ def test_each_field_reruns_what_hangs_on_it(place: Place) -> None:
 
 
 CARRIERS = {
-    **dict.fromkeys(["config.py", "config_file.py", "run_config.py"], "the values are hashed, field by field"),
-    **dict.fromkeys(["storage.py", "faults.py", "run_folder.py", "command_line.py"], "carry bytes that are hashed"),
+    **dict.fromkeys(
+        ["config.py", "config_file.py", "run_config.py"], "the values are hashed, field by field"
+    ),
+    **dict.fromkeys(
+        ["storage.py", "faults.py", "run_folder.py", "command_line.py"], "carry bytes that are hashed"
+    ),
     "capacity.py": "refuses before anything is made",
     **dict.fromkeys(
-        ["data/tokenizers.py", "data/sources.py", "data/prepare.py", "data/documents.py", "data/pydoc_text.py"],
+        [
+            "data/tokenizers.py",
+            "data/sources.py",
+            "data/prepare.py",
+            "data/documents.py",
+            "data/pydoc_text.py",
+        ],
         "make the tokens, which are hashed",
     ),
     **dict.fromkeys(
-        ["pipeline.py", "refresh.py", "code_files.py", "work.py", "phases.py", "data/__init__.py"], "say what is due"
+        ["pipeline.py", "refresh.py", "code_files.py", "work.py", "phases.py", "data/__init__.py"],
+        "say what is due",
     ),
 }
 """Files that tasks import and that no number can change by: what they carry is part of the key itself."""
@@ -309,14 +337,17 @@ def test_each_code_file_reruns_what_runs_it(place: Place) -> None:
 
 def test_words_about_code_rerun_nothing(place: Place) -> None:
     clone = place.folder
-    assert place.would_run(
-        [
-            Case(file="train.py", added="\n# a comment\n"),
-            Case(file="analysis/tables.py", added="\n\n\n"),
-            Case(file="scripts/run_all.py", added="\nCHANGED = 1\n"),
-            Case(file="README.md", added="\nMore.\n"),
-        ]
-    ) == [set()] * 4
+    assert (
+        place.would_run(
+            [
+                Case(file="train.py", added="\n# a comment\n"),
+                Case(file="analysis/tables.py", added="\n\n\n"),
+                Case(file="scripts/run_all.py", added="\nCHANGED = 1\n"),
+                Case(file="README.md", added="\nMore.\n"),
+            ]
+        )
+        == [set()] * 4
+    )
     train = clone / "train.py"
     content = train.read_text()
     try:
@@ -364,7 +395,9 @@ def test_what_would_run_runs_and_nothing_else(place: Place) -> None:
     started = processor_s()
     assert study() == set()
     assert processor_s() - started < 3
-    (out / "data" / "tiny_other" / "tokens.bin").write_bytes(b"")  # made again, the same: nothing hangs on that
+    (out / "data" / "tiny_other" / "tokens.bin").write_bytes(
+        b""
+    )  # made again, the same: nothing hangs on that
     assert study() == set()
     text = place.folder / "texts" / "tiny_other" / "input.txt"
     text.write_text(text.read_text() + "Bring me my bow of burning gold. " * 9)
