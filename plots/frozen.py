@@ -108,11 +108,12 @@ def finding(summary: pd.DataFrame, step: int) -> str:
     where = f"{'Held-out test' if protocol == 'heldout' else 'Replication protocol'}, step {step}"
     worst = rows.groupby("seed")["p_value"].max()  # against every placebo
     n, k = len(worst), int((worst < ALPHA).sum())
-    effect, placebo = rows.groupby("seed")["effect"].first().mean(), rows["placebo_mean"].mean()
-    sizes = f"effect {effect:.2f} against {placebo:.2f}"
+    placebo = rows.groupby("placebo")["placebo_mean"].mean().max()  # the stronger of them
+    effect = rows.groupby("seed")["effect"].first().mean()
+    sizes = f"effect {effect:.2f}, strongest placebo {placebo:.2f}"
     count = f"rank p < {ALPHA} in {k} of {style.plural(n, 'seed')}"
     if k == 0 and _few_draws(rows):
-        return f"{where}: too few placebo draws for a verdict; {sizes} of selection-matched placebos"
+        return f"{where}: too few placebo draws for a verdict; {sizes}"
     if 2 * k > n:
         verdict = "learned directions steer more than selection-matched placebos"
     elif stats.binom.sf(k - 1, n, ALPHA) < ALPHA:

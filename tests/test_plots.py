@@ -397,7 +397,11 @@ def test_conditions_can_be_told_apart_without_colour() -> None:
 )
 def test_the_frozen_title_says_what_the_table_says(gain: float, draws: int, words: str) -> None:
     summary = _frozen(8, draws, gain)["frozen_effects_summary"]
-    assert words in frozen.finding(summary[summary["run_step"] == 2000], 2000)
+    rows = summary[summary["run_step"] == 2000]
+    title = frozen.finding(rows, 2000)
+    tested = rows[(rows["protocol"] == "heldout") & (rows["finder"] == "dimension")]
+    assert words in title
+    assert f"strongest placebo {tested.groupby('placebo')['placebo_mean'].mean().max():.2f}" in title
 
 
 def test_titles_count_what_is_in_the_tables(
