@@ -97,7 +97,7 @@ def tables(context: Context) -> dict[str, pd.DataFrame]:
 
 
 def twins(context: Context) -> list[Twins]:
-    """The pairs NAME_long and NAME_short of each seed that both have; a memory's name ends before `_bias`."""
+    """The pairs NAME_long and NAME_short of each seed that both have; a memory's name ends before `_feedback`."""
     paths = follow_all(context.runs)
     runs = {(run.condition, run.seed): run for run in context.runs}
     found = []
@@ -111,7 +111,7 @@ def twins(context: Context) -> list[Twins]:
         settings = runs[condition, seed].config.self_state.memory
         recalls = (recalled(path.states, settings), recalled(other.states, settings))
         begins = int(windows_of(other.log)["start"].iloc[0])
-        place = (name.removesuffix("_bias"), str(regime), seed)
+        place = (name.removesuffix("_feedback"), str(regime), seed)
         end = int(path.log["step"].iloc[-1]) + 1
         found.append(Twins(*place, int(parts), begins, int(begin), end, (path, other), recalls))
     return sorted(found, key=lambda pair: (pair.regime, pair.memory, pair.seed))

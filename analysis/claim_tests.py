@@ -16,6 +16,12 @@ COUNTER = 2_900_000  # of the analysis stream
 CLOSE = 1e-9  # sums that differ by less, relative to the largest, are one: they differ by rounding alone
 
 SUPPORTED, NOT_SUPPORTED, INCONCLUSIVE, ABSENT = "supported", "not supported", "inconclusive", "not measured"
+VERDICTS = (
+    NOT_SUPPORTED,
+    INCONCLUSIVE,
+    SUPPORTED,
+    ABSENT,
+)  # in the order in which they are shown: what fails comes first
 RULE = (
     f"*Supported*: p (Holm) is below {ALPHA}, the 95 % interval lies wholly on the claimed side, and the effect is no smaller "
     "than the smallest one of interest. *Not supported*: the whole interval lies below the smallest effect of interest, "

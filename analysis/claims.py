@@ -20,7 +20,6 @@ from analysis.signatures import mean_interval
 from storage import UserError
 
 SUITE = "claims"  # the folder of tables that these stand in
-REGISTER = "claims.json"  # in docs/results
 REMOVED = "removed after results existed"
 NAN = float("nan")
 
@@ -46,19 +45,19 @@ SEEDS = ("suite", "id", "seed", "effect")
 """`effect` of one seed; in binomial tests the difference whose sign is counted."""
 
 
-def write(tables_dir: Path, registry: Path | None = None, path: Path = FILE) -> list[Path]:
+def write(tables_dir: Path, register: Path | None = None, path: Path = FILE) -> list[Path]:
     """Write `<tables_dir>/claims/*.csv` from the tables of all suites there. Returns the paths written.
 
     Args:
         tables_dir: folder that has a folder of tables (CSV) for each suite.
-        registry: docs/results/claims.json, which says what was claimed before results existed; None for none.
+        register: docs/results/claims.json, which says what was claimed before results existed; None for none.
         path: the claims.
 
     Raises:
         ConfigError: the claims can't be used. UserError: a table lacks what a claim asks of it.
     """
     written = []
-    for name, table in tables(load(path), tables_dir, registry).items():
+    for name, table in tables(load(path), tables_dir, register).items():
         place = tables_dir / SUITE / f"{name}.csv"
         storage.write_text(place, table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
         written.append(place)
@@ -81,10 +80,10 @@ def register(tables_dir: Path, file: Path, date: str, commit: str, path: Path = 
     return found
 
 
-def tables(claims: Claims, tables_dir: Path, registry: Path | None = None) -> dict[str, pd.DataFrame]:
+def tables(claims: Claims, tables_dir: Path, register: Path | None = None) -> dict[str, pd.DataFrame]:
     """The tables claims and claim_seeds, and `runs`: the runs of all suites that the claims are decided by."""
     shelf = Shelf(tables_dir)
-    known = read_register(registry) if registry is not None else {"results": {}, "claims": {}}
+    known = read_register(register) if register is not None else {"results": {}, "claims": {}}
     changed = marks(claims, known)
     answers = {name: answer(name, claim, shelf) for name, claim in claims.claims.items()}
     holm: dict[str, float] = {}

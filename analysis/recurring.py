@@ -41,7 +41,7 @@ LOSSES = (
     *DIFFERENCES,
 )
 SUMMARY = ("suite", "quantity", "condition", "reference", "world", "measure", "n", "mean", "low", "high")
-OF_SWITCHES = ("steps", "excess", "gain")  # of recurring_recovery; as measures they end in _on and _off
+OF_SWITCHES = ("steps", "excess", "loss_after")  # of recurring_recovery; as measures they end in _on and _off
 SHARED = (
     "clean_loss",
     "perturbed_loss",
@@ -216,7 +216,7 @@ def summary(suite: config.Suite, found: pd.DataFrame, recovery: pd.DataFrame) ->
         interaction: (calibrated - seed) of a world minus (calibrated - seed) of the world `windows`.
         share: the condition's mean gain over the mean gain of the oracle of its world, with Fieller's interval. No row
             where the oracle gains nothing clear itself: then there is no gain to share.
-    measure: MEASURES, and of recurring_recovery steps, excess and gain, with _on and _off behind.
+    measure: MEASURES, and of recurring_recovery steps, excess and loss_after, with _on and _off behind.
     """
     values = _differences(found, recovery)
     world = found.drop_duplicates("condition").set_index("condition")["world"].to_dict()

@@ -1,7 +1,6 @@
 """The one reader of finished runs."""
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,16 +50,6 @@ class Run:
 def open_run(suite: str, condition: str, seed: int, folder: Path) -> Run:
     """The run in a folder. UserError where it is none."""
     return Run(suite, condition, seed, folder, run_folder.load_config(folder))
-
-
-def find_runs(out: Path, suite: str) -> list[Run]:
-    """The runs that `<out>/<suite>/<condition>/seed-<n>` point to, by condition and seed."""
-    found = []
-    for view in (out / suite).glob("*/seed-*"):
-        number = re.fullmatch(r"seed-(\d+)", view.name)
-        if number and (view / "run.json").is_file():
-            found.append(open_run(suite, view.parent.name, int(number[1]), view))
-    return sorted(found, key=lambda run: (run.condition, run.seed))
 
 
 def label(run: Run, rows: pd.DataFrame) -> pd.DataFrame:

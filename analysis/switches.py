@@ -31,7 +31,7 @@ SLACK = 1e-6  # nats: what rounding may leave of no excess at all
 
 PLACE = ("suite", "condition", "seed", "world", "switch")
 SWITCHES = (*PLACE, "lag", "events", "loss", "difference")
-DIFFERENCES = ("steps_difference", "excess_difference", "gain_difference")
+DIFFERENCES = ("steps_difference", "excess_difference", "loss_after_difference")
 RECOVERY = (*PLACE, "events", "censored", "steps", "median", "excess", *DIFFERENCES)
 
 
@@ -96,8 +96,8 @@ def recovery(pairs: Sequence["Pair"]) -> pd.DataFrame:
     events, censored: switches, and those that had not recovered. steps: mean time to recover, up to 60 steps. median: of
     the same; NaN where fewer than half recover. excess: loss above the settled level, summed over the first 20 steps
     (nats a token x steps). Noise alone costs some steps; conditions of a seed bear the same, so only differences count.
-    steps_difference, excess_difference: minus vanilla's. gain_difference: loss minus vanilla's, summed over the same 20
-    steps, which no settled level enters.
+    steps_difference, excess_difference: minus vanilla's. loss_after_difference: loss minus vanilla's, summed over the same
+    20 steps, which no settled level enters. Below zero is better, in all three.
     """
     rows = []
     for pair in _recurring(pairs):
@@ -116,7 +116,7 @@ def recovery(pairs: Sequence["Pair"]) -> pd.DataFrame:
                     **{"events": len(found), "censored": int((~seen).sum())},
                     **dict(zip(("steps", "median"), kaplan_meier(times, seen), strict=True)),
                     "excess": float(_means(line_up(loss - level, found))[late].sum()),
-                    "gain_difference": float(_means(line_up(apart, found))[late].sum()),
+                    "loss_after_difference": float(_means(line_up(apart, found))[late].sum()),
                     "vanilla": pair.vanilla,
                 }
             )

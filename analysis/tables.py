@@ -45,6 +45,22 @@ OWN: dict[str, tuple[Maker, ...]] = {
 """By suite, what is asked of its runs besides the common tables. A suite of the user's own is asked what the first is."""
 
 
+TESTS = ("suite", "condition", "seed", "kind", "run_step", "key", "seconds")
+
+
+def tests_table(finished: "Sequence[Finished]") -> pd.DataFrame:
+    """One row a test of a finished run: its kind, the step whose weights were tested, its folder's key, how long it took."""
+    rows = []
+    for one in finished:
+        tests = [("frozen", folder) for _, folder in one.frozen]
+        tests += [("belief", one.belief)] if one.belief else []
+        for kind, folder in tests:
+            record = storage.read_json(folder / "task.json")
+            place = (one.suite, one.condition, one.seed, kind, record["run_step"], folder.name)
+            rows.append((*place, record["seconds"]))
+    return pd.DataFrame(rows, columns=list(TESTS))
+
+
 def write_all(folder: Path, suite: config.Suite, finished: "Sequence[Finished]") -> list[Path]:
     """Make all tables of a suite from its finished runs and frozen tests.
 
@@ -62,6 +78,7 @@ def write_all(folder: Path, suite: config.Suite, finished: "Sequence[Finished]")
     ]
     tables: dict[str, pd.DataFrame] = {
         "runs": runs_table(runs),
+        "tests": tests_table(finished),
         "metrics": metrics_table(runs),
         "windows": windows_table(runs),
         "regime_deltas": deltas,

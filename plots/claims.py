@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
+from analysis.claim_tests import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED, VERDICTS
 from plots import style
 from plots.figure import Figure
 from plots.series import NothingToDraw
@@ -35,9 +36,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     SEEDS: ("suite", "id", "seed", "effect"),
 }
-SUPPORTED, NOT_SUPPORTED, INCONCLUSIVE, ABSENT = "supported", "not supported", "inconclusive", "not measured"
 FACES = {SUPPORTED: style.BLACK, INCONCLUSIVE: "#a8a8a8", NOT_SUPPORTED: "white"}
-ORDER = (NOT_SUPPORTED, INCONCLUSIVE, SUPPORTED, ABSENT)
 ROW = 0.148  # inches
 NUMBERS = 84  # points from the axes to where the numbers end
 FURTHEST = 300.0  # smallest effects of interest: what lies beyond is drawn at the edge
@@ -78,7 +77,7 @@ def title(rows: pd.DataFrame) -> str:
     ):
         if len(some):
             counts = Counter(some["verdict"])
-            held = ", ".join(f"{counts[one]} {one}" for one in ORDER if counts[one])
+            held = ", ".join(f"{counts[one]} {one}" for one in VERDICTS if counts[one])
             parts.append(f"{len(some)} {name if len(some) > 1 else name[:-1]} measured: {held}")
     return ". ".join(parts)
 
@@ -89,7 +88,7 @@ def _lines(rows: pd.DataFrame) -> Any:
         if index:
             yield None
         yield pd.Series({"id": "", "short": members["family_title"].iloc[0]})
-        order = members["verdict"].map(ORDER.index)
+        order = members["verdict"].map(VERDICTS.index)
         for _, row in members.loc[order.sort_values(kind="stable").index].iterrows():
             yield row
 

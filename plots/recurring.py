@@ -52,7 +52,7 @@ _RUN = ("suite", "condition", "seed")
 COLUMNS: dict[str, tuple[str, ...]] = {
     LOSSES: (*_RUN, "world", "mechanism", "role", "age", "fresh", "from_step", *(f"{kind}_difference" for kind in KINDS)),
     SWITCHES: (*_RUN, "switch", "lag", "events", "difference"),
-    RECOVERY: (*_RUN, "switch", "events", "gain_difference"),
+    RECOVERY: (*_RUN, "switch", "events", "loss_after_difference"),
     SUMMARY: ("suite", "quantity", "condition", "reference", "world", "measure", "n", "mean", "low", "high"),
 }  # fmt: skip
 
@@ -279,7 +279,7 @@ def switch_curves(tables: Tables, note: str) -> Drawing:
 
 
 def after_switch(
-    recovery: pd.DataFrame, condition: str, kind: str, column: str = "gain_difference"
+    recovery: pd.DataFrame, condition: str, kind: str, column: str = "loss_after_difference"
 ) -> "pd.Series[float]":
     """A measure of recovery of a condition after one kind of switch, by seed."""
     rows = series.of_condition(recovery, condition)

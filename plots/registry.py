@@ -147,9 +147,7 @@ def read_table(tables_dir: Path, name: str, suite: str) -> pd.DataFrame:
 def suites(tables_dir: Path) -> list[str]:
     """The suites that have tables. UserError where there is no folder of tables."""
     if not tables_dir.is_dir():
-        raise storage.UserError(
-            f"{tables_dir} is no folder; make the tables first: python scripts/run_all.py"
-        )
+        raise storage.UserError(f"{tables_dir} is no folder; make the tables first: ./run.sh all")
     return sorted(path.name for path in tables_dir.iterdir() if path.is_dir())
 
 

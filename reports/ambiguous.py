@@ -5,16 +5,16 @@ from typing import Any
 
 import pandas as pd
 
+from plots.memory import LOOKS
 from plots.series import Estimate, paired
 from reports.markdown import ABSENT as NO_NUMBER
 from reports.markdown import interval, listed, number, plural, signed, table
-from reports.measured import MEMORIES
 from reports.parts import (
     ABSENT,
-    INCONCLUSIVE,
+    CLEAR,
     MISSING,
-    NOT_SUPPORTED,
-    SUPPORTED,
+    NOT_CLEAR,
+    OPEN,
     Finding,
     Section,
     Tables,
@@ -109,7 +109,8 @@ def _body(tables: Tables, regimes: Sequence[str], figures: str) -> list[str]:
 
 def _ordered(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows by memory, none first, otherwise as they come."""
-    place = rows["memory"].map(lambda name: MEMORIES.index(name) if name in MEMORIES else len(MEMORIES))
+    order = list(LOOKS)
+    place = rows["memory"].map(lambda name: order.index(name) if name in order else len(order))
     return rows.loc[place.sort_values(kind="stable").index]
 
 
@@ -254,7 +255,7 @@ def _evidence(row: "pd.Series[Any]", gain: "pd.Series[Any] | None") -> str:
 
 
 def _verdict(row: "pd.Series[Any]", gain: "pd.Series[Any] | None") -> str:
-    """Of one memory: supported if both the null and the rival are beaten."""
+    """Of one memory: clear if both the null and the rival are beaten."""
     if int(row["n"]) < FEWEST or pd.isna(row["auc"]) or gain is None:
-        return INCONCLUSIVE
-    return SUPPORTED if row["p_value"] < ALPHA and row["auc"] > 0.5 and gain["low"] > 0 else NOT_SUPPORTED
+        return OPEN
+    return CLEAR if row["p_value"] < ALPHA and row["auc"] > 0.5 and gain["low"] > 0 else NOT_CLEAR

@@ -4,16 +4,16 @@ import pandas as pd
 
 from plots.series import Estimate, estimate, paired
 from reports.markdown import interval, number, table
-from reports.measured import difference
 from reports.parts import (
     ABSENT,
-    INCONCLUSIVE,
+    CLEAR,
     MISSING,
-    NOT_SUPPORTED,
-    SUPPORTED,
+    NOT_CLEAR,
+    OPEN,
     Finding,
     Section,
     Tables,
+    difference,
     per_seed,
 )
 
@@ -154,7 +154,7 @@ def doubt(tables: Tables) -> Section:
     claim = f"In the faint world one batch leaves real doubt: AUC between {DOUBT[0]} and {DOUBT[1]}."
     one = estimate(per_seed(tables.rows("batch_auc", condition="faint_vanilla", regime=REGIME), "auc"))
     inside = one.low > DOUBT[0] and one.high < DOUBT[1]
-    verdict = ABSENT if not one.n else INCONCLUSIVE if one.n < 3 else SUPPORTED if inside else NOT_SUPPORTED
+    verdict = ABSENT if not one.n else OPEN if one.n < 3 else CLEAR if inside else NOT_CLEAR
     said = f"`faint_vanilla`: {interval(one, sign=False)}, n = {one.n}." if one.n else "It was not measured."
     return Section(
         "Is there anything to be in doubt about?",

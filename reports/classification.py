@@ -7,10 +7,10 @@ from reports import published
 from reports.markdown import interval, number, percent, signed, table
 from reports.parts import (
     ABSENT,
-    INCONCLUSIVE,
+    CLEAR,
     MISSING,
-    NOT_SUPPORTED,
-    SUPPORTED,
+    NOT_CLEAR,
+    OPEN,
     Finding,
     Section,
     Tables,
@@ -85,7 +85,7 @@ def _compare(found: pd.DataFrame, claim: str, place: tuple[str, str], one: str, 
         return Finding(claim, side(gain, +1), f"{text}difference {interval(gain)}, n = {gain.n}.")
     rows = found[(found["protocol"] == place[0]) & (found["condition"] == place[1])]
     noise = float((rows["null_95"] - rows["null_mean"]).max())
-    verdict = SUPPORTED if difference > noise else NOT_SUPPORTED if difference <= 0 else INCONCLUSIVE
+    verdict = CLEAR if difference > noise else NOT_CLEAR if difference <= 0 else OPEN
     return Finding(
         claim,
         verdict,
@@ -119,7 +119,7 @@ def _classification_findings(found: pd.DataFrame) -> list[Finding]:
         findings.append(
             Finding(
                 "The published way gives perfect classification with state channels.",
-                SUPPORTED if mine.mean() >= 0.995 else NOT_SUPPORTED,
+                CLEAR if mine.mean() >= 0.995 else NOT_CLEAR,
                 f"Published {percent(published.CLASSIFICATION[STATE])}, ours {number(mine.mean())}.",
             )
         )

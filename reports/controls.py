@@ -8,22 +8,23 @@ from plots.controls import COMMON, STATIC, ordered, regimes_in, response, unlike
 from plots.series import Estimate, estimate, of_condition, paired
 from plots.style import REGIMES
 from reports import published
+from reports.by_condition import ByCondition
+from reports.control_classification import told
 from reports.markdown import interval, listed, number, plural, signed, table
-from reports.measured import Measured, difference
 from reports.parts import (
     ABSENT,
+    CLEAR,
     FEWEST_SEEDS,
-    INCONCLUSIVE,
     MISSING,
-    NOT_SUPPORTED,
-    SUPPORTED,
+    NOT_CLEAR,
+    OPEN,
     Finding,
     Section,
     Tables,
+    difference,
     per_seed,
 )
 from reports.placebos import TESTS, View, effect_table, further
-from reports.told import told
 
 TITLE = "Controls: is it the sensing, or only a bias?"
 FILE = "controls.md"
@@ -130,10 +131,10 @@ def _unlike(comparison: pd.DataFrame, claim: str, metrics: Sequence[str]) -> Fin
     tested = rows.groupby(["regime", "metric"]).ngroups
     n = min(len(seeds[name] & seeds["self"]) for name in static)
     if n < FEWEST_SEEDS:
-        return Finding(claim, INCONCLUSIVE, f"{plural(n, 'seed')}: too few to test.")
+        return Finding(claim, OPEN, f"{plural(n, 'seed')}: too few to test.")
     found = {name: unlike(rows, "self", name) for name in static}
     marked = [name for name in static if found[name]]
-    verdict = SUPPORTED if len(marked) == len(static) else INCONCLUSIVE if marked else NOT_SUPPORTED
+    verdict = CLEAR if len(marked) == len(static) else OPEN if marked else NOT_CLEAR
     parts = []
     for name in static:
         where = [
@@ -211,7 +212,7 @@ def _own(changes: _Changes, condition: str, regimes: Sequence[str]) -> list[tupl
 
 def losses(tables: Tables) -> Section:
     """Held-out loss of every condition, against no bias and against a learned constant one."""
-    found = Measured(tables.rows("control_losses"))
+    found = ByCondition(tables.rows("control_losses"))
     names = ordered(found.rows)
     rows = []
     for name in names:

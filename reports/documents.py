@@ -47,17 +47,26 @@ def readme_results(tables_dir: Path) -> str:
 
 
 def readme_time(tables_dir: Path) -> str:
-    """README's sentence on how long training takes: the runs' own seconds, summed, over the workers."""
-    tables = [one.tables(tables_dir).rows("runs") for one in PAGES]
-    runs = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    """README's sentence on how long a study takes: the seconds of its runs and tests, summed, over the workers."""
+    runs, tests = (
+        pd.concat([one.tables(tables_dir).rows(name) for one in PAGES], ignore_index=True).drop_duplicates(
+            "key"
+        )
+        for name in ("runs", "tests")
+    )
     if runs.empty:
         return "No full study has been timed yet."
-    runs = runs.drop_duplicates("key")
-    hours = float(runs["seconds"].sum()) / 3600
+    training, testing = (float(table["seconds"].sum()) / 3600 for table in (runs, tests))
+    hours = training + testing
+    counted = f", {plural(len(tests), 'test')} of finished runs" if len(tests) else ""
+    tested = f", {testing:.1f} for testing" if len(tests) else ""
+    left = (
+        "Tables, figures and pages" if len(tests) else "The tests of finished runs, tables, figures and pages"
+    )
     return (
-        f"The runs behind the committed results ({plural(len(runs), 'run')}) took {hours:.1f} hours of one core in all: "
-        f"training takes about {hours / WORKERS:.1f} hours on {WORKERS} cores like theirs, less on more. "
-        "The frozen-weight tests come on top."
+        f"What is committed here ({plural(len(runs), 'run')}{counted}) "
+        f"took {hours:.1f} hours of one core, {training:.1f} for training{tested}: about {hours / WORKERS:.1f} hours on {WORKERS} "
+        f"cores like these, less on more. {left} come on top."
     )
 
 
@@ -108,7 +117,7 @@ def pipeline_page(phases: str, figures: Iterable[Figure]) -> str:
 PIPELINE = """\
 # The pipeline
 
-Written by `python scripts/make_report.py --pipeline` from the code's own declarations; edits here are lost.
+Written by `scripts/make_report.py --pipeline` from the code's own declarations; edits here are lost.
 
 One command runs the study: `./run.sh all`, which is `python scripts/run_all.py` in the project's environment.
 
@@ -116,7 +125,10 @@ One command runs the study: `./run.sh all`, which is `python scripts/run_all.py`
 
 {phases}
 
-`--only PHASE...` runs some of them. Where an input is missing, the message names the phase to run, with the command.
+`--only PHASE...` runs some of them, with the data that their runs need. Where another input is missing, the message names
+the phase to run, with the command. Figures and pages are of the seeds that are complete in a phase, whatever other phases
+lack: `--only memory figures report` runs one experiment from the text to its page. The claims are judged once every suite
+has a complete seed.
 
 ## What runs again, and what does not
 

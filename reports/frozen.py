@@ -6,11 +6,11 @@ from plots.series import estimate, paired
 from reports import published
 from reports.markdown import interval, listed, number, percent, signed, table
 from reports.parts import (
+    CLEAR,
     FEWEST_SEEDS,
-    INCONCLUSIVE,
     MISSING,
-    NOT_SUPPORTED,
-    SUPPORTED,
+    NOT_CLEAR,
+    OPEN,
     Finding,
     Section,
     Tables,
@@ -107,7 +107,7 @@ def _returns(view: View) -> Finding:
             continue
         reached, missed = value.low >= published.EFFECT_SIZE, value.high < published.EFFECT_SIZE
         known = value.n >= FEWEST_SEEDS and (reached or missed)
-        verdicts.append((SUPPORTED if reached else NOT_SUPPORTED) if known else INCONCLUSIVE)
+        verdicts.append((CLEAR if reached else NOT_CLEAR) if known else OPEN)
         learned = view.rows("frozen_effects", run_step=step, protocol="replication", finder="dimension")
         placebo = learned[learned["reader"] != "learned"] if not learned.empty else learned
         text = f"{interval(value, sign=False)} with the weights of step {step} (n = {value.n}"

@@ -12,11 +12,11 @@ from reports import published
 from reports.markdown import interval, listed, plural, signed, table
 from reports.parts import (
     ABSENT,
+    CLEAR,
     FEWEST_SEEDS,
-    INCONCLUSIVE,
     MISSING,
-    NOT_SUPPORTED,
-    SUPPORTED,
+    NOT_CLEAR,
+    OPEN,
     Finding,
     Section,
     Tables,
@@ -171,16 +171,16 @@ def _signs(tables: Tables, first: Tables) -> Finding:
     if not known:
         return Finding(claim, ABSENT, f"It needs `self` and `{TESTED}` on both corpora.")
     if min(value.n for pair in known.values() for value in pair) < FEWEST_SEEDS:
-        return Finding(claim, INCONCLUSIVE, "Too few seeds to test.")
+        return Finding(claim, OPEN, "Too few seeds to test.")
     clear = {place: pair for place, pair in known.items() if pair[0].clear}
     if not clear:
-        return Finding(claim, INCONCLUSIVE, f"None of {len(known)} changes is clear on the first corpus.")
+        return Finding(claim, OPEN, f"None of {len(known)} changes is clear on the first corpus.")
     same = [place for place, pair in clear.items() if pair[1].clear and pair[0].mean * pair[1].mean > 0]
     opposite = [place for place, pair in clear.items() if pair[1].clear and pair[0].mean * pair[1].mean < 0]
     if len(same) == len(clear):
-        verdict = SUPPORTED
+        verdict = CLEAR
     else:
-        verdict = NOT_SUPPORTED if len(opposite) >= len(same) else INCONCLUSIVE
+        verdict = NOT_CLEAR if len(opposite) >= len(same) else OPEN
     unlike = [f"{metric} in {regime}" for regime, metric in clear if (regime, metric) not in same]
     return Finding(
         claim,

@@ -12,11 +12,11 @@ from reports.markdown import ABSENT as NO_NUMBER
 from reports.markdown import interval, number, signed, table
 from reports.parts import (
     ABSENT,
+    CLEAR,
     FEWEST_SEEDS,
-    INCONCLUSIVE,
     MISSING,
-    NOT_SUPPORTED,
-    SUPPORTED,
+    NOT_CLEAR,
+    OPEN,
     Finding,
     Section,
     Tables,
@@ -100,9 +100,9 @@ def _lead(summary: pd.DataFrame, measure: str) -> Finding:
     if rows.empty:
         return Finding(claim, ABSENT, "No run with a self-state is long enough.")
     where, known = leads(summary, measure), list(dict.fromkeys(rows["condition"]))
-    verdict = SUPPORTED if len(where) == len(known) else INCONCLUSIVE if where else NOT_SUPPORTED
+    verdict = CLEAR if len(where) == len(known) else OPEN if where else NOT_CLEAR
     if rows["n"].min() < FEWEST_SEEDS:
-        verdict = INCONCLUSIVE
+        verdict = OPEN
     parts = [
         f"`{row.condition}` {signed(float(row.peak_lag), 0)} (p = {number(float(row.p_value))}), below zero "
         f"{signed(float(row.lead))} at most (p = {number(float(row.lead_p_value))})"
@@ -168,9 +168,9 @@ def _first(order: pd.DataFrame, regime: str) -> Finding:
         return Finding(claim, ABSENT, "It needs `self_random`.")
     row = next(_each(rows))
     if row.n < FEWEST_SEEDS:
-        verdict = INCONCLUSIVE
+        verdict = OPEN
     else:
-        verdict = SUPPORTED if row.state_first > row.loss_first and row.p_value < ALPHA else NOT_SUPPORTED
+        verdict = CLEAR if row.state_first > row.loss_first and row.p_value < ALPHA else NOT_CLEAR
     return Finding(
         claim,
         verdict,

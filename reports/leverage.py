@@ -2,16 +2,19 @@
 
 from math import nan
 
+from plots.memory import LOOKS, REGIME
 from plots.series import Estimate, estimate
 from reports import published
+from reports.by_condition import ByCondition
 from reports.markdown import interval, signed, table
-from reports.measured import BUFFERS, REGIME, Measured, difference
-from reports.parts import ABSENT, MISSING, Finding, Section, Tables, all_of, side
+from reports.parts import ABSENT, MISSING, Finding, Section, Tables, all_of, difference, side
+
+BUFFERS = ("buffer_64", "buffer_128")  # of the published study
 
 
 def leverage(tables: Tables, figures: str) -> Section:
     """The frozen-weight effect of each memory, beyond placebo too, and its rank correlation with stability."""
-    rows_of = Measured(tables.rows("memory_tradeoff"))
+    rows_of = ByCondition(tables.rows("memory_tradeoff"), LOOKS)
     rows = []
     for name in rows_of.conditions:
         expected = published.MEMORY.get(name)

@@ -5,19 +5,31 @@ from math import inf
 import numpy as np
 import pandas as pd
 
+from plots.memory import LOOKS, REGIME
 from plots.series import Estimate
 from reports import published
 from reports.ambiguous import COLUMNS as OF_AMBIGUOUS
 from reports.ambiguous import ambiguous
-from reports.leverage import leverage
+from reports.by_condition import ByCondition
+from reports.leverage import BUFFERS, leverage
 from reports.markdown import interval, listed, number, percent, plural, table
-from reports.measured import BUFFERS, REGIME, Measured, difference, during, sign_test
-from reports.parts import ABSENT, INCONCLUSIVE, MISSING, NOT_SUPPORTED, SUPPORTED, Finding, Section, Tables
+from reports.parts import (
+    ABSENT,
+    CLEAR,
+    FEWEST_SIGNS,
+    MISSING,
+    NOT_CLEAR,
+    OPEN,
+    Finding,
+    Section,
+    Tables,
+    difference,
+    sign_test,
+)
 
 TITLE = "Memory: stability, restoring force and control leverage"
 FILE = "memory.md"
 SUITE = "memory"
-FEWEST_SIGNS = 5  # seeds: fewer than five equal signs cannot give p < 0.05, one-sided
 _RUN = ("suite", "condition", "seed")
 COLUMNS: dict[str, tuple[str, ...]] = {
     "memory_measures": (
@@ -92,7 +104,7 @@ def share(tables: Tables, figures: str) -> Section:
     )
 
 
-def _bound_sentence(measured: Measured) -> str:
+def _bound_sentence(measured: ByCondition) -> str:
     text = (
         "A share is partly set by construction: the memory's step is cut to the length of the network's, so the share "
         "is at most the gate, whose network starts near one half. "
@@ -162,8 +174,13 @@ def stability(tables: Tables) -> Section:
     )  # fmt: skip
 
 
+def during(tables: Tables, regime: str = REGIME) -> ByCondition:
+    """The measures taken while the state feels a regime."""
+    return ByCondition(tables.rows("memory_measures", regime=regime), LOOKS)
+
+
 def _displacements(tables: Tables) -> list[tuple[str, Estimate]]:
-    rows = Measured(tables.rows("memory_tradeoff"))
+    rows = ByCondition(tables.rows("memory_tradeoff"))
     return [(f"`{name}` − `none`", rows.minus(name, "none", "displacement")) for name in BUFFERS]
 
 
@@ -179,7 +196,7 @@ def _drift_table(tables: Tables, conditions: list[str]) -> str:
 def recovery(tables: Tables) -> Section:
     """Steps until the state is back, those that never were counted as longer than any."""
     everything = tables.rows("memory_measures")
-    conditions = Measured(everything).conditions
+    conditions = ByCondition(everything, LOOKS).conditions
     rows = []
     for regime in dict.fromkeys(everything["regime"]):
         cells = [
@@ -234,7 +251,7 @@ def _slower(tables: Tables, name: str) -> Finding:
     longer, shorter = int((one[both] > other[both]).sum()), int((one[both] < other[both]).sum())
     p = sign_test(longer, shorter)
     text = f"Longer in {longer}, shorter in {shorter} of {plural(len(both), 'seed')}"
-    verdict = INCONCLUSIVE if len(both) < FEWEST_SIGNS else SUPPORTED if p < 0.05 else NOT_SUPPORTED
+    verdict = OPEN if len(both) < FEWEST_SIGNS else CLEAR if p < 0.05 else NOT_CLEAR
     return Finding(
         claim, verdict, f"{text}, equal or neither in the rest; one-sided sign test, p = {number(p)}."
     )

@@ -65,6 +65,12 @@ PAGES = (
 )
 
 
+def warning_of(tables_dir: Path, suite: str) -> str:
+    """What a suite's pages must say first, as the study left it beside the tables; "" where it left nothing."""
+    left = tables_dir / suite / "warning.txt"
+    return left.read_text().strip() if left.is_file() else ""
+
+
 def write_all(
     out: Path, notes: Mapping[str, str], figures: str = "../figures", destination: Path | None = None
 ) -> list[Path]:

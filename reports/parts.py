@@ -6,22 +6,21 @@ from functools import cache
 from pathlib import Path
 
 import pandas as pd
+from scipy.stats import binomtest
 
+from analysis import claim_tests
 from plots.series import Estimate, estimate
-from reports.markdown import harmless, plural
+from reports.markdown import harmless, interval, plural
 from storage import UserError
 
-NOT_SUPPORTED, INCONCLUSIVE, SUPPORTED, ABSENT = (
-    "not supported",
-    "inconclusive",
-    "supported",
-    "not measured",
-)
-VERDICTS = (NOT_SUPPORTED, INCONCLUSIVE, SUPPORTED, ABSENT)  # the order of a page: what fails comes first
+NOT_CLEAR, OPEN, CLEAR, ABSENT = "not clear", "open", "clear", "not measured"
+VERDICTS = (NOT_CLEAR, OPEN, CLEAR, ABSENT)  # the order of a page: what fails comes first
+_PLACES = {word: place for words in (VERDICTS, claim_tests.VERDICTS) for place, word in enumerate(words)}
 _RUN = ("suite", "condition", "seed")
 _WEIGHTS = (*_RUN, "run_step")
 COLUMNS: dict[str, tuple[str, ...]] = {  # what the pages take from each table
     "runs": (*_RUN, "steps", "seconds", "heldout_loss", "dtype", "corpus", "parameters"),
+    "tests": (*_RUN, "kind", "key", "seconds"),
     "metrics": (*_RUN, "step", "heldout_loss"),
     "regime_deltas": (*_RUN, "regime", "metric", "delta"),
     "classification": (
@@ -42,15 +41,17 @@ COLUMNS: dict[str, tuple[str, ...]] = {  # what the pages take from each table
 }
 MISSING = "The tables hold nothing for this yet."
 READING = (
-    "Brackets hold the 95 % t interval of the mean over seeds. *Supported*: the interval lies wholly on the claimed "
-    "side of zero. *Not supported*: it does not, which is not a proof that there is nothing. *Inconclusive*: "
-    "fewer than three seeds, or parts of the claim that disagree. Not corrected for the number of comparisons unless it says so."
+    "Brackets hold the 95 % t interval of the mean over seeds. *Clear*: the interval lies wholly on that side of zero which "
+    "the sentence says. *Not clear*: it does not, which is not a proof that there is nothing. *Open*: fewer than three seeds, "
+    "or parts of the sentence that disagree. These words are not the verdicts on claims (*supported*, *not supported*, "
+    "*inconclusive*): a claim was written before its results, is corrected for the number of claims beside it, and has to reach "
+    "the smallest effect of interest. A finding is none of this unless it says so, so one in twenty is clear by chance."
 )
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One claim, its verdict (one of VERDICTS), and the numbers that decide it, as a sentence."""
+    """A sentence, its verdict (one of VERDICTS, or of a claim's own), and the numbers that decide it, as a sentence."""
 
     claim: str
     verdict: str
@@ -143,26 +144,47 @@ def side(value: Estimate, sign: int) -> str:
     if value.n == 0:
         return ABSENT
     if value.n < FEWEST_SEEDS:
-        return INCONCLUSIVE
-    return SUPPORTED if (value.low > 0 if sign > 0 else value.high < 0) else NOT_SUPPORTED
+        return OPEN
+    return CLEAR if (value.low > 0 if sign > 0 else value.high < 0) else NOT_CLEAR
 
 
 def all_of(verdicts: Sequence[str]) -> str:
-    """The verdict on a claim whose parts have these: inconclusive where they disagree."""
+    """The verdict on a sentence whose parts have these: open where they disagree."""
     known = {verdict for verdict in verdicts if verdict != ABSENT}
     if not known:
         return ABSENT
-    return known.pop() if len(known) == 1 else INCONCLUSIVE
+    return known.pop() if len(known) == 1 else OPEN
 
 
 def worst(verdicts: Sequence[str]) -> str:
-    """The verdict on a claim that holds only if each of its parts does."""
+    """The verdict on a sentence that holds only if each of its parts does."""
     return min(verdicts, key=VERDICTS.index)
+
+
+def difference(
+    claim: str, parts: Sequence[tuple[str, Estimate]], sign: int, unit: str, digits: int, pairs: bool = True
+) -> Finding:
+    """The finding on values that should all lie on one side of zero; `pairs`: each is a difference paired by seed."""
+    known = [(name, value) for name, value in parts if value.n]
+    if not known:
+        return Finding(claim, ABSENT, "It needs seeds that both sides of a comparison have.")
+    text = "; ".join(f"{name} {interval(value, digits)}" for name, value in known)
+    n = min(value.n for _, value in known)
+    verdict = worst([side(value, sign) for _, value in known])
+    return Finding(claim, verdict, f"{text}{unit}{', paired by seed' if pairs else ''}, n = {n}.")
+
+
+FEWEST_SIGNS = 5  # seeds: fewer than five equal signs cannot give p < 0.05, one-sided
+
+
+def sign_test(more: int, less: int) -> float:
+    """Probability of so many or more out of both, were each as likely; ties are left out."""
+    return float(binomtest(more, more + less, alternative="greater").pvalue) if more + less else 1.0
 
 
 def in_order(findings: Sequence[Finding]) -> list[Finding]:
     """Findings, what fails first."""
-    return sorted(findings, key=lambda finding: VERDICTS.index(finding.verdict))
+    return sorted(findings, key=lambda finding: _PLACES[finding.verdict])
 
 
 def made_from(tables: Tables) -> str:

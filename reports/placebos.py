@@ -10,9 +10,9 @@ from reports import published
 from reports.markdown import interval, listed, number, plural, table
 from reports.parts import (
     ABSENT,
-    INCONCLUSIVE,
+    CLEAR,
     MISSING,
-    SUPPORTED,
+    OPEN,
     Finding,
     Section,
     Tables,
@@ -126,7 +126,7 @@ def beats(view: View, protocol: str, finder: str) -> Finding:
             (k, n), draws = _below(found), _draws(view, protocol, finder, step, placebo)
             few = draws > 0 and 1 / (1 + draws) >= ALPHA
             verdict = side(beyond, +1)
-            against.append(INCONCLUSIVE if verdict == SUPPORTED and 2 * k <= n else verdict)
+            against.append(OPEN if verdict == CLEAR and 2 * k <= n else verdict)
             rank = f"{plural(draws, 'draw')} cannot give p < {ALPHA}" if few else f"p < {ALPHA} in {k} of {n}"
             rivals.append(
                 f"{placebo} {number(found['placebo_mean'].mean())} (difference {interval(beyond)}; {rank})"

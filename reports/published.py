@@ -1,7 +1,5 @@
 """The published study's numbers, as its document prints them (one run, seed 42, Tiny Shakespeare)."""
 
-SOURCE = "the published study (one run, seed 42)"
-
 FROZEN_DELTA_ENTROPY: dict[str, float] = {"confident": -0.093, "uncertain": 0.259, "random": 0.040}
 """Nats against the zero state; `random` is the mean of 50 directions of equal norm."""
 

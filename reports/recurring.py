@@ -16,18 +16,19 @@ from plots.recurring import (
     share_of,
 )
 from plots.recurring import LOOKS as IN_WORLD
+from reports.by_condition import ByCondition
 from reports.markdown import interval, listed, number, table
-from reports.measured import Measured, difference
 from reports.parts import (
     ABSENT,
+    CLEAR,
     FEWEST_SEEDS,
-    INCONCLUSIVE,
     MISSING,
-    NOT_SUPPORTED,
-    SUPPORTED,
+    NOT_CLEAR,
+    OPEN,
     Finding,
     Section,
     Tables,
+    difference,
 )
 from reports.switches import COLUMNS, NATS, ages, around_switches, contrast, faint, heldout, size
 
@@ -69,7 +70,7 @@ def sections(tables: Tables, figures: str) -> list[Section]:
 def worlds(tables: Tables, figures: str) -> Section:
     """Loss minus vanilla's for each mechanism in each world, and whether the mechanism's gain depends on the world."""
     losses = tables.rows(LOSSES)
-    found, names = Measured(losses), {}
+    found, names = ByCondition(losses), {}
     for mechanism in MECHANISMS:
         for world in WORLDS:
             names[mechanism, world] = of_world(losses, mechanism, world)
@@ -144,7 +145,7 @@ def worlds(tables: Tables, figures: str) -> Section:
 def controls(tables: Tables) -> Section:
     """Every condition of the recurring world beside the self-state, its share of the oracle's gain, and what explains the gain."""
     losses, summary = tables.rows(LOSSES), tables.rows(SUMMARY)
-    found = Measured(losses)
+    found = ByCondition(losses)
     names = [name for name in IN_WORLD if found.value(name, "clean_loss_difference").n]
     rows = []
     for name in names:
@@ -204,18 +205,18 @@ def controls(tables: Tables) -> Section:
 def _explained(tables: Tables, measure: str, names: Sequence[str]) -> Finding:
     """Whether some control gains as much as the self-state, or not clearly less; those are named with what it means."""
     claim = f"No control explains the self-state's gain on {KINDS[measure]}."
-    mine = Measured(tables.rows(LOSSES)).value(STATE, f"{measure}_difference")
+    mine = ByCondition(tables.rows(LOSSES)).value(STATE, f"{measure}_difference")
     tested = {name: contrast(tables, "control", STATE, name, measure) for name in ENOUGH if name in names}
     tested = {name: value for name, value in tested.items() if value.n}
     if not mine.n or not tested:
         return Finding(claim, ABSENT, "It needs the self-state and controls in the recurring world.")
     n = min(mine.n, *(value.n for value in tested.values()))
     if n < FEWEST_SEEDS:
-        return Finding(claim, INCONCLUSIVE, f"n = {n}: too few seeds to test.")
+        return Finding(claim, OPEN, f"n = {n}: too few seeds to test.")
     if not mine.high < 0:
         return Finding(
             claim,
-            NOT_SUPPORTED,
+            NOT_CLEAR,
             f"There is no clear gain to explain: `{STATE}` − vanilla {interval(mine, 4)} nats, n = {n}.",
         )
     alike = [
@@ -225,10 +226,10 @@ def _explained(tables: Tables, measure: str, names: Sequence[str]) -> Finding:
     ]
     if alike:
         return Finding(
-            claim, NOT_SUPPORTED, f"{listed(alike)} gain as much, or not clearly less, in nats, n = {n}."
+            claim, NOT_CLEAR, f"{listed(alike)} gain as much, or not clearly less, in nats, n = {n}."
         )
     return Finding(
-        claim, SUPPORTED, f"{listed([f'`{name}`' for name in tested])} all gain clearly less, n = {n}."
+        claim, CLEAR, f"{listed([f'`{name}`' for name in tested])} all gain clearly less, n = {n}."
     )
 
 
@@ -240,10 +241,8 @@ def _half(summary: pd.DataFrame, measure: str, kind: str) -> Finding:
             claim, ABSENT, "It needs two seeds in which both were measured, and a clear gain of the oracle."
         )
     if share.n < FEWEST_SEEDS:
-        return Finding(
-            claim, INCONCLUSIVE, f"Share {number(share.mean, 2)}, n = {share.n}: too few seeds to test."
-        )
-    verdict = SUPPORTED if share.low > 0.5 else NOT_SUPPORTED
+        return Finding(claim, OPEN, f"Share {number(share.mean, 2)}, n = {share.n}: too few seeds to test.")
+    verdict = CLEAR if share.low > 0.5 else NOT_CLEAR
     return Finding(
         claim,
         verdict,

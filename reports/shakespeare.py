@@ -11,11 +11,11 @@ from reports.classification import classification
 from reports.markdown import interval, listed, number, plural, signed, table
 from reports.parts import (
     ABSENT,
+    CLEAR,
     FEWEST_SEEDS,
-    INCONCLUSIVE,
     MISSING,
-    NOT_SUPPORTED,
-    SUPPORTED,
+    NOT_CLEAR,
+    OPEN,
     Finding,
     Section,
     Tables,
@@ -191,7 +191,7 @@ def fingerprints(marks: dict[str, list[str]]) -> Finding:
         )
     yes = [f"`{regime}` ({listed(found)})" for regime, found in marks.items() if found]
     no = [f"`{regime}`" for regime, found in marks.items() if not found]
-    verdict = SUPPORTED if not no else INCONCLUSIVE if yes else NOT_SUPPORTED
+    verdict = CLEAR if not no else OPEN if yes else NOT_CLEAR
     text = f"Against `self_calm`, {len(yes)} of {plural(len(marks), 'regime')} "
     text += f"{'does' if len(yes) == 1 else 'do'}: {listed(yes)}. " if yes else "do. "
     text += f"No clear mark: {listed(no)}. " if no else ""
@@ -203,13 +203,13 @@ def _replication(ours: Sequence[tuple[float, Estimate]]) -> Finding:
     judged = [(expected, value) for expected, value in ours if value.n > 1]
     if not judged:
         text = "One seed gives no interval." if ours else "No regime was measured."
-        return Finding(claim, INCONCLUSIVE if ours else ABSENT, text)
+        return Finding(claim, OPEN if ours else ABSENT, text)
     same = sum(value.clear and value.mean * expected > 0 for expected, value in judged)
     opposite = sum(value.clear and value.mean * expected < 0 for expected, value in judged)
     if opposite >= same:
-        verdict = NOT_SUPPORTED
+        verdict = NOT_CLEAR
     else:
-        verdict = SUPPORTED if not opposite and 2 * same >= len(judged) else INCONCLUSIVE
+        verdict = CLEAR if not opposite and 2 * same >= len(judged) else OPEN
     return Finding(
         claim,
         verdict,
@@ -227,8 +227,7 @@ def _shared_shifts(without: dict[str, Estimate]) -> Finding:
         f"`{regime}` {interval(value)}" for regime, value in known.items()
     )
     verdicts = [
-        INCONCLUSIVE if value.n < FEWEST_SEEDS else SUPPORTED if value.clear else NOT_SUPPORTED
-        for value in known.values()
+        OPEN if value.n < FEWEST_SEEDS else CLEAR if value.clear else NOT_CLEAR for value in known.values()
     ]
     return Finding(claim, all_of(verdicts), text + " nats.")
 

@@ -5,8 +5,7 @@ import pandas as pd
 from plots.series import Estimate, estimate, paired
 from plots.steering import FINDER, SHOWN, learned_effects
 from reports.markdown import interval, number, percent, table
-from reports.measured import difference
-from reports.parts import MISSING, Finding, Section, Tables, per_seed
+from reports.parts import MISSING, Finding, Section, Tables, difference, per_seed
 
 TITLE = "Steering where there is something to sense"
 FILE = "steering.md"

@@ -6,9 +6,21 @@ import numpy as np
 import pandas as pd
 
 from reports import published
+from reports.by_condition import ByCondition
 from reports.markdown import interval, number, plural, signed, table
-from reports.measured import Measured, difference, sign_test
-from reports.parts import ABSENT, INCONCLUSIVE, MISSING, NOT_SUPPORTED, SUPPORTED, Finding, Section, Tables
+from reports.parts import (
+    ABSENT,
+    CLEAR,
+    FEWEST_SIGNS,
+    MISSING,
+    NOT_CLEAR,
+    OPEN,
+    Finding,
+    Section,
+    Tables,
+    difference,
+    sign_test,
+)
 
 TITLE = "Swapped states: is the state entangled with its weights?"
 FILE = "swap.md"
@@ -43,7 +55,6 @@ GIVEN = {
     JITTER: "the own state, changed by a thousandth of its norm",
 }
 SHOWN = (0, 1, 2, 5, 10, 20, 50, 100, 199)  # steps since the swap
-FEWEST_SIGNS = 5  # seeds: fewer than five equal signs cannot give p < 0.05, one-sided
 
 
 def sections(tables: Tables, figures: str) -> list[Section]:
@@ -51,13 +62,11 @@ def sections(tables: Tables, figures: str) -> list[Section]:
     return [at_once(tables, figures), afterwards(tables), course(tables)]
 
 
-class Summary(Measured):
+class Summary(ByCondition):
     """The continuations' summary, in the order of GIVEN."""
 
     def __init__(self, tables: Tables) -> None:
-        super().__init__(tables.rows("swap_summary"))
-        have = set(self.conditions)
-        self.conditions = [*(name for name in GIVEN if name in have), *sorted(have - set(GIVEN))]
+        super().__init__(tables.rows("swap_summary").sort_values("condition", kind="stable"), GIVEN)
 
     def named(self, condition: str) -> str:
         return f"`{condition}`: {GIVEN[condition]}" if condition in GIVEN else f"`{condition}`"
@@ -201,7 +210,7 @@ def _back(found: Summary) -> Finding:
         return Finding(claim, ABSENT, f"It needs the continuations `other` and `{JITTER}`.")
     longer, shorter = int((loss[both] > state[both]).sum()), int((loss[both] < state[both]).sum())
     p = sign_test(longer, shorter)
-    verdict = INCONCLUSIVE if len(both) < FEWEST_SIGNS else SUPPORTED if p < 0.05 else NOT_SUPPORTED
+    verdict = OPEN if len(both) < FEWEST_SIGNS else CLEAR if p < 0.05 else NOT_CLEAR
     return Finding(
         claim,
         verdict,

@@ -3,8 +3,7 @@
 from plots.series import paired
 from plots.sweeps import COLUMNS, POINTS, SUITE, by_value, trend
 from reports.markdown import interval, table
-from reports.measured import difference
-from reports.parts import ABSENT, MISSING, Finding, Section, Tables, over_seeds, per_seed
+from reports.parts import ABSENT, MISSING, Finding, Section, Tables, difference, over_seeds, per_seed
 
 __all__ = ["COLUMNS", "FILE", "SUITE", "TITLE", "sections"]
 

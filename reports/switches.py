@@ -17,9 +17,9 @@ from plots.recurring import (
 from plots.recurring import COLUMNS as DRAWN
 from plots.recurring import LOOKS as IN_WORLD
 from plots.series import Estimate, estimate
+from reports.by_condition import ByCondition
 from reports.markdown import interval, number, percent, table
-from reports.measured import Measured, difference
-from reports.parts import MISSING, Section, Tables
+from reports.parts import MISSING, Section, Tables, difference
 
 _HELDOUT = ("heldout_loss_calm", "heldout_loss_acting", "heldout_ece_calm", "heldout_ece_acting")
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -47,7 +47,7 @@ def contrast(
 
 def heldout(tables: Tables) -> Section:
     """Held-out loss and calibration with the state of the moment, at moments with and without a regime."""
-    found = Measured(tables.rows(LOSSES))
+    found = ByCondition(tables.rows(LOSSES))
     shown = [
         *IN_WORLD,
         *(f"{mechanism}_{world}" for mechanism in MECHANISMS for world in WORLDS),
@@ -103,7 +103,7 @@ def around_switches(tables: Tables, figures: str) -> Section:
                     number(after(name, kind, "median").mean, 1),
                     "–" if plain else interval(after(name, kind, "steps_difference"), 1),
                     interval(after(name, kind, "excess"), 2),
-                    "–" if plain else interval(after(name, kind, "gain_difference"), 2),
+                    "–" if plain else interval(after(name, kind, "loss_after_difference"), 2),
                     percent(float(here["censored"].sum() / here["events"].sum()))
                     if here["events"].sum()
                     else "–",
@@ -124,7 +124,7 @@ def around_switches(tables: Tables, figures: str) -> Section:
     findings = []
     for kind in ("on", "off"):
         sooner = [(f"`{STATE}` − vanilla", after(STATE, kind, "steps_difference"))]
-        less = [(f"`{STATE}` − vanilla", after(STATE, kind, "gain_difference"))]
+        less = [(f"`{STATE}` − vanilla", after(STATE, kind, "loss_after_difference"))]
         findings += [
             difference(
                 f"After corruption switches {kind} the self-state recovers in fewer steps.",
@@ -155,7 +155,7 @@ def around_switches(tables: Tables, figures: str) -> Section:
 def ages(tables: Tables, figures: str) -> Section:
     """Gain against the age of the statistics."""
     losses, summary = tables.rows(LOSSES), tables.rows(SUMMARY)
-    found = Measured(losses)
+    found = ByCondition(losses)
     names = [name for name in AGES if found.value(name, "clean_loss_difference").n]
     rows = []
     for name in names:
@@ -195,7 +195,7 @@ def ages(tables: Tables, figures: str) -> Section:
 
 def faint(tables: Tables) -> Section:
     """The world in which one batch leaves real doubt."""
-    found, summary = Measured(tables.rows(LOSSES)), tables.rows(SUMMARY)
+    found, summary = ByCondition(tables.rows(LOSSES)), tables.rows(SUMMARY)
     rows = []
     for name in ("faint", "faint_direct", "faint_oracle"):
         values = {measure: found.value(name, f"{measure}_difference") for measure in KINDS}
@@ -242,7 +242,7 @@ def faint(tables: Tables) -> Section:
 
 def size(tables: Tables) -> Section:
     """The world and the controls that matter most, with the model of the published size."""
-    found = Measured(tables.rows(LOSSES))
+    found = ByCondition(tables.rows(LOSSES))
     names = {"large": "calibrated_recurring", "large_yoked": "yoked", "large_bias": "learned_bias"}
     rows = []
     for pair in names.items():

@@ -6,11 +6,11 @@ from plots.series import Estimate, estimate, paired
 from reports.markdown import interval, listed, number, percent, plural, table
 from reports.parts import (
     ABSENT,
+    CLEAR,
     FEWEST_SEEDS,
-    INCONCLUSIVE,
     MISSING,
-    NOT_SUPPORTED,
-    SUPPORTED,
+    NOT_CLEAR,
+    OPEN,
     Finding,
     Section,
     Tables,
@@ -214,7 +214,7 @@ def _beyond(rows: pd.DataFrame) -> str:
     """The verdict on a correlation above zero: over seeds, and beyond the null in most of them."""
     verdict = side(over_seeds(rows, "rho"), +1)
     told = (per_seed(rows, "p_value") < ALPHA).sum()
-    return INCONCLUSIVE if verdict == SUPPORTED and 2 * told <= len(rows) else verdict
+    return OPEN if verdict == CLEAR and 2 * told <= len(rows) else verdict
 
 
 def probe(tables: Tables) -> Section:
@@ -269,9 +269,9 @@ def _chance(rows: pd.DataFrame) -> tuple[str, str]:
     if rows.empty:
         return ABSENT, "It takes two runs of `self_random`."
     p_value = float(rows["p_value_all"].iloc[0])
-    verdict = SUPPORTED if p_value < ALPHA else NOT_SUPPORTED
+    verdict = CLEAR if p_value < ALPHA else NOT_CLEAR
     if len(rows) < FEWEST_SEEDS:
-        verdict = INCONCLUSIVE
+        verdict = OPEN
     score, null = over_seeds(rows, "balanced_accuracy"), float(rows["null_mean"].mean())
     return (
         verdict,

@@ -1,8 +1,11 @@
 """Write result pages from tables, and the parts of the documentation that are made from tables or code.
 
-python scripts/make_report.py                 out/tables -> out/report/*.md
-python scripts/make_report.py --readme        docs/results/tables -> README.md (results and time)
-python scripts/make_report.py --pipeline      the code's declarations -> docs/PIPELINE.md
+make_report.py                      out/tables -> out/report/*.md
+make_report.py --readme             docs/results/tables -> README.md (results and time)
+make_report.py --pipeline           the code's declarations -> docs/PIPELINE.md
+make_report.py --preregistration    configs/claims.toml -> docs/PREREGISTRATION.md
+
+Run it as ./run.sh python scripts/make_report.py.
 """
 
 import argparse
@@ -15,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 import command_line
 import storage
-from reports import documents, pages
+from reports import documents, pages, preregistration
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -25,9 +28,10 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder of the study (default out)")
     parser.add_argument("--suite", nargs="+", help="the suites to report (default: all that have tables)")
-    parser.add_argument("--note", default="", help="a line at the head of each page")
+    parser.add_argument("--note", help="a line at the head of each page; left out: what the study left there")
     parser.add_argument("--readme", action="store_true", help="rewrite README.md's results from docs/results")
     parser.add_argument("--pipeline", action="store_true", help="rewrite docs/PIPELINE.md")
+    parser.add_argument("--preregistration", action="store_true", help="rewrite docs/PREREGISTRATION.md")
     given = parser.parse_args(arguments)
     command_line.check_names(given.suite or (), "--suite")
     written = []
@@ -35,13 +39,17 @@ def main(arguments: Sequence[str]) -> None:
         written.append(documents.write_readme(ROOT))
     if given.pipeline:
         written.append(write_pipeline_page())
+    if given.preregistration:
+        written.append(preregistration.write(ROOT))
     if not written:
-        if not (given.out / "tables").is_dir():
-            raise storage.UserError(
-                f"{given.out}/tables is no folder; run the study first: python scripts/run_all.py"
-            )
-        found = given.suite or sorted(path.name for path in (given.out / "tables").iterdir() if path.is_dir())
-        written = pages.write_all(given.out, dict.fromkeys(found, given.note))
+        tables = given.out / "tables"
+        if not tables.is_dir():
+            raise storage.UserError(f"{tables} is no folder; run the study first: ./run.sh all")
+        found = given.suite or sorted(path.name for path in tables.iterdir() if path.is_dir())
+        notes = {
+            suite: pages.warning_of(tables, suite) if given.note is None else given.note for suite in found
+        }
+        written = pages.write_all(given.out, notes)
     for path in written:
         print(f"wrote {path}")
 

@@ -177,7 +177,7 @@ def test_many_seeds_take_drawn_turnings() -> None:
 
 def test_only_whole_pairs_count() -> None:
     long, short = pair("ema", 1, 0.2, 0.0, 0.0)
-    bias = pair("ema_bias", 2, 0.2, 0.0, 0.0, regime="false_feedback")
+    bias = pair("ema_feedback", 2, 0.2, 0.0, 0.0, regime="false_feedback")
     found = ambiguous.twins(context([long, short, *bias, pair("none", 3, 0, 0, 0)[0]]))
     places = [(one.memory, one.regime, one.seed) for one in found]
     assert places == [("ema", "bewilderment", 1), ("ema", "false_feedback", 2)]
@@ -193,7 +193,7 @@ def test_few_seeds_have_values_but_no_answer(seeds: int, tmp_path: Path) -> None
         figures.window(tables, "a note")
     page = written(PAGE, tables, tmp_path)
     assert "nan" not in page
-    assert verdict(page, "the state tells a long") == ("Inconclusive" if seeds else "Not measured")
+    assert verdict(page, "the state tells a long") == ("Open" if seeds else "Not measured")
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def both() -> dict[str, pd.DataFrame]:
     for seed in range(1, SEEDS + 1):
         for name, state, loss, regime in (
             ("none", 0.0, 0.0, "bewilderment"), ("ema", 0.2, 0.0, "bewilderment"),
-            ("none_bias", 0.2, 0.5, "false_feedback"), ("ema_bias", 0.2, 0.5, "false_feedback"),
+            ("none_feedback", 0.2, 0.5, "false_feedback"), ("ema_feedback", 0.2, 0.5, "false_feedback"),
         ):  # fmt: skip
             runs += pair(name, seed, state, loss, 0.0, regime=regime)
     return ambiguous.tables(context(runs))
@@ -226,12 +226,10 @@ def test_the_page_says_what_is_told_and_what_the_statistics_explain(
     both: dict[str, pd.DataFrame], tmp_path: Path
 ) -> None:
     page = written(PAGE, both, tmp_path)
-    assert (
-        verdict(page, "after `bewilderment`, the state tells a long") == "Inconclusive"
-    )  # one of two memories does
-    assert verdict(page, "after `bewilderment`, a state with memory tells it better") == "Supported"
-    assert verdict(page, "after `bewilderment`, gate and memory share") == "Not supported"
-    assert verdict(page, "after `false_feedback`, the state tells a long") == "Not supported"
+    assert verdict(page, "after `bewilderment`, the state tells a long") == "Open"  # one of two memories does
+    assert verdict(page, "after `bewilderment`, a state with memory tells it better") == "Clear"
+    assert verdict(page, "after `bewilderment`, gate and memory share") == "Not clear"
+    assert verdict(page, "after `false_feedback`, the state tells a long") == "Not clear"
     assert "`none` 1.00 (p = 0.031), 0.00 [0.00, 0.00]: it tells, but not clearly more than the rival" in page
     assert (
         "told long from short in 2 of 4 cases (`none` after `false_feedback` and `ema` after `false_feedback`)"
@@ -240,7 +238,7 @@ def test_the_page_says_what_is_told_and_what_the_statistics_explain(
     row = cells(page, "`bewilderment`, `ema`: state")
     assert row[1:3] == ["1.00", "1.00"] and row[4] == "0.031" and row[-1] == str(SEEDS)
     assert cells(page, "`bewilderment`, `none` |")[6:] == ["–", "–"]
-    assert "nan" not in page and page.index("Not supported:") < page.index("Supported:")
+    assert "nan" not in page and page.index("Not clear:") < page.index("Clear:")
 
 
 @pytest.mark.parametrize("absent", ["ambiguous_values", "ambiguous_auc", "ambiguous_advantage"])
@@ -251,10 +249,10 @@ def test_partial_tables_have_a_section(both: dict[str, pd.DataFrame], absent: st
         assert "The tables hold nothing for this yet." in page
         assert verdict(page, "the state tells a long") == "Not measured"
     if absent == "ambiguous_advantage":
-        assert verdict(page, "after `bewilderment`, the state tells a long") == "Inconclusive"
+        assert verdict(page, "after `bewilderment`, the state tells a long") == "Open"
 
 
 def test_five_seeds_cannot_be_told(tmp_path: Path) -> None:
     page = written(PAGE, study("ema", 0.2, seeds=5), tmp_path)
-    assert verdict(page, "the state tells a long") == "Inconclusive"
+    assert verdict(page, "the state tells a long") == "Open"
     assert "Fewer than 6 seeds cannot give p < 0.05." in page

@@ -417,12 +417,12 @@ def test_titles_say_what_was_found(made: dict[str, pd.DataFrame]) -> None:
 def test_the_page_says_what_fails_first(made: dict[str, pd.DataFrame], tmp_path: Path) -> None:
     page = written(report, made, tmp_path)
     assert_tables(page)
-    assert verdict(page, "World strong: the state tells something") == "Supported"
-    assert verdict(page, "World faint: the state tells more") == "Not supported"
-    assert verdict(page, "World strong: the mean state of bewilderment, put in") == "Supported"
-    assert verdict(page, "World five regimes: the mean state of bewilderment, put in") == "Not supported"
-    assert verdict(page, "In the faint world one batch leaves real doubt") == "Supported"
-    assert page.index("Not supported: ") < page.index("Supported: World")
+    assert verdict(page, "World strong: the state tells something") == "Clear"
+    assert verdict(page, "World faint: the state tells more") == "Not clear"
+    assert verdict(page, "World strong: the mean state of bewilderment, put in") == "Clear"
+    assert verdict(page, "World five regimes: the mean state of bewilderment, put in") == "Not clear"
+    assert verdict(page, "In the faint world one batch leaves real doubt") == "Clear"
+    assert page.index("Not clear: ") < page.index("Clear: World")
     pushed = page[page.index("| KL(optimum") : page.index("| NLL, nats")]
     before, after, share = cells(pushed, "`oracle` |")[1:4]
     assert float(share.split()[0]) == pytest.approx(
@@ -435,13 +435,13 @@ def test_the_page_says_what_fails_first(made: dict[str, pd.DataFrame], tmp_path:
 def test_the_page_flags_a_faint_world_that_is_not(made: dict[str, pd.DataFrame], tmp_path: Path) -> None:
     sure = made["batch_auc"].assign(auc=0.99 + 0.001 * made["batch_auc"]["seed"])
     page = written(report, {**made, "batch_auc": sure}, tmp_path)
-    assert verdict(page, "In the faint world one batch leaves real doubt") == "Not supported"
+    assert verdict(page, "In the faint world one batch leaves real doubt") == "Not clear"
 
 
 def test_pages_of_parts_and_of_nothing(made: dict[str, pd.DataFrame], tmp_path: Path) -> None:
     empty = written(report, {}, tmp_path / "none")
     assert empty.count("The tables hold nothing for this yet.") == 5
-    assert "Supported" not in empty.split("## In short")[1].split("Brackets hold")[0]
+    assert "Clear" not in empty.split("## In short")[1].split("Brackets hold")[0]
     for name in made:
         page = written(report, {name: made[name]}, tmp_path / name)
         assert_tables(page)
@@ -449,4 +449,4 @@ def test_pages_of_parts_and_of_nothing(made: dict[str, pd.DataFrame], tmp_path: 
     assert_tables(written(report, partial, tmp_path / "partial"))
     one = {name: table[table["seed"] == 1] for name, table in made.items()}
     page = written(report, one, tmp_path / "one")
-    assert "Not supported" not in page.split("## In short")[1].split("Brackets hold")[0]
+    assert "Not clear" not in page.split("## In short")[1].split("Brackets hold")[0]

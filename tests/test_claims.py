@@ -48,7 +48,7 @@ from config import ConfigError, load_suite
 from plots import claims as figures
 from plots.series import NothingToDraw
 from reports import claims as report
-from reports import parts
+from reports import parts, preregistration
 from storage import UserError
 from tests.made_runs import assert_tables, cells, drawn, title_of, written
 
@@ -490,7 +490,8 @@ def test_published_numbers_are_those_of_the_document() -> None:
 
 def test_the_preregistration_is_written_from_the_claims() -> None:
     text = (config.ROOT / "docs" / "PREREGISTRATION.md").read_text()
-    assert text == report.preregistration(committed()), "write it: reports.claims.write_preregistration"
+    made = preregistration.preregistration(committed())
+    assert text == made, "run: ./run.sh python scripts/make_report.py --preregistration"
     assert committed().sha256 in text and all(f"`{name}`" in text for name in committed().claims)
 
 

@@ -16,7 +16,8 @@ from analysis.runs import METRICS, STATE_METRICS, Run
 from plots import controls as figures
 from plots.figure import Figure
 from plots.series import NothingToDraw
-from reports import controls, placebos, told
+from reports import control_classification as told
+from reports import controls, placebos
 from tests.made_runs import (
     assert_tables,
     cells,
@@ -293,18 +294,18 @@ STEERS, ONE_STEERS = "`self`, held-out protocol, gradient", "`state_1d`, held-ou
     [
         (
             {},
-            {EFFECT: "Supported", OUTCOME: "Not supported", WEAKER: "Supported", MATCHED: "Not supported", FLOOR: "Supported"}
-            | {BETTER: "Supported", MORE: "Supported", ADDS: "Supported", TELLS: "Supported", STEERS: "Supported"},
+            {EFFECT: "Clear", OUTCOME: "Not clear", WEAKER: "Clear", MATCHED: "Not clear", FLOOR: "Clear"}
+            | {BETTER: "Clear", MORE: "Clear", ADDS: "Clear", TELLS: "Clear", STEERS: "Clear"},
         ),
-        ({"effect": 0.0}, {EFFECT: "Not supported", FLOOR: "Not supported", WEAKER: "Not supported"}),
-        ({"outcome": 0.2}, {OUTCOME: "Supported"}),
-        ({"matched": 0.3}, {MATCHED: "Supported"}),
-        ({"constant": -0.06}, {BETTER: "Supported", MORE: "Not supported"}),
-        ({"gain": 0.0, "constant": 0.05}, {BETTER: "Not supported", MORE: "Supported"}),
-        ({"accuracy": 0.5}, {ADDS: "Not supported", TELLS: "Not supported"}),
-        ({"steer": 0.3}, {STEERS: "Not supported", ONE_STEERS: "Supported", "steers less far (gradient": "Not supported"}),
-        ({"steer": 0.6}, {STEERS: "Supported", "steers less far (gradient": "Supported"}),
-        ({"seeds": 2}, {EFFECT: "Inconclusive", WEAKER: "Inconclusive", BETTER: "Inconclusive", STEERS: "Inconclusive"}),
+        ({"effect": 0.0}, {EFFECT: "Not clear", FLOOR: "Not clear", WEAKER: "Not clear"}),
+        ({"outcome": 0.2}, {OUTCOME: "Clear"}),
+        ({"matched": 0.3}, {MATCHED: "Clear"}),
+        ({"constant": -0.06}, {BETTER: "Clear", MORE: "Not clear"}),
+        ({"gain": 0.0, "constant": 0.05}, {BETTER: "Not clear", MORE: "Clear"}),
+        ({"accuracy": 0.5}, {ADDS: "Not clear", TELLS: "Not clear"}),
+        ({"steer": 0.3}, {STEERS: "Not clear", ONE_STEERS: "Clear", "steers less far (gradient": "Not clear"}),
+        ({"steer": 0.6}, {STEERS: "Clear", "steers less far (gradient": "Clear"}),
+        ({"seeds": 2}, {EFFECT: "Open", WEAKER: "Open", BETTER: "Open", STEERS: "Open"}),
     ],
 )  # fmt: skip
 def test_verdicts_follow_the_tables(tmp_path: Path, made: dict[str, Any], expected: dict[str, str]) -> None:
@@ -330,16 +331,14 @@ def test_published_words_and_numbers_stand_beside_ours(tmp_path: Path) -> None:
 def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
     text = page(tmp_path, {name: table for name, table in study(1).items() if absent not in (name, "all")})
     assert "nan" not in text and "inf" not in text
-    assert "- **Supported" not in text and "- **Not supported" not in text  # one seed decides nothing
+    assert "- **Clear" not in text and "- **Not clear" not in text  # one seed decides nothing
     if absent == "all":
         assert text.count("The tables hold nothing for this yet.") == 5
 
 
 def test_a_part_of_the_conditions_has_a_page(tmp_path: Path) -> None:
     text = page(tmp_path, some_conditions(study(3), ("self", "vanilla", "fixed_two")))
-    assert (
-        "nan" not in text and verdict(text, WEAKER) == "Not measured" and verdict(text, EFFECT) == "Supported"
-    )
+    assert "nan" not in text and verdict(text, WEAKER) == "Not measured" and verdict(text, EFFECT) == "Clear"
 
 
 def test_every_row_has_as_many_cells_as_its_head(tmp_path: Path) -> None:

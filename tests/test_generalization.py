@@ -180,13 +180,13 @@ STEERS = "held-out protocol, gradient finder"
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, {GAIN: "Supported", SIGN: "Supported", MARK: "Supported", STEERS: "Supported"}),
-        ({"gain": 0.0}, {GAIN: "Not supported"}),
-        ({"gain": 0.05}, {GAIN: "Not supported"}),
-        ({"sign": -1.0}, {SIGN: "Not supported", MARK: "Supported"}),
-        ({"sign": 0.0}, {SIGN: "Not supported", MARK: "Not supported"}),
-        ({"steer": 0.3}, {STEERS: "Not supported"}),
-        ({"seeds": 2}, {GAIN: "Inconclusive", SIGN: "Inconclusive", STEERS: "Inconclusive"}),
+        ({}, {GAIN: "Clear", SIGN: "Clear", MARK: "Clear", STEERS: "Clear"}),
+        ({"gain": 0.0}, {GAIN: "Not clear"}),
+        ({"gain": 0.05}, {GAIN: "Not clear"}),
+        ({"sign": -1.0}, {SIGN: "Not clear", MARK: "Clear"}),
+        ({"sign": 0.0}, {SIGN: "Not clear", MARK: "Not clear"}),
+        ({"steer": 0.3}, {STEERS: "Not clear"}),
+        ({"seeds": 2}, {GAIN: "Open", SIGN: "Open", STEERS: "Open"}),
     ],
 )
 def test_verdicts_follow_the_tables(tmp_path: Path, given: dict[str, Any], expected: dict[str, str]) -> None:
@@ -201,7 +201,7 @@ def test_a_part_that_comes_back_is_inconclusive_and_the_rest_is_named(tmp_path: 
     )
     second["regime_deltas"].loc[lost & (second["regime_deltas"]["condition"] == "self"), "delta"] *= -1
     text = page(tmp_path, shakespeare(), second)
-    assert verdict(text, SIGN) == "Inconclusive"
+    assert verdict(text, SIGN) == "Open"
     assert "19 do with the same sign on openwebtext (bpe:1024), 1 with the opposite one" in text
     assert "Not the same: state_drift in self_clamp." in text
 
@@ -246,7 +246,7 @@ def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
         text = page(tmp_path / str(seeds), *left)
         assert "nan" not in text and "inf" not in text
         if seeds == 1:
-            assert "- **Supported" not in text and "- **Not supported" not in text
+            assert "- **Clear" not in text and "- **Not clear" not in text
         if absent == "all":
             assert text.count("The tables hold nothing for this yet.") == 3
 

@@ -298,10 +298,10 @@ def test_figures_of_one_seed_of_one_condition_and_of_none(tables: dict[str, pd.D
 def test_the_page_follows_the_tables(tables: dict[str, pd.DataFrame], tmp_path: Path) -> None:
     page = written(report, tables, tmp_path)
     for measure in figures.MEASURES:
-        assert verdict(page, f"{measure} moves before the loss") == "Not supported"
-    assert verdict(page, "onset of bewilderment, state_drift leaves") == "Not supported"
-    assert verdict(page, "bewilderment carries the state further") == "Supported"
-    assert verdict(page, "self_clamp carries the state further") == "Not supported"
+        assert verdict(page, f"{measure} moves before the loss") == "Not clear"
+    assert verdict(page, "onset of bewilderment, state_drift leaves") == "Not clear"
+    assert verdict(page, "bewilderment carries the state further") == "Clear"
+    assert verdict(page, "self_clamp carries the state further") == "Not clear"
     assert verdict(page, "onset of sensory_fog") == "Not measured"
     assert cells(page, "`self_calm`, state_drift, differences")[1] == "+1"
     assert cells(page, "`bewilderment`, state_drift")[1:4] == [
@@ -318,9 +318,9 @@ def test_the_page_follows_the_tables(tables: dict[str, pd.DataFrame], tmp_path: 
     summary.loc[(summary["measure"] == "state_norm") & (summary["condition"] == "self"), ["peak_lag", "lead_p_value"]] = [-2, 0.001]  # fmt: skip
     order[["state_first", "loss_first"]] = order[["loss_first", "state_first"]].to_numpy()
     page = written(report, leading, tmp_path)
-    assert verdict(page, "state_drift moves before the loss") == "Supported"
-    assert verdict(page, "state_norm moves before the loss") == "Inconclusive"  # in one condition of three
-    assert verdict(page, "onset of bewilderment, state_drift leaves") == "Supported"
+    assert verdict(page, "state_drift moves before the loss") == "Clear"
+    assert verdict(page, "state_norm moves before the loss") == "Open"  # in one condition of three
+    assert verdict(page, "onset of bewilderment, state_drift leaves") == "Clear"
 
 
 @pytest.mark.parametrize("absent", [*report.COLUMNS, "all", "empty"])
@@ -336,5 +336,5 @@ def test_partial_studies_have_a_page(tables: dict[str, pd.DataFrame], absent: st
 
 def test_two_seeds_are_inconclusive(tmp_path: Path) -> None:
     page = written(report, study(2), tmp_path)
-    assert verdict(page, "state_drift moves before the loss") == "Inconclusive"
-    assert verdict(page, "bewilderment carries the state further") == "Inconclusive"
+    assert verdict(page, "state_drift moves before the loss") == "Open"
+    assert verdict(page, "bewilderment carries the state further") == "Open"

@@ -15,7 +15,7 @@ from plots import memory as figures
 from plots import style
 from plots.series import NothingToDraw
 from reports import memory as report
-from reports.measured import sign_test
+from reports.parts import sign_test
 from tests.made_runs import MadeRun, cells, context, drawn, made_run, regimes_of, title_of, verdict, written
 
 AVERAGE = {"kind": "ema", "decay": 0.3, "limit": 0.5}
@@ -303,7 +303,7 @@ def page_tables(seeds: int = 6, held: float = 1.0, slower: int = 5) -> dict[str,
     }
 
 
-@pytest.mark.parametrize(("held", "expected"), [(1.0, "Supported"), (-1.0, "Not supported")])
+@pytest.mark.parametrize(("held", "expected"), [(1.0, "Clear"), (-1.0, "Not clear")])
 def test_verdicts_follow_the_tables(tmp_path: Any, held: float, expected: str) -> None:
     page = written(report, page_tables(held=held), tmp_path)
     for claim in (
@@ -311,7 +311,7 @@ def test_verdicts_follow_the_tables(tmp_path: Any, held: float, expected: str) -
         "keeps the state nearer", "Buffers have less leverage than an EMA.", "beyond what placebos reach", "steer less, seed by seed",
     ):  # fmt: skip
         assert verdict(page, claim) == expected, claim
-    assert verdict(page, "A longer memory takes a larger share") == "Supported"
+    assert verdict(page, "A longer memory takes a larger share") == "Clear"
     assert cells(page, "`buffer_64` | 0.34")[:3] == ["`buffer_64`", "0.34", "0.30 [0.30, 0.31]"]
     assert cells(page, "`none` | – | –")[3] == "–"
 
@@ -320,11 +320,11 @@ def test_a_claim_on_buffers_needs_each_of_them(tmp_path: Any) -> None:
     tables = page_tables()
     rows = tables["memory_measures"]
     rows.loc[rows["condition"] == "buffer_128", "rate"] = -0.3 - 0.001 * rows["seed"]
-    assert verdict(written(report, tables, tmp_path), "Buffers pull the disturbed state") == "Not supported"
+    assert verdict(written(report, tables, tmp_path), "Buffers pull the disturbed state") == "Not clear"
 
 
 @pytest.mark.parametrize(
-    ("seeds", "slower", "expected"), [(6, 5, "Supported"), (6, -5, "Not supported"), (4, 5, "Inconclusive")]
+    ("seeds", "slower", "expected"), [(6, 5, "Clear"), (6, -5, "Not clear"), (4, 5, "Open")]
 )
 def test_slower_recovery_is_a_sign_test_over_seeds(
     tmp_path: Any, seeds: int, slower: int, expected: str
@@ -336,7 +336,7 @@ def test_slower_recovery_is_a_sign_test_over_seeds(
     rows.loc[rows["condition"] == "buffer_64", "recovered"] = False
     rows.loc[rows["condition"] == "buffer_64", "recovery"] = np.nan
     page = written(report, tables, tmp_path)
-    assert verdict(page, "`buffer_64` takes longer") == ("Supported" if seeds == 6 else "Inconclusive")
+    assert verdict(page, "`buffer_64` takes longer") == ("Clear" if seeds == 6 else "Open")
     row = cells(page, "`bewilderment` | 2")
     assert f"longer (0 of {seeds})" in row and f"({seeds} of {seeds})" in row[1]
     assert "longer" not in row[1]
@@ -361,7 +361,7 @@ def test_partial_studies_have_a_page(tmp_path: Any, absent: str) -> None:
         assert verdict(page, "A longer memory takes a larger share") == "Not measured"
         assert "The tables hold nothing for this yet." in page
     if absent == "seeds":
-        assert verdict(page, "A longer memory takes a larger share") == "Inconclusive"
+        assert verdict(page, "A longer memory takes a larger share") == "Open"
 
 
 def test_a_page_of_a_study_and_of_empty_tables(tmp_path: Any, tables: dict[str, pd.DataFrame]) -> None:

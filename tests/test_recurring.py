@@ -247,7 +247,7 @@ def test_a_planted_recovery_of_k_steps_is_k() -> None:
         # its own level: what it gains throughout is no part of the excess
         assert mine["excess"] == pytest.approx(3 * STEEP) and plain["excess"] == pytest.approx(12 * STEEP)
         gain = 0.2 if kind == "on" else 0.1
-        assert mine["gain_difference"] == pytest.approx(-9 * STEEP - 20 * gain)
+        assert mine["loss_after_difference"] == pytest.approx(-9 * STEEP - 20 * gain)
     assert (
         table.loc[table["condition"] == "vanilla_recurring", "censored"].sum()
         == sum(n < 12 + 5 for n in lengths)
@@ -406,7 +406,7 @@ def test_figures_say_what_the_tables_say() -> None:
     for kind in ("on", "off"):
         rows = tables["recurring_recovery"]
         mine = rows[(rows["condition"] == "calibrated_recurring") & (rows["switch"] == kind)][
-            "gain_difference"
+            "loss_after_difference"
         ].mean()
         assert f"switch {kind}: less loss than vanilla (−{-mine:.2f} nats)" in title
     assert (
@@ -468,7 +468,7 @@ NEWER, OLD, FAINT, FAINT_ORACLE = (
     "faint world the self-state",
     "faint world the true",
 )
-YES, NO = "Supported", "Not supported"
+YES, NO = "Clear", "Not clear"
 ALL_OF = (
     CALM_PAYS,
     ACTING_PAYS,
@@ -499,7 +499,7 @@ def test_verdicts_follow_the_tables(tmp_path: Path) -> None:
         (CALM_PAYS, ACTING_PAYS, MIX, DEPENDS, BLIND, EXPLAINED, CARRIED, WIDE, CLEAN_TEXT, SOONER, LESS, NEWER, FAINT_ORACLE, HALF), YES
     ) | dict.fromkeys((ONCE, SEED, ACTING_TEXT, OLD, FAINT), NO)  # fmt: skip
     assert {words: verdict(text, words) for words in expected} == expected
-    assert text.index("Not supported:") < text.index("Supported:")  # what fails comes first
+    assert text.index("Not clear:") < text.index("Clear:")  # what fails comes first
     assert "nan" not in text
     assert_tables(text)
     row = cells(text, "`calibrated_mix` | mix")
@@ -551,8 +551,8 @@ def test_controls_that_explain_a_gain_are_named(tmp_path: Path) -> None:
 
 def test_few_seeds_decide_nothing(tmp_path: Path) -> None:
     text = page(tmp_path, study(seeds=2))
-    assert {verdict(text, words) for words in ALL_OF} == {"Inconclusive"}
-    assert "- **Supported" not in text and "- **Not supported" not in text and "nan" not in text
+    assert {verdict(text, words) for words in ALL_OF} == {"Open"}
+    assert "- **Clear" not in text and "- **Not clear" not in text and "nan" not in text
 
 
 @pytest.mark.parametrize("absent", [*MADE, "all"])

@@ -195,11 +195,11 @@ def test_interval_is_the_t_interval_over_seeds() -> None:
 @pytest.mark.parametrize(
     ("made", "words", "expected"),
     [
-        ({"gain": -0.05}, "predicts held-out text better", "Supported"),
-        ({"gain": 0.0}, "predicts held-out text better", "Not supported"),
-        ({"gain": 0.05}, "predicts held-out text better", "Not supported"),
-        ({"drift": 0.03}, "as no calm run does", "Supported"),
-        ({"drift": 0.0}, "as no calm run does", "Not supported"),
+        ({"gain": -0.05}, "predicts held-out text better", "Clear"),
+        ({"gain": 0.0}, "predicts held-out text better", "Not clear"),
+        ({"gain": 0.05}, "predicts held-out text better", "Not clear"),
+        ({"drift": 0.03}, "as no calm run does", "Clear"),
+        ({"drift": 0.0}, "as no calm run does", "Not clear"),
     ],
 )
 def test_verdicts_on_training_follow_the_tables(
@@ -217,19 +217,19 @@ def test_verdicts_on_training_follow_the_tables(
 @pytest.mark.parametrize(
     ("made", "expected"),
     [
-        ({"effect": 0.5}, "Supported"),
-        ({"effect": 0.19}, "Not supported"),  # above one placebo, below the other
-        ({"effect": 0.1}, "Not supported"),
-        ({"effect": 0.5, "p": 0.2}, "Inconclusive"),  # the mean says yes, the ranks do not
+        ({"effect": 0.5}, "Clear"),
+        ({"effect": 0.19}, "Not clear"),  # above one placebo, below the other
+        ({"effect": 0.1}, "Not clear"),
+        ({"effect": 0.5, "p": 0.2}, "Open"),  # the mean says yes, the ranks do not
     ],
 )
 def test_verdicts_on_steering_follow_the_tables(tmp_path: Path, made: dict, expected: str) -> None:
     page = written(tmp_path, study(**made))[1]
     assert verdict(page, "Replication protocol: learned directions") == expected
-    reached = "Supported" if made["effect"] >= published.EFFECT_SIZE else "Not supported"
+    reached = "Clear" if made["effect"] >= published.EFFECT_SIZE else "Not clear"
     assert verdict(page, "as large as the published") == reached
-    assert verdict(page, "own state lowers") == "Supported"
-    assert verdict(page, "follows the dose") == "Supported"
+    assert verdict(page, "own state lowers") == "Clear"
+    assert verdict(page, "follows the dose") == "Clear"
 
 
 def test_ranks_that_cannot_be_small_are_said_to_be(tmp_path: Path) -> None:
@@ -254,15 +254,15 @@ def test_state_that_adds_nothing_in_runs_left_out_fails(tmp_path: Path) -> None:
         "the time alone",
         "perfect",
     ):
-        assert verdict(page, claim) == "Not supported"
+        assert verdict(page, claim) == "Not clear"
     rows = tables["classification"]
     state = (rows["protocol"] == "clean") & (rows["features"] == "with state channels")
     rows.loc[state, "accuracy"] = (
         0.70  # 0.15 above one rival, 0.05 above the other; the null reaches 0.1 above its mean
     )
     page = written(tmp_path, tables)[0]
-    assert verdict(page, "loss, entropy and confidence do not") == "Supported"
-    assert verdict(page, "the state was made from") == "Inconclusive"
+    assert verdict(page, "loss, entropy and confidence do not") == "Clear"
+    assert verdict(page, "the state was made from") == "Open"
 
 
 def test_classification_by_seed_is_judged_over_seeds(tmp_path: Path) -> None:
@@ -273,15 +273,15 @@ def test_classification_by_seed_is_judged_over_seeds(tmp_path: Path) -> None:
     state = tables["classification"]["features"] == "with state channels"
     tables["classification"].loc[state, "accuracy"] = [0.93, 0.70, 0.93, 0.71, 0.93, 0.73]
     page = written(tmp_path, tables)[0]
-    assert verdict(page, "loss, entropy and confidence do not") == "Supported"
+    assert verdict(page, "loss, entropy and confidence do not") == "Clear"
     assert "n = 3" in next(line for line in page.splitlines() if "confidence do not" in line)
 
 
 def test_one_seed_gives_no_interval_and_no_verdict(tmp_path: Path) -> None:
     tables = {name: table.query("seed == 1") if "seed" in table else table for name, table in study().items()}
     training, frozen = written(tmp_path, tables)
-    assert verdict(training, "predicts held-out text better") == "Inconclusive"
-    assert verdict(frozen, "Replication protocol: learned directions") == "Inconclusive"
+    assert verdict(training, "predicts held-out text better") == "Open"
+    assert verdict(frozen, "Replication protocol: learned directions") == "Open"
     assert "[" not in next(line for line in frozen.splitlines() if line.startswith("| uncertain"))
     assert "nan" not in training + frozen
 
@@ -342,7 +342,7 @@ def test_readme_blocks(tmp_path: Path) -> None:
     text = "a\n<!-- time -->\nstale\n<!-- /time -->\nb\n<!-- results -->\nstale\n<!-- /results -->\nc\n"
     made = documents.readme(text, tmp_path / "tables")
     assert "stale" not in made and made.startswith("a\n") and made.endswith("\nc\n")
-    assert "12 runs) took 12.0 hours of one core in all" in made  # four conditions, three seeds, an hour each
+    assert "(12 runs) took 12.0 hours of one core" in made  # four conditions, three seeds, an hour each
     assert "about 6.0 hours on 2 cores" in made
     assert documents.readme(made, tmp_path / "tables") == made
     with pytest.raises(UserError, match="must have one <!-- results -->"):
@@ -362,17 +362,19 @@ def test_readme_needs_no_table_too_large_to_commit(tmp_path: Path) -> None:
 
 def test_readme_is_what_the_committed_tables_give() -> None:
     tables = ROOT / "docs" / "results" / "tables"
-    if not (tables / "shakespeare" / "runs.csv").is_file():
-        pytest.skip("no results are committed yet (docs/results/tables/shakespeare/runs.csv)")
+    assert (tables / "shakespeare" / "runs.csv").is_file(), (
+        "no results are committed: run ./run.sh all to its end"
+    )
+    assert list(tables.glob("*.csv")) == [], "tables of an earlier layout; each suite has a folder of its own"
     assert [path for path in tables.rglob("*.csv") if path.stem in publish.NOT_COMMITTED] == []
     text = (ROOT / "README.md").read_text()
-    assert documents.readme(text, tables) == text, "run: python scripts/make_report.py --readme"
+    assert documents.readme(text, tables) == text, "run: ./run.sh python scripts/make_report.py --readme"
 
 
 def test_pipeline_page_is_what_the_code_declares() -> None:
     made = documents.pipeline_page(phases.describe(), FIGURES)
     assert (ROOT / "docs" / "PIPELINE.md").read_text() == made, (
-        "run: python scripts/make_report.py --pipeline"
+        "run: ./run.sh python scripts/make_report.py --pipeline"
     )
     assert all(f"`{phase.name}`" in made for phase in phases.PHASES)
     assert all(figure.name in made for figure in FIGURES)
@@ -382,6 +384,47 @@ def test_metrics_page_names_every_column() -> None:
     train = pytest.importorskip("train")
     text = (ROOT / "docs" / "METRICS.md").read_text()
     assert [name for name in train.METRICS if f"| `{name}` |" not in text] == []
+
+
+def test_metrics_page_names_every_column_of_the_pages_tables() -> None:
+    text = (ROOT / "docs" / "METRICS.md").read_text()
+    sections = text.split("\n## ")
+    everywhere = next(section for section in sections if section.startswith("Columns that many tables have"))
+    lacking = []
+    for page in pages.PAGES:
+        for name, columns in {**parts.COLUMNS, **page.columns}.items():
+            about = [section for section in sections if re.search(rf"`{name}(\\.csv)?`", section)]
+            about += [section for section in sections if name == "metrics" and section.startswith("metrics.csv")]
+            if not about:
+                lacking.append(name)
+            known = "".join([everywhere, *about])
+            lacking += [f"{name}: {column}" for column in columns if f"`{column}`" not in known]
+    assert sorted(set(lacking)) == []
+
+
+def test_pages_made_again_keep_what_the_study_said_first(tmp_path: Path) -> None:
+    written(tmp_path, study(), destination=tmp_path / "elsewhere")
+    (tmp_path / "tables" / "shakespeare" / "warning.txt").write_text("QUICK STUDY: too small.\n")
+    page = tmp_path / "report" / "frozen-test.md"
+    make_report.main(["--out", str(tmp_path)])
+    assert "> **QUICK STUDY: too small.**" in page.read_text()
+    make_report.main(["--out", str(tmp_path), "--note", "Mine."])
+    assert "> **Mine.**" in page.read_text() and "QUICK" not in page.read_text()
+
+
+def test_the_time_counts_tests(tmp_path: Path) -> None:
+    written(tmp_path, study())
+    tests = pd.DataFrame(
+        [("shakespeare", "self_calm", 1, "frozen", 1000, "ab", 3600.0), ("shakespeare", "self", 1, "belief", 60, "cd", 7200.0)],
+        columns=["suite", "condition", "seed", "kind", "run_step", "key", "seconds"],
+    )  # fmt: skip
+    tests.to_csv(tmp_path / "tables" / "shakespeare" / "tests.csv", index=False)
+    said = documents.readme_time(tmp_path / "tables")
+    assert (
+        "(12 runs, 2 tests of finished runs) took 15.0 hours of one core, 12.0 for training, 3.0 for testing"
+        in said
+    )
+    assert "about 7.5 hours on 2 cores" in said
 
 
 def test_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

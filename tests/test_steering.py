@@ -164,7 +164,7 @@ def test_the_figure(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("seeds", "gain", "verdicts"),
-    [(8, 0.8, ("Supported", "Supported")), (8, 0.0, ("Not supported", "Not supported")), (2, 0.8, ("Inconclusive", "Inconclusive"))],
+    [(8, 0.8, ("Clear", "Clear")), (8, 0.0, ("Not clear", "Not clear")), (2, 0.8, ("Open", "Open"))],
 )  # fmt: skip
 def test_verdicts_follow_the_tables(
     tmp_path: Path, seeds: int, gain: float, verdicts: tuple[str, str]
@@ -181,4 +181,4 @@ def test_verdicts_follow_the_tables(
 @pytest.mark.parametrize("absent", [*study(1, 0.0), "all"])
 def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
     text = written(page, {n: t for n, t in study(1, 0.0).items() if absent not in (n, "all")}, tmp_path)
-    assert "nan" not in text and "- **Supported" not in text
+    assert "nan" not in text and "- **Clear" not in text

@@ -233,20 +233,20 @@ LASTS, APART, LONGER = (
         (
             {},
             {
-                BREAK: "Supported",
-                ENTANGLED: "Supported",
-                MORE: "Not supported",
-                LASTS: "Not supported",
-                LONGER: "Supported",
+                BREAK: "Clear",
+                ENTANGLED: "Clear",
+                MORE: "Not clear",
+                LASTS: "Not clear",
+                LONGER: "Clear",
             },
         ),
-        ({"cost": 0.0}, {BREAK: "Not supported", ENTANGLED: "Not supported"}),
-        ({"cost": -0.1}, {BREAK: "Not supported"}),
-        ({"zero_cost": 0.0}, {BREAK: "Supported", ENTANGLED: "Not supported", MORE: "Not supported"}),
-        ({"cost": 0.3}, {MORE: "Supported"}),
-        ({"lasting": 0.05}, {LASTS: "Supported", APART: "Supported"}),
-        ({"until": 3}, {LONGER: "Not supported"}),
-        ({"seeds": 2}, dict.fromkeys((BREAK, ENTANGLED, LASTS, APART, LONGER), "Inconclusive")),
+        ({"cost": 0.0}, {BREAK: "Not clear", ENTANGLED: "Not clear"}),
+        ({"cost": -0.1}, {BREAK: "Not clear"}),
+        ({"zero_cost": 0.0}, {BREAK: "Clear", ENTANGLED: "Not clear", MORE: "Not clear"}),
+        ({"cost": 0.3}, {MORE: "Clear"}),
+        ({"lasting": 0.05}, {LASTS: "Clear", APART: "Clear"}),
+        ({"until": 3}, {LONGER: "Not clear"}),
+        ({"seeds": 2}, dict.fromkeys((BREAK, ENTANGLED, LASTS, APART, LONGER), "Open")),
     ],
 )
 def test_verdicts_follow_the_tables(tmp_path: Path, given: dict[str, Any], expected: dict[str, str]) -> None:
@@ -283,7 +283,7 @@ def test_most_seeds_never_come_back(tmp_path: Path) -> None:
 def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
     text = written(swap, {n: table for n, table in study(1).items() if absent not in (n, "all")}, tmp_path)
     assert "nan" not in text and "inf" not in text
-    assert "- **Supported" not in text and "- **Not supported" not in text
+    assert "- **Clear" not in text and "- **Not clear" not in text
     if absent == "all":
         assert text.count("The tables hold nothing for this yet.") == 3
     some = some_conditions(study(1), ("other",))

@@ -179,7 +179,7 @@ STRONG, OFTEN, MANY, SLOW = (
 
 def test_verdicts_follow_the_table(tmp_path: Path) -> None:
     text = written(sweeps, study(), tmp_path)
-    expected = {STRONG: "Supported", OFTEN: "Not supported", MANY: "Not supported", SLOW: "Not supported"}
+    expected = {STRONG: "Clear", OFTEN: "Not clear", MANY: "Not clear", SLOW: "Not clear"}
     for words, wanted in expected.items():
         assert {verdict(text, f"{words}{rest}") for rest in ends(text, words)} == {wanted}
     assert "nan" not in text
@@ -190,7 +190,7 @@ def test_verdicts_follow_the_table(tmp_path: Path) -> None:
     assert text.count("(base)") == 4
     assert "The largest mean gain on calm steps is that of 0.005" in text
     flat = written(sweeps, study(flat=True), tmp_path)
-    assert "- **Supported" not in flat
+    assert "- **Clear" not in flat
 
 
 def ends(text: str, words: str) -> list[str]:
@@ -207,7 +207,7 @@ def ends(text: str, words: str) -> list[str]:
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_few_seeds_decide_nothing(tmp_path: Path, seeds: int) -> None:
     text = written(sweeps, study(seeds), tmp_path)
-    assert text.count("- **Inconclusive") == 8 and "nan" not in text
+    assert text.count("- **Open") == 8 and "nan" not in text
 
 
 def test_partial_and_empty_studies_have_pages(tmp_path: Path) -> None:

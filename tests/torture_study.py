@@ -96,7 +96,7 @@ PASSING = ("logs", "progress")
 TIMES = ("seconds", "timings", "started", "resumed_from", storage.SEAL)
 """Fields of records that tell of the making of a result, not of the result; the seal is a hash over them too."""
 
-TIMED = ("task.json", "runs.csv")
+TIMED = ("task.json", "runs.csv", "tests.csv")
 """Results with seconds in them, which a record's hash of them therefore depends on: compared by what else they say."""
 
 
@@ -275,7 +275,7 @@ def _digest(path: Path) -> str:
             files = record.get("files", {})
             record["files"] = {name: digest for name, digest in files.items() if name not in TIMED}
             content = json.dumps(record, sort_keys=True).encode()
-    elif path.name == "runs.csv":
+    elif path.name in ("runs.csv", "tests.csv"):
         with contextlib.suppress(ValueError, IndexError):
             rows = list(csv.reader(content.decode().splitlines()))
             column = rows[0].index("seconds")

@@ -6,8 +6,7 @@ from plots.controls import STATIC, ordered
 from plots.series import estimate, paired
 from reports import published
 from reports.markdown import interval, number, percent, table
-from reports.measured import difference
-from reports.parts import MISSING, Section, Tables, per_seed
+from reports.parts import MISSING, Section, Tables, difference, per_seed
 
 CLEAN, NO_CLAMP = "clean", "clean, self_clamp left out"
 PLAIN, RAW = "loss, entropy, confidence", "raw statistics with history"
