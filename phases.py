@@ -40,13 +40,13 @@ READS_TOO = {"generalization": ("shakespeare",)}
 TRAINING = ("shakespeare", "frozen_test", "recurring", "controls", "memory", "swap", "generalization")
 
 
-def _study_of(name: str, doc: str, *suites: str, optional: bool = False) -> Phase:
-    """A phase that trains the runs of some suites and steers those that its config names."""
+def _study_of(name: str, doc: str, *suites: str, beliefs: bool = False, optional: bool = False) -> Phase:
+    """A phase that trains the runs of some suites and steers those that its config names; beliefs: and sets beliefs."""
     return Phase(
         name=name,
         doc=doc,
         reads="`out/data/<corpus>/`, " + ", ".join(f"`{suite}`" for suite in suites),
-        writes="`out/runs/<key>/`, `out/frozen/<key>/`, `out/belief/<key>/`",
+        writes="`out/runs/<key>/`, `out/frozen/<key>/`" + (", `out/belief/<key>/`" if beliefs else ""),
         makes=STUDIED,
         needs=("data",),
         suites=suites,
@@ -84,6 +84,7 @@ PHASES = (
         "recurring",
         "worlds that change again and again: does a state that senses them pay, and what else could explain it",
         "configs/recurring.toml",
+        beliefs=True,
     ),
     _study_of(
         "controls",
@@ -114,16 +115,16 @@ PHASES = (
     ),
     Phase(
         name="figures",
-        doc="put what is finished into tables and draw them",
-        reads="run folders, frozen tests",
+        doc="put what is finished into tables, judge the claims, draw both",
+        reads="run folders, frozen and belief tests, `configs/claims.toml`, `docs/results/claims.json`",
         writes="`out/tables/<suite>/*.csv`, `out/figures/`",
         makes=("tables", "figures"),
         needs=TRAINING,
     ),
     Phase(
         name="report",
-        doc="write the result pages from the tables",
-        reads="run folders, frozen tests",
+        doc="put what is finished into tables, judge the claims, write the pages",
+        reads="run folders, frozen and belief tests, `configs/claims.toml`, `docs/results/claims.json`",
         writes="`out/tables/<suite>/*.csv`, `out/report/*.md`",
         makes=("tables", "report"),
         needs=TRAINING,

@@ -50,6 +50,10 @@ class Task:
         """Whether it belongs to one of some phases."""
         return not set(names).isdisjoint(self.phases)
 
+    def within(self, parts: Collection[tuple[str, int]]) -> bool:
+        """Whether it belongs to one of some phases and seeds."""
+        return any((phase, self.seed) in parts for phase in self.phases)
+
     @property
     def slug(self) -> str:
         """The name as a file name."""
@@ -202,7 +206,11 @@ def test_task(
         "config": {f"{kind}_test": {**values, "step": step}},
         "code": code_files.of(kind),
         "data": trained.parts["data"],
-        "inputs": {task.name: task.key for task in needed},
+        # By role: partners are each other's, and the two tests of a pair would have one key.
+        "inputs": {
+            trained.name: trained.key,
+            **({f"the partner's {other.name}": other.key} if other is not None else {}),
+        },
     }
     key = task_key(parts) if all(task.key is not None for task in needed) else None
     return Task(

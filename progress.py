@@ -30,8 +30,8 @@ class Costs:
         for task in tasks:
             if task.kind == "train":
                 record = freshness.record_of(task.destination / "run.json")
-                steps = task.arguments["run"].train.steps
-                share = 1 - record.get("resumed_from", 0) / steps
+                run = task.arguments["run"]
+                share = (run.last - record.get("resumed_from", run.first)) / (run.last - run.first)
             else:
                 record, share = freshness.record_of(freshness.record_path(out, task)), 1.0
             if isinstance(record.get("seconds"), int | float) and share > 0:

@@ -1,6 +1,6 @@
 """What is made of finished work, again and again as seeds complete: tables, claims, figures, pages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,44 @@ class Finished:
     belief: Path | None = None
 
 
-def finished_runs(study: Study, done: Sequence[Task]) -> tuple[Finished, ...]:
-    """The runs of a study among some finished tasks, with their frozen tests, in the order of suites and seeds."""
+Whole = frozenset[tuple[str, int]]
+"""Phases and seeds of which nothing is still to come."""
+
+
+def whole(plan: Sequence[Task], settled: Collection[str], awaited: Collection[int] = ()) -> Whole:
+    """What of a plan the tables may hold: the seeds that are complete in a phase, whatever the other phases lack.
+
+    settled: names of tasks that are finished, or that nothing more will come of. awaited: seeds that are still worked on.
+    """
+    parts = {(phase, task.seed): True for task in plan for phase in task.phases if task.seed not in awaited}
+    for task in plan:
+        if task.name not in settled:
+            parts |= {(phase, task.seed): False for phase in task.phases}
+    return frozenset(part for part, complete in parts.items() if complete)
+
+
+def suites_of(study: Study, parts: Whole | None) -> list[config.Suite]:
+    """The suites that have a complete seed; all for None."""
+    return [
+        suite
+        for suite in study.suites
+        if parts is None
+        or any((phases.of_suite(suite.path).name, seed) in parts for seed in range(1, suite.seeds + 1))
+    ]
+
+
+def finished_runs(study: Study, done: Sequence[Task], parts: Whole | None = None) -> tuple[Finished, ...]:
+    """The runs of a study among some finished tasks, with their tests, in the order of suites and seeds.
+
+    parts: the phases and seeds that are taken; None for all.
+    """
     by_key: dict[str | None, Task] = {task.key: task for task in done if task.key is not None}
     runs = []
-    for suite in study.suites:
+    for suite in suites_of(study, parts):
+        trains, tests_in = phases.of_suite(suite.path).name, phases.of_tests(suite.path).name
         for seed in range(1, suite.seeds + 1):
+            if parts is not None and (trains, seed) not in parts:
+                continue
             for condition in suite.conditions:
                 wanted = train_task(study, suite, condition, seed)
                 trained = by_key.get(wanted.key)
@@ -43,7 +75,7 @@ def finished_runs(study: Study, done: Sequence[Task]) -> tuple[Finished, ...]:
                     continue
                 tests: dict[Kind, list[tuple[int, Path]]] = {"frozen": [], "belief": []}
                 for kind, name, step in tests_of(suite):
-                    if name != condition:
+                    if name != condition or (parts is not None and (tests_in, seed) not in parts):
                         continue
                     needs = partner_needed(suite, kind)
                     other = train_task(study, suite, condition, config.partner(seed)) if needs else None
@@ -58,16 +90,18 @@ def finished_runs(study: Study, done: Sequence[Task]) -> tuple[Finished, ...]:
     return tuple(runs)
 
 
-def refresh_tasks(study: Study, done: Sequence[Task]) -> list[Task]:
+def refresh_tasks(study: Study, done: Sequence[Task], parts: Whole | None = None) -> list[Task]:
     """The tasks that put finished work into tables, figures and pages, in order: first all tables, a task a suite, then
     the claims, which read them all, then figures and pages of each.
 
-    done: what is finished.
+    done: what is finished. parts: the phases and seeds of it that are taken, None for all. A suite that has no complete
+    seed is left as it is, and the claims are then not judged anew.
     """
-    runs = finished_runs(study, done)
+    runs = finished_runs(study, done, parts)
+    shown = suites_of(study, parts)
     made = []
     notes = {}
-    for suite in study.suites:
+    for suite in shown:
         own = [run for run in runs if run.suite == suite.name]
         notes[suite.name] = study.note(suite, len({run.seed for run in own}))
         tests = {
@@ -75,7 +109,7 @@ def refresh_tasks(study: Study, done: Sequence[Task]) -> list[Task]:
             for run in own
             for step, path in run.frozen
         } | {f"belief {run.condition}/seed-{run.seed}": run.belief.name for run in own if run.belief}
-        parts = {
+        made_of = {
             "config": {suite.name: _of_tables(suite)},
             "note": notes[suite.name],
             "code": code_files.of("tables"),
@@ -84,28 +118,29 @@ def refresh_tasks(study: Study, done: Sequence[Task]) -> list[Task]:
                 **tests,
             },
         }
-        arguments = {"suite": suite, "runs": own, "note": notes[suite.name]}
-        made.append(_refresh_task(study, "tables", suite.name, parts, (), arguments))
+        arguments = {"suite": suite, "runs": own, "note": notes[suite.name], "warning": study.warnings(suite)}
+        made.append(_refresh_task(study, "tables", suite.name, made_of, (), arguments))
     inputs = {task.name: task.key for task in made}
     names = tuple(task.name for task in made)
-    warnings = {suite.name: study.warnings(suite) for suite in study.suites}
-    if study.claims:
+    warnings = {suite.name: study.warnings(suite) for suite in shown}
+    if study.claims and len(shown) == len(study.suites):
         notes[CLAIMS] = warnings[CLAIMS] = study.warning
-        parts = {
+        made_of = {
             "config": _claims_parts(),
             "note": study.warning,
             "code": code_files.of("tables"),
             "inputs": inputs,
         }
-        made.append(_refresh_task(study, "tables", CLAIMS, parts, names, {"note": study.warning}))
+        arguments = {"note": study.warning, "warning": study.warning}
+        made.append(_refresh_task(study, "tables", CLAIMS, made_of, names, arguments))
         inputs, names = {**inputs, made[-1].name: made[-1].key}, (*names, made[-1].name)
     texts: tuple[tuple[Kind, dict[str, str]], ...] = (("figures", notes), ("report", warnings))
     for kind, text in texts:
         for name, note in text.items():
             read = {name, *phases.READS_TOO.get(name, ())} if kind == "figures" else set(text)
             reads = {task: key for task, key in inputs.items() if task.removeprefix("tables ") in read}
-            parts = {"note": note, "code": code_files.of(kind), "inputs": reads}
-            made.append(_refresh_task(study, kind, name, parts, tuple(reads), {"notes": {name: note}}))
+            made_of = {"note": note, "code": code_files.of(kind), "inputs": reads}
+            made.append(_refresh_task(study, kind, name, made_of, tuple(reads), {"notes": {name: note}}))
     return made
 
 

@@ -41,7 +41,8 @@ def card(study: Study, done: Iterable[Task]) -> dict[str, Any]:
     runs, tests = [], []
     for task in done:
         if task.kind == "train":
-            runs.append(freshness.record_of(task.destination / "run.json"))
+            record = freshness.record_of(task.destination / "run.json")
+            runs.append({**record, "resumed": record.get("resumed_from", 0) > task.arguments["run"].first})
         else:
             tests.append(freshness.record_of(freshness.record_path(study.out, task)))
     started = sorted(str(run["started"]) for run in runs if "started" in run)
@@ -56,7 +57,7 @@ def card(study: Study, done: Iterable[Task]) -> dict[str, Any]:
             "finished": len(runs),
             "first_started": started[0] if started else None,
             "last_started": started[-1] if started else None,
-            "resumed": sum(bool(run.get("resumed_from")) for run in runs),
+            "resumed": sum(run["resumed"] for run in runs),
             "core_seconds": round(sum(float(run.get("seconds", 0)) for run in runs), 1),
             **{name: _counted(run.get(name) for run in runs) for name in ("dtype", "device", "threads")},
             "versions": _counted(_versions(run.get("versions")) for run in runs),

@@ -11,7 +11,7 @@ import work
 from phases import STUDIED
 from pipeline import Study, Task
 from progress import Costs, Display
-from refresh import refresh_tasks
+from refresh import Whole, refresh_tasks, suites_of, whole
 from storage import UserError
 from workers import Workers
 
@@ -71,8 +71,11 @@ class Runner:
         self.skipped: list[Task] = []
         self.ran = 0
         self.chain: list[Task] = []  # what is left of the tables, figures and report being made
-        self.shown: frozenset[str] | None = None  # finished tasks that the newest tables were asked to hold
+        self.shown: tuple[frozenset[str], Whole] | None = None  # what the newest tables were asked to hold
         self.display = Display(costs, jobs)
+        # tasks of a kind that are made when a seed completes: one a suite, and one of the claims
+        shown = suites_of(study, whole(plan, {*self.done, *chosen}))
+        self.a_round = len(shown) + (study.claims and len(shown) == len(study.suites))
 
     def run(self) -> list[Failure]:
         """Run what has to; returns what failed. KeyboardInterrupt ends the workers at once and goes on up."""
@@ -152,24 +155,31 @@ class Runner:
                 self.waiting.remove(task)
                 self.skipped.append(task)
 
-    def _complete(self) -> list[Task]:
-        """What is finished of the seeds of which nothing is still to come."""
+    def _complete(self) -> tuple[list[Task], Whole]:
+        """What is finished of the seeds that are complete, phase by phase, and not worked on any more."""
         settled = {
             *self.done,
             *(task.name for task in self.skipped),
             *(lost.task.name for lost in self.failures),
         }
-        open_seeds = {task.seed for task in self.plan if task.name not in settled}
-        return [task for task in self.plan if task.name in self.done and task.seed not in open_seeds]
+        going = (*self.waiting, *(task for task, _ in self.running.values() if task.kind in STUDIED))
+        parts = whole(self.plan, settled, {task.seed for task in going})
+        return [task for task in self.plan if task.name in self.done and task.within(parts)], parts
+
+    def _due(self) -> tuple[list[Task], Whole] | None:
+        """What the tables should hold, where that is not what they were last asked to."""
+        complete, parts = self._complete()
+        new = (frozenset(task.name for task in complete), parts) != self.shown
+        return (complete, parts) if new and any(task.kind == "train" for task in complete) else None
 
     def _next_refresh(self) -> Task | None:
-        complete = self._complete()
-        names = frozenset(task.name for task in complete)
-        if any(task.kind == "train" for task in complete) and names != self.shown:
-            self.shown = names  # an older chain that has not come to its end is dropped: this one holds more
-            self.chain = [
+        due = self._due()
+        if due is not None:
+            complete, parts = due
+            self.shown = (frozenset(task.name for task in complete), parts)
+            self.chain = [  # an older chain that has not come to its end is dropped: this one holds more
                 task
-                for task in refresh_tasks(self.study, complete)
+                for task in refresh_tasks(self.study, complete, parts)
                 if task.kind in self.refresh or task.kind == "tables"
             ]
         while self.chain:
@@ -232,19 +242,12 @@ class Runner:
             *self.waiting,
             *(task for task, _ in self.running.values() if task.kind in STUDIED),
         )
-        complete = self._complete()
-        due = any(task.kind == "train" for task in complete)
-        due = due and frozenset(task.name for task in complete) != self.shown
-        return len({task.seed for task in going}) + due
+        return len({task.seed for task in going}) + (self._due() is not None)
 
     def _ahead_s(self) -> float:
         """Seconds of work still to do, for one worker."""
-        each = sum(self.costs.of_kind(kind) * self._of_a_round(kind) for kind in self.refresh)
+        each = sum(self.costs.of_kind(kind) * self.a_round for kind in self.refresh)
         return sum(self.costs.of(task) for task in self._left()) + self._rounds() * each
-
-    def _of_a_round(self, kind: str) -> int:
-        """How many tasks of a kind are made when a seed completes: one a suite, and one of the claims."""
-        return len(self.study.suites) + self.study.claims
 
     def _total(self) -> int:
         """Tasks of this start, done and to come."""
@@ -252,5 +255,5 @@ class Runner:
             self.ran
             + len(self.failures)
             + len(self._left())
-            + self._rounds() * sum(self._of_a_round(kind) for kind in self.refresh)
+            + self._rounds() * sum(self.a_round for kind in self.refresh)
         )

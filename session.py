@@ -11,10 +11,11 @@ import progress
 import publish
 import run_card
 import study as studies
+from data.corpus import folder_name
 from freshness import Decision
 from phases import Phase
 from pipeline import Study, Task
-from refresh import refresh_tasks
+from refresh import refresh_tasks, whole
 from runner import Failure, Runner
 from storage import UserError
 from study import Request
@@ -22,7 +23,7 @@ from study import Request
 
 def command(request: Request, *only: str) -> str:
     """The command line of a request, for other phases: what a user can paste."""
-    words = ["python", "scripts/run_all.py"]
+    words = ["./run.sh", "all"]
     words += ["--only", *only] if only else []
     words += ["--config", str(request.config)] if request.config else []
     words += ["--quick"] if request.quick else []
@@ -70,33 +71,45 @@ def require_inputs(
             for name in task.inputs:
                 if name in stale and not tasks[name].of(names):
                     raise lacks(task.phase, tasks[name])
-    if refresh_kinds(chosen):
-        missing: dict[int, Task] = {}
-        for task in plan:
-            if task.name in stale and not task.of(names):
-                missing.setdefault(task.seed, task)
-        if all(task.seed in missing for task in plan):
-            wanted = " and ".join(phase.name for phase in chosen if phase.name in ("figures", "report"))
-            raise lacks(wanted, missing[plan[0].seed])
+    if refresh_kinds(chosen) and not whole(plan, expected(plan, chosen, stale)):
+        wanted = " and ".join(phase.name for phase in chosen if phase.name in ("figures", "report"))
+        raise lacks(wanted, next(task for task in plan if task.name in stale and not task.of(names)))
 
 
-def prepare(request: Request, write: bool) -> tuple[Study, list[tuple[str, Decision]]]:
-    """The study, its corpora ready if `write` and the data phase is asked for, and what became of each corpus."""
-    suites = studies.load_suites(request)
+def expected(plan: Sequence[Task], chosen: Sequence[Phase], stale: frozenset[str]) -> frozenset[str]:
+    """Names of the tasks that are finished once those of the chosen phases are."""
+    names = {phase.name for phase in chosen}
+    return frozenset(task.name for task in plan if task.name not in stale or task.of(names))
+
+
+def wanted_suites(request: Request, suites: Sequence[config.Suite]) -> list[config.Suite]:
+    """The suites whose corpora are made where they are not there: those that the chosen phases train or test."""
     chosen = {phase.name for phase in phases.choose(request.only)}
-    study, states, said = studies.find_corpora(request, suites, write and "data" in chosen)
-    if "data" not in chosen:
-        for name, state in states.items():
-            if state:
-                raise UserError(
-                    f"corpus {name} is not ready ({state}); first run: {command(request, 'data')}"
-                )
+    if "data" in chosen:
+        return list(suites)
+    return [
+        suite
+        for suite in suites
+        if chosen & {phases.of_suite(suite.path).name, phases.of_tests(suite.path).name}
+    ]
+
+
+def prepare(request: Request, write: bool) -> tuple[Study, list[tuple[str, Decision, bool]]]:
+    """The study, and what became of each corpus, and whether it is asked for. If `write`, those asked for are made."""
+    suites = studies.load_suites(request)
+    wanted = wanted_suites(request, suites)
+    study, states, said = studies.find_corpora(request, suites, wanted if write else ())
+    if not wanted and all(states.values()):
+        name, state = next(iter(states.items()))
+        raise UserError(f"corpus {name} is not ready ({state}); first run: {command(request, 'data')}")
     for line in said:
         print(f"note: {line}", flush=True)
-    decisions = [
-        (f"data {name}", Decision(bool(state), state or "up to date")) for name, state in states.items()
+    pairs = {(run.corpus, run.tokenizer) for suite in wanted for run in suite.conditions.values()}
+    asked = {folder_name(study.corpora[pair][0], pair[1]) for pair in pairs}
+    return study, [
+        (f"data {name}", Decision(bool(state), state or "up to date"), name in asked)
+        for name, state in states.items()
     ]
-    return study, decisions
 
 
 def judge(
@@ -118,12 +131,12 @@ def dry_run(request: Request) -> str:
     chosen = phases.choose(request.only)
     require_inputs(request, chosen, plan, stale)
     names = {phase.name for phase in chosen}
-    lines = [(name, decision, "data" in names) for name, decision in data]
+    lines = list(data)
     lines += [(task.name, decisions[task.name], task.of(names)) for task in plan]
     known = all(task.key is not None for task in plan)
     kinds = refresh_kinds(chosen)
-    expected = [task for task in plan if task.name not in stale or task.of(names)]
-    for task in refresh_tasks(study, expected):
+    done = expected(plan, chosen, stale)
+    for task in refresh_tasks(study, [task for task in plan if task.name in done], whole(plan, done)):
         decision = freshness.examine(study.out, [task], forced)[task.name]
         lines.append((task.name, decision if known else Decision(True, "waits for data"), task.kind in kinds))
     return "\n".join(_line(*line) for line in lines)
@@ -140,12 +153,13 @@ def status(request: Request) -> str:
     study, data = prepare(request, write=False)
     plan = pipeline.plan(study)
     _, _, stale = judge(request, study, plan)
-    refresh = refresh_tasks(study, [task for task in plan if task.name not in stale])
+    done = [task for task in plan if task.name not in stale]
+    refresh = refresh_tasks(study, done, whole(plan, {task.name for task in done}))
     judged = freshness.examine(study.out, refresh)
     fresh = {task.name for task in plan} - stale | {
         task.name for task in refresh if not judged[task.name].run
     }
-    lines = [f"{name:<14} {decision.reason}" for name, decision in data]
+    lines = [f"{name:<14} {decision.reason}" for name, decision, _ in data]
     lines.append(progress.status(study, plan, frozenset(fresh), refresh))
     process = studies.holder(request.out)
     if process is not None:
@@ -157,7 +171,7 @@ def run(request: Request) -> int:
     """The study, or the phases asked for. Returns the exit status: 1 where a task failed."""
     suites = studies.load_suites(request)  # whatever can be found wrong is found before anything is written
     studies.check_memory(suites, request.jobs)
-    if "data" not in {phase.name for phase in phases.choose(request.only)}:
+    if not wanted_suites(request, suites):
         prepare(request, write=False)
     with studies.locked(request.out):
         study, data = prepare(request, write=True)
@@ -166,9 +180,9 @@ def run(request: Request) -> int:
         chosen = phases.choose(request.only)
         require_inputs(request, chosen, plan, stale)
         names = {phase.name for phase in chosen}
-        of_tasks = [(task.name, decisions[task.name]) for task in plan if task.of(names)]
-        for name, decision in [*data, *of_tasks]:
-            if decision.damaged:
+        of_tasks = [(task.name, decisions[task.name], task.of(names)) for task in plan]
+        for name, decision, asked in [*data, *of_tasks]:
+            if decision.damaged and asked:
                 print(f"note: {name} is made again, {decision.reason}", flush=True)
         due = [task for task in plan if task.name in stale and task.of(names)]
         studies.check_disk(study, due, request.jobs)

@@ -88,12 +88,13 @@ def load_suites(request: Request) -> tuple[config.Suite, ...]:
 
 
 def find_corpora(
-    request: Request, suites: Sequence[config.Suite], prepare: bool
+    request: Request, suites: Sequence[config.Suite], prepare: Sequence[config.Suite] = ()
 ) -> tuple[Study, dict[str, str], list[str]]:
     """The study on the corpora that there are.
 
     Args:
-        prepare: make what is not there; otherwise nothing is written, and its tokens stay unknown.
+        prepare: suites whose corpora are made where they are not there; of others nothing is written, and the tokens
+            of what is not there stay unknown.
 
     Returns:
         The study; for each corpus, "" if it stands ready or else why it has to be made; and lines to tell the user.
@@ -106,6 +107,7 @@ def find_corpora(
     said: list[str] = []
     data = request.out / "data"
     blocks: dict[tuple[str, str], int] = {}
+    wanted = {(run.corpus, run.tokenizer) for suite in prepare for run in suite.conditions.values()}
     for suite in suites:
         for run in suite.conditions.values():
             pair = run.corpus, run.tokenizer
@@ -113,7 +115,7 @@ def find_corpora(
     for name, tokenizer in blocks:
         may_stand_in = name in STANDS_IN and not request.corpus_given
         used = EMBEDDED if may_stand_in and _missed_before(data, name) else name
-        if prepare:
+        if (name, tokenizer) in wanted:
             states[corpora.folder_name(used, tokenizer)] = _state(used, tokenizer, data)
             try:
                 ready = prepare_corpus(used, data, tokenizer)

@@ -201,9 +201,10 @@ def tables(task: Task, out: Path, afresh: bool) -> None:
         files = write_all(task.destination, task.arguments["suite"], task.arguments["runs"])
     else:
         files = claims.write(out / "tables", config.ROOT / REGISTER)
-    note = task.destination / "note.txt"
-    storage.write_text(note, task.arguments["note"] + "\n")
-    _finish(task, out, [*files, note], started)
+    for name in ("note", "warning"):  # for figures and pages that are made again from the tables alone
+        files.append(task.destination / f"{name}.txt")
+        storage.write_text(files[-1], task.arguments[name] + "\n")
+    _finish(task, out, files, started)
 
 
 def figures(task: Task, out: Path, afresh: bool) -> None:

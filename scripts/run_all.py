@@ -48,10 +48,15 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Request]:
     add("--status", action="store_true", help="say how far the study is")
     add("--dry-run", action="store_true", help="say of each task whether it would run, and why")
     add("--quick", action="store_true", help="a small study, in out/quick: too small to conclude from")
-    add("--seeds", type=int, metavar="N", help="seeds 1 to N instead of the suite's own number")
+    add("--seeds", type=int, metavar="N", help="seeds 1 to N instead of each suite's own number")
     add("--jobs", type=int, metavar="N", help="worker processes, one thread each (default: one a core)")
     add("--out", type=Path, metavar="DIR", help="folder to write to (default out, with --quick out/quick)")
-    add("--config", type=Path, metavar="FILE", help="another suite than configs/shakespeare.toml")
+    add(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="this suite alone, instead of the study's; claims are not judged",
+    )
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="set a config field")
     add("--force", action="store_true", help="run again what is up to date too; with --only, of these phases")
     add(

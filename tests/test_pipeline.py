@@ -327,6 +327,87 @@ def test_tables_follow_each_seed(tmp_path: Path, suite_file: Path) -> None:
     assert [len(test.frozen) for test in tables[0].arguments["runs"]] == [0, 2]
 
 
+OTHER = (
+    SUITE.replace('name = "tiny"', 'name = "other"')
+    .replace("steps = 60", "steps = 50")
+    .replace("steps = [30, 60]", "steps = [30, 50]")
+)
+
+
+def two_suites(tmp_path: Path, suite_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study of two phases: `shakespeare` with the suite tiny, `controls` with other, no more."""
+    (tmp_path / "other.toml").write_text(OTHER)
+    made = {"shakespeare": (str(suite_file),), "controls": (str(tmp_path / "other.toml"),)}
+    kept = [
+        replace(phase, suites=made.get(phase.name, ()))
+        for phase in phases.PHASES
+        if phase.name in made or not phase.suites
+    ]
+    monkeypatch.setattr(phases, "PHASES", tuple(kept))
+
+
+def test_one_experiment_goes_from_its_text_to_its_page(
+    tmp_path: Path, suite_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_suites(tmp_path, suite_file, monkeypatch)
+    prepared = []
+
+    def prepare(name: str, data: Path, tokenizer: str) -> Corpus:
+        prepared.append(name)
+        return prepare_text(name, TEXT.encode(), data)
+
+    monkeypatch.setattr(studies, "prepare_corpus", prepare)
+    (tmp_path / "other.toml").write_text(OTHER.replace("tiny_text", "other_text"))
+    out = tmp_path / "out"
+    asked = request(out, None, only=("controls", "figures", "report"))
+    study, data = session.prepare(asked, write=True)
+    assert prepared == ["other_text"]  # what its runs need, and nothing of the others'
+    assert [(name, chosen) for name, _, chosen in data] == [
+        ("data tiny_text", False),
+        ("data other_text", True),
+    ]
+    plan = pipeline.plan(study)
+    _, _, stale = session.judge(asked, study, plan)
+    chosen = phases.choose(asked.only)
+    session.require_inputs(asked, chosen, plan, stale)
+    for alone in (("figures", "report"), ("frozen_test",)):  # nothing is finished yet
+        with pytest.raises(UserError, match=r"first run: \./run\.sh all --only shakespeare"):
+            session.require_inputs(asked, phases.choose(alone), plan, stale)
+
+    due = frozenset(task.name for task in plan if task.of({"controls"}))
+    script = Script({})
+    kinds = session.refresh_kinds(chosen)
+    costs = progress.Costs()
+    costs.guess_s = 1.0
+    runner = Runner(study, plan, stale, due, kinds, 1, costs, executor=lambda count: script)
+    assert runner.run() == []
+    seed = ["train other/self", "train other/self_calm", "frozen other/self_calm", "frozen other/self_calm"]
+    made = ["tables other", "figures other", "report other"]  # of the other suite, and of the claims, nothing
+    assert [name.split("/seed")[0] for name in script.started] == [*seed, *made]
+    assert runner.ran == 7 == runner._total()
+
+
+def test_a_seed_is_shown_once_its_phase_has_all_of_it(tmp_path: Path, suite_file: Path) -> None:
+    tasks = planned(tmp_path, suite_file)
+    names = [task.name for task in tasks]
+    phase = tasks[0].phase
+    tests = tasks[2].phase
+    assert refresh.whole(tasks, names) == {(phase, 1), (phase, 2), (tests, 1), (tests, 2)}
+    assert refresh.whole(tasks, names[:2]) == {(phase, 1)}
+    assert refresh.whole(tasks, names[:5]) == {(phase, 1), (tests, 1)}
+    assert refresh.whole(tasks, names[:5], awaited={1}) == frozenset()
+    suites = studies.load_suites(request(tmp_path, suite_file, seeds=2))
+    study = Study(tmp_path, suites, {("tiny_text", "char"): ("tiny_text", "0" * 64)})
+    shown = refresh.finished_runs(study, tasks[:5], refresh.whole(tasks, names[:5]))
+    assert [(run.condition, run.seed, len(run.frozen)) for run in shown] == [
+        ("self", 1, 0),
+        ("self_calm", 1, 2),
+    ]
+    shown = refresh.finished_runs(study, tasks[:3], refresh.whole(tasks, names[:3]))
+    assert [len(run.frozen) for run in shown] == [0, 0]  # one of its tests is still to come
+    assert refresh.refresh_tasks(study, tasks[:1], refresh.whole(tasks, names[:1])) == []
+
+
 def test_a_failure_stops_only_what_needs_it(
     tmp_path: Path, suite_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -420,16 +501,18 @@ def test_without_shakespeare_the_embedded_corpus_stands_in(
     monkeypatch.setattr(studies, "find_local", lambda *_: None)
     suite_file.write_text(SUITE.replace("tiny_text", "shakespeare_char"))
     asked = request(tmp_path, suite_file)
-    study, _, said = studies.find_corpora(asked, studies.load_suites(asked), prepare=True)
+    suites = studies.load_suites(asked)
+    study, _, said = studies.find_corpora(asked, suites, suites)
     assert study.corpora["shakespeare_char", "char"][0] == "pydoc_char"
     (suite,) = study.suites
     assert all("pydoc_char" in text for text in (study.note(suite, 1), study.warnings(suite), said[0]))
     assert pipeline.plan(study)[0].parts["config"]["corpus"] == "pydoc_char"
-    studies.find_corpora(asked, studies.load_suites(asked), prepare=True)
+    studies.find_corpora(asked, suites, suites)
     assert tried == ["shakespeare_char", "pydoc_char", "pydoc_char"]  # begun so, it goes on so
     given = request(tmp_path, suite_file, "corpus=shakespeare_char")
+    suites = studies.load_suites(given)
     with pytest.raises(SourceNotFound):
-        studies.find_corpora(given, studies.load_suites(given), prepare=True)
+        studies.find_corpora(given, suites, suites)
 
 
 # Publishing

@@ -4,7 +4,11 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
 import config
+import pipeline
+import progress
 import run_card
 import storage
 from pipeline import Study, Task
@@ -12,7 +16,10 @@ from pipeline import Study, Task
 NOBODY = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
 
 
-def finished(out: Path, number: int, **record: object) -> Task:
+SUITE = config.load_suite(config.ROOT / "configs" / "swap.toml")
+
+
+def finished(out: Path, number: int, condition: str = "origin", **record: object) -> Task:
     folder = out / "runs" / f"{number:016x}"
     folder.mkdir(parents=True)
     whole = {
@@ -24,12 +31,14 @@ def finished(out: Path, number: int, **record: object) -> Task:
         **record,
     }
     storage.write_json(folder / "run.json", whole)
-    return Task("train", f"train {number}", ("shakespeare",), f"{number:064x}", {}, (), folder)
+    run = SUITE.run(condition, number)
+    work = (run.last - run.first) * pipeline.step_gflop(run)
+    kept = {"arguments": {"run": run}, "work": work}
+    return Task("train", f"train {number}", ("swap",), f"{number:064x}", {}, (), folder, **kept)
 
 
 def test_a_card_counts_what_the_records_say(tmp_path: Path) -> None:
-    suite = config.load_suite(config.ROOT / "configs" / "swap.toml")
-    study = Study(tmp_path, (suite,), {("shakespeare_char", "char"): ("pydoc_char", "ab" * 32)}, "A warning.")
+    study = Study(tmp_path, (SUITE,), {("shakespeare_char", "char"): ("pydoc_char", "ab" * 32)}, "A warning.")
     done = [
         finished(tmp_path, 1, versions={"torch": "2"}),
         finished(tmp_path, 2, dtype="bfloat16", resumed_from=250, versions={"torch": "2"}),
@@ -52,6 +61,19 @@ def test_a_card_counts_what_the_records_say(tmp_path: Path) -> None:
     assert "2.0 hours: training 2.0, tests 0.0" in page and "bfloat16 (1), float32 (1)" in page
     assert "shakespeare_char, char: pydoc_char abab" in page and "None" not in page
     assert page == (tmp_path / "report" / "published" / "run-card.md").read_text()
+
+
+def test_a_continuation_as_planned_is_not_a_run_that_was_interrupted(tmp_path: Path) -> None:
+    study = Study(tmp_path, (SUITE,), {("shakespeare_char", "char"): ("shakespeare_char", "ab" * 32)})
+    planned = finished(tmp_path, 1, "own", resumed_from=1000, seconds=20.0)  # of steps 1000 to 1200
+    assert run_card.card(study, [planned])["runs"]["resumed"] == 0
+    interrupted = finished(tmp_path, 2, "own", resumed_from=1150, seconds=5.0)
+    assert run_card.card(study, [planned, interrupted])["runs"]["resumed"] == 1
+    costs = progress.Costs()
+    costs.learn(tmp_path, [planned])
+    assert costs.of(planned) == pytest.approx(20)
+    costs.learn(tmp_path, [interrupted])  # a quarter of it, at the same speed
+    assert costs.of(planned) == pytest.approx(20)
 
 
 def test_a_folder_outside_any_repository_has_no_commit(tmp_path: Path) -> None:
