@@ -28,7 +28,7 @@ Count = Annotated[int, Field(ge=1, le=100_000)]
 class FrozenTest(Strict):
     """The frozen-weight test: which runs and weights, and how thoroughly. See frozen_test.py."""
 
-    conditions: tuple[Name, ...] = ()
+    conditions: tuple[Name, ...] = ()  # whose runs are steered
     steps: tuple[Annotated[int, Field(ge=1)], ...] = ()  # weights after so many steps
     finder_batches: Count = 5  # train batches that directions are found on
     dev_batches: Count = 2  # dev batches that the magnitude is chosen on
@@ -36,8 +36,8 @@ class FrozenTest(Strict):
     magnitude: Positive = 0.3  # of one component while directions are found, and in the replication protocol
     top: Count = 5  # dimensions that make up a direction of the dimension-wise finder
     doses: int = Field(default=7, ge=1, le=1000)  # magnitudes on each side of zero
-    random_directions: Count = 50
-    placebo_draws: Count = 20
+    random_directions: Count = 50  # drawn, not selected, of the learned directions' norm
+    placebo_draws: Count = 20  # placebo readers of each kind; a rank p is 1 / (draws + 1) at least
     dose_placebos: int = Field(
         default=3, ge=0, le=100_000
     )  # so many draws of each placebo get dose-response curves too
@@ -50,7 +50,7 @@ class BeliefTest(Strict):
     The weights of the last step, on frozen_test.heldout_batches batches.
     """
 
-    conditions: tuple[Name, ...] = ()
+    conditions: tuple[Name, ...] = ()  # in whose runs the mean states are set
 
 
 class Signatures(Strict):
@@ -64,9 +64,9 @@ class Signatures(Strict):
 class Suite(Strict):
     """A suite: named conditions, each a RunConfig with seed 0, and what is asked of their runs."""
 
-    name: Name
-    path: str
-    quick: bool = False
+    name: Name  # of its folders of tables and runs
+    path: str  # of its file
+    quick: bool = False  # whether the values of [quick] were taken
     seeds: int = Field(ge=1, le=10_000)  # seeds are numbered from 1
     conditions: dict[Name, RunConfig] = Field(min_length=1)
     frozen_test: FrozenTest

@@ -62,9 +62,9 @@ class Strict(BaseModel):
 class Model(Strict):
     """The GPT, as nanoGPT builds it."""
 
-    n_layer: int = Field(default=4, ge=1, le=96)
-    n_head: int = Field(default=4, ge=1, le=128)
-    n_embd: int = Field(default=128, ge=1, le=8192)
+    n_layer: int = Field(default=4, ge=1, le=96)  # blocks of attention and MLP
+    n_head: int = Field(default=4, ge=1, le=128)  # attention heads a block; they share n_embd out
+    n_embd: int = Field(default=128, ge=1, le=8192)  # width of the embeddings and of every block
     block_size: int = Field(default=64, ge=2, le=8192)  # tokens a sequence
     dropout: float = Field(default=0.0, ge=0, lt=1)
     bias: bool = False  # biases in the linear and norm layers
@@ -81,17 +81,17 @@ class Model(Strict):
 class Train(Strict):
     """Optimisation: AdamW, linear warm-up, cosine decay to `min_learning_rate` at the last step."""
 
-    steps: int = Field(default=2000, ge=1, le=10_000_000)
+    steps: int = Field(default=2000, ge=1, le=10_000_000)  # of the whole schedule
     stop: int | None = Field(
         default=None, ge=1
     )  # end after so many steps of a schedule of `steps`; None: all
     batch_size: int = Field(default=12, ge=1, le=65536)  # sequences a micro-batch
     grad_accum: int = Field(default=1, ge=1, le=4096)  # micro-batches a step
-    learning_rate: Positive = 1e-3
-    min_learning_rate: Magnitude = 1e-4
-    warmup_steps: int = Field(default=100, ge=0)
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    beta2: float = Field(default=0.99, ge=0, lt=1)
+    learning_rate: Positive = 1e-3  # the largest, at the end of the warm-up
+    min_learning_rate: Magnitude = 1e-4  # at the last step
+    warmup_steps: int = Field(default=100, ge=0)  # over which the rate rises from near zero
+    beta1: float = Field(default=0.9, ge=0, lt=1)  # AdamW's momentum of gradients
+    beta2: float = Field(default=0.99, ge=0, lt=1)  # AdamW's momentum of squared gradients
     weight_decay: Magnitude = 0.1  # on matrices and embeddings of the GPT
     grad_clip: Magnitude = 1.0  # largest total gradient norm; 0: no clipping
     dtype: Literal["auto", "float32", "bfloat16"] = (
@@ -115,7 +115,7 @@ class Log(Strict):
         default=4, ge=1, le=4096
     )  # size of the held-out probe batch they are measured on
     eval_interval: int = Field(default=250, ge=1)  # held-out loss
-    eval_batches: int = Field(default=20, ge=1, le=100_000)
+    eval_batches: int = Field(default=20, ge=1, le=100_000)  # held-out batches an evaluation, always the same
     checkpoint_interval: int = Field(default=250, ge=1)  # where an interrupted run goes on from
     keep_steps: tuple[
         Annotated[int, Field(ge=1)], ...
@@ -183,11 +183,11 @@ Senses = Annotated[OwnStats | RecordedStats | Clock | TrueRegime, Field(discrimi
 class SelfState(Strict):
     """The self-state: read the statistics, update, inject. See self_state.py."""
 
-    enabled: bool = True
-    dim: int = Field(default=32, ge=1, le=4096)
+    enabled: bool = True  # false: a model without self-state, all else equal
+    dim: int = Field(default=32, ge=1, le=4096)  # numbers in the state
     decay: float = Field(default=0.2, gt=0, le=1)  # share of the new proposal in each update
     senses: Senses = OwnStats()  # what it is shown at each step: five numbers
-    update: Literal["mlp", "gru", "linear"] = "mlp"
+    update: Literal["mlp", "gru", "linear"] = "mlp"  # the network that makes a proposal of the statistics
     hidden: int = Field(default=64, ge=1, le=65536)  # hidden units of the update MLP
     standardise: bool = False  # read the statistics through running moments
     stat_momentum: float = Field(default=0.99, ge=0, lt=1)  # of those moments
@@ -199,15 +199,15 @@ class SelfState(Strict):
     match_norm_of: Name | None = (
         None  # rescale the bias to the mean norm of this condition's run of the same seed
     )
-    memory: Memory = NoMemory()
+    memory: Memory = NoMemory()  # what it recalls of its own past states
 
 
 class Window(Strict):
     """A regime on the half-open steps [start, end)."""
 
-    regime: Regime
-    start: int = Field(ge=0)
-    end: int = Field(ge=1)
+    regime: Regime  # the one that acts
+    start: int = Field(ge=0)  # its first step
+    end: int = Field(ge=1)  # the first step after it
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
@@ -224,7 +224,7 @@ class Windows(Strict):
     """Regimes at given steps, one at a time."""
 
     kind: Literal["windows"]
-    windows: tuple[Window, ...]
+    windows: tuple[Window, ...]  # in any order; none may overlap another
 
     @model_validator(mode="after")
     def _one_at_a_time(self) -> Self:
@@ -242,7 +242,7 @@ class RandomWindows(Strict):
     """Each regime once, its onset, its place in the order and the calm after it drawn from the run's seed."""
 
     kind: Literal["random_windows"]
-    durations: dict[Regime, Annotated[int, Field(ge=1)]] = Field(min_length=1)  # steps
+    durations: dict[Regime, Annotated[int, Field(ge=1)]] = Field(min_length=1)  # steps of each regime
     first: int = Field(default=0, ge=0)  # calm steps at the start
     washout: int = Field(default=0, ge=0)  # least number of calm steps after each regime
 
@@ -251,9 +251,9 @@ class Recurring(Strict):
     """A Markov chain: from calm into one of the regimes with probability `enter`, back with `leave`, each step."""
 
     kind: Literal["recurring"]
-    regimes: tuple[Regime, ...] = Field(min_length=1)
-    enter: Probability = 0.02
-    leave: Probability = 0.02
+    regimes: tuple[Regime, ...] = Field(min_length=1)  # each as likely to be the one that is entered
+    enter: Probability = 0.02  # of leaving calm, each step: 1 / enter calm steps on average
+    leave: Probability = 0.02  # of going back to calm, each step
     first: int = Field(default=0, ge=0)  # calm steps at the start
 
 
@@ -273,13 +273,15 @@ class FalseFeedback(Strict):
 
     loss: Shift = 0.5  # nats
     entropy: Shift = 0.0  # nats
-    top1: Shift = 0.0
-    grad_norm: Shift = 0.0
-    progress: Shift = 0.0
+    top1: Shift = 0.0  # probability
+    grad_norm: Shift = 0.0  # L2
+    progress: Shift = 0.0  # share of the steps
 
 
 class SelfClamp(Strict):
-    mode: Literal["freeze", "clamp", "noise", "scale"] = "freeze"
+    mode: Literal["freeze", "clamp", "noise", "scale"] = (
+        "freeze"  # freeze: no update; for the others see below
+    )
     limit: Magnitude = 0.5  # clamp: largest absolute value of a component
     std: Magnitude = 0.1  # noise: standard deviation added to each component, each step
     factor: Shift = 0.9  # scale: the updated state times this, each step
@@ -333,17 +335,19 @@ class Start(Strict):
 class RunConfig(Strict):
     """One run, fully resolved."""
 
-    corpus: Name
-    tokenizer: Tokenizer = "char"
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    corpus: Name  # the text it is trained on; see data/sources.py
+    tokenizer: Tokenizer = "char"  # char, gpt2, or bpe:N, N tokens learned on the training split
+    seed: int = Field(
+        default=0, ge=0, lt=2**63
+    )  # of first weights, batches, regimes and placebos; 0: not given yet
     model: Model
     train: Train
     log: Log
     self_state: SelfState
-    constant_bias: ConstantBias = NoBias()
-    start: Start | None = None
-    schedule: Schedule = NoSchedule()
-    regimes: Regimes
+    constant_bias: ConstantBias = NoBias()  # what is injected where there is no self-state
+    start: Start | None = None  # another run's checkpoint to go on from; None: from the beginning
+    schedule: Schedule = NoSchedule()  # which regime acts when
+    regimes: Regimes  # what each regime does
 
     @property
     def injects(self) -> bool:
@@ -456,5 +460,5 @@ class RunConfig(Strict):
 
 
 def partner(seed: int) -> int:
-    """The seed that exchanges states with this one: 1 and 2, 3 and 4, and so on."""
+    """The seed it is paired with: 1 and 2, 3 and 4, and so on."""
     return seed + 1 if seed % 2 else seed - 1

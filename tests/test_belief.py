@@ -224,8 +224,16 @@ def test_whole_test_of_a_run(corpus: Corpus, tmp_path: Path) -> None:
 
 
 def test_one_dimension_and_tables_of_nothing(corpus: Corpus, tmp_path: Path) -> None:
-    belief.run(finished(tmp_path, corpus, 4, dim=1), 6, SETTINGS, corpus, tmp_path / "one")
-    assert (pd.read_csv(tmp_path / "one" / "belief.csv")["kl"] >= 0).all()
+    folder = finished(tmp_path, corpus, 4, dim=1)
+    belief.run(folder, 6, SETTINGS, corpus, tmp_path / "one")
+    (calm,) = storage.load_tensors(folder / "states.safetensors")["state"][5].astype(float)
+    rows = pd.read_csv(tmp_path / "one" / "belief.csv").set_index("state")
+    assert rows.loc["calm", ["distance", "kl_calm"]].tolist() == [0, 0]
+    assert rows.loc["calm", "norm"] == rows.loc["zero", "distance"] == pytest.approx(abs(calm))
+    assert rows.loc["zero", "norm"] == 0 < rows.loc["zero", "kl_calm"]
+    draws = rows.loc["random"]  # in one dimension there are two states at a distance
+    ends = draws[["kl", "entropy"]].round(9).drop_duplicates()
+    assert len(draws) == belief.RANDOM_DRAWS and len(ends) == 2
     assert belief_shifts.tables([])["belief_shifts"].empty
     with pytest.raises(storage.UserError, match="missing or no table"):
         belief_shifts.tables([FinishedTest("s", "x", tmp_path / "none")])
