@@ -2,7 +2,8 @@
 
 Conditions of one seed and one world see the same batches under the same regimes, so that losses are subtracted step by
 step and the luck of a batch cancels. A run's vanilla is found by its config, not by its name: the condition that injects
-nothing and has the same world.
+nothing and has the same world. What the comparisons are between is said by name, as configs/recurring.toml has them: STATE,
+a condition `<mechanism>_<world>` for each of MECHANISMS and WORLDS, and LONE.
 
 All measures leave the first quarter of a run out. There the learning rate warms up, the loss falls fastest, and a state
 has had few switches to learn from, so that two runs differ there by the path of training more than by what one senses;
@@ -27,6 +28,8 @@ WORLDS = ("windows", "random", "recurring", "mix")
 MECHANISMS = ("seed", "calibrated")
 STATE = "calibrated_recurring"
 """What the controls are compared with."""
+LONE = ("faint", "large")
+"""Worlds of one mechanism: the condition that is the state there has the world's own name."""
 
 HELDOUT = ("heldout_loss", "heldout_ece")
 MEASURES = (
@@ -134,7 +137,7 @@ def paired_logs(context: Context) -> list[Pair]:
 
 
 def mechanism_of(run: config.RunConfig) -> str:
-    """seed or calibrated, by its values; none without a self-state."""
+    """seed or calibrated, told by whether statistics are standardised; none without a self-state."""
     if not run.self_state.enabled:
         return "none"
     return "calibrated" if run.self_state.standardise else "seed"
@@ -146,7 +149,7 @@ def role_of(name: str, run: config.RunConfig) -> str:
         return "vanilla"
     if run.self_state.enabled and run.self_state.senses.kind == "regime":
         return "oracle"
-    known = {f"{mechanism}_{world}" for mechanism in MECHANISMS for world in WORLDS} | {"faint", "large"}
+    known = {f"{mechanism}_{world}" for mechanism in MECHANISMS for world in WORLDS} | {*LONE}
     return "state" if name in known else "control"
 
 

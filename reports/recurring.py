@@ -102,7 +102,7 @@ def worlds(tables: Tables, figures: str) -> Section:
             "Training loss in nats a token, below zero is better than no state. Paired step by step with the vanilla run of the "
             "same world and seed: same batches, same regimes, same first weights. Measured from step "
             f"{listed([str(step) for step in first])} on: before, the learning rate warms up, the loss falls fastest, and a state has had few "
-            "switches to learn from. Perturbed: any regime acts.",
+            "switches to learn from. Perturbed steps: those on which a regime acts, whichever; in the recurring world their targets are corrupted.",
             f"![What it pays]({figures}/recurring/what-it-pays.png)",
         ]
 
@@ -131,11 +131,11 @@ def worlds(tables: Tables, figures: str) -> Section:
         "included. It does not yet say that sensing earns it: that is for the controls below.",
         [
             pays("calibrated", "recurring", "In the recurring world the calibrated state lowers the loss on calm steps.", ["clean_loss"]),
-            pays("calibrated", "recurring", "In the recurring world the calibrated state lowers the loss on corrupted steps.", ["perturbed_loss"]),
+            pays("calibrated", "recurring", "In the recurring world the calibrated state lowers the loss on perturbed steps.", ["perturbed_loss"]),
             pays("calibrated", "mix", "In the mix of five regimes the calibrated state lowers the loss, on calm and on perturbed steps."),
             pays("calibrated", "windows", "Where each regime comes once, at set times, the calibrated state lowers the loss, on calm and on perturbed steps."),
             pays("calibrated", "random", "Where each regime comes once, at random times, the calibrated state lowers the loss, on calm and on perturbed steps."),
-            pays("seed", "recurring", "In the recurring world the published mechanism lowers the loss, on calm and on corrupted steps."),
+            pays("seed", "recurring", "In the recurring world the published mechanism lowers the loss, on calm and on perturbed steps."),
             difference("What the calibrated mechanism gains over the published one depends on the world: more in the recurring world than in windows.",
                        depends, -1, NATS, 4),
         ],
@@ -186,7 +186,7 @@ def controls(tables: Tables) -> Section:
             (f"{kind}, `{STATE}` − `{name}`", contrast(tables, "control", STATE, name, m))
             for m, kind in KINDS.items()
         ]
-        findings.append(difference(f"{claim}, on calm and on corrupted steps.", parts, -1, NATS, 4))
+        findings.append(difference(f"{claim}, on calm and on perturbed steps.", parts, -1, NATS, 4))
     findings += [_half(summary, measure, kind) for measure, kind in KINDS.items()]
     return Section(
         "What explains the gain?",

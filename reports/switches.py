@@ -187,7 +187,7 @@ def ages(tables: Tables, figures: str) -> Section:
         "*Regime still the same* is what old statistics can tell at best, seen over all steps; 50 % tells nothing. A gain that stays "
         "at 64 steps does not come from knowing the regime of the moment.",
         [
-            difference("Statistics of the last step pay more than those of 64 steps ago, on calm and on corrupted steps.", newer, -1, NATS, 4),
+            difference("Statistics of the last step pay more than those of 64 steps ago, on calm and on perturbed steps.", newer, -1, NATS, 4),
             difference("Statistics 64 steps old still pay on calm steps.", old, -1, NATS, 4),
         ],
     )  # fmt: skip
@@ -233,8 +233,8 @@ def faint(tables: Tables) -> Section:
         "beside no gain of the oracle says nothing about sensing. `faint_direct` reads the last batch alone, with as many parameters: "
         "what the state gains beyond it is what carrying on from step to step earns.",
         [
-            difference("In the faint world the self-state lowers the loss, on calm and on corrupted steps.", pays, -1, NATS, 4),
-            difference("In the faint world the true regime lowers the loss, on calm and on corrupted steps.", whole, -1, NATS, 4),
+            difference("In the faint world the self-state lowers the loss, on calm and on perturbed steps.", pays, -1, NATS, 4),
+            difference("In the faint world the true regime lowers the loss, on calm and on perturbed steps.", whole, -1, NATS, 4),
             difference("In the faint world carrying the state on gains more than reading the last batch.", carried, -1, NATS, 4),
         ],
     )  # fmt: skip
@@ -267,7 +267,7 @@ def size(tables: Tables) -> Section:
         [table(head, rows) if rows else MISSING],
         "Two sizes are no law of scale; they say whether the small model's answer is a matter of being small.",
         [
-            difference("At the published size the self-state lowers the loss, on calm and on corrupted steps.", pays, -1, NATS, 4),
+            difference("At the published size the self-state lowers the loss, on calm and on perturbed steps.", pays, -1, NATS, 4),
             difference("At the published size it gains more than a learned constant and than a yoked state.", beyond, -1, NATS, 4),
         ],
     )  # fmt: skip

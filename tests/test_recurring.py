@@ -441,7 +441,7 @@ def test_few_seeds_and_missing_conditions_draw(seeds: int) -> None:
     drawn(FRESH, some(whole(), "delayed_4", "delayed_64"))
 
 
-CALM_PAYS, ACTING_PAYS = "lowers the loss on calm steps", "lowers the loss on corrupted steps"
+CALM_PAYS, ACTING_PAYS = "lowers the loss on calm steps", "lowers the loss on perturbed steps"
 MIX, ONCE, SEED = (
     "In the mix of five regimes",
     "at set times, the calibrated",
