@@ -19,6 +19,9 @@ import storage
 from phases import Kind
 
 
+DOSE_BATCHES = 5  # held-out batches of a dose curve, as in frozen_test
+
+
 @dataclass(frozen=True)
 class Task:
     """One thing to make.
@@ -226,20 +229,30 @@ def test_task(
             "other": other.destination if other is not None else None,
         },
         seed=seed,
-        work=_forwards(settings, run.self_state.dim, kind)
+        work=forwards(settings, run.self_state.dim, kind)
         * step_gflop(run)
         / 3,  # a forward pass is a third of a step
     )
 
 
-def _forwards(settings: config.FrozenTest, dim: int, kind: Kind) -> int:
-    """Forward passes of a test, about."""
+def forwards(settings: config.FrozenTest, dim: int, kind: Kind) -> int:
+    """Forward passes of a test: of a frozen one as frozen_test.count_forwards has them, which needs torch; else about."""
+    finder, heldout, draws = settings.finder_batches, settings.heldout_batches, settings.placebo_draws
     if kind == "belief":
-        return 20 * settings.heldout_batches
-    chosen = 2 * (settings.doses * settings.dev_batches + settings.heldout_batches)
-    swept = settings.finder_batches * (dim + 2) if dim > 1 else 0
-    readers = (2 * settings.placebo_draws + 1) * (swept + chosen) + settings.placebo_draws * chosen
-    return readers + settings.random_directions * (settings.finder_batches + 2 * settings.heldout_batches)
+        return 20 * heldout
+    chosen = 2 * settings.doses * settings.dev_batches + 2 * heldout
+    zero = min(DOSE_BATCHES, heldout)
+    curve = (2 * settings.doses + 1) * zero
+    curves = min(settings.dose_placebos, draws)
+    if dim == 1:
+        foreign = settings.foreign * (2 * finder + 2 * chosen)
+        states = 3 * finder + (4 + settings.random_directions) * heldout
+        return chosen * (1 + draws) + foreign + states + (2 + curves) * curve + (1 + curves) * zero
+    swept = (dim + 2) * finder + chosen
+    foreign = settings.foreign * (2 * finder + swept + 3 * chosen)
+    states = (3 + settings.random_directions) * finder + (6 + 2 * settings.random_directions) * heldout
+    readers = 2 * finder + swept + chosen + draws * (2 * swept + chosen)
+    return readers + foreign + states + (4 + 5 * curves) * curve + (1 + 2 * curves) * zero
 
 
 def task_key(parts: Mapping[str, Any]) -> str:

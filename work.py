@@ -233,6 +233,10 @@ def _finish(task: Task, out: Path, files: list[Path], started: float) -> None:
     """Record what a task made, and remove what it made an earlier time and no longer does."""
     earlier = freshness.record_of(freshness.record_path(out, task)).get("files", {})
     now = {path.relative_to(task.destination).as_posix() for path in files}
+    if task.kind in ("figures", "report"):  # the tasks of all suites share a folder: what another made stays
+        own = freshness.record_path(out, task)
+        records = (path for path in (out / "made").glob(f"{task.kind}-*.json") if path != own)
+        now.update(name for path in records for name in freshness.record_of(path).get("files", {}))
     for name in set(earlier) - now:
         with contextlib.suppress(OSError):
             (task.destination / name).unlink()

@@ -15,6 +15,7 @@ import pandas as pd
 
 import config
 from analysis.context import Context
+from analysis.over_seeds import mean_of_known, rank_correlation
 from analysis.runs import CALM, Run, label, stack, windows_of
 
 BEFORE = 50  # steps before a regime whose mean state is its baseline
@@ -147,12 +148,6 @@ def restoring(
     return force + 0.0, distance  # no negative zeros
 
 
-def _mean(values: np.ndarray) -> float:
-    """Mean of what is known; NaN if nothing is."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
-
-
 def _around(
     log: pd.DataFrame, regime: str, start: int, end: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -194,12 +189,16 @@ def _measures(path: Followed) -> pd.DataFrame:
         square = float((distance[during] ** 2).sum())
         rows.append(
             (
-                *(regime, start, end, _mean(share[during]), _mean(share[calm])),
-                *(_mean(gate[during]), _mean(gate[calm]), at_bound),
-                *(float(np.linalg.norm(states[before], axis=1).mean()), _mean(distance[during])),
-                *(_mean(force[during]), _mean(memory[during])),
+                *(regime, start, end, mean_of_known(share[during]), mean_of_known(share[calm])),
+                *(mean_of_known(gate[during]), mean_of_known(gate[calm]), at_bound),
+                *(float(np.linalg.norm(states[before], axis=1).mean()), mean_of_known(distance[during])),
+                *(mean_of_known(force[during]), mean_of_known(memory[during])),
                 float(np.nansum(force[during] * distance[during])) / square if square else float("nan"),
-                *(_mean(drift[before]), _mean(drift[during]), _mean(drift[after[: len(before)]])),
+                *(
+                    mean_of_known(drift[before]),
+                    mean_of_known(drift[during]),
+                    mean_of_known(drift[after[: len(before)]]),
+                ),
                 *(float("nan") if steps is None else float(steps), steps is not None, len(after)),
             )
         )
@@ -280,16 +279,9 @@ def _ranks(tradeoff: pd.DataFrame) -> pd.DataFrame:
         for stability in ("drift", "displacement"):
             for outcome in ("leverage", "leverage_over_placebo"):
                 pair = group[[stability, outcome]].astype(float).dropna()
-                rho = spearman(-pair[stability], pair[outcome]) if len(pair) > 2 else float("nan")
+                rho = rank_correlation(-pair[stability], pair[outcome]) if len(pair) > 2 else float("nan")
                 rows.append((suite, seed, stability, outcome, len(pair), rho))
     return pd.DataFrame(rows, columns=list(RANKS))
-
-
-def spearman(one: "pd.Series[float]", other: "pd.Series[float]") -> float:
-    """Rank correlation; NaN, without a warning, where a side does not vary."""
-    if one.nunique() < 2 or other.nunique() < 2:
-        return float("nan")
-    return float(one.rank().corr(other.rank()))
 
 
 def follow_all(runs: Sequence[Run]) -> dict[tuple[str, int], Followed]:

@@ -20,8 +20,8 @@ from scipy import stats
 import config
 from analysis import switches
 from analysis.context import Context
+from analysis.over_seeds import mean_interval, mean_of_known
 from analysis.runs import CALM, Run
-from analysis.signatures import mean_interval
 from storage import UserError
 
 WORLDS = ("windows", "random", "recurring", "mix")
@@ -191,13 +191,7 @@ def losses(context: Context, pairs: Sequence[Pair]) -> pd.DataFrame:
 def _measure(log: pd.DataFrame, column: str, name: str, where: np.ndarray) -> dict[str, float]:
     here = log[column].to_numpy(float)[where]
     apart = here - log[f"{column}_vanilla"].to_numpy(float)[where]
-    return {name: _mean(here), f"{name}_difference": _mean(apart)}
-
-
-def _mean(values: np.ndarray) -> float:
-    """Mean of what was measured; NaN if nothing was."""
-    seen = values[~np.isnan(values)]
-    return float(seen.mean()) if len(seen) else float("nan")
+    return {name: mean_of_known(here), f"{name}_difference": mean_of_known(apart)}
 
 
 def _fresh(pair: Pair, age: float) -> float:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 import config
+from analysis.over_seeds import mean_interval, mean_of_known
 from analysis.runs import CALM, METRICS, Run, label, stack, windows_of
 
 PLACE = ("suite", "condition", "seed")
@@ -43,7 +43,7 @@ def regime_deltas(runs: Sequence[Run], settings: config.Signatures) -> pd.DataFr
                 values = log[metric].to_numpy(dtype=float)
                 if np.isnan(values).all():
                     continue
-                three = [_mean(values[steps]) for steps in (before, slice(start, end), after)]
+                three = [mean_of_known(values[steps]) for steps in (before, slice(start, end), after)]
                 rows.append(
                     [regime, metric, *three, three[1] - three[0], three[2] - three[0]],
                 )
@@ -59,12 +59,6 @@ def _around(regimes: np.ndarray, start: int, end: int, pre_steps: int) -> tuple[
     if not len(before):
         before = calm[calm < start][-length:]
     return before, calm[(calm >= end) & (calm < end + (end - start))]
-
-
-def _mean(values: np.ndarray) -> float:
-    """Mean of what was measured; NaN if nothing was."""
-    seen = values[~np.isnan(values)]
-    return float(seen.mean()) if len(seen) else float("nan")
 
 
 def regime_deltas_summary(deltas: pd.DataFrame) -> pd.DataFrame:
@@ -85,15 +79,3 @@ def regime_deltas_summary(deltas: pd.DataFrame) -> pd.DataFrame:
         after, after_low, after_high = mean_interval(group["delta_after"].to_numpy(dtype=float))
         rows.append([*place, len(group), delta, low, high, after, after_low, after_high])
     return pd.DataFrame(rows, columns=list(SUMMARY))
-
-
-def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
-    """Mean and Student's t interval of some values; NaN bounds for fewer than two."""
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return (float("nan"),) * 3
-    mean = float(values.mean())
-    if len(values) < 2:
-        return mean, float("nan"), float("nan")
-    half = stats.t.ppf(0.5 + level / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return mean, mean - half, mean + half

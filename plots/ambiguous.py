@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
+from analysis.ambiguous import BIN
 from plots import series, style
 from plots.figure import Figure
 from plots.memory import LOOKS
@@ -18,7 +19,6 @@ from plots.style import Look
 Tables = dict[str, pd.DataFrame]
 R = TypeVar("R")
 SUITE = "ambiguous"
-BIN = 10  # steps
 FOLDER = "memory"
 WHO: dict[str, Look] = {  # read-outs
     "window statistics": Look("the window's own statistics", style.GREY, (0, (4, 1.6)), "s", filled=False),

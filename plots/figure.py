@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
+OF_ANY_SUITE = "shakespeare"  # whose figures and pages a suite of the user's own gets
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -23,4 +25,4 @@ class Figure:
     draw: Callable[[dict[str, pd.DataFrame], str], Drawing]
     tables: tuple[str, ...]
     caption: str
-    suite: str = "shakespeare"
+    suite: str = OF_ANY_SUITE

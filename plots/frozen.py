@@ -8,7 +8,7 @@ from matplotlib.gridspec import GridSpec
 from scipy import stats
 
 from plots import series, style
-from plots.series import NothingToDraw
+from plots.series import ALPHA, NothingToDraw
 
 Tables = dict[str, pd.DataFrame]
 
@@ -16,7 +16,6 @@ Tables = dict[str, pd.DataFrame]
 PUBLISHED_EFFECT = 0.35
 PUBLISHED_DELTAS = {"confident": -0.093, "uncertain": 0.259, "random": 0.040}
 PUBLISHED_RANDOM_SD = 0.100
-ALPHA = 0.05
 
 PANELS = (
     ("replication", "dimension", "replication protocol\n(found and tested on train data)"),

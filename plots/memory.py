@@ -9,6 +9,8 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from analysis.memory import BIN
+from analysis.memory import DISTURBANCE as REGIME
 from plots import series, style
 from plots.figure import Figure
 from plots.series import NothingToDraw
@@ -16,8 +18,6 @@ from plots.style import Look, signed
 
 Tables = dict[str, pd.DataFrame]
 SUITE = "memory"
-REGIME = "bewilderment"
-BIN = 5  # steps, of memory_dynamics
 
 LOOKS: dict[str, Look] = {
     "none": Look("none: no memory", style.GREY, "-", "v", filled=False),

@@ -28,7 +28,7 @@ from plots import (
     training,
     update_network,
 )  # fmt: skip
-from plots.figure import Figure
+from plots.figure import OF_ANY_SUITE, Figure
 from plots.series import NothingToDraw
 
 _FROZEN = ("frozen_effects", "frozen_effects_summary", "frozen_conditions", "frozen_doses")
@@ -97,7 +97,6 @@ _TOPICS = (
     update_network, lead_lag, controls, memory, ambiguous, swap, generalization, recurring, steering, beliefs, claims, sweeps,
 )  # fmt: skip
 FIGURES: tuple[Figure, ...] = (*CORE, *(figure for topic in _TOPICS for figure in topic.FIGURES))
-OF_ANY_SUITE = "shakespeare"  # whose figures a suite of the user's own gets
 
 _RUN = ("suite", "condition", "seed")
 _WEIGHTS = (*_RUN, "run_step")

@@ -1,61 +1,31 @@
 """The numbers that figures draw: bins over steps, intervals over seeds, paired differences. No matplotlib here."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-LEVEL = 0.95
-FEWEST = (
-    3  # seeds for an interval to be drawn or a test to be told: two make a t interval of 12.7 standard errors
-)
+from analysis.over_seeds import ALPHA, FEWEST, LEVEL, Estimate, estimate, paired
+
+__all__ = [
+    "ALPHA",
+    "FEWEST",
+    "Estimate",
+    "NothingToDraw",
+    "band",
+    "bin_width",
+    "binned",
+    "estimate",
+    "of_condition",
+    "paired",
+    "present",
+    "same_regimes",
+    "shared_windows",
+    "stretches",
+]
 
 
 class NothingToDraw(Exception):
     """The tables are there but hold nothing for this figure; the text says what is missing."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over `n` seeds with its 95 % t interval and the two-sided p of a t test against zero.
-
-    `low`, `high` and `p` are NaN when n < 2.
-    """
-
-    n: int
-    mean: float
-    low: float
-    high: float
-    p: float
-
-    @property
-    def clear(self) -> bool:
-        """Whether the interval leaves zero out. False for one seed."""
-        return bool(self.low > 0 or self.high < 0)
-
-
-def estimate(values: pd.Series) -> Estimate:
-    """Mean and interval of one value a seed; NaN values are left out."""
-    kept = values.dropna().to_numpy(float)
-    n = len(kept)
-    if n == 0:
-        return Estimate(0, np.nan, np.nan, np.nan, np.nan)
-    mean = float(kept.mean())
-    if n == 1:
-        return Estimate(1, mean, np.nan, np.nan, np.nan)
-    error = float(kept.std(ddof=1)) / np.sqrt(n)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * error
-    if error == 0:
-        p = 1.0 if mean == 0 else 0.0
-    else:
-        p = float(2 * stats.t.sf(abs(mean) / error, n - 1))
-    return Estimate(n, mean, mean - half, mean + half, p)
-
-
-def paired(one: pd.Series, other: pd.Series) -> Estimate:
-    """`estimate` of one minus other, both indexed by seed, over the seeds that both have."""
-    return estimate((one - other).dropna())
 
 
 def binned(metrics: pd.DataFrame, column: str, width: int, origin: str | None = None) -> pd.DataFrame:

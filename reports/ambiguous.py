@@ -5,8 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.ambiguous import GATE, LATE, STATE, STATISTICS, WHOLE
 from plots.memory import LOOKS
-from plots.series import Estimate, paired
+from plots.series import ALPHA, Estimate, paired
 from reports.markdown import ABSENT as NO_NUMBER
 from reports.markdown import interval, listed, number, plural, signed, table
 from reports.parts import (
@@ -21,11 +22,8 @@ from reports.parts import (
     all_of,
 )
 
-ALPHA = 0.05
 FEWEST = 6  # seeds: of 2^n turnings at least two give the AUC found, so five seeds cannot give p < 0.05
-WHOLE, LATE = "whole", "late"
 RUNS, TWINS = "runs", "twins"
-STATISTICS, STATE, GATE = "window statistics", "state", "gate and share"
 NO_MEMORY = "state without memory"
 SINGLE = (
     "loss",

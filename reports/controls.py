@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from plots.controls import COMMON, STATIC, ordered, regimes_in, response, unlike
-from plots.series import Estimate, estimate, of_condition, paired
+from plots.series import ALPHA, Estimate, estimate, of_condition, paired
 from plots.style import REGIMES
 from reports import published
 from reports.by_condition import ByCondition
@@ -47,7 +47,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 ONE = ("state_1d", "state_1d_matched")
 EFFECT = "state_effect"
 OUTCOMES = tuple(metric for metric in COMMON if metric != EFFECT)  # what the model does, whatever is injected
-ALPHA = 0.05
 
 
 def sections(tables: Tables, figures: str) -> list[Section]:

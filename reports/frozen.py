@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from analysis.over_seeds import rank_correlation
 from plots.series import estimate, paired
 from reports import published
 from reports.markdown import interval, listed, number, percent, signed, table
@@ -15,7 +16,6 @@ from reports.parts import (
     Section,
     Tables,
     all_of,
-    correlation,
     over_seeds,
     per_seed,
     side,
@@ -206,7 +206,7 @@ def doses(view: View) -> Section:
         for key, group in found.groupby("direction", sort=False):
             direction = str(key)
             rank = {
-                seed: correlation(rows["magnitude"].rank(), rows["delta_entropy"].rank())
+                seed: rank_correlation(rows["magnitude"], rows["delta_entropy"])
                 for seed, rows in group.groupby("seed")
             }
             rho = estimate(pd.Series(rank, dtype=float))

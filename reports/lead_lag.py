@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from plots.lead_lag import at_the_end, leads
-from plots.series import estimate, paired
+from plots.series import ALPHA, estimate, paired
 from plots.style import REGIMES
 from reports.markdown import ABSENT as NO_NUMBER
 from reports.markdown import interval, number, signed, table
@@ -42,7 +42,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("calm_distance", "calm_direction", "calm_speed"),
     ),
 }
-ALPHA = 0.05
 MEASURES = ("state_drift", "state_norm", "state_effect")
 SEEN = ("bewilderment", "sensory_fog")  # regimes that act on what the loss is made of
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from plots.memory import LOOKS, REGIME
-from plots.series import Estimate
+from plots.series import ALPHA, Estimate
 from reports import published
 from reports.ambiguous import COLUMNS as OF_AMBIGUOUS
 from reports.ambiguous import ambiguous
@@ -251,7 +251,7 @@ def _slower(tables: Tables, name: str) -> Finding:
     longer, shorter = int((one[both] > other[both]).sum()), int((one[both] < other[both]).sum())
     p = sign_test(longer, shorter)
     text = f"Longer in {longer}, shorter in {shorter} of {plural(len(both), 'seed')}"
-    verdict = OPEN if len(both) < FEWEST_SIGNS else CLEAR if p < 0.05 else NOT_CLEAR
+    verdict = OPEN if len(both) < FEWEST_SIGNS else CLEAR if p < ALPHA else NOT_CLEAR
     return Finding(
         claim, verdict, f"{text}, equal or neither in the rest; one-sided sign test, p = {number(p)}."
     )

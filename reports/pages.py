@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 import storage
+from plots.figure import OF_ANY_SUITE
 from reports import (
     beliefs,
     claims,
@@ -24,7 +25,6 @@ from reports import (
 from reports.parts import READING, Section, Tables, page
 
 ENDING = "Written from the tables by `scripts/make_report.py`; edits here are lost. What each column means: `docs/METRICS.md`."
-OF_ANY_SUITE = "shakespeare"  # whose pages a suite of the user's own gets
 
 
 class Sections(Protocol):
@@ -65,6 +65,10 @@ PAGES = (
 )
 
 
+WITHOUT_A_PAGE = ("ambiguous",)
+"""Suites of the study that are sections of another suite's page."""
+
+
 def warning_of(tables_dir: Path, suite: str) -> str:
     """What a suite's pages must say first, as the study left it beside the tables; "" where it left nothing."""
     left = tables_dir / suite / "warning.txt"
@@ -87,7 +91,7 @@ def write_all(
         The paths written.
     """
     folder = destination if destination is not None else out / "report"
-    known = {page.suite for page in PAGES}
+    known = {*(page.suite for page in PAGES), *WITHOUT_A_PAGE}
     written = []
     for suite, note in notes.items():
         for one in PAGES:

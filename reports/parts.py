@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from analysis import claim_tests
+from plots.series import FEWEST as FEWEST_SEEDS
 from plots.series import Estimate, estimate
 from reports.markdown import harmless, interval, plural
 from storage import UserError
@@ -127,16 +128,6 @@ def per_seed(rows: pd.DataFrame, column: str) -> "pd.Series[float]":
 def over_seeds(rows: pd.DataFrame, column: str) -> Estimate:
     """`estimate` of the seeds' means of a column."""
     return estimate(per_seed(rows, column))
-
-
-def correlation(one: "pd.Series[float]", other: "pd.Series[float]") -> float:
-    """Pearson's correlation; NaN, without a warning, where a side does not vary."""
-    if one.nunique() < 2 or other.nunique() < 2:
-        return float("nan")
-    return float(one.corr(other))
-
-
-FEWEST_SEEDS = 3  # with two, the t interval is 12.7 standard errors wide and decides nothing
 
 
 def side(value: Estimate, sign: int) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from plots.series import Estimate, paired
+from plots.series import ALPHA, Estimate, paired
 from reports import published
 from reports.markdown import interval, listed, number, plural, table
 from reports.parts import (
@@ -23,7 +23,6 @@ from reports.parts import (
     worst,
 )
 
-ALPHA = 0.05
 TESTS = {
     ("replication", "dimension"): "replication protocol",
     ("heldout", "dimension"): "held-out protocol, dimension finder",

@@ -5,7 +5,8 @@ from math import nan
 
 import pandas as pd
 
-from plots.series import Estimate, estimate, paired
+from analysis.over_seeds import correlation
+from plots.series import ALPHA, Estimate, estimate, paired
 from reports import published
 from reports.classification import classification
 from reports.markdown import interval, listed, number, plural, signed, table
@@ -20,7 +21,6 @@ from reports.parts import (
     Section,
     Tables,
     all_of,
-    correlation,
     over_seeds,
     per_seed,
     side,
@@ -31,7 +31,7 @@ PAIRS = (("self", "vanilla"), ("self_calm", "vanilla_calm"), ("self_random", "va
 CHANNELS = {"loss": 2, "entropy": 2, "state_drift": 5, "state_effect": 3}  # digits to show
 STATE_CHANNELS = ("state_norm", "state_drift", "state_ema_drift", "state_effect")
 ALL_CHANNELS = 8  # logged channels of a run with self-state; the threshold below is shared with the figures
-MARK_P = 0.05 / ALL_CHANNELS
+MARK_P = ALPHA / ALL_CHANNELS
 
 
 def sections(tables: Tables, figures: str) -> list[Section]:
@@ -195,7 +195,7 @@ def fingerprints(marks: dict[str, list[str]]) -> Finding:
     text = f"Against `self_calm`, {len(yes)} of {plural(len(marks), 'regime')} "
     text += f"{'does' if len(yes) == 1 else 'do'}: {listed(yes)}. " if yes else "do. "
     text += f"No clear mark: {listed(no)}. " if no else ""
-    return Finding(claim, verdict, text + f"t test over seeds, p < 0.05 / {ALL_CHANNELS} a channel.")
+    return Finding(claim, verdict, text + f"t test over seeds, p < {ALPHA} / {ALL_CHANNELS} a channel.")
 
 
 def _replication(ours: Sequence[tuple[float, Estimate]]) -> Finding:

@@ -5,6 +5,7 @@ from math import inf, nan
 import numpy as np
 import pandas as pd
 
+from plots.series import ALPHA
 from reports import published
 from reports.by_condition import ByCondition
 from reports.markdown import interval, number, plural, signed, table
@@ -210,7 +211,7 @@ def _back(found: Summary) -> Finding:
         return Finding(claim, ABSENT, f"It needs the continuations `other` and `{JITTER}`.")
     longer, shorter = int((loss[both] > state[both]).sum()), int((loss[both] < state[both]).sum())
     p = sign_test(longer, shorter)
-    verdict = OPEN if len(both) < FEWEST_SIGNS else CLEAR if p < 0.05 else NOT_CLEAR
+    verdict = OPEN if len(both) < FEWEST_SIGNS else CLEAR if p < ALPHA else NOT_CLEAR
     return Finding(
         claim,
         verdict,

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from plots.series import Estimate, estimate, paired
+from plots.series import ALPHA, Estimate, estimate, paired
 from reports.markdown import interval, listed, number, percent, plural, table
 from reports.parts import (
     ABSENT,
@@ -45,7 +45,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "update_probe_regimes": (*_RUN, "features", "regime", "recall"),
 }
-ALPHA = 0.05
 INPUTS = ("loss", "entropy", "top1", "grad_norm", "progress")
 HIDDEN, BEFORE, RAW = "hidden units", "hidden units before training", "statistics"
 

@@ -16,6 +16,7 @@ import command_line
 import config
 import frozen_rows
 import frozen_test
+import pipeline
 import run_folder
 import steering
 import storage
@@ -552,3 +553,10 @@ def test_foreign_directions_are_those_of_the_other_run(corpus: Corpus, tmp_path:
             sizes.setdefault(row["reader"], []).append(row["effect_size"])
     assert sizes["foreign"] == sizes["learned"]
     assert [row["effect_size"] for row in foreign] != sizes["learned"]
+
+
+@pytest.mark.parametrize("dim", [1, 32])
+@pytest.mark.parametrize("foreign", [False, True])
+def test_the_planner_knows_how_long_a_test_is(dim: int, foreign: bool) -> None:
+    settings = config.FrozenTest(foreign=foreign)
+    assert pipeline.forwards(settings, dim, "frozen") == frozen_test.count_forwards(settings, dim)

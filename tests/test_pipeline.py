@@ -30,6 +30,7 @@ import run_folder
 import session
 import storage
 import study as studies
+import work
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from data.sources import SourceNotFound
@@ -231,6 +232,17 @@ def test_a_run_that_cannot_have_what_it_needs_is_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_partners_have_tests_of_their_own(tmp_path: Path, suite_file: Path) -> None:
+    both = "belief_test.conditions=['self']"
+    tests = [
+        task
+        for task in planned(tmp_path, suite_file, "frozen_test.foreign=true", both, seeds=4)
+        if task.kind != "train"
+    ]
+    assert [task.kind for task in tests].count("frozen") == 8 and len(tests) == 12
+    assert len({task.destination for task in tests}) == 12
+
+
 def test_an_edit_to_memory_reruns_runs_with_memory_alone(tmp_path: Path, suite_file: Path) -> None:
     suite_file.write_text(SUITE + '[conditions.ema]\nself_state.memory = { kind = "ema" }\n')
     runs = {task.name: task.arguments["run"] for task in planned(tmp_path, suite_file, seeds=1)[:3]}
@@ -385,6 +397,19 @@ def test_one_experiment_goes_from_its_text_to_its_page(
     made = ["tables other", "figures other", "report other"]  # of the other suite, and of the claims, nothing
     assert [name.split("/seed")[0] for name in script.started] == [*seed, *made]
     assert runner.ran == 7 == runner._total()
+
+
+def test_a_page_that_another_suite_made_is_not_cleared_away(tmp_path: Path) -> None:
+    folder = tmp_path / "report"
+    one, other = (
+        Task("report", f"report {name}", ("report",), name * 64, {}, (), folder) for name in ("a", "b")
+    )
+    for name in ("shared.md", "gone.md"):
+        storage.write_text(folder / name, name)
+    work._finish(one, tmp_path, [folder / "shared.md", folder / "gone.md"], 0.0)
+    work._finish(other, tmp_path, [folder / "shared.md"], 0.0)
+    work._finish(one, tmp_path, [], 0.0)
+    assert [path.name for path in folder.iterdir()] == ["shared.md"]
 
 
 def test_a_seed_is_shown_once_its_phase_has_all_of_it(tmp_path: Path, suite_file: Path) -> None:

@@ -394,7 +394,9 @@ def test_metrics_page_names_every_column_of_the_pages_tables() -> None:
     for page in pages.PAGES:
         for name, columns in {**parts.COLUMNS, **page.columns}.items():
             about = [section for section in sections if re.search(rf"`{name}(\\.csv)?`", section)]
-            about += [section for section in sections if name == "metrics" and section.startswith("metrics.csv")]
+            about += [
+                section for section in sections if name == "metrics" and section.startswith("metrics.csv")
+            ]
             if not about:
                 lacking.append(name)
             known = "".join([everywhere, *about])
@@ -410,6 +412,14 @@ def test_pages_made_again_keep_what_the_study_said_first(tmp_path: Path) -> None
     assert "> **QUICK STUDY: too small.**" in page.read_text()
     make_report.main(["--out", str(tmp_path), "--note", "Mine."])
     assert "> **Mine.**" in page.read_text() and "QUICK" not in page.read_text()
+
+
+def test_a_suite_without_a_page_writes_none(tmp_path: Path) -> None:
+    written(tmp_path, study())
+    (tmp_path / "tables" / "shakespeare").rename(tmp_path / "tables" / "ambiguous")
+    assert pages.write_all(tmp_path, {"ambiguous": ""}) == []  # and not the first suite's, of its tables
+    (tmp_path / "tables" / "ambiguous").rename(tmp_path / "tables" / "mine")
+    assert "shakespeare.md" in [path.name for path in pages.write_all(tmp_path, {"mine": ""})]
 
 
 def test_the_time_counts_tests(tmp_path: Path) -> None:

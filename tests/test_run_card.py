@@ -33,8 +33,8 @@ def finished(out: Path, number: int, condition: str = "origin", **record: object
     storage.write_json(folder / "run.json", whole)
     run = SUITE.run(condition, number)
     work = (run.last - run.first) * pipeline.step_gflop(run)
-    kept = {"arguments": {"run": run}, "work": work}
-    return Task("train", f"train {number}", ("swap",), f"{number:064x}", {}, (), folder, **kept)
+    key = f"{number:064x}"
+    return Task("train", f"train {number}", ("swap",), key, {}, (), folder, {"run": run}, work=work)
 
 
 def test_a_card_counts_what_the_records_say(tmp_path: Path) -> None:
