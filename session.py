@@ -133,9 +133,9 @@ def dry_run(request: Request) -> str:
     names = {phase.name for phase in chosen}
     lines = list(data)
     lines += [(task.name, decisions[task.name], task.of(names)) for task in plan]
-    known = all(task.key is not None for task in plan)
     kinds = refresh_kinds(chosen)
     done = expected(plan, chosen, stale)
+    known = all(task.key is not None for task in plan if task.name in done)
     for task in refresh_tasks(study, [task for task in plan if task.name in done], whole(plan, done)):
         decision = freshness.examine(study.out, [task], forced)[task.name]
         lines.append((task.name, decision if known else Decision(True, "waits for data"), task.kind in kinds))
@@ -190,7 +190,7 @@ def run(request: Request) -> int:
         costs.learn(study.out, [task for task in plan if task.name not in stale])
         kinds = refresh_kinds(chosen)
         jobs = request.jobs
-        print(_opening(study, len(plan) - len(stale), due, kinds, costs, jobs), flush=True)
+        print(_opening(request, study, len(plan) - len(stale), due, kinds, costs), flush=True)
         runner = Runner(study, plan, stale, frozenset(task.name for task in due), kinds, jobs, costs, forced)
         failures = runner.run()
         if failures:
@@ -212,19 +212,16 @@ def run(request: Request) -> int:
 
 
 def _opening(
+    request: Request,
     study: Study,
     fresh: int,
     due: Sequence[Task],
     kinds: Sequence[str],
     costs: progress.Costs,
-    jobs: int,
 ) -> str:
     """What is about to happen, and how long it takes. fresh: how many tasks are up to date."""
     lines = [f"{study.warning}"] if study.warning else []
-    at_work = {phase for task in due for phase in task.phases}
-    for suite in study.suites:
-        if due and not at_work & {phases.of_suite(suite.path).name, phases.of_tests(suite.path).name}:
-            continue
+    for suite in wanted_suites(request, study.suites) or study.suites:
         size = f"{_count(len(suite.conditions), 'condition')} x {_count(suite.seeds, 'seed')}"
         lines.append(f"suite {suite.name}: {size}, in {study.out}")
     if due:
@@ -235,7 +232,7 @@ def _opening(
         after = f"; as each seed completes: {', '.join(kinds)}" if kinds else ""
         lines.append(
             f"to run: {_count(trained, 'run')}, {_count(len(due) - trained, 'test')} of finished runs{after}; "
-            f"up to date: {fresh}; about {progress.duration(seconds / jobs)} with {_count(jobs, 'worker')}{sure}"
+            f"up to date: {fresh}; about {progress.duration(seconds / request.jobs)} with {_count(request.jobs, 'worker')}{sure}"
         )
     return "\n".join(lines)
 
