@@ -33,6 +33,7 @@ from analysis.runs import CALM, Run, label, stack
 
 ANY = "any"  # that some regime acts, whichever
 POSTERIOR, REGIME = "posterior", "regime"  # targets
+TWIN = "twin posterior"  # of the run without a state, of the same world and seed: one target for state and untrained
 EXAMPLE = 400  # steps of belief_example, the last ones
 APART = 25  # steps at most between the two of a pair in batch_auc
 
@@ -123,6 +124,11 @@ def _scores(subject: Subject) -> list[dict[str, object]]:
         keys, y = goals(subject.chain, posterior, subject.regimes)
         values = np.mean([_values(y, decoded(x, y, parts)) for x in given], axis=0)
         rows += _rows(source, keys, values, parts)
+        if source in (STATE, UNTRAINED) and subject.twin_posterior is not None:
+            keys, y = goals(subject.chain, subject.twin_posterior, subject.regimes)
+            values = np.mean([_values(y, decoded(x, y, parts)) for x in given], axis=0)
+            twins = [place for place, (target, _) in enumerate(keys) if target == POSTERIOR]
+            rows += _rows(source, [(TWIN, keys[place][1]) for place in twins], values[twins], parts)
     if subject.posterior is not None:
         keys, y = goals(subject.chain, None, subject.regimes)
         _, believed = goals(subject.chain, subject.posterior, subject.regimes)

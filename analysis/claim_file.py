@@ -6,7 +6,7 @@ marked in every table, figure and page from then on.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -144,6 +144,45 @@ class Registration(Strict):
     seeds: int = Field(ge=1, le=1000)  # of the study that the claims are meant for
     seen: tuple[Name, ...] = ()  # suites of which some results had been seen when their claims were written
     known: Text
+    review: Annotated[str, Field(min_length=1, max_length=3000)] | None = None  # of changes after results
+
+
+class Shown(Strict):
+    """A number that is shown beside a claim and takes no part in it: its own table cell, a mean over seeds.
+
+    `among`: conditions of which the one furthest on the claim's side is shown, and named: the strongest of them.
+    """
+
+    label: Annotated[str, Field(min_length=1, max_length=80)]
+    suite: Name
+    table: Name
+    column: Name
+    where: Where = Field(default_factory=dict)
+    take: Literal["one", "mean"] = "one"
+    among: tuple[Name, ...] = ()
+
+    @field_validator("where")
+    @classmethod
+    def _plain(cls, where: Where) -> Where:
+        return _checked(where)
+
+    def queries(self) -> dict[str, Query]:
+        """What to look up, by condition; by "" where there is only one."""
+        whole = Query(
+            suite=self.suite, table=self.table, column=self.column, where=self.where, take=self.take
+        )
+        if not self.among:
+            return {"": whole}
+        return {
+            name: whole.model_copy(update={"where": {**self.where, "condition": name}}) for name in self.among
+        }
+
+
+class Reading(Strict):
+    """How a claim is to be read: no part of it or of its hash, so that a review can add it without touching the claim."""
+
+    note: Text | None = None
+    beside: tuple[Shown, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -155,6 +194,7 @@ class Claims:
     registration: Registration
     families: Mapping[str, Family]
     claims: Mapping[str, Claim]
+    readings: Mapping[str, Reading] = field(default_factory=dict)
 
     def of(self, family: str) -> dict[str, Claim]:
         return {name: claim for name, claim in self.claims.items() if claim.family == family}
@@ -163,7 +203,9 @@ class Claims:
 def load(path: Path = FILE) -> Claims:
     """Read and check the claims. ConfigError: one line that says what is wrong, where, and what would be right."""
     source = config_file.read(path)
-    kinds: dict[str, type[Strict]] = {"registration": Registration, "families": Family, "claims": Claim}
+    kinds: dict[str, type[Strict]] = {
+        "registration": Registration, "families": Family, "claims": Claim, "readings": Reading
+    }  # fmt: skip
     for key, value in source.document.items():
         if key not in kinds:
             raise ConfigError(config_file.unknown("key", key, kinds, source.where((key,))))
@@ -172,7 +214,7 @@ def load(path: Path = FILE) -> Claims:
             raise ConfigError(
                 f"{key} must hold tables, as in [{key}{'.NAME' if key != 'registration' else ''}] {source.where((key,))}"
             )
-    lacking = [key for key in kinds if not source.document.get(key)]
+    lacking = [key for key in kinds if key != "readings" and not source.document.get(key)]
     if lacking:
         raise ConfigError(f"{path} has no [{lacking[0]}] table; give it one")
     document = source.document
@@ -189,7 +231,12 @@ def load(path: Path = FILE) -> Claims:
             where = source.where(("claims", name, "family"))
             raise ConfigError(config_file.unknown("family", claim.family, families, where))
         claims[name] = claim
-    found = Claims(path, storage.sha256_file(path), registration, families, claims)
+    readings = {}
+    for name, value in document.get("readings", {}).items():
+        if name not in claims:
+            raise ConfigError(config_file.unknown("claim", name, claims, source.where(("readings", name))))
+        readings[name] = config.validate(Reading, value, source, (("readings", name),))
+    found = Claims(path, storage.sha256_file(path), registration, families, claims, readings)
     for name in families:
         _decidable(found, name, source)
     return found
@@ -209,7 +256,10 @@ def _known(
 
 
 def _decidable(found: Claims, family: str, source: config_file.Source) -> None:
-    """Refuse a family so large that no result of the study's seeds could pass Holm's correction."""
+    """Refuse a family so large that no result of the study's seeds could pass Holm's correction.
+
+    Counted for seeds that all differ: where a binomial test's seeds are tied, fewer decide, and its smallest p is larger.
+    """
     members, where = found.of(family), source.where(("families", family))
     if family == PRIMARY and len(members) > MOST_PRIMARY:
         raise ConfigError(f"families.{PRIMARY} has {len(members)} claims; at most {MOST_PRIMARY} {where}")

@@ -6,18 +6,18 @@ A claim says in configs/claims.toml which cells of which table decide it; here t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 import storage
 from analysis import claim_tests
-from analysis.claim_file import FILE, Claim, Claims, Query, load, marks, read_register, registered, removed
+from analysis.claim_file import FILE, Claim, Claims, Shown, load, marks, read_register, registered, removed
 from analysis.runs import RUNS
+from analysis.shelf import Shelf
 from analysis.signatures import mean_interval
-from storage import UserError
 
 SUITE = "claims"  # the folder of tables that these stand in
 REMOVED = "removed after results existed"
@@ -39,10 +39,13 @@ CLAIMS = (
     ),
     *("test", "direction", "null", "smallest", "value", "rival", "rival_name", "effect", "low", "high", "n"),
     *("p", "p_holm", "placebo", "placebo_name", "reproduced", "reproduced_low", "reproduced_high", "control"),
-    *("verdict", "changed", "hash", "file_sha256"),
+    *("wins", "ties", "neither", "verdict", "changed", "note", "suites", "planned", "hash", "file_sha256"),
 )
 SEEDS = ("suite", "id", "seed", "effect")
-"""`effect` of one seed; in binomial tests the difference whose sign is counted."""
+"""`effect` of one seed; in binomial tests the difference whose sign is counted, and the sign alone where a number stands
+for an empty cell."""
+BESIDE = ("suite", "id", "label", "name", "n", "mean", "low", "high")
+"""What is shown beside a claim and takes no part in it: mean over seeds and 95 % t interval; name: of the strongest of several."""
 
 
 def write(tables_dir: Path, register: Path | None = None, path: Path = FILE) -> list[Path]:
@@ -81,7 +84,7 @@ def register(tables_dir: Path, file: Path, date: str, commit: str, path: Path = 
 
 
 def tables(claims: Claims, tables_dir: Path, register: Path | None = None) -> dict[str, pd.DataFrame]:
-    """The tables claims and claim_seeds, and `runs`: the runs of all suites that the claims are decided by."""
+    """The tables claims, claim_seeds and claim_beside, and `runs`: the runs of all suites that the claims are decided by."""
     shelf = Shelf(tables_dir)
     known = read_register(register) if register is not None else {"results": {}, "claims": {}}
     changed = marks(claims, known)
@@ -112,6 +115,8 @@ def tables(claims: Claims, tables_dir: Path, register: Path | None = None) -> di
                         "family_asks": about.asks,
                     },
                     **{"p_holm": holm[name], "verdict": decided, "changed": changed[name]},
+                    "note": claims.readings[name].note if name in claims.readings else None,
+                    **{"suites": " ".join(claim.suites()), "planned": claims.registration.seeds},
                     **{"hash": claim.hash()[:12], "file_sha256": claims.sha256},
                 }
             )
@@ -123,9 +128,15 @@ def tables(claims: Claims, tables_dir: Path, register: Path | None = None) -> di
         for name, found in answers.items()
         for seed, value in zip(found.seeds.index, found.seeds, strict=True)
     ]
+    shown = [
+        (SUITE, name, *shown_beside(name, claims.claims[name], one, shelf))
+        for name, reading in claims.readings.items()
+        for one in reading.beside
+    ]
     return {
         "claims": pd.DataFrame(rows, columns=list(CLAIMS)),
         "claim_seeds": pd.DataFrame(seeds, columns=list(SEEDS)),
+        "claim_beside": pd.DataFrame(shown, columns=list(BESIDE)),
         "runs": _runs(claims, shelf),
     }
 
@@ -134,8 +145,9 @@ def tables(claims: Claims, tables_dir: Path, register: Path | None = None) -> di
 class Answer:
     """What the tables say on a claim. value: mean of the endpoint; rival: of what is subtracted, or the placebos' draws.
 
-    effect, low, high: mean over seeds and 95 % t interval, before the null is taken off; in binomial tests the share of
-    seeds and its exact interval, with 0.5 as the null. placebo: the same effect without what is claimed: the placebos'
+    n: seeds that have all that is asked for. effect, low, high: mean over seeds and 95 % t interval, before the null is
+    taken off; in binomial tests the share of the seeds that are not tied and its exact interval, with 0.5 as the null, NaN
+    where all are tied. wins, ties: of those seeds; neither: of the ties, those in which both cells are empty. placebo: the same effect without what is claimed: the placebos'
     mean, or the effect of the condition that the claim names beside. reproduced: mean and interval of the published
     protocol's own number, which is the endpoint's where the claim names no other. seeds: the effect of each.
     """
@@ -155,9 +167,12 @@ class Answer:
     reproduced: float
     reproduced_low: float
     reproduced_high: float
+    wins: float = NAN
+    ties: float = NAN
+    neither: float = NAN
 
 
-def answer(name: str, claim: Claim, shelf: "Shelf") -> Answer:
+def answer(name: str, claim: Claim, shelf: Shelf) -> Answer:
     """Look a claim's cells up and test them. Without a seed that has them all, n is 0 and every number NaN."""
     ours = shelf.values(name, claim.endpoint)
     again = mean_interval(
@@ -179,12 +194,9 @@ def answer(name: str, claim: Claim, shelf: "Shelf") -> Answer:
         **{"placebo": placebo, "placebo_name": placebo_name},
         **dict(zip(("reproduced", "reproduced_low", "reproduced_high"), again, strict=True)),
     }
-    values = found.to_numpy(float)
     if claim.test == "binomial":
-        right = values > 0 if claim.direction == "greater" else values < 0
-        n = int((values != 0).sum())
-        effect, low, high, p = claim_tests.share(int(right.sum()), n)
-        return Answer(**known, n=n, effect=effect, low=low, high=high, p=p if n else NAN, null=0.5)
+        return _counted(name, claim, shelf, found, known)
+    values = found.to_numpy(float)
     if not len(values):
         p = NAN
     elif claim.direction == "equal within":
@@ -195,8 +207,40 @@ def answer(name: str, claim: Claim, shelf: "Shelf") -> Answer:
     return Answer(**known, n=len(values), effect=effect, low=low, high=high, p=p, null=claim.null)
 
 
+def _counted(
+    name: str, claim: Claim, shelf: Shelf, found: "pd.Series[float]", known: dict[str, Any]
+) -> Answer:
+    """Seeds on the claimed side out of those that are not tied. What stands for an empty cell has an order and no size."""
+    signs = np.sign(found.to_numpy(float))
+    wins, ties = int((signs == (1 if claim.direction == "greater" else -1)).sum()), int((signs == 0).sum())
+    decided = len(signs) - ties
+    effect, low, high, p = claim_tests.share(wins, decided)
+    neither = 0
+    if claim.endpoint.missing is not None:
+        queries = [claim.endpoint, *([claim.query(claim.minus)] if claim.minus is not None else [])]
+        measured = [shelf.values(name, query.model_copy(update={"missing": None})).index for query in queries]
+        neither = sum(not any(seed in seeds for seeds in measured) for seed in found.index)
+        bare = {"value": NAN, "rival": NAN, "seeds": pd.Series(signs, found.index)}
+        known = {**known, **bare, **dict.fromkeys(("reproduced", "reproduced_low", "reproduced_high"), NAN)}
+    counts: dict[str, Any] = {"wins": wins, "ties": ties, "neither": neither} if len(signs) else {}
+    p = p if decided else NAN
+    return Answer(**known, **counts, n=len(signs), effect=effect, low=low, high=high, p=p, null=0.5)
+
+
+def shown_beside(
+    name: str, claim: Claim, shown: Shown, shelf: Shelf
+) -> tuple[str, str, int, float, float, float]:
+    """BESIDE from its label on. Of several conditions the one whose mean lies furthest on the claim's side; n = 0 without any."""
+    sign = -1 if claim.direction == "less" else 1
+    found = {condition: shelf.values(name, query) for condition, query in shown.queries().items()}
+    known = {condition: values.to_numpy(float) for condition, values in found.items() if len(values)}
+    strongest = max(known, key=lambda one: sign * float(known[one].mean()), default="")
+    values = known.get(strongest, np.array([]))
+    return (shown.label, strongest, len(values), *mean_interval(values))
+
+
 def _ranked(
-    name: str, claim: Claim, shelf: "Shelf", ours: "pd.Series[float]", again: Sequence[float]
+    name: str, claim: Claim, shelf: Shelf, ours: "pd.Series[float]", again: Sequence[float]
 ) -> Answer:
     """The endpoint among its placebos' draws; of several kinds, the largest p and the smallest effect decide."""
     assert claim.placebo is not None
@@ -249,68 +293,6 @@ def _minus(one: "pd.Series[float]", other: "pd.Series[float] | None") -> "pd.Ser
 
 def _mean(values: "pd.Series[float]") -> float:
     return float(values.mean()) if len(values) else NAN
-
-
-class Shelf:
-    """The tables of a study, read once each."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.read = cache(self._read)
-
-    def _read(self, suite: str, name: str) -> pd.DataFrame:
-        """A table; empty where it is missing. UserError where it is no table."""
-        path = self.folder / suite / f"{name}.csv"
-        try:
-            return pd.read_csv(path, keep_default_na=False, na_values=["", "nan", "NaN"])
-        except (FileNotFoundError, pd.errors.EmptyDataError):
-            return pd.DataFrame()
-        except (ValueError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} is not a table ({error}); delete it and run the study again") from None
-
-    def rows(self, claim: str, query: Query, *more: str) -> pd.DataFrame:
-        """Columns seed, value (float) and `more` of the rows that a query finds. UserError names a column that lacks."""
-        table = self.read(query.suite, query.table)
-        if table.empty:
-            return pd.DataFrame(columns=["seed", "value", *more], dtype=float)
-        for column in ("seed", query.column, *query.where, *more):
-            if column not in table:
-                raise UserError(
-                    f"claims.{claim}: table {query.table} of suite {query.suite} has no column {column}; mend the claim, "
-                    "or delete the table and run the study again"
-                )
-        for column, wanted in query.where.items():
-            table = table[table[column].isin(wanted if isinstance(wanted, list) else [wanted])]
-        found = table[["seed", *more]].assign(value=table[query.column].astype(float))
-        if query.missing is not None:
-            found["value"] = found["value"].fillna(query.missing)
-        return found.dropna(subset=["value"])
-
-    def values(self, claim: str, query: Query) -> "pd.Series[float]":
-        """One value a seed. UserError where a seed has several rows and the query does not say what to take of them."""
-        rows = self.rows(claim, query)
-        if rows.empty:
-            return pd.Series(dtype=float)
-        groups = (rows.assign(value=rows["value"].abs()) if query.take == "mean_abs" else rows).groupby(
-            "seed"
-        )
-        if query.take == "one" and (counts := groups.size()).max() > 1:
-            raise UserError(
-                f"claims.{claim}: {query.table} of suite {query.suite} has {counts.max()} rows for seed {counts.idxmax()}; "
-                "narrow `where`, or say what to `take` of them"
-            )
-        found: pd.Series[float] = groups["value"].max() if query.take == "max" else groups["value"].mean()
-        return found
-
-    def draws(self, claim: str, query: Query, by: str | None) -> pd.DataFrame:
-        """Columns seed, kind and value of placebos: all rows that a query finds."""
-        rows = self.rows(claim, query, *([by] if by else []))
-        return rows.assign(kind=rows[by] if by else named_draws(query))
-
-
-def named_draws(query: Query) -> str:
-    """A name for placebos of one kind: the value of the last column that they are found by."""
-    return str(next(reversed(query.where.values()), "placebo"))
 
 
 def _runs(claims: Claims, shelf: Shelf) -> pd.DataFrame:

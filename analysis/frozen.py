@@ -16,7 +16,7 @@ from storage import UserError
 
 FILES = ("conditions", "effects", "doses")
 TEST = ("suite", "condition", "seed", "run_step", "protocol", "finder")
-SUMMARY = (*TEST, "effect", "placebo", "placebo_mean", "placebo_sd", "placebo_max", "p_value")
+SUMMARY = (*TEST, "effect", "placebo", "placebo_mean", "placebo_sd", "placebo_max", "p_value", "surplus")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def summarise(effects: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         effect and placebo_* in nats; placebo_sd with n - 1 below, NaN for a single draw; p_value by
-        `rank_p_value`. A test without draws of a kind has no row of that kind.
+        `rank_p_value`; surplus: effect minus placebo_mean. A test without draws of a kind has no row of that kind.
     """
     rows = []
     if not effects.empty:
@@ -74,7 +74,7 @@ def summarise(effects: pd.DataFrame) -> pd.DataFrame:
             for placebo, draws in group[group["reader"] != "learned"].groupby("reader", sort=False):
                 sizes = draws["effect_size"]
                 spread = (sizes.mean(), sizes.std(), sizes.max(), rank_p_value(learned, sizes.to_numpy()))
-                rows.append((*test, learned, placebo, *spread))
+                rows.append((*test, learned, placebo, *spread, learned - spread[0]))
     return pd.DataFrame(rows, columns=list(SUMMARY))
 
 

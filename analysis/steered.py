@@ -7,18 +7,28 @@ under any damage, so a fall is the rarer thing; but it too is cheap where the li
 So confident directions are compared where they change the predictions by the same KL, with the NLL beside the entropy.
 """
 
+from collections.abc import Collection, Mapping
+
 import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
+import config
 from analysis.context import Context
 from analysis.frozen import rank_p_value
+from analysis.recurring import world_of
 
 SHUFFLED = "shuffled"
 _TEST = ["suite", "condition", "seed", "run_step"]
 TRAINED = (*_TEST, "finder", "effect", "shuffled", "difference", "shuffled_mean", "p_value", "draws")
 DOSES = (*_TEST, "direction", "tau", "p_value", "rises", "range")
-MATCHED = (*_TEST, "finder", "reader", "draw", "kl", "delta_entropy", "delta_nll")
+MATCHED = (*_TEST, "finder", "at", "reader", "draw", "kl", "delta_entropy", "delta_nll")
+SMALL_KL = (
+    0.02,
+    0.05,
+    0.1,
+)  # nats; chosen after seed 1, whose largest common KL lies past the curve's turning point
+LARGEST = "largest"  # as `at`: the largest KL that all curves reach
 CONFIDENT = {
     "dimension": ("confident", +1),
     "gradient": ("gradient", -1),
@@ -29,17 +39,29 @@ def tables(context: Context) -> dict[str, pd.DataFrame]:
     """steering_trained, steering_doses, steering_matched."""
     made = context.made
     return {
-        "steering_trained": against_shuffled(made["frozen_effects"]),
+        "steering_trained": against_shuffled(made["frozen_effects"], alike(context.suite.conditions)),
         "steering_doses": monotonic(made["frozen_doses"]),
         "steering_matched": at_matched_kl(made["frozen_doses"], made["frozen_dose_placebos"]),
     }
 
 
-def against_shuffled(effects: pd.DataFrame) -> pd.DataFrame:
+def alike(conditions: Mapping[str, config.RunConfig]) -> list[str]:
+    """The conditions that differ from `shuffled` in what their state is shown and in nothing else: world, model, mechanism."""
+    if SHUFFLED not in conditions:
+        return []
+
+    def but_senses(run: config.RunConfig) -> tuple[str, str]:
+        return world_of(run), run.self_state.model_dump_json(exclude={"senses"})
+
+    of_placebo = but_senses(conditions[SHUFFLED])
+    return [name for name, run in conditions.items() if name != SHUFFLED and but_senses(run) == of_placebo]
+
+
+def against_shuffled(effects: pd.DataFrame, names: Collection[str]) -> pd.DataFrame:
     """Each learned held-out effect beside those of the states that were trained on shuffled statistics.
 
-    shuffled, difference: of the same seed; shuffled_mean, p_value (rank, one-sided), draws: of the shuffled runs of all
-    seeds. Nats. No rows without such runs.
+    names: the conditions that may stand beside those, see `alike`. shuffled, difference: of the same seed; shuffled_mean,
+    p_value (rank, one-sided), draws: of the shuffled runs of all seeds. Nats. No rows without such runs.
     """
     if effects.empty:
         return pd.DataFrame(columns=list(TRAINED))
@@ -51,7 +73,7 @@ def against_shuffled(effects: pd.DataFrame) -> pd.DataFrame:
         sizes = rival.set_index("seed")["effect_size"]
         if sizes.empty:
             continue
-        others = group[group["condition"] != SHUFFLED]
+        others = group[group["condition"].isin(list(names))]
         places = others[["suite", "condition", "seed"]].itertuples(index=False, name=None)
         for place, effect in zip(places, others["effect_size"].to_numpy(float), strict=True):
             same = float(sizes.get(place[2], np.nan))
@@ -86,8 +108,9 @@ def monotonic(doses: pd.DataFrame) -> pd.DataFrame:
 def at_matched_kl(learned: pd.DataFrame, placebos: pd.DataFrame) -> pd.DataFrame:
     """Entropy and NLL changes of confident directions where they change the predictions by the same KL.
 
-    The KL of a test and finder is the largest that the learned direction and all its placebos reach within their doses;
-    values between two doses are interpolated along the curve. One row a test, finder, reader and draw.
+    at: SMALL_KL, each where the learned direction and all its placebos reach it within their doses, and LARGEST, the
+    largest KL that all of them reach; kl: that KL. Between two doses values are interpolated in the root of the KL: near
+    zero the KL goes with the square of the dose, and the changes with the dose. One row a test, finder, `at`, reader, draw.
     """
     doses = pd.concat([learned, placebos], ignore_index=True) if len(placebos) else learned
     rows = []
@@ -103,12 +126,14 @@ def at_matched_kl(learned: pd.DataFrame, placebos: pd.DataFrame) -> pd.DataFrame
             }
             if len(curves) < 2:
                 continue
-            kl = min(float(curve["kl"].max()) for curve in curves.values())
-            for (reader, draw), curve in curves.items():
-                entropy, nll = (
-                    np.interp(kl, curve["kl"], curve[name]) for name in ("delta_entropy", "delta_nll")
-                )
-                rows.append((*place, finder, reader, draw, kl, float(entropy), float(nll)))
+            most = min(float(curve["kl"].max()) for curve in curves.values())
+            for at, kl in (*((f"{kl:g}", kl) for kl in SMALL_KL if kl <= most), (LARGEST, most)):
+                for (reader, draw), curve in curves.items():
+                    entropy, nll = (
+                        np.interp(kl**0.5, curve["kl"].to_numpy(float) ** 0.5, curve[name])
+                        for name in ("delta_entropy", "delta_nll")
+                    )
+                    rows.append((*place, finder, at, reader, draw, kl, float(entropy), float(nll)))
     return pd.DataFrame(rows, columns=list(MATCHED))
 
 

@@ -22,6 +22,7 @@ from analysis import (
     swap,
     sweeps,
     update_network,
+    usual_norm,
 )  # fmt: skip
 from analysis.context import Context
 from analysis.runs import metrics_table, open_run, runs_table, windows_table
@@ -33,13 +34,13 @@ if TYPE_CHECKING:
 Maker = Callable[[Context], dict[str, pd.DataFrame]]
 
 OWN: dict[str, tuple[Maker, ...]] = {
-    "shakespeare": (shakespeare.tables, update_network.tables, lead_lag.tables),
+    "shakespeare": (shakespeare.tables, update_network.tables, lead_lag.tables, usual_norm.tables),
     "controls": (controls.tables,),
     "memory": (memory.tables,),
     "ambiguous": (ambiguous.tables,),
     "swap": (swap.tables,),
-    "generalization": (shakespeare.tables,),
-    "recurring": (recurring.tables, beliefs.tables, steered.tables),
+    "generalization": (shakespeare.tables, usual_norm.tables),
+    "recurring": (recurring.tables, beliefs.tables, steered.tables, usual_norm.tables),
     "sweeps": (sweeps.tables,),
 }
 """By suite, what is asked of its runs besides the common tables. A suite of the user's own is asked what the first is."""

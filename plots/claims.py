@@ -60,7 +60,7 @@ def claims(tables: Tables, note: str) -> Drawing:
         "claimed side is to the right). Grey band: too small to matter; for claims of no difference (≈) the band is what is claimed. "
         "Filled: supported; grey: inconclusive; white: not supported. Bars: 95 % intervals over seeds; dots: single seeds, n = "
         f"{_range(measured['n'])}. Diamond: the published value, taken as published, without a control. Square: what a placebo or a "
-        "control reaches. Italics: claims of this study. p-values exact, Holm within each family. "
+        "control reaches. Where directions are ranked among placebos, everything counts from the placebos' mean. Italics: claims of this study. p-values exact, Holm within each family. "
         f"{_marks(rows)}"
     )
     return style.finish(made, title(rows), caption, note, _legend(), 5)
@@ -104,7 +104,12 @@ def _row(axes: Axes, y: float, row: "pd.Series[Any]", seeds: pd.DataFrame) -> fl
             turned * (np.asarray(value, float) - row["null"]) / row["smallest"], -FURTHEST, FURTHEST
         )
 
-    drawn = [scaled(row[name]) for name in ("effect", "low", "high", "published", "placebo")]
+    beyond = (
+        float(row["placebo"]) if row["test"] == "placebo_ranks" else 0.0
+    )  # the effect counts from the placebos' mean
+    shown = {name: row[name] for name in ("effect", "low", "high")}
+    shown |= {name: row[name] - beyond for name in ("published", "placebo")}
+    drawn = [scaled(value) for value in shown.values()]
     effect, low, high, published, placebo = (float(value) for value in drawn)
     if row["test"] != "binomial":
         points = scaled(seeds.loc[seeds["id"] == row["id"], "effect"])
@@ -115,7 +120,8 @@ def _row(axes: Axes, y: float, row: "pd.Series[Any]", seeds: pd.DataFrame) -> fl
     axes.plot(placebo, y, "s", c=style.BLUE, mfc="white", ms=4.6, mew=1.0, zorder=4)
     axes.plot(published, y, "D", c=style.VERMILLION, mfc="white", ms=5.6, mew=1.0, zorder=5)
     axes.plot(effect, y, "o", c=style.BLACK, mfc=FACES[row["verdict"]], ms=3.8, mew=0.9, zorder=6)
-    return float(np.nanmax(np.abs(np.asarray([float(value) for value in drawn]))))
+    sizes = np.abs(np.asarray([float(value) for value in drawn]))
+    return float(np.nanmax(sizes)) if np.isfinite(sizes).any() else 1.0
 
 
 def _frame(axes: Axes, lines: list["pd.Series[Any] | None"], furthest: float) -> None:
@@ -182,6 +188,8 @@ def _number(row: "pd.Series[Any]") -> str:
     """The effect in its own unit."""
     if not row["n"]:
         return ""
+    if not np.isfinite(row["effect"]):
+        return "all tied"
     digits = max(2, 1 - int(np.floor(np.log10(row["smallest"]))))
     shown = style.signed(row["effect"], digits)
     if row["null"]:

@@ -17,8 +17,9 @@ _TEST = ("suite", "condition", "seed", "run_step", "finder")
 COLUMNS: dict[str, tuple[str, ...]] = {
     SUMMARY: (*_TEST, "protocol", "effect", "placebo", "placebo_mean"),
     TRAINED: (*_TEST, "effect", "shuffled_mean", "difference"),
-    MATCHED: (*_TEST, "reader", "draw", "kl", "delta_entropy", "delta_nll"),
+    MATCHED: (*_TEST, "at", "reader", "draw", "kl", "delta_entropy", "delta_nll"),
 }
+LARGEST = "largest"  # of the table's KLs, the largest that all curves reach; the others are numbers
 LEARNED = Look("learned direction", style.BLACK)
 PLACEBOS = {
     "untrained": Look("untrained reader", style.GREY, marker="^", filled=False),
@@ -52,8 +53,9 @@ def steering(tables: Tables, note: str) -> Drawing:
     labels = [*(look.label for look in looks), "trained on shuffled statistics, mean"]
     caption = (
         "Weights frozen, held-out text, gradient finder. Left: |entropy(confident) − entropy(uncertain)|; every point a seed, "
-        "placebos the mean of their draws; bars: means. Right: the confident direction where learned and placebo directions "
-        "change the predictions by the same KL; left and down is sharper and more often right. "
+        "placebos the mean of their draws; bars: means; states trained on shuffled statistics stand only where world, model and "
+        "mechanism are theirs. Right: the confident direction where learned and placebo directions change the predictions by the "
+        "same KL (numbers, nats; lines join means); left and down is sharper and more often right. "
     )
     return style.finish(made, title(rows, tables[TRAINED]), caption, note, (handles, labels), 4)
 
@@ -75,8 +77,11 @@ def _effects(axes: Axes, rows: pd.DataFrame, trained: pd.DataFrame, names: list[
             if len(values):
                 axes.plot([values.mean()] * 2, [y + shift - 0.13, y + shift + 0.13], c=look.colour, lw=1.4)
     of_finder = trained[trained["finder"] == FINDER] if len(trained) else trained
-    if len(of_finder):
-        axes.axvline(of_finder["shuffled_mean"].mean(), c=style.VERMILLION, ls=(0, (4, 1.6)), lw=1)
+    for y, name in enumerate(
+        names
+    ):  # only beside conditions of the shuffled runs' world, model and mechanism
+        mean = of_finder.loc[of_finder["condition"] == name, "shuffled_mean"].mean()
+        axes.plot([mean, mean], [y - 0.42, y + 0.42], c=style.VERMILLION, ls=(0, (2, 1)), lw=1)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0, None)
@@ -97,16 +102,21 @@ def _matched(axes: Axes, matched: pd.DataFrame) -> None:
         axes.text(0.5, 0.5, "not measured yet", transform=axes.transAxes, ha="center", color=style.GREY)
         return
     for reader, look in (("untrained", PLACEBOS["untrained"]), ("learned", LEARNED)):
-        points = rows[rows["reader"] == reader].groupby("seed")[["delta_entropy", "delta_nll"]].mean()
-        axes.plot(
-            points["delta_entropy"],
-            points["delta_nll"],
-            look.marker,
-            c=look.colour,
-            mfc=look.face,
-            ms=4,
-            mew=0.7,
-        )
+        here = rows[rows["reader"] == reader]
+        path = here.groupby("at")[["kl", "delta_entropy", "delta_nll"]].mean().sort_values("kl")
+        axes.plot(path["delta_entropy"], path["delta_nll"], "-", c=look.colour, lw=0.8, zorder=1)
+        for _, of_kl in here.groupby("at"):
+            points = of_kl.groupby("seed")[["delta_entropy", "delta_nll"]].mean()
+            axes.plot(
+                points["delta_entropy"], points["delta_nll"], look.marker, c=look.colour, mfc=look.face, ms=4, mew=0.7
+            )  # fmt: skip
+        if reader == "learned":
+            for name, place in path.iterrows():
+                said = f"{'up to ' if name == LARGEST else ''}{place['kl']:.2g}"
+                axes.annotate(
+                    said, (place["delta_entropy"], place["delta_nll"]), (5, 3), textcoords="offset points", fontsize=7
+                )  # fmt: skip
+    axes.margins(x=0.16, y=0.1)
 
 
 def title(rows: pd.DataFrame, trained: pd.DataFrame) -> str:

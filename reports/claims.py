@@ -8,23 +8,28 @@ from typing import Any
 import pandas as pd
 
 from analysis.claim_file import ADDED, CHANGED, PRIMARY, SEEN
-from analysis.claim_tests import ALPHA, NOT_SUPPORTED, RULE, VERDICTS
-from analysis.claims import CLAIMS, REMOVED
+from analysis.claim_tests import ALPHA, NOT_SUPPORTED, RULE, VERDICTS, smallest_p
+from analysis.claims import BESIDE, CLAIMS, REMOVED
 from plots.series import Estimate
+from reports.document_rows import COLUMNS as OF_DOCUMENT
+from reports.document_rows import rows_of_the_document
 from reports.markdown import interval, listed, number, plural, table
 from reports.parts import MISSING, Finding, Section, Tables
 
 TITLE = "Claims: what holds, what fell, what stays open"
 FILE = "claims.md"
 SUITE = "claims"
-COLUMNS: dict[str, tuple[str, ...]] = {"claims": CLAIMS}
+COLUMNS: dict[str, tuple[str, ...]] = {"claims": CLAIMS, "claim_beside": BESIDE, **OF_DOCUMENT}
+PUBLISHED_SIZE = 0.8e6  # parameters of the published study's model
+SAME_SIZE = 0.5  # of it: what is smaller is another model
 MARKS = {CHANGED: "†", ADDED: "†", REMOVED: "†", SEEN: "*"}
+HELD = "held against"
 HEAD = (
     "claim",
     "published",
     "ours",
     "smallest of interest",
-    "placebo or control",
+    HELD,
     "p",
     "p (Holm)",
     "n",
@@ -35,18 +40,23 @@ HEAD = (
 def sections(tables: Tables, figures: str) -> list[Section]:
     """The page's sections. `figures` is the folder of figures as seen from the page."""
     rows = tables.rows("claims")
-    known = rows[rows["family"].notna()]
+    known, shown = rows[rows["family"].notna()], tables.rows("claim_beside")
     families = list(dict.fromkeys(known["family"]))
-    parts = [_family(known[known["family"] == name], figures) for name in families if name == PRIMARY]
+
+    def family(name: str) -> Section:
+        members = known[known["family"] == name]
+        return _family(members, shown, figures, len(families), _sizes(members, tables.rows("runs")))
+
+    parts = [family(name) for name in families if name == PRIMARY]
     parts.append(fell(known))
-    parts += [_family(known[known["family"] == name], figures) for name in families if name != PRIMARY]
-    return [*parts, registered(rows)]
+    parts += [family(name) for name in families if name != PRIMARY]
+    return [*parts, rows_of_the_document(tables), registered(rows)]
 
 
-def _family(rows: pd.DataFrame, figures: str) -> Section:
-    """A family's table, what fails first. The primary family's claims are the page's findings."""
+def _family(rows: pd.DataFrame, shown: pd.DataFrame, figures: str, families: int, sizes: str) -> Section:
+    """A family's table, what fails first, and how to read its claims. The primary family's claims are the page's findings."""
     primary = rows["family"].iloc[0] == PRIMARY
-    body = [claim_table(rows)]
+    body = [claim_table(rows, shown), *([sizes] if sizes else []), *readings(rows, shown)]
     if primary:
         body += [f"![All claims]({figures}/claims.png)"]
     findings = [Finding(row["statement"], row["verdict"], evidence(row)) for _, row in rows.iterrows()]
@@ -58,17 +68,69 @@ def _family(rows: pd.DataFrame, figures: str) -> Section:
         + (
             "These few claims were chosen beforehand, so that eight seeds can decide them."
             if primary
-            else f"The chance of a false claim is {ALPHA} for this family by itself, not for all families together."
+            else f"The chance of a false claim is {ALPHA} for this family by itself, and as much for each of the "
+            f"{families} families: not for all together.{_needs(rows)}"
         ),
         findings if primary else (),
     )
 
 
-def claim_table(rows: pd.DataFrame) -> str:
-    """A row a claim, what fails first."""
+def _needs(rows: pd.DataFrame) -> str:
+    """What Holm's correction asks of the first supported claim of a family that is decided by signs alone."""
+    seeds, count = int(rows["planned"].iloc[0]), len(rows)
+    least = smallest_p("sign_flip", "greater", seeds)
+    if (rows["test"] == "placebo_ranks").any() or least * count >= ALPHA or 2 * least * count < ALPHA:
+        return ""
+    return (
+        f" With {plural(count, 'claim')} the first to be supported needs the smallest p that {seeds} seeds can give: all of them on "
+        "the claimed side."
+    )
+
+
+def _sizes(rows: pd.DataFrame, runs: pd.DataFrame) -> str:
+    """How large the models are, where published values stand beside those of smaller ones."""
+    published = rows[rows["origin"] == "published"]
+    suites = sorted({suite for names in published["suites"].dropna() for suite in str(names).split()})
+    sizes = {suite: runs.loc[runs["suite"] == suite, "parameters"].max() for suite in suites}
+    small = {suite: size for suite, size in sizes.items() if size < SAME_SIZE * PUBLISHED_SIZE}
+    if not small:
+        return ""
+    millions = listed([f"`{suite}`: {size / 1e6:.2f} million" for suite, size in small.items()])
+    return (
+        f"Published values here are of a model of {PUBLISHED_SIZE / 1e6:.1f} million parameters, ours of a smaller one ({millions}): a "
+        "number that does not come back may differ for that alone."
+    )
+
+
+def readings(rows: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
+    """How single claims are to be read, with what is shown beside them and takes no part in them: a list, or nothing."""
+    lines = []
+    for _, row in in_order(rows).iterrows():
+        notes = [str(row["note"])] if _known(row["note"]) else []
+        for _, one in shown[(shown["id"] == row["id"]) & (shown["n"] > 0)].iterrows():
+            value = Estimate(int(one["n"]), one["mean"], one["low"], one["high"], math.nan)
+            name = f" (`{one['name']}`)" if _known(one["name"]) else ""
+            digits = max(_digits(row), 4 if abs(one["mean"]) < 0.01 else 0)
+            notes.append(
+                f"{str(one['label'])[0].upper()}{str(one['label'])[1:]}{name}: {interval(value, digits)}."
+            )
+        if notes:
+            lines.append(f"- *{row['short']}* (`{row['id']}`): {' '.join(notes)}")
+    return ["Read with them, and no part of any claim:\n\n" + "\n".join(lines)] if lines else []
+
+
+def claim_table(rows: pd.DataFrame, shown: pd.DataFrame) -> str:
+    """A row a claim, what fails first. Of `shown`, what was the strongest of several stands in the table itself."""
     if rows.empty:
         return MISSING
-    return table(HEAD, [cells(row) for _, row in in_order(rows).iterrows()])
+    strongest = shown[shown["name"].notna() & (shown["n"] > 0)]
+    lines = []
+    for _, row in in_order(rows).iterrows():
+        line = cells(row)
+        for _, one in strongest[strongest["id"] == row["id"]].iterrows():
+            line[HEAD.index(HELD)] += f"; {one['label']} {number(one['mean'], _digits(row))} ({one['name']})"
+        lines.append(line)
+    return table(HEAD, lines)
 
 
 def in_order(rows: pd.DataFrame) -> pd.DataFrame:
@@ -85,7 +147,7 @@ def cells(row: "pd.Series[Any]") -> list[str]:
     return [
         f"{row['statement']}{MARKS.get(str(row['changed']), '')}",
         said,
-        f"{ours(row)} {unit(row)}" if row["n"] else "–",
+        ours(row) if row["n"] else "–",
         smallest(row),
         beside(row),
         probability(row["p"]),
@@ -96,10 +158,19 @@ def cells(row: "pd.Series[Any]") -> list[str]:
 
 
 def ours(row: "pd.Series[Any]") -> str:
-    """The effect with its interval."""
-    counted = row["test"] == "binomial" or (not _known(row["rival"]) and row["null"])
+    """The effect with its interval; among placebos, the number itself and how far it lies beyond them."""
     value = Estimate(*(int(row["n"]), row["effect"], row["low"], row["high"], row["p"]))
-    return interval(value, _digits(row), sign=not counted)
+    if row["test"] == "binomial":
+        if not _known(row["effect"]):
+            return "no seed decides"
+        return f"{interval(value, _digits(row), sign=False)} {unit(row)}"
+    counted = not _known(row["rival"]) and row["null"]
+    shown = f"{interval(value, _digits(row), sign=not counted)} {unit(row)}"
+    return f"{number(row['value'], _digits(row))}, {shown} beyond placebos" if _ranked(row) else shown
+
+
+def _ranked(row: "pd.Series[Any]") -> bool:
+    return bool(row["test"] == "placebo_ranks" and row["n"])
 
 
 def unit(row: "pd.Series[Any]") -> str:
@@ -108,11 +179,19 @@ def unit(row: "pd.Series[Any]") -> str:
 
 
 def beside(row: "pd.Series[Any]") -> str:
-    """What the claim is held against: the placebo's or control's number, and its name."""
-    if _known(row["placebo"]):
-        return f"{number(row['placebo'], _digits(row))} ({row['placebo_name']})"
+    """What the claim is held against: both numbers on one scale, and the other's name; seeds where order alone counts."""
+    digits = _digits(row)
+    if row["test"] == "binomial" and row["n"]:
+        ties = int(row["ties"])
+        said = f"{int(row['wins'])} of {plural(int(row['n']), 'seed')}"
+        if ties:
+            neither = int(row["neither"])
+            said += f", {ties} tied" + (f", in {neither} of them neither recovered" if neither else "")
+        return f"{said} ({row['rival_name']})" if _known(row["rival_name"]) else said
+    if _known(row["placebo"]) and not _ranked(row):
+        return f"{number(row['placebo'], digits)} ({row['placebo_name']})"
     if _known(row["rival"]):
-        return f"{number(row['value'], _digits(row))} against {number(row['rival'], _digits(row))} ({row['rival_name']})"
+        return f"{number(row['value'], digits)} against {number(row['rival'], digits)} ({row['rival_name']})"
     return "–"
 
 
@@ -122,8 +201,8 @@ def evidence(row: "pd.Series[Any]") -> str:
         return "The tables hold nothing for it yet."
     held = beside(row)
     return (
-        f"{ours(row)} {unit(row)}, smallest of interest {smallest(row)}"
-        f"{f'; beside {held}' if held != '–' else ''}; p (Holm) {probability(row['p_holm'])}, n = {int(row['n'])}."
+        f"{ours(row)}, smallest of interest {smallest(row)}"
+        f"{f'; {held}' if held != '–' else ''}; p (Holm) {probability(row['p_holm'])}, n = {int(row['n'])}."
     )
 
 
@@ -142,7 +221,7 @@ def fell(rows: pd.DataFrame) -> Section:
                 number(row["published"], digits) if _known(row["published"]) else "in words",
                 f"{interval(again, digits, sign=row['null'] == 0 and not _known(row['placebo']))} {unit(row)}",
                 beside(row),
-                f"{ours(row)}",
+                ours(row),
                 str(row["control"]) if _known(row["control"]) else "–",
             ]
         )
@@ -150,7 +229,7 @@ def fell(rows: pd.DataFrame) -> Section:
         "the document says",
         "published",
         "its protocol here",
-        "held against",
+        HELD,
         "what is left",
         "what explains it",
     ]
@@ -193,12 +272,19 @@ def registered(rows: pd.DataFrame) -> Section:
 
 def readme_claims(tables_dir: Path, figures: str = "figures") -> str:
     """README's table of claims from the committed tables: counts, the figure, each family's claims, what fails first."""
-    rows = Tables(tables_dir, SUITE, COLUMNS).rows("claims")
+    tables = Tables(tables_dir, SUITE, COLUMNS)
+    rows, shown = tables.rows("claims"), tables.rows("claim_beside")
     if rows.empty or not (rows["n"] > 0).any():
         return "No claim has been decided yet."
     parts = [f"{tally(rows)} {RULE}", f"![All claims: published, ours, placebo]({figures}/claims.png)"]
     for _, members in rows[rows["family"].notna()].groupby("family", sort=False):
-        parts += [f"### {members['family_title'].iloc[0]}", claim_table(members)]
+        sizes = _sizes(members, tables.rows("runs"))
+        parts += [
+            f"### {members['family_title'].iloc[0]}",
+            claim_table(members, shown),
+            *([sizes] if sizes else []),
+        ]
+        parts += readings(members, shown)
     marks = {mark: text for text, mark in MARKS.items() if (rows["changed"] == text).any()}
     notes = [f"{mark}: {text}." for mark, text in marks.items()]
     parts.append(

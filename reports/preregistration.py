@@ -1,9 +1,11 @@
-"""docs/PREREGISTRATION.md: every claim in prose, from configs/claims.toml alone."""
+"""docs/PREREGISTRATION.md: every claim in prose, from configs/claims.toml, with the marks that docs/results/claims.json gives."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import storage
-from analysis.claim_file import PRIMARY, SEEN, Claim, Claims, Query, load
+from analysis.claim_file import PRIMARY, Claim, Claims, Query, load, marks, read_register
 from analysis.claim_tests import ALPHA, RULE, smallest_p
 from analysis.claims import named
 from reports.markdown import number, plural
@@ -11,29 +13,31 @@ from reports.markdown import number, plural
 TESTS = {
     "sign_flip": "paired sign-flip permutation over seeds, all 2^n of them",
     "placebo_ranks": "rank among the seed's placebo draws, ranks of all seeds combined exactly",
-    "binomial": "exact binomial test on the seeds that lie on the claimed side",
+    "binomial": "exact binomial test on the seeds that lie on the claimed side, out of those that are not tied",
 }
 
 
-def preregistration(claims: Claims) -> str:
-    """docs/PREREGISTRATION.md, from configs/claims.toml alone."""
+def preregistration(claims: Claims, register: Mapping[str, Any]) -> str:
+    """docs/PREREGISTRATION.md, from configs/claims.toml, and from the register what was changed or added after results."""
+    changed = marks(claims, register)
     seeds = claims.registration.seeds
     floor = smallest_p("sign_flip", "greater", seeds)
     rest = sum(claim.family != PRIMARY for claim in claims.claims.values())
     head = PREREGISTRATION.format(
         sha256=claims.sha256, known=claims.registration.known, rule=RULE, seeds=seeds, flips=2**seeds,
-        floor=number(floor, 4), most=int(ALPHA / floor - 1e-9), rest=rest, together=number(floor * rest, 2), alpha=ALPHA,
+        families=len(claims.families), floor=number(floor, 4), most=int(ALPHA / floor - 1e-9), rest=rest, together=number(floor * rest, 2), alpha=ALPHA,
     )  # fmt: skip
     parts = [head.strip()]
+    if claims.registration.review:
+        parts.append(f"**After first results.** {claims.registration.review}")
     for name, family in claims.families.items():
         members = claims.of(name)
         parts.append(f"## {family.title}\n\n{family.asks} Family `{name}`, {plural(len(members), 'claim')}.")
-        parts += [_registered(identity, claim, claims) for identity, claim in members.items()]
+        parts += [_registered(identity, claim, changed[identity]) for identity, claim in members.items()]
     return "\n\n".join(parts) + "\n"
 
 
-def _registered(name: str, claim: Claim, claims: Claims) -> str:
-    seen = set(claim.suites()) & set(claims.registration.seen)
+def _registered(name: str, claim: Claim, changed: str) -> str:
     said = f'Published: "{claim.said}".' if claim.said else "Ours."
     if claim.published is not None:
         said += f" Its number: {number(claim.published)} {claim.unit}."
@@ -47,7 +51,7 @@ def _registered(name: str, claim: Claim, claims: Claims) -> str:
         claimed = f"different from{null}"
     lines = [
         f"### `{name}`",
-        f"**{claim.statement}** {said}{f' {SEEN.capitalize()}.' if seen else ''}",
+        f"**{claim.statement}** {said}{f' {changed.capitalize()}.' if changed else ''}",
         "\n".join(
             [
                 f"- Endpoint: {_query(claim.endpoint)}{_against(claim)}.",
@@ -83,9 +87,12 @@ def _against(claim: Claim) -> str:
 
 
 def write(root: Path) -> Path:
-    """Rewrite docs/PREREGISTRATION.md from configs/claims.toml."""
+    """Rewrite docs/PREREGISTRATION.md from configs/claims.toml and docs/results/claims.json."""
+    claims = load(root / "configs" / "claims.toml")
     path = root / "docs" / "PREREGISTRATION.md"
-    storage.write_text(path, preregistration(load(root / "configs" / "claims.toml")))
+    storage.write_text(
+        path, preregistration(claims, read_register(root / "docs" / "results" / "claims.json"))
+    )
     return path
 
 
@@ -103,11 +110,12 @@ differences are paired by seed. Intervals are 95 % t intervals of the mean over 
 **Tests.** All are exact. *Sign flip*: the mean difference against all {flips} ways to turn differences round. *Ranks among
 placebos*: in each seed, (1 + placebos at least as large) / (1 + placebos); the sum of these over seeds against all combinations
 of ranks. Of several kinds of placebo, the largest p and the smallest effect decide. *No difference*: two one-sided
-sign-flip tests against the two ends of the smallest effect of interest.
+sign-flip tests against the two ends of the smallest effect of interest. *Binomial*: seeds that are tied decide nothing; they are
+counted as measured.
 
-**Families.** p-values are corrected by Holm's method within a family; a claim that was not measured takes part with p = 1. The
+**Families.** There are {families}. p-values are corrected by Holm's method within a family; a claim that was not measured takes part with p = 1. The
 smallest p of a one-sided sign flip over {seeds} seeds is {floor}, so a family of more than {most} such claims could never support
-one of them. The {rest} claims outside the primary family would need p below {alpha} / {rest} if they were one family, while the
+one of them, and in a family of {most} the first to be supported needs all {seeds} seeds alike. The {rest} claims outside the primary family would need p below {alpha} / {rest} if they were one family, while the
 smallest possible p, times {rest}, is {together}: so they are families by question, each with a {alpha} chance of a false claim of its
 own. A reader who wants one error rate for everything takes the primary family.
 

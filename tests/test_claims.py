@@ -28,8 +28,8 @@ from analysis import (
     signatures,
     swap,
 )
-from analysis.belief_subjects import AVERAGES, BATCH, STATE
-from analysis.beliefs import POSTERIOR
+from analysis.belief_subjects import AVERAGES, BATCH, STATE, UNTRAINED
+from analysis.beliefs import POSTERIOR, TWIN
 from analysis.claim_file import ADDED, CHANGED, SEEN, Claims, load
 from analysis.claim_tests import (
     ABSENT,
@@ -297,10 +297,87 @@ def test_without_effects_nothing_is_supported_and_without_tables_nothing_is_meas
     assert set(empty["claims"]["verdict"]) == {ABSENT} and set(empty["claims"]["n"]) == {0}
     one = claims.write(study(tmp_path / "t"), None, tmp_path / "claims.toml")
     bytes_of = [path.read_bytes() for path in one]
-    assert [path.name for path in one] == ["claims.csv", "claim_seeds.csv", "runs.csv"]
+    assert [path.name for path in one] == ["claims.csv", "claim_seeds.csv", "claim_beside.csv", "runs.csv"]
     assert [
         path.read_bytes() for path in claims.write(tmp_path / "t", None, tmp_path / "claims.toml")
     ] == bytes_of
+
+
+def ties(folder: Path, mine: list[float], theirs: list[float]) -> Any:
+    """`slower`, where the state and vanilla came back after so many steps, NaN for never."""
+    tables = study(folder, seeds=len(mine))
+    rows = pd.read_csv(tables / "s" / "losses.csv")
+    for name, steps in (("self", mine), ("vanilla", theirs)):
+        rows.loc[rows["condition"] == name, "steps"] = steps
+    rows.to_csv(tables / "s" / "losses.csv", index=False)
+    return claims.tables(load(file(folder.parent)), tables)
+
+
+def test_seeds_in_which_neither_recovers_are_measured_and_decide_nothing(tmp_path: Path) -> None:
+    never = np.nan
+    none = ties(tmp_path / "a", [never] * 4, [never] * 4)
+    slower = row(none, "slower")
+    assert (slower["n"], slower["wins"], slower["ties"], slower["neither"]) == (4, 0, 4, 4)
+    assert slower["verdict"] == INCONCLUSIVE and slower[["effect", "p", "p_holm"]].isna().all()
+    assert (
+        slower[["value", "rival", "reproduced"]].isna().all()
+    )  # what stands for an empty cell is no number of steps
+    assert set(none["claim_seeds"].query("id == 'slower'")["effect"]) == {0.0}
+    page = written(report, none, tmp_path / "page")
+    assert_tables(page)
+    held = cells(page, "It is slower.")
+    assert (
+        held[2] == "no seed decides"
+        and held[4] == "0 of 4 seeds, 4 tied, in 4 of them neither recovered (vanilla)"
+    )
+    assert "1000000" not in page and "999" not in page
+    drawing = drawn(figures.FIGURES[0], none)
+    assert "all tied" in [text.get_text() for text in drawing.axes[0].texts]
+    # Wins 30 > 20, never > 20, never > 9; a loss, never for vanilla alone; ties: equal steps, and neither.
+    some = row(ties(tmp_path / "b", [30, never, never, 5, 7, never], [20, 20, 9, never, 7, never]), "slower")
+    assert (some["n"], some["wins"], some["ties"], some["neither"]) == (6, 3, 2, 1)
+    assert some["effect"] == 3 / 4 and some["p"] == pytest.approx(5 / 16)  # three or four of four coins
+
+
+def test_what_is_shown_beside_a_claim_is_the_strongest_and_changes_nothing(tmp_path: Path) -> None:
+    bare = load(file(tmp_path))
+    more = """
+[readings.gains]
+note = "Mind the bias."
+beside = [{ label = "strongest", suite = "s", table = "losses", column = "loss", among = ["bias", "vanilla", "none"] }]
+"""
+    read = load(file(tmp_path, FEW + more))
+    assert {name: one.hash() for name, one in read.claims.items()} == {
+        name: one.hash() for name, one in bare.claims.items()
+    }
+    made = claims.tables(read, study(tmp_path / "t"))
+    (beside,) = made["claim_beside"].to_dict("records")
+    assert (beside["id"], beside["name"], beside["n"]) == (
+        "gains",
+        "bias",
+        8,
+    )  # 1.99 is less than 2, which is claimed
+    assert beside["mean"] == pytest.approx(1.99)
+    page = written(report, made, tmp_path / "page")
+    assert cells(page, "It gains.")[4].endswith("(bias); strongest 1.990 (bias)")
+    assert "- *gains* (`gains`): Mind the bias. Strongest (`bias`): +1.990 [+1.990, +1.990]." in page
+    assert "Mind the bias." in report.readme_claims(tmp_path / "page")
+    with pytest.raises(ConfigError, match=r"unknown claim 'gain' .*did you mean 'gains'"):
+        load(file(tmp_path, FEW + more.replace("readings.gains", "readings.gain")))
+    with pytest.raises(ConfigError, match=r"beside.0.label is missing"):
+        load(file(tmp_path, FEW + more.replace("label", "labl")))
+
+
+def test_numbers_that_are_ranked_stand_beside_placebos_on_one_scale(tmp_path: Path) -> None:
+    tables = claims.tables(load(file(tmp_path)), study(tmp_path / "t", surplus=0.25))
+    page = written(report, tables, tmp_path / "page")
+    beats = row(tables, "beats")
+    said = cells(page, "It beats its placebos.")
+    assert said[2].startswith(f"{beats['value']:.3f}, +{beats['effect']:.3f} [") and said[2].endswith(
+        "nats beyond placebos"
+    )
+    assert said[4] == f"{beats['value']:.3f} against {beats['placebo']:.3f} ({beats['placebo_name']})"
+    assert beats["value"] - beats["placebo"] == pytest.approx(beats["effect"])
 
 
 def test_a_query_that_finds_several_rows_or_no_column_is_refused(tmp_path: Path) -> None:
@@ -432,6 +509,7 @@ DECLARED: dict[str, tuple[str, ...]] = {
     "recurring_losses": recurring.LOSSES,
     **beliefs.COLUMNS,
     "belief_shifts": belief_shifts.COLUMNS,
+    "frozen_effects_summary": frozen.SUMMARY,
 }
 
 
@@ -455,12 +533,26 @@ def test_the_committed_claims_ask_for_what_the_analyses_make() -> None:
                 assert query.where["condition"] in suite.frozen_test.conditions, name
                 assert query.where["run_step"] in suite.frozen_test.steps, name
             assert query.where.get("regime", "bewilderment") in config.Regimes.model_fields, name
-            assert query.where.get("source", STATE) in (STATE, BATCH, AVERAGES), name
-            assert query.where.get("target", POSTERIOR) == POSTERIOR, name
+            assert query.where.get("source", STATE) in (STATE, BATCH, AVERAGES, UNTRAINED), name
+            assert query.where.get("target", POSTERIOR) in (POSTERIOR, TWIN), name
             features = (classification.STATE_NAME, classification.BASIC_NAME, classification.RAW_NAME)
             assert query.where.get("features", features[0]) in features, name
             protocols = ("heldout", "replication", classification.CLEAN, classification.NO_CLAMP)
             assert query.where.get("protocol", "heldout") in protocols, name
+    for name, reading in found.readings.items():
+        for shown in reading.beside:
+            suite = load_suite(config.ROOT / "configs" / f"{shown.suite}.toml")
+            for query in shown.queries().values():
+                assert {query.column, *query.where} <= set(DECLARED[query.table]), name
+                assert query.where["condition"] in suite.conditions, name
+
+
+def test_what_was_added_after_results_is_marked_as_such() -> None:
+    marks = claim_file.marks(
+        committed(), claim_file.read_register(config.ROOT / "docs" / "results" / "claims.json")
+    )
+    assert {name for name, mark in marks.items() if mark == ADDED} == set(committed().of("review"))
+    assert {name for name, mark in marks.items() if mark == CHANGED} == {"faint_pays"}
 
 
 def test_published_numbers_are_those_of_the_document() -> None:
@@ -490,8 +582,10 @@ def test_published_numbers_are_those_of_the_document() -> None:
 
 def test_the_preregistration_is_written_from_the_claims() -> None:
     text = (config.ROOT / "docs" / "PREREGISTRATION.md").read_text()
-    made = preregistration.preregistration(committed())
+    register = claim_file.read_register(config.ROOT / "docs" / "results" / "claims.json")
+    made = preregistration.preregistration(committed(), register)
     assert text == made, "run: ./run.sh python scripts/make_report.py --preregistration"
+    assert f"Ours. {ADDED.capitalize()}." in text and f"Ours. {CHANGED.capitalize()}." in text
     assert committed().sha256 in text and all(f"`{name}`" in text for name in committed().claims)
 
 
@@ -510,7 +604,10 @@ def test_the_figure_says_what_came_out(tmp_path: Path) -> None:
     assert texts.count(SUPPORTED) == 2 and texts.count(NOT_SUPPORTED) == 1
     assert texts.index("beats placebos") < texts.index("gains")  # what fails first
     diamonds = [line for line in drawing.axes[0].lines if line.get_marker() == "D"]
-    assert float(np.asarray(diamonds[0].get_xdata())[0]) == pytest.approx(0.35 / 0.05)
+    placebos = row(tables, "beats")["placebo"]  # what directions that are ranked among placebos count from
+    assert float(np.asarray(diamonds[0].get_xdata())[0]) == pytest.approx((0.35 - placebos) / 0.05, rel=1e-6)
+    squares = [line for line in drawing.axes[0].lines if line.get_marker() == "s"]
+    assert float(np.asarray(squares[0].get_xdata())[0]) == 0
     gains = [line for line in drawing.axes[0].lines if line.get_marker() == "o"][1]
     assert float(np.asarray(gains.get_xdata())[0]) == pytest.approx(
         -row(tables, "gains")["effect"] / 0.02, rel=1e-6
@@ -540,6 +637,7 @@ def test_the_page_stands_without_results(tmp_path: Path) -> None:
     nothing = report.sections(parts.Tables(tmp_path, report.SUITE, report.COLUMNS), "figures")
     assert [section.title for section in nothing] == [
         "Published claims that fell",
+        "Every row of the published tables",
         "What was claimed before it was known",
     ]
     assert report.readme_claims(tmp_path) == "No claim has been decided yet."

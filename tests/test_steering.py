@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import steered
+import config
+from analysis import steered, usual_norm
 from plots import steering as figures
 from reports import steering as page
 from tests.made_runs import assert_tables, drawn, title_of, verdict, written
@@ -37,14 +38,22 @@ def curve(reader: str, direction: str, entropy: float, nll: float, most: float, 
 
 
 def test_effects_stand_beside_those_of_shuffled_runs() -> None:
-    found = steered.against_shuffled(effects({"self": [2.0, 0.15, 3.0], "shuffled": [0.1, 0.2, 0.3]}))
+    sizes = effects({"self": [2.0, 0.15, 3.0], "elsewhere": [1.0, 1.0, 1.0], "shuffled": [0.1, 0.2, 0.3]})
+    found = steered.against_shuffled(sizes, ["self"])  # and not the condition of another world
     assert list(found["condition"]) == ["self"] * 3
     np.testing.assert_allclose(found["difference"], [1.9, -0.05, 2.7])
     np.testing.assert_allclose(found["p_value"], [1 / 4, 3 / 4, 1 / 4])
     np.testing.assert_allclose(found["shuffled_mean"], 0.2)
     assert set(found["draws"]) == {3}
-    assert steered.against_shuffled(effects({"self": [1.0]})).empty
-    assert steered.against_shuffled(pd.DataFrame()).empty
+    assert steered.against_shuffled(effects({"self": [1.0]}), ["self"]).empty
+    assert steered.against_shuffled(pd.DataFrame(), []).empty
+
+
+def test_only_states_of_the_same_world_model_and_mechanism_stand_beside_shuffled_ones() -> None:
+    conditions = config.load_suite(config.ROOT / "configs" / "recurring.toml").conditions
+    found = steered.alike(conditions)
+    assert {"calibrated_recurring", "yoked", "delayed_4", "delayed_16", "delayed_64"} == set(found)
+    assert steered.alike({name: run for name, run in conditions.items() if name != "shuffled"}) == []
 
 
 def test_a_monotone_curve_and_one_that_turns() -> None:
@@ -59,25 +68,72 @@ def test_a_monotone_curve_and_one_that_turns() -> None:
     assert flat["tau"].isna().all() and flat["range"].iloc[0] == 0
 
 
+def rooted(reader: str, direction: str, entropy: float, nll: float, most: float) -> list[dict]:
+    """A dose curve whose changes go with the dose, and its KL with the square of it, up to `most`."""
+    return [
+        {**row, "delta_entropy": -row["magnitude"] * entropy, "delta_nll": row["magnitude"] * nll}
+        for row in curve(reader, direction, 0.0, 0.0, most)
+    ]
+
+
 def test_at_matched_kl_curves_are_read_where_all_reach() -> None:
-    learned = pd.DataFrame(curve("learned", "gradient", -2.0, 0.5, 4.0))
-    placebo = pd.DataFrame(curve("untrained", "gradient", -0.5, -3.0, 1.0))
-    found = steered.at_matched_kl(learned, placebo).set_index("reader")
-    assert set(found["kl"]) == {1.0}
-    # Along the negative gradient: entropy falls by 2 a nat of KL, NLL by 0.5; the placebo loses 3 nats of likelihood.
+    learned = pd.DataFrame(rooted("learned", "gradient", -2.0, 0.5, 4.0))
+    placebo = pd.DataFrame(rooted("untrained", "gradient", -0.5, -3.0, 1.0))
+    found = steered.at_matched_kl(learned, placebo).set_index(["at", "reader"])
+    assert [at for at, _ in found.index[::2]] == ["0.02", "0.05", "0.1", "largest"]
+    assert set(found.loc["largest", "kl"]) == {1.0} and set(found.loc["0.05", "kl"]) == {0.05}
+    # At a KL of 1 the learned dose is 1/2, along the negative gradient: entropy falls by 1, NLL by 0.25. The placebo loses 3.
+    changes = ["delta_entropy", "delta_nll"]
     np.testing.assert_allclose(
-        found.loc["learned", ["delta_entropy", "delta_nll"]].astype(float), [-2, -0.5], atol=0.02
+        found.loc[("largest", "learned"), changes].astype(float), [-1, -0.25], atol=1e-9
     )
     np.testing.assert_allclose(
-        found.loc["untrained", ["delta_entropy", "delta_nll"]].astype(float), [-0.5, 3], atol=1e-9
+        found.loc[("largest", "untrained"), changes].astype(float), [-0.5, 3], atol=1e-9
+    )
+    dose = np.sqrt(0.05 / 4)  # between two doses, read in the root of the KL: exact here
+    np.testing.assert_allclose(
+        found.loc[("0.05", "learned"), changes].astype(float), [-2 * dose, -0.5 * dose], atol=1e-9
     )
     assert steered.at_matched_kl(learned, placebo.iloc[:0]).empty  # nothing to match with
+    weak = pd.DataFrame(rooted("untrained", "gradient", -0.5, 0.0, 0.03))
+    assert set(steered.at_matched_kl(learned, weak)["at"]) == {"0.02", "largest"}  # where all curves reach
     positive = pd.DataFrame(
         [*curve("learned", "confident", 1.0, 0.0, 1.0), *curve("rotated", "confident", 0.4, 0.0, 2.0)]
     )
     is_learned = positive["reader"] == "learned"
-    found = steered.at_matched_kl(positive[is_learned], positive[~is_learned]).set_index("reader")
-    np.testing.assert_allclose(found["delta_entropy"].astype(float), [-1.0, -0.4], atol=0.01)
+    found = steered.at_matched_kl(positive[is_learned], positive[~is_learned]).set_index(["at", "reader"])
+    np.testing.assert_allclose(found.loc["largest", "delta_entropy"].astype(float), [-1.0, -0.4], atol=0.01)
+
+
+def test_at_its_usual_norm_a_state_is_read_between_doses() -> None:
+    metrics = pd.DataFrame(
+        {
+            "condition": "calibrated_recurring",
+            "seed": 1,
+            "step": range(2000),
+            "state_norm": [9.0] * 1000 + [0.4, 0.6] * 500,
+        }
+    )
+    rows = [
+        {**PLACE, "condition": "calibrated_recurring", "seed": 1, "reader": reader, "draw": 0, "direction": direction,
+         "magnitude": dose, "kl": 0.0, "delta_nll": 0.0, "delta_entropy": slope * min(abs(dose), 1) * np.sign(dose)}
+        for reader, slopes in (("learned", (-1.0, 3.0)), ("untrained", (-0.5, 0.5)))
+        for direction, slope in zip(("confident", "uncertain"), slopes, strict=True)
+        for dose in (-2.0, -1.0, 0.0, 1.0, 2.0)
+    ]  # fmt: skip
+    doses = pd.DataFrame(rows)
+    learned, placebos = doses[doses["reader"] == "learned"], doses[doses["reader"] != "learned"]
+    found = usual_norm.at_usual_norm(learned, placebos, metrics).set_index("reader")
+    assert (
+        set(found["norm"]) == {0.5}
+        and set(found["largest"]) == {2.0}
+        and set(found["finder"]) == {"dimension"}
+    )
+    assert found["effect"].to_dict() == {"learned": 2.0, "untrained": 0.5}  # half of 3 + 1, half of 0.5 + 0.5
+    beyond = metrics.assign(state_norm=3.0)  # no dose goes there
+    assert usual_norm.at_usual_norm(learned, placebos, beyond).empty
+    assert usual_norm.at_usual_norm(learned, placebos, metrics.iloc[:0]).empty
+    assert usual_norm.at_usual_norm(pd.DataFrame(), pd.DataFrame(), metrics).empty
 
 
 def test_a_curve_is_cut_where_its_kl_falls_again() -> None:
@@ -89,7 +145,7 @@ def test_a_curve_is_cut_where_its_kl_falls_again() -> None:
 
 def study(seeds: int, gain: float) -> dict[str, pd.DataFrame]:
     random = np.random.default_rng(0)
-    summary, trained, doses, matched = [], [], [], []
+    summary, trained, doses, matched, usual = [], [], [], [], []
     for name, size in (("calibrated_recurring", 0.9 + gain), ("seed_recurring", 0.2), ("yoked", 0.5)):
         for seed in range(1, seeds + 1):
             place = {**PLACE, "condition": name, "seed": seed, "finder": "gradient"}
@@ -130,19 +186,29 @@ def study(seeds: int, gain: float) -> dict[str, pd.DataFrame]:
                     }
                 )
             for reader, entropy in (("learned", -0.2 - gain), ("untrained", -0.2)):
-                matched.append(
+                for at, kl in (("0.05", 0.05), ("largest", 0.4)):
+                    matched.append(
+                        {
+                            **place,
+                            **{"reader": reader, "draw": 0, "at": at, "kl": kl},
+                            "delta_entropy": entropy + 0.01 * random.normal(),
+                            "delta_nll": 0.02 * random.normal(),
+                        }
+                    )
+                usual.append(
                     {
                         **place,
                         "reader": reader,
                         "draw": 0,
-                        "kl": 0.05,
-                        "delta_entropy": entropy + 0.01 * random.normal(),
-                        "delta_nll": 0.02 * random.normal(),
+                        "norm": 0.4,
+                        "largest": 2.6,
+                        "effect": 0.3 - entropy,
                     }
                 )
     return {
         "frozen_effects_summary": pd.DataFrame(summary), "steering_trained": pd.DataFrame(trained),
         "steering_doses": pd.DataFrame(doses).drop(columns="finder"), "steering_matched": pd.DataFrame(matched),
+        "usual_norm": pd.DataFrame(usual),
     }  # fmt: skip
 
 
@@ -173,7 +239,7 @@ def test_verdicts_follow_the_tables(
     assert_tables(text)
     assert (
         verdict(text, "steers further than every placebo"),
-        verdict(text, "lowers entropy further"),
+        verdict(text, "0.05 nats the learned confident direction lowers entropy further"),
     ) == verdicts
     assert "nan" not in text
 
