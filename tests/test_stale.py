@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import pytest
-import stale_study
 from pydantic import BaseModel
-from stale_study import Case, Place
 
 import config
+from tests import stale_study
+from tests.stale_study import Case, Place
 
 # The study's parts, and what hangs on each
 
@@ -305,7 +305,8 @@ def reached(clone: Path, roots: list[str]) -> set[str]:
         for path in paths:
             found.add(path)
             finder.load_file(str(path))
-    found |= {Path(module.__file__) for module in finder.modules.values() if module.__file__}
+    places = [getattr(module, "__file__", None) for module in finder.modules.values()]
+    found |= {Path(place) for place in places if place}
     return {path.relative_to(clone).as_posix() for path in found if path.is_relative_to(clone)}
 
 
