@@ -18,6 +18,7 @@ import config
 import freshness
 import storage
 from pipeline import Study, Task
+from storage import UserError
 
 PACKAGES = (
     "torch",
@@ -39,6 +40,7 @@ def card(study: Study, done: Iterable[Task]) -> dict[str, Any]:
     done: finished runs and tests. Their own records say when they were made, in which number type, on what, how long.
     """
     runs, tests = [], []
+    done = list(done)
     for task in done:
         if task.kind == "train":
             runs.append(freshness.record_of(task.destination / "run.json"))
@@ -68,6 +70,7 @@ def card(study: Study, done: Iterable[Task]) -> dict[str, Any]:
         "machine": machine(),
         "packages": {name: _version(name) for name in PACKAGES},
         "code": commit(config.ROOT),
+        "of": _of(done),
     }
 
 
@@ -108,10 +111,41 @@ def write(study: Study, done: Iterable[Task]) -> Path:
     """Write the card as `<out>/run_card.json` and as a page for readers. Returns the former."""
     found = card(study, done)
     path = study.out / FILE
-    storage.write_json(path, found)
-    for folder in (study.out / "report", study.out / "report" / "published"):
-        storage.write_text(folder / PAGE, page(found))
+    storage.write_sealed(path, found)
+    for place in _pages(study.out):
+        storage.write_text(place, page(found))
     return path
+
+
+def damage(study: Study, done: Iterable[Task]) -> str | None:
+    """What is wrong with the card that stands: None where it is whole and of these tasks, "" where there is none of them."""
+    path, pages = study.out / FILE, _pages(study.out)
+    if not any(os.path.lexists(place) for place in (path, *pages)):
+        return ""
+    try:
+        found = storage.read_json(path)
+        text = page(found).encode()
+        if found.get("of") != _of(done):
+            return ""
+        for place in pages:
+            if place.read_bytes() != text:
+                return f"{place} was changed"
+    except UserError as error:
+        return str(error).split(";")[0]
+    except OSError as error:
+        return f"{error.filename} is missing"
+    except (LookupError, TypeError, AttributeError):
+        return f"{path} was changed"
+    return None if storage.SEAL in found else f"{path} was changed"
+
+
+def _pages(out: Path) -> tuple[Path, ...]:
+    return out / "report" / PAGE, out / "report" / "published" / PAGE
+
+
+def _of(done: Iterable[Task]) -> str:
+    """Which tasks a card is of: a hash of their keys."""
+    return storage.hash_json(sorted(str(task.key) for task in done))
 
 
 def page(found: Mapping[str, Any]) -> str:
