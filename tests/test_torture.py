@@ -20,6 +20,7 @@ import work
 from pipeline import Task
 from scripts import torture
 from storage import UserError
+from tests.torture_record import Part, Record
 
 SCRIPT = config.ROOT / "scripts" / "torture.py"
 
@@ -201,6 +202,39 @@ def test_the_holder_is_never_one_that_is_gone(tmp_path: Path, monkeypatch: pytes
         )  # as in the moment between taking the lock and signing it
         monkeypatch.setattr("time.sleep", lambda _: (tmp_path / ".lock").write_text(f"{os.getpid()}\n"))
         assert studies.holder(tmp_path) == os.getpid()
+
+
+# Ctrl-C
+
+
+def test_a_second_ctrl_c_changes_nothing() -> None:
+    """The first comes while a study runs, the second while the process ends."""
+    code = """
+import atexit, os, signal, command_line
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+command_line.run(lambda _: os.kill(os.getpid(), signal.SIGINT))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=config.ROOT)
+    assert done.returncode == 130
+    assert done.stderr == "interrupted; the same command goes on from the last checkpoint\n"
+
+
+# The record of what was tried
+
+
+def test_trials_that_went_well_are_not_tried_again(tmp_path: Path) -> None:
+    path = tmp_path / "record.jsonl"
+    part = Part("kills", Record(path))
+    part.count("one", [], resumed=2)
+    part.count("two", ["it differs"])
+    Part("errors", Record(path)).count("one", [])
+    with path.open("a") as file:
+        file.write('{"part": "kills", "what": "thr')  # a start that was stopped in the midst of a line
+    again = Part("kills", Record(path))
+    assert (again.tried, again.over, again.wrong, again.seen["resumed"]) == (1, {"one"}, [], 2)
+    again.count("two", [])
+    assert Part("kills", Record(path)).over == {"one", "two"}
 
 
 # Workers

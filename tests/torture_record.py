@@ -1,6 +1,7 @@
 """What was tried in each part of the torture and what came of it, kept in a file so that a long form that was stopped
 goes on."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -28,13 +29,16 @@ class Record:
         self.path = path
         self.code = code()
         self.lines: list[dict[str, Any]] = []
-        if path is not None and path.exists():
-            self.lines = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+        if path is None or not path.exists():
+            return
+        for line in path.read_text().splitlines():
+            with contextlib.suppress(ValueError):  # the last one, of a start that was stopped
+                self.lines.append(json.loads(line))
 
     def add(self, line: dict[str, Any]) -> None:
         if self.path is not None:
             handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            os.write(handle, (json.dumps({**line, "code": self.code}) + "\n").encode())
+            os.write(handle, ("\n" + json.dumps({**line, "code": self.code}) + "\n").encode())
             os.close(handle)
 
 

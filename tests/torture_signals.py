@@ -30,7 +30,10 @@ SECOND_S = 1.0
 
 
 def interrupted(trials: Trials, times: int) -> Part:
-    """Ctrl-C, to the process group as a terminal sends it, at random moments from the first tenth of a second on."""
+    """Ctrl-C, to the process group as a terminal sends it, at random moments from the first tenth of a second on.
+
+    Every second time an impatient one: twice, at a random distance.
+    """
     part = trials.part("Ctrl-C at a random moment")
     out, wanted = trials.out, trials.after[1]
     shutil.rmtree(out, ignore_errors=True)
@@ -38,7 +41,8 @@ def interrupted(trials: Trials, times: int) -> Part:
     while part.tried < times:
         begun = time.monotonic()
         process = study.started(trials.place, out, *UNDRAWN)
-        moment = random.Random(f"{trials.seed} {part.tried}").uniform(0.1, latest)
+        draw = random.Random(f"{trials.seed} {part.tried}")
+        moment = draw.uniform(0.1, latest)
         try:
             process.communicate(timeout=moment)
         except subprocess.TimeoutExpired:
@@ -47,6 +51,10 @@ def interrupted(trials: Trials, times: int) -> Part:
             before = _processor_s()
             os.killpg(process.pid, signal.SIGINT)
             asked = time.monotonic()
+            if part.tried % 2:
+                time.sleep(draw.uniform(0.0, 0.4))
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGINT)
             end = study.ended(process, begun)
             waited = min(time.monotonic() - asked, max(0.1, _processor_s() - before))
             wrong = [] if end.status == 130 else [f"it ended with {end.status}: {end.said}"]
