@@ -92,9 +92,7 @@ def run(main: Callable[[Sequence[str]], object]) -> NoReturn:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         sys.exit(2 if isinstance(error, NotADirectoryError | IsADirectoryError) else 1)
     except KeyboardInterrupt:
-        with contextlib.suppress(
-            ValueError
-        ):  # in a thread. A second Ctrl-C must not make a traceback of this
+        with contextlib.suppress(ValueError):  # so that a second Ctrl-C makes no traceback of it
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)

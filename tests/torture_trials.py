@@ -79,7 +79,11 @@ class Trials:
     # Kill
 
     def killed_at_operations(self, most: int | None = None) -> Part:
-        """Kill it at each write, fsync, rename and removal in turn; start it again."""
+        """Kill it at each write, fsync, rename and removal in turn; look for files that are not whole; start it again.
+
+        Started again after each kill of training and tests; of tables, pages and figures, where the same four
+        operations follow each other file after file, after every third.
+        """
         part = self.part("killed at a write, fsync, rename or removal")
         shelf = self.place / "shelf"
         for number, stage in enumerate(STAGES):
@@ -101,23 +105,24 @@ class Trials:
                     continue
                 killed.rename(self.out)
                 wrong = outcome.broken(self.out, self.after[number])
+                if number and index % 3 and most is None:
+                    part.count(self.operation(number, index), wrong)
+                    continue
                 unfinished, finished = outcome.checkpoints(self.out), outcome.finished(self.out)
                 wrong += self.mended(*stage, wanted=self.after[number])
                 wrong += outcome.not_kept(self.out, finished)
                 wrong += outcome.not_resumed(self.out, unfinished) if not wrong else []
-                part.count(self.operation(number, index), wrong, resumed=len(unfinished))
-        part.notes.append(f"{part.seen['resumed']} runs went on from their last checkpoint")
+                part.count(self.operation(number, index), wrong, resumed=len(unfinished), again=1)
+        part.notes.append(
+            f"{part.seen['again']} started again; {part.seen['resumed']} runs went on from their last checkpoint"
+        )
         return part
 
-    def _numbers(
-        self, stage: int, most: int | None, operations: Sequence[str] = (), every: int = 1
-    ) -> list[int]:
+    def _numbers(self, stage: int, most: int | None) -> list[int]:
         """Which operations of a part of the study to try, from 1; most: of all parts together."""
-        all_of = [
-            n for n, line in enumerate(self.met[stage], 1) if not operations or line.split()[0] in operations
-        ]
+        numbers = range(1, 1 + len(self.met[stage]))
         share = most and round(most * len(self.met[stage]) / sum(map(len, self.met)))
-        return study.sample(all_of[::every], share, self.seed)
+        return study.sample(numbers, share, self.seed)
 
     def killed_at_random(self, kills: int) -> Part:
         """Kill process group after process group of the command line at random moments, until a study is done; again.
@@ -161,14 +166,18 @@ class Trials:
     def refused(self, most: int | None = None) -> Part:
         """A full disk, a read-only one and others, at writes, fsyncs and renames in turn, for once and for good.
 
-        At each of training and tests; of tables, pages and figures, which all have the same four, at every third.
+        At each write and rename of training and tests, and every third fsync; of tables, pages and figures, which all
+        have the same four operations, at every third.
         """
         part = self.part("refused by the file system at a write, fsync or rename")
         for number, stage in enumerate(STAGES):
-            every = 3 if number else 1
-            for index in self._numbers(number, most, ("write", "fsync", "rename"), every):
-                error = ERRORS[0 if self.met[number][index - 1].startswith("write") else index % len(ERRORS)]
-                lasting = "+" * (index % 3 == 0)
+            for index in self._numbers(number, most):
+                operation = self.met[number][index - 1].split()[0]
+                each = number == 0 and operation != "fsync"
+                if operation == "remove" or (most is None and not each and index % 3):
+                    continue
+                error = ERRORS[0 if operation == "write" else index // 3 % len(ERRORS)]
+                lasting = "+" * (index % 2)
                 what = f"{error}{lasting} at {self.operation(number, index)}"
                 if what in part.over:
                     continue
