@@ -39,6 +39,7 @@ def parts(trials: Trials, fast: bool) -> dict[str, Callable[[], Part]]:
     some = FAST if fast else {}
     found: dict[str, Callable[[], Part]] = {
         "kills": lambda: trials.killed_at_operations(some.get("kills")),
+        "page-kills": lambda: trials.killed_at_operations(some.get("kills"), (1, 2)),
         "random": lambda: trials.killed_at_random(some.get("random", RANDOM_KILLS)),
         "errors": lambda: trials.refused(some.get("errors")),
         "disk": lambda: trials.small_disk((240,), TRAINED) if fast else trials.small_disk(),
@@ -51,7 +52,7 @@ def parts(trials: Trials, fast: bool) -> dict[str, Callable[[], Part]]:
     return found | torture_signals.parts(trials)
 
 
-IN_TESTS = ("kills", "errors", "disk", "permission", "spoilt", "unfinished", "diverged")
+IN_TESTS = ("kills", "page-kills", "errors", "disk", "permission", "spoilt", "unfinished", "diverged")
 """What the fast form does: the rest starts the command line again and again, which takes its time."""
 
 

@@ -2,6 +2,7 @@
 parent, a second start in the same folder; and a run that diverges."""
 
 import contextlib
+import math
 import os
 import random
 import re
@@ -61,13 +62,15 @@ def interrupted(trials: Trials, times: int) -> Part:
             wrong += [f"it took {waited:.1f} s"] * (waited > INTERRUPT_S)
             wrong += quiet(end) + outcome.broken(out, wanted) + outcome.not_kept(out, kept)
             wrong += [f"process {left} is left" for left in _left(process.pid)]
-            part.count(f"Ctrl-C {part.tried + 1}", wrong, kept=len(kept))
+            took = {f"within {math.ceil(waited)} s": 1}
+            part.count(f"Ctrl-C {part.tried + 1}", wrong, kept=len(kept), **took)
         else:
             part.wrong += outcome.differences(out, wanted)
             shutil.rmtree(out)
             latest = 1.0
     part.wrong += trials.mended(*UNDRAWN, wanted=wanted)
-    part.notes.append(f"{part.seen['kept']} finished runs met, all kept")
+    part.notes.append(f"{part.seen.pop('kept')} finished runs met, all kept")
+    part.notes.append(", ".join(f"{number} ended {took}" for took, number in sorted(part.seen.items())))
     return part
 
 
@@ -150,9 +153,9 @@ def two_at_once(trials: Trials, times: int = 3) -> Part:
             wrong = [] if end.status == 2 else [f"it ended with {end.status}: {end.said}"]
             wrong += [f"not named: {end.said}"] * (f"in use by process {process.pid};" not in end.said)
             wrong += [f"it took {used:.2f} s"] * (used > SECOND_S)
-            part.count(f"second start {number + 1}", wrong)
-            part.notes.append(f"{used:.2f} s")
+            part.count(f"second start {number + 1}", wrong, ms=round(1000 * used))
     part.wrong += trials.mended()
+    part.notes.append(f"{part.seen['ms'] / part.tried:.0f} ms of processor time each")
     return part
 
 

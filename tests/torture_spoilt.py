@@ -115,9 +115,9 @@ def texts(trials: Trials) -> Part:
             trials.copy(trials.whole, trials.out)
             spoil(text, random.Random(f"{trials.seed} {way}"))
             end = study.forked(trials.place, trials.out, *TRAINED)
-            if way in ("emptied", "deleted"):  # nothing to make tokens of; without it, those made of it serve
-                wrong = [] if end.status == (2 if way == "emptied" else 0) else [end.said]
-                wrong += [f"not named: {end.said}"] * (way == "emptied" and "input.txt" not in end.said)
+            refused = end.status == 2 and "input.txt" in end.said  # empty, or no longer UTF-8
+            if refused or way == "deleted":  # without a text, the tokens made of it serve
+                wrong = [] if refused or end.status == 0 else [end.said]
                 wrong += outcome.differences(trials.out, trials.results)
             else:
                 wrong = [] if end.status == 0 else [end.said]

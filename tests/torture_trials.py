@@ -78,15 +78,18 @@ class Trials:
 
     # Kill
 
-    def killed_at_operations(self, most: int | None = None) -> Part:
-        """Kill it at each write, fsync, rename and removal in turn; look for files that are not whole; start it again.
+    def killed_at_operations(self, most: int | None = None, stages: Sequence[int] = (0,)) -> Part:
+        """Kill it at each write, fsync, rename and removal in turn; start it again.
 
-        Started again after each kill of training and tests; of tables, pages and figures, where the same four
-        operations follow each other file after file, after every third.
+        Args:
+            most: so many of them, a sample.
+            stages: which of STAGES.
         """
-        part = self.part("killed at a write, fsync, rename or removal")
+        of = "" if 0 in stages else ", tables, pages and figures"
+        part = self.part(f"killed at a write, fsync, rename or removal{of}")
         shelf = self.place / "shelf"
-        for number, stage in enumerate(STAGES):
+        for number in stages:
+            stage = STAGES[number]
             chosen = [n for n in self._numbers(number, most) if self.operation(number, n) not in part.over]
             if not chosen:
                 continue
@@ -105,21 +108,17 @@ class Trials:
                     continue
                 killed.rename(self.out)
                 wrong = outcome.broken(self.out, self.after[number])
-                if number and index % 3 and most is None:
-                    part.count(self.operation(number, index), wrong)
-                    continue
                 unfinished, finished = outcome.checkpoints(self.out), outcome.finished(self.out)
                 wrong += self.mended(*stage, wanted=self.after[number])
                 wrong += outcome.not_kept(self.out, finished)
                 wrong += outcome.not_resumed(self.out, unfinished) if not wrong else []
-                part.count(self.operation(number, index), wrong, resumed=len(unfinished), again=1)
-        part.notes.append(
-            f"{part.seen['again']} started again; {part.seen['resumed']} runs went on from their last checkpoint"
-        )
+                part.count(self.operation(number, index), wrong, resumed=len(unfinished))
+        if 0 in stages:
+            part.notes.append(f"{part.seen['resumed']} runs went on from their last checkpoint")
         return part
 
     def _numbers(self, stage: int, most: int | None) -> list[int]:
-        """Which operations of a part of the study to try, from 1; most: of all parts together."""
+        """Which operations of a part of the study to try, from 1; most: of all parts together, None for each."""
         numbers = range(1, 1 + len(self.met[stage]))
         share = most and round(most * len(self.met[stage]) / sum(map(len, self.met)))
         return study.sample(numbers, share, self.seed)
