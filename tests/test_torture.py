@@ -13,6 +13,7 @@ import pytest
 
 import config
 import faults
+import freshness
 import run_folder
 import storage
 import study as studies
@@ -202,6 +203,18 @@ def test_the_holder_is_never_one_that_is_gone(tmp_path: Path, monkeypatch: pytes
         )  # as in the moment between taking the lock and signing it
         monkeypatch.setattr("time.sleep", lambda _: (tmp_path / ".lock").write_text(f"{os.getpid()}\n"))
         assert studies.holder(tmp_path) == os.getpid()
+
+
+def test_a_test_whose_record_is_gone_is_named(tmp_path: Path) -> None:
+    task = Task("frozen", "frozen a", ("frozen_test",), "k" * 64, {}, (), tmp_path / "frozen" / "kk")
+    assert freshness.damage(tmp_path, task) == ""
+    storage.write_text(task.destination / "effects.csv", "a\n")
+    record = freshness.record_path(tmp_path, task)
+    assert freshness.damage(tmp_path, task) == f"{record} is missing"
+    freshness.keep_record(tmp_path, task, [task.destination / "effects.csv"], 1.0)
+    assert freshness.damage(tmp_path, task) is None
+    record.write_text(record.read_text().replace("k", "j", 1))
+    assert freshness.damage(tmp_path, task) == f"{record} was changed"
 
 
 # Ctrl-C
