@@ -327,4 +327,4 @@ def restore_configs(place: Place) -> None:
 
 def inputs(share: float) -> int:
     """How many inputs a test tries: its share of $FUZZ_INPUTS."""
-    return max(5, round(share * int(os.environ.get("FUZZ_INPUTS", "600"))))
+    return max(5, round(share * int(os.environ.get("FUZZ_INPUTS", "300"))))

@@ -34,12 +34,17 @@ def sparse(path: Path, size: int) -> Path:
     return path
 
 
-def finished_run(folder: Path) -> Path:
-    """A finished run, in out/runs of a folder that has its suite file too."""
+def small_suite(folder: Path) -> config.Suite:
+    """A suite of runs that take a second, its file in a folder."""
     (folder / "base.toml").write_bytes((CONFIGS / "base.toml").read_bytes())
     (folder / "tiny.toml").write_text(TINY)
+    return config.load_suite(folder / "tiny.toml")
+
+
+def finished_run(folder: Path) -> Path:
+    """A finished run, in out/runs of a folder that has its suite file too."""
+    run = small_suite(folder).run("self", 1)
     corpus = prepare_text("tiny_text", TEXT.encode(), folder / "out" / "data")
-    run = config.load_suite(folder / "tiny.toml").run("self", 1)
     return train.train(run, corpus, folder / "out" / "runs")
 
 

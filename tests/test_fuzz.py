@@ -1,4 +1,4 @@
-"""Whatever is given, a command ends with success or with one line: 10,000 inputs by scripts/fuzz.py, 600 of them here."""
+"""Whatever is given, a command ends with success or with one line: 10,000 inputs by scripts/fuzz.py, 300 of them here."""
 
 import os
 import warnings

@@ -18,7 +18,10 @@ import frozen_test
 import run_folder
 import sample
 import storage
+from data import corpus as corpora
+from data.prepare import prepare_text
 from storage import UserError
+from tests.fuzzing import TEXT
 from tests.hostile import Trap, assert_refused, ends, finished_run, sparse
 
 
@@ -79,7 +82,7 @@ def test_a_file_larger_than_the_memory_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 10**6, "9" * 5000, '{"a": 1e999}', '{"a": NaN}', '{"a": -Infinity}', "\xff", ""]
+    "text", ["[" * 10**6, "9" * 5000, "9" * 400, '{"a": 1e999}', '{"a": NaN}', '{"a": -Infinity}', "\xff", ""]
 )
 def test_what_is_no_plain_json_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_bytes(text.encode("latin-1"))
@@ -116,11 +119,30 @@ def forge(folder: Path, name: str, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("main", [sample.main, frozen_test.main])
-def test_forged_weights_are_refused(run: Path, main: Callable) -> None:
+@pytest.mark.parametrize("name", ["model.safetensors", "states.safetensors"])
+def test_forged_weights_are_refused(run: Path, main: Callable, name: str) -> None:
     sprung = run.parent / "sprung"
-    forge(run, "model.safetensors", pickle.dumps(Trap(sprung)))
+    forge(run, name, pickle.dumps(Trap(sprung)))
     assert_refused(ends(main, str(run), "--out", str(run.parent.parent)), "not a whole safetensors file")
     assert not sprung.exists()
+
+
+STATES: dict[str, dict[str, np.ndarray]] = {
+    "nothing": {},
+    "another name": {"a": np.zeros((30, 4), np.float32)},
+    "too few": {"state": np.zeros((3, 4), np.float32)},
+    "another size": {"state": np.zeros((30, 5), np.float32)},
+    "words": {"state": np.zeros((30, 4), np.int64)},
+    "one number": {"state": np.array(1.0)},
+}
+
+
+@pytest.mark.parametrize("arrays", STATES.values(), ids=STATES)
+def test_forged_states_are_refused(run: Path, arrays: dict) -> None:
+    storage.save_tensors(run / "states.safetensors", arrays)
+    forge(run, "states.safetensors", (run / "states.safetensors").read_bytes())
+    for main in (sample.main, frozen_test.main):
+        assert_refused(ends(main, str(run), "--out", str(run.parent.parent)), "do not fit the config")
 
 
 ARRAYS = {
@@ -203,3 +225,61 @@ def test_a_pickle_for_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 def test_a_step_that_was_not_kept_is_refused(run: Path, option: list[str]) -> None:
     for main in (sample.main, frozen_test.main):
         assert_refused(ends(main, str(run), *option, "--out", str(run.parent.parent)), "kept no weights")
+
+
+# Corpora
+
+
+TOKENS = ["char", "bpe:260"]
+META: list[tuple[str, Any]] = [
+    ("format", [1]),
+    ("sizes", []),
+    ("sizes.train", -5),
+    ("sizes.train", 1e300),
+    ("sizes.train", 2**62),
+    ("bytes.heldout", 10**400),
+    ("bytes.heldout", "9" * 5000),
+    ("source", 7),
+    ("source.bytes", []),
+    ("tokens_sha256", []),
+    ("tokenizer", "char"),
+    ("tokenizer.kind", "gpt2"),
+    ("tokenizer.kind", "../x"),
+    ("tokenizer.vocabulary", 7),
+    ("tokenizer.vocabulary", []),
+    ("tokenizer.vocabulary", ["a", "a"]),
+    ("tokenizer.vocabulary", [[]] * 300),
+    ("tokenizer.vocabulary", ["\u1234"] * 300),
+]
+PATTERNS: list[tuple[str, Any]] = [
+    ("tokenizer.pattern", text) for text in ("", "(", "(a+)+$", "a{9999999}", 7)
+]
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "key", "value"),
+    [(name, *one) for name in TOKENS for one in META + PATTERNS * (name != "char")],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_forged_description_of_a_corpus_is_refused(
+    tmp_path: Path, tokenizer: str, key: str, value: Any
+) -> None:
+    prepare_text("tiny_text", TEXT.encode(), tmp_path, tokenizer)
+    path = tmp_path / corpora.folder_name("tiny_text", tokenizer) / "meta.json"
+    meta = json.loads(path.read_text())
+    del meta[storage.SEAL]
+    *tables, last = key.split(".")
+    table = meta
+    for name in tables:
+        table = table[name]
+    table[last] = value
+    storage.write_sealed(path, meta)
+    with pytest.raises(UserError, match=r"corrupt|another version"):
+        corpora.load("tiny_text", tmp_path, tokenizer)
+
+
+def test_tokens_without_end_are_not_read(tmp_path: Path) -> None:
+    prepare_text("tiny_text", TEXT.encode(), tmp_path)
+    sparse(tmp_path / "tiny_text" / "tokens.bin", 2**41)
+    with pytest.raises(UserError, match="2,199,023,255,552 bytes instead of"):
+        corpora.load("tiny_text", tmp_path)

@@ -24,13 +24,7 @@ from data.openwebtext import prepare as openwebtext
 from data.prepare import prepare_text
 from scripts import run_all as script
 from storage import UserError
-from tests.hostile import assert_refused, ends, finished_run, sparse
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finished_run(tmp_path_factory.mktemp("run"))
-
+from tests.hostile import CONFIGS, assert_refused, ends, small_suite, sparse
 
 # Texts
 
@@ -132,9 +126,9 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["a", "a" * 5000])
-def test_a_corpus_of_one_character(tmp_path: Path, finished: Path, text: str) -> None:
+def test_a_corpus_of_one_character(tmp_path: Path, text: str) -> None:
     corpus = prepare_text("tiny_text", text.encode(), tmp_path / "data")
-    run = config.load_suite(finished.parent.parent.parent / "tiny.toml").run("self", 1)
+    run = small_suite(tmp_path).run("self", 1)
     if len(text) == 1:
         with pytest.raises(UserError, match="too short"):
             train.train(run, corpus, tmp_path / "runs")
@@ -148,6 +142,9 @@ def test_a_corpus_of_one_character(tmp_path: Path, finished: Path, text: str) ->
 # Estimates
 
 
+HEAD = 'extends = "base.toml"\nname = "own"\nseeds = 1\ncorpus = "own"\n[conditions.self]\n'
+
+
 def test_memory_is_that_of_the_least_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     whole = capacity.memory()
     (tmp_path / "memory.max").write_text("1000000\n")
@@ -157,30 +154,40 @@ def test_memory_is_that_of_the_least_limit(monkeypatch: pytest.MonkeyPatch, tmp_
     assert capacity.memory() >= whole
 
 
-def test_an_estimate_covers_what_a_run_takes(tmp_path: Path) -> None:
-    """A run of 85 million parameters and one of few, in a process each."""
-    code = (
-        "import sys; sys.path.insert(0, '.'); import capacity, config, resource, torch; from pathlib import Path; "
-        "from data.prepare import prepare_text; import train; torch.set_num_threads(1); "
-        "suite = config.load_suite(Path('configs/shakespeare.toml'), sys.argv[2:]); run = suite.run('self_calm', 1); "
-        "corpus = prepare_text('own', b'To be, or not to be. ' * 900, Path(sys.argv[1])); "
-        "train.train(run, corpus, Path(sys.argv[1])); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, capacity.of_run(run))"
-    )
-    small = ["train.steps=2", "train.warmup_steps=1", "log.keep_steps=[]", "log.keep_checkpoints=[]"]
-    small += ["frozen_test.steps=[]", "schedules.five_windows.windows=[]", "log.eval_batches=1"]
-    small += [
-        f"conditions.{name}.schedule={{kind='none'}}"
-        for name in ("self", "vanilla", "self_random", "vanilla_random")
-    ]
-    small += ["model.n_layer=4", "model.n_embd=256", "conditions.self_calm.log.keep_checkpoints=[]"]
+RUN = """
+import sys
+from pathlib import Path
+import torch
+import capacity, config, train
+from data.prepare import prepare_text
+
+torch.set_num_threads(1)
+folder = Path(sys.argv[1])
+run = config.load_suite(folder / "own.toml", sys.argv[2:]).run("self", 1)
+corpus = prepare_text("own", b"To be, or not to be. " * 900, folder / "data")
+train.train(run, corpus, folder / "runs")
+(peak,) = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
+print(int(peak) * 1024, capacity.of_run(run))
+"""
+SIZES = {
+    "many weights": ["model.n_layer=4", "model.n_embd=512"],
+    "many tokens": ["model.n_layer=2", "model.n_embd=64", "train.batch_size=256"],
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is told by Linux alone")
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+def test_an_estimate_covers_what_a_run_takes(tmp_path: Path, sizes: list[str]) -> None:
+    (tmp_path / "base.toml").write_bytes((CONFIGS / "base.toml").read_bytes())
+    (tmp_path / "own.toml").write_text(HEAD)
+    short = ["train.steps=2", "train.warmup_steps=1", "log.eval_batches=1"]
     found = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path), *small],
-        capture_output=True, text=True, cwd=config.ROOT, check=False,
+        [sys.executable, "-c", RUN, str(tmp_path), *short, *sizes],
+        capture_output=True, text=True, cwd=config.ROOT, env={**os.environ, "PYTHONPATH": "."}, check=False,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     peak, estimate = map(float, found.stdout.split())
-    assert peak < 1.15 * estimate
+    assert 0.5 * estimate < peak < estimate
 
 
 def test_a_study_is_refused_before_anything_is_written(
