@@ -24,6 +24,8 @@ ORIGIN = ("key", "dtype")  # say what a run was made with: equal, or a reason wh
 USUAL, WIDEST = 0.05, 1e-4
 """Were another arithmetic as good as another seed, this share of the values would lie beyond the limit of that name. It
 is in fact less: at most USUAL of a suite's values may lie beyond the first limit, and none beyond the second."""
+EQUAL, ROUNDING, SEEDS = 0.0, 0.2, 1.0
+"""How close values are asked to be: equal; a fifth of the usual limit, where nothing but rounding differs; all of it."""
 P_VALUE = 0.1  # a p-value counts ranks among a few draws: two ranks of twenty are no difference
 DIGITS = 1e-6  # relative: what is left of nine digits written after a few operations
 
@@ -178,7 +180,7 @@ def compare(
     committed: pd.DataFrame,
     fresh: pd.DataFrame,
     seeds: Collection[str] | None,
-    exact: bool,
+    closeness: float,
 ) -> Agreement:
     """Compare a committed table with a fresh one, both as `read` gives them.
 
@@ -186,8 +188,10 @@ def compare(
         name: of the table, `<suite>/<table>`.
         seeds: those the fresh study has, as texts; None where they are all that the committed one has, so that what
             is pooled over seeds can be compared too.
-        exact: ask for equality of what is written. Otherwise what is pooled over seeds is left out in any case.
+        closeness: EQUAL asks for equality of what is written; else the usual limit is this much of what lies between
+            seeds, and what is pooled over seeds is left out in any case.
     """
+    exact = closeness == EQUAL
     found = Agreement(name)
     if committed.empty:
         found.not_committed = len(fresh)
@@ -215,7 +219,7 @@ def compare(
             found.outside.append(Cell(name, "all rows", column, "there", "missing"))
             continue
         number = is_number(old[column])
-        for cell, state in _cells(name, column, keys, old, wanted.loc[both], new.loc[both], exact):
+        for cell, state in _cells(name, column, keys, old, wanted.loc[both], new.loc[both], closeness):
             found.cells += 1
             found.measured += number
             found.equal += state == "equal"
@@ -233,15 +237,15 @@ def _cells(
     old: pd.DataFrame,
     left: pd.DataFrame,
     right: pd.DataFrame,
-    exact: bool,
+    closeness: float,
 ) -> Iterator:
     """Each value of a column: how to tell of it, and whether it is equal, within, unusual or outside the limits."""
     same = left[column].to_numpy() == right[column].to_numpy()
-    measured = not exact and not same.all() and is_number(old[column]) and is_number(right[column])
+    measured = closeness > EQUAL and not same.all() and is_number(old[column]) and is_number(right[column])
     usual = widest = distance = np.zeros(len(left))
     sometimes = False
     if measured:
-        usual, widest = allowed(old, right, column)
+        usual, widest = allowed(old, right, column, closeness)
         distance = np.abs(numbers(left[column]).to_numpy() - numbers(right[column]).to_numpy())
         sometimes = 0 < (old[column] == "").mean() < 1  # then whether there is a value is chance as well
     for place, equal, far, near, limit, one, other in zip(
@@ -269,7 +273,9 @@ def _cells(
             yield cell, "within" if far <= near else "unusual" if far <= limit else "outside"
 
 
-def allowed(old: pd.DataFrame, right: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
+def allowed(
+    old: pd.DataFrame, right: pd.DataFrame, column: str, closeness: float
+) -> tuple[np.ndarray, np.ndarray]:
     """The usual and the widest limit of a column for the fresh rows `right` of a committed table `old`, both placed."""
     values = numbers(old[column])
     least = DIGITS * float(values.abs().max()) if has_fractions(old[column]) else 0.0
@@ -277,7 +283,7 @@ def allowed(old: pd.DataFrame, right: pd.DataFrame, column: str) -> tuple[np.nda
         least = P_VALUE
     sd, freedom = narrow(old, right, column)
     usual, widest = (np.nan_to_num(limits(sd, freedom, share)) for share in (USUAL, WIDEST))
-    return np.maximum(usual, least), np.maximum(widest, least)
+    return np.maximum(closeness * usual, least), np.maximum(widest, least)
 
 
 def _told(keys: Sequence[str], place: tuple) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import code_files
 import config
 import freshness
 import storage
@@ -71,6 +72,7 @@ def card(study: Study, done: Iterable[Task]) -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "code": commit(config.ROOT),
         "of": _of(done),
+        "made_by": {kind: storage.hash_json(code_files.of(kind)) for kind in ("frozen", "belief", "tables")},
     }
 
 
@@ -83,7 +85,8 @@ def machine() -> dict[str, Any]:
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "processor": _processor(),
+        "processor": _processor("model name"),
+        "vendor": _processor("vendor_id"),
         "instructions": sorted(name for name, there in able.items() if there is True),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gb": round(memory / 1e9, 1),
@@ -166,7 +169,9 @@ def page(found: Mapping[str, Any]) -> str:
         "packages at the end": ", ".join(f"{name} {version}" for name, version in found["packages"].items()),
         "code at the end": f"{found['code']['commit'] or 'no repository'}{', with changed files' if found['code']['changed'] else ''}",
     }  # fmt: skip
-    lines = ["# Run card", "", f"Written {found['written']}.", "", "| what | |", "| --- | --- |"]
+    lines = ["# Run card", "", f"Written {found['written']}. What it is for: docs/REPRODUCIBILITY.md.", ""]
+    lines += [f"**{found['warning']}**", ""] if found["warning"] else []
+    lines += ["| what | |", "| --- | --- |"]
     return "\n".join([*lines, *(f"| {name} | {text} |" for name, text in rows.items())]) + "\n"
 
 
@@ -195,11 +200,11 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _processor() -> str:
-    """The processor's name, as the system tells it."""
+def _processor(what: str) -> str:
+    """The processor's name or its maker's, as the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or "unknown"
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    names = [line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == what]
     return names[0] if names else platform.processor() or "unknown"

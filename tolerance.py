@@ -59,10 +59,7 @@ def page(folders: Mapping[str, Path], words: Mapping[str, str], suite: config.Su
         found = of_tables(*(folders[one] / "tables" / suite.name for one in (reference, name)))
         rows.append([f"`{name}`", *summary(found)])
     head = ["against the reference", "values", "equal", "median", "95 %", "99 %", "largest"]
-    head += [
-        f"beyond the usual limit ({agreement.USUAL:.0%} between seeds)",
-        f"beyond the widest ({agreement.WIDEST:.2%})",
-    ]
+    head += [f"beyond {agreement.ROUNDING} of the usual limit", "beyond the usual limit", "beyond the widest"]
     lines += [
         "",
         "**Values of the tables, distance in standard deviations between seeds**",
@@ -129,16 +126,12 @@ def summary(found: pd.DataFrame) -> list[str]:
     """What `page` says of an arithmetic, from `of_tables`: of the values that differ between seeds at all."""
     spread = found[(found["sd"] > 0) & (found["freedom"] > 0)]
     if spread.empty:
-        return [markdown.ABSENT] * 8
+        return [markdown.ABSENT] * 9
     sds = (spread["distance"] / spread["sd"]).to_numpy(float)
+    sd, freedom = spread["sd"].to_numpy(), spread["freedom"].to_numpy()
+    usual, widest = (agreement.limits(sd, freedom, share) for share in (agreement.USUAL, agreement.WIDEST))
     beyond = [
-        float(
-            (
-                spread["distance"]
-                > agreement.limits(spread["sd"].to_numpy(), spread["freedom"].to_numpy(), share)
-            ).mean()
-        )
-        for share in (agreement.USUAL, agreement.WIDEST)
+        float((spread["distance"] > limit).mean()) for limit in (agreement.ROUNDING * usual, usual, widest)
     ]
     sizes = [*(np.quantile(sds, share) for share in (0.5, 0.95, 0.99)), sds.max()]
     return [

@@ -26,6 +26,10 @@ from storage import UserError
 from study import Request
 
 MARK = "verification.json"  # in the folder of a check: that it is one, and how it ended
+ROUNDING = (
+    "other kind of processor",
+    "other instruction sets",
+)  # reasons that change the rounding and nothing else
 SHOWN = 10  # of the tables with something outside, the worst value of each
 
 
@@ -38,6 +42,12 @@ class Verdict:
     committed_seeds: tuple[str, ...]
     reasons: tuple[str, ...]
     tables: list[Agreement] = field(default_factory=list)
+
+    @property
+    def closeness(self) -> float:
+        if not self.reasons:
+            return agreement.EQUAL
+        return agreement.ROUNDING if set(self.reasons) <= set(ROUNDING) else agreement.SEEDS
 
     def sum(self, name: str) -> int:
         return sum(getattr(table, name) for table in self.tables)
@@ -281,7 +291,7 @@ def judge(suite: str, committed: Path, out: Path, reasons: Sequence[str]) -> Ver
     found = Verdict(suite, seeds, committed_seeds, tuple(reasons))
     for path in sorted(theirs.glob("*.csv")):
         tables = agreement.read(path), agreement.read(ours / path.name)
-        found.tables.append(agreement.compare(f"{suite}/{path.stem}", *tables, some, exact=not found.reasons))
+        found.tables.append(agreement.compare(f"{suite}/{path.stem}", *tables, some, found.closeness))
     return found
 
 

@@ -19,6 +19,7 @@ import publish
 import run_card
 import session
 import storage
+import tolerance
 import verify
 from runner import Runner
 from scripts import run_all
@@ -123,8 +124,8 @@ def test_limits_hold_for_draws_of_one_normal_distribution() -> None:
 # What counts as agreement
 
 
-def compared(old: pd.DataFrame, new: pd.DataFrame, exact: bool = False) -> agreement.Agreement:
-    return agreement.compare("a/t", old, new, ["1"], exact)
+def compared(old: pd.DataFrame, new: pd.DataFrame, closeness: float = agreement.SEEDS) -> agreement.Agreement:
+    return agreement.compare("a/t", old, new, ["1"], closeness)
 
 
 SEEDS = {("x", 1): 2.01, ("x", 2): 2.03, ("x", 3): 1.98, ("x", 4): 2.0}
@@ -145,8 +146,21 @@ def test_a_value_may_be_as_far_as_seeds_are(value: float, state: str) -> None:
         "outside": len(found.outside),
     }
     assert {name for name, count in counts.items() if count} == {state}
-    exact = compared(table_of(SEEDS), fresh, exact=True)
+    exact = compared(table_of(SEEDS), fresh, agreement.EQUAL)
     assert len(exact.outside) == (state != "equal")
+
+
+def test_where_only_rounding_differs_values_must_be_closer() -> None:
+    fresh = table_of({("x", 1): 2.05})
+    assert compared(table_of(SEEDS), fresh).unusual == 0
+    assert compared(table_of(SEEDS), fresh, agreement.ROUNDING).unusual == 1
+
+
+@pytest.mark.parametrize("wrong", [9999.5, -1e30])
+def test_a_value_far_off_does_not_widen_its_own_limit(wrong: float) -> None:
+    for old, new in ((wrong, 2.01), (2.01, wrong)):
+        found = compared(table_of({**SEEDS, ("x", 1): old}), table_of({("x", 1): new}))
+        assert [cell.column for cell in found.outside] == ["loss"]
 
 
 def test_whole_numbers_that_no_seed_changes_must_be_equal() -> None:
@@ -172,14 +186,46 @@ def test_times_are_never_compared_and_keys_only_where_all_must_be_equal() -> Non
     old = frame("suite,condition,seed,key,seconds\na,x,1,ab,9.5\n")
     new = frame("suite,condition,seed,key,seconds\na,x,1,cd,2.5\n")
     assert compared(old, new).cells == 0
-    assert [cell.column for cell in compared(old, new, exact=True).outside] == ["key"]
+    assert [cell.column for cell in compared(old, new, agreement.EQUAL).outside] == ["key"]
 
 
 def test_what_is_pooled_over_seeds_is_compared_by_all_seeds_alone() -> None:
     old, new = frame("suite,metric,n,mean\na,loss,2,1.5\n"), frame("suite,metric,n,mean\na,loss,2,1.6\n")
-    assert compared(old, new, exact=True).pooled and compared(old, new, exact=True).left_out == 1
-    assert len(agreement.compare("a/t", old, new, None, True).outside) == 1
-    assert agreement.compare("a/t", old, new, None, False).pooled
+    assert compared(old, new, agreement.EQUAL).pooled and compared(old, new, agreement.EQUAL).left_out == 1
+    assert len(agreement.compare("a/t", old, new, None, agreement.EQUAL).outside) == 1
+    assert agreement.compare("a/t", old, new, None, agreement.SEEDS).pooled
+
+
+# How far another arithmetic moves results
+
+
+def written(folder: Path, name: str, table: pd.DataFrame) -> None:
+    storage.write_text(folder / "tables" / "tiny" / f"{name}.csv", table.to_csv(index=False))
+
+
+def test_the_measurement_sets_differences_beside_those_of_seeds(tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    places = [("tiny", "self", seed, step) for seed in (1, 2, 3) for step in range(60)]
+    log = pd.DataFrame(places, columns=["suite", "condition", "seed", "step"])
+    for metric in tolerance.LOGGED:
+        log[metric] = random.normal(size=len(log))
+    moved = log[log["seed"] < 3].assign(loss=lambda rows: rows["loss"] + 0.25 * (rows["step"] >= 10))
+    assert tolerance.of_logs(log, moved, "loss", (1, 10, 60)) == pytest.approx([0, 0, 0.25], abs=1e-12)
+    assert tolerance.of_seeds(log, "loss", (60,)) == pytest.approx([2 / np.sqrt(np.pi)], abs=0.15)
+    deltas = pd.DataFrame({"suite": "tiny", "condition": "self", "seed": [1, 2, 3], "delta": [0.5, 1.5, 2.5]})
+    for name, metrics, table in (
+        ("one", log, deltas),
+        ("other", moved, deltas.assign(delta=[0.5, 1.75, 2.5])),
+    ):
+        written(tmp_path / name, "metrics", metrics)
+        written(tmp_path / name, "regime_deltas", table)
+    found = tolerance.of_tables(*(tmp_path / name / "tables" / "tiny" for name in ("one", "other")))
+    assert list(found["distance"]) == [0, 0.25, 0]
+    assert found["sd"].to_numpy() == pytest.approx([1.0, 1.0, 1.0], abs=0.02)
+    storage.write_text(tmp_path / "tiny.toml", SUITE)
+    suite = config.load_suite(tmp_path / "tiny.toml")
+    page = tolerance.page({n: tmp_path / n for n in ("one", "other")}, {"one": "A", "other": "B"}, suite)
+    assert "`other`: B, 2 seeds." in page and "| loss | 0 | 0 | 0.25 |" in page and "| `other` | 3 |" in page
 
 
 # The whole of it
@@ -190,14 +236,13 @@ def test_a_published_study_is_verified_and_a_changed_value_named(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("INTEROCEPTION_DATA", str(published / "texts"))
-    committed = config.ROOT / "docs"
-    before = {path: path.stat().st_mtime_ns for path in committed.rglob("*")}
+    before = committed()
     assert verify.run(request(published, "check"), published / "results") == 0
     said = capsys.readouterr().out
     assert "suite tiny, seed 1: asked for equality to the digit" in said and ", 0 outside" in said
     assert "left out: " in said and "pooled over seeds: " in said and said.endswith("a fresh run gives\n")
     assert not (published / "check" / "figures" / "learning-curves.png").exists()
-    assert {path: path.stat().st_mtime_ns for path in committed.rglob("*")} == before
+    assert committed() == before
     done = storage.read_json(published / "check" / verify.MARK)
     assert done["state"] == "done" and done["card"]["machine"]["instructions"]
     assert verify._at(done, "card", "runs", "finished") == 2
@@ -218,7 +263,7 @@ def test_a_published_study_is_verified_and_a_changed_value_named(
     storage.write_sealed(changed / run_card.FILE, card)
     change(path, 3, "delta", was)
     table = agreement.read(changed / "tables" / "tiny" / "runs.csv")
-    near = f"{float(table.loc[0, 'heldout_loss']) + 1e-9:.9f}"
+    near = f"{float(str(table.loc[0, 'heldout_loss'])) + 1e-9:.9f}"
     change(changed / "tables" / "tiny" / "runs.csv", 0, "heldout_loss", near)
     reasons, verdict = judged(changed, published / "check")
     assert reasons == ("other instruction sets",)
@@ -227,6 +272,13 @@ def test_a_published_study_is_verified_and_a_changed_value_named(
     assert not judged(changed, published / "check")[1].holds
     (changed / run_card.FILE).unlink()
     assert judged(changed, published / "check")[0] == ("no run card is committed beside the tables",)
+
+
+def committed() -> dict[Path, int]:
+    """Every file that publishing may write, with its time."""
+    places = [config.ROOT / name for name in ("README.md", "docs", "figures")]
+    files = [place for folder in places for place in (folder, *folder.rglob("*"))]
+    return {path: path.stat().st_mtime_ns for path in files}
 
 
 def judged(committed: Path, out: Path) -> tuple[tuple[str, ...], verify.Verdict]:
