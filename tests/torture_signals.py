@@ -12,6 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import storage
 from tests import torture_results as outcome
@@ -26,33 +27,36 @@ DIVERGES = """
 train = { learning_rate = 1e9, min_learning_rate = 1e9, weight_decay = 1e9, grad_clip = 0.0 }
 """
 UNDRAWN = ("--only", "data", "shakespeare", "frozen_test", "report")
+PYTHON_S = 0.1  # of processor time, that Python takes to start and the program to heed Ctrl-C
 INTERRUPT_S = 5.0
 SECOND_S = 1.0
 
 
 def interrupted(trials: Trials, times: int) -> Part:
-    """Ctrl-C, to the process group as a terminal sends it, at random moments from the first tenth of a second on.
+    """Ctrl-C, to the process group as a terminal sends it, at random moments, the first ones soon after the start.
 
-    Every second time an impatient one: twice, at a random distance.
+    Not before Python itself has started, whose affair that is. Every second time an impatient one: twice, at a random
+    distance.
     """
     part = trials.part("Ctrl-C at a random moment")
     out, wanted = trials.out, trials.after[1]
     shutil.rmtree(out, ignore_errors=True)
-    latest = 1.0
-    while part.tried < times:
+    to_come = [number for number in range(times) if f"Ctrl-C {number + 1}" not in part.over]
+    draw = random.Random(f"{trials.seed} {to_come}")
+    whole_s = math.inf  # how long the last study took that came to its end
+    while to_come:
         begun = time.monotonic()
         process = study.started(trials.place, out, *UNDRAWN)
-        draw = random.Random(f"{trials.seed} {part.tried}")
-        moment = draw.uniform(0.1, latest)
         try:
-            process.communicate(timeout=moment)
+            process.communicate(timeout=draw.uniform(0.1, min(1.3 ** to_come[0], whole_s)))
         except subprocess.TimeoutExpired:
-            latest = min(30.0, latest * 1.5)
+            while _used_s(process.pid) < PYTHON_S:
+                time.sleep(0.02)
             kept = outcome.finished(out)
             before = _processor_s()
             os.killpg(process.pid, signal.SIGINT)
             asked = time.monotonic()
-            if part.tried % 2:
+            if to_come[0] % 2:
                 time.sleep(draw.uniform(0.0, 0.4))
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGINT)
@@ -63,15 +67,24 @@ def interrupted(trials: Trials, times: int) -> Part:
             wrong += quiet(end) + outcome.broken(out, wanted) + outcome.not_kept(out, kept)
             wrong += [f"process {left} is left" for left in _left(process.pid)]
             took = {f"within {math.ceil(waited)} s": 1}
-            part.count(f"Ctrl-C {part.tried + 1}", wrong, kept=len(kept), **took)
+            part.count(f"Ctrl-C {to_come.pop(0) + 1}", wrong, kept=len(kept), **took)
         else:
             part.wrong += outcome.differences(out, wanted)
+            whole_s = time.monotonic() - begun
             shutil.rmtree(out)
-            latest = 1.0
     part.wrong += trials.mended(*UNDRAWN, wanted=wanted)
     part.notes.append(f"{part.seen.pop('kept')} finished runs met, all kept")
     part.notes.append(", ".join(f"{number} ended {took}" for took, number in sorted(part.seen.items())))
     return part
+
+
+def _used_s(process: int) -> float:
+    """Processor time that a process has used."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rsplit(") ", 1)[1].split()
+    except (OSError, IndexError):
+        return math.inf
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _processor_s() -> float:
@@ -210,7 +223,7 @@ def diverged(trials: Trials) -> Part:
 def parts(trials: Trials) -> dict[str, Callable[[], Part]]:
     """The trials of this file by name, as often as the long form does them."""
     return {
-        "interrupts": lambda: interrupted(trials, 12),
+        "interrupts": lambda: interrupted(trials, 20),
         "workers": lambda: workers_killed(trials, 6),
         "parents": lambda: parent_killed(trials, 5),
         "two": lambda: two_at_once(trials),

@@ -129,35 +129,36 @@ class Trials:
         Its runs are longer ones than in the other trials, so that most kills come in the midst of training.
         """
         part = self.part("killed at a random moment, through the command line")
-        if part.tried < kills:
+        to_come = [number for number in range(kills) if f"kill {number + 1}" not in part.over]
+        if to_come:
             shutil.rmtree(self.out, ignore_errors=True)
             first = study.run(self.place, self.out, *LONGER)
             wanted = outcome.results(self.out)
             part.wrong += [first.said] * (first.status != 0)
             shutil.rmtree(self.out)
         kept: dict[str, int] = {}
-        while part.tried < kills or self.out.exists():
-            last = part.tried >= kills
-            moment = random.Random(f"{self.seed} {part.tried}").uniform(0.2, 0.6 * first.seconds)
-            process = study.started(self.place, self.out, *LONGER, jobs=1 + part.tried % 2)
+        while to_come or self.out.exists():
+            moment = random.Random(f"{self.seed} {to_come}").uniform(0.2, 0.6 * first.seconds)
+            process = study.started(self.place, self.out, *LONGER, jobs=1 + len(to_come) % 2)
             try:
-                process.communicate(timeout=None if last else moment)
+                process.communicate(timeout=moment if to_come else None)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
                 wrong = outcome.broken(self.out, wanted) + outcome.not_kept(self.out, kept)
                 kept = outcome.finished(self.out)
                 unfinished = outcome.checkpoints(self.out) if self.out.exists() else {}
-                part.count(f"kill {part.tried + 1}", wrong, resumed=bool(unfinished))
+                part.count(f"kill {to_come.pop(0) + 1}", wrong, resumed=bool(unfinished))
                 continue
             wrong = [f"it ended with {process.returncode}"] * (process.returncode != 0)
             part.wrong += wrong + outcome.differences(self.out, wanted) + outcome.not_kept(self.out, kept)
-            part.seen["finished"] += 1
+            part.notes.append("a study came to its end")
             kept = {}
             shutil.rmtree(self.out)
-        part.notes.append(
-            f"{part.seen['finished']} studies finished; {part.seen['resumed']} kills came amid a run"
-        )
+        ends = len(part.notes)
+        part.notes = [
+            f"{part.seen['resumed']} kills left a run with checkpoints; {ends} studies came to their end"
+        ]
         return part
 
     # Errors of the file system
