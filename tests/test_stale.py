@@ -16,6 +16,7 @@ import pytest
 from pydantic import BaseModel
 
 import config
+import storage
 from tests import stale_study
 from tests.stale_study import Case, Place
 
@@ -101,7 +102,7 @@ FIELDS: dict[str, tuple[str, set[str]]] = {
     "RunConfig.log": of("elsewhere", "log.eval_interval=5"),
     "RunConfig.self_state": of("elsewhere", "self_state.dim=5"),
     "RunConfig.constant_bias": of("vanilla", "constant_bias={kind='learned'}"),
-    "RunConfig.start": of("elsewhere", "start={condition='self', step=10}"),
+    "RunConfig.start": ("conditions.new.start={condition='self', step=10}", runs("new") | TABLES),
     "RunConfig.schedule": of("elsewhere", "schedule=one"),
     "RunConfig.regimes": of("self", "regimes.bewilderment.probability=0.4"),
     "Model.n_layer": everywhere("model.n_layer=2"),
@@ -110,7 +111,9 @@ FIELDS: dict[str, tuple[str, set[str]]] = {
     "Model.block_size": everywhere("model.block_size=9"),
     "Model.dropout": everywhere("model.dropout=0.1"),
     "Model.bias": everywhere("model.bias=true"),
-    "Train.steps": everywhere("train.steps=31", EVERY),
+    "Train.steps": (
+        "train.steps=31", with_dependants(EVERY) - {BELIEF} | {BELIEF.replace("step-30", "step-31")}
+    ),
     "Train.stop": of("elsewhere", "train.stop=29"),
     "Train.batch_size": everywhere("train.batch_size=3"),
     "Train.grad_accum": everywhere("train.grad_accum=2"),
@@ -147,8 +150,11 @@ FIELDS: dict[str, tuple[str, set[str]]] = {
     "BufferMemory.length": of("buffer", "self_state.memory.length=5"),
     "BufferMemory.stride": of("buffer", "self_state.memory.stride=3"),
     "BufferMemory.limit": of("buffer", "self_state.memory.limit=2.0"),
-    "OwnStats.age": of("elsewhere", "self_state.senses.age=2"),
-    "RecordedStats.condition": of("heard", "self_state.senses.condition=vanilla"),
+    "OwnStats.age": of("elsewhere", "self_state.senses={kind='own', age=2}"),
+    "RecordedStats.condition": (
+        "conditions.heard.self_state.senses.condition=vanilla",
+        {"train tiny/heard/seed-1", "train tiny/vanilla/seed-2"} | TABLES,
+    ),
     "RecordedStats.seed": of("heard", "self_state.senses.seed=own"),
     "RecordedStats.shuffled": of("heard", "self_state.senses.shuffled=true"),
     "FixedBias.norm_of": of("fixed", "constant_bias.norm_of=ema"),
@@ -245,8 +251,7 @@ def test_each_field_reruns_what_hangs_on_it(place: Place) -> None:
     assert nothing == set()
     renamed = {FROZEN, BELIEF, *TABLES}
     second = {f"train tiny/{name}/seed-2" for name in {*CONDITIONS} - {"self"}} | TABLES
-    second |= {name.replace("seed-1", "seed-2") for name in (FROZEN, BELIEF)}
-    second |= {"train tiny/self/seed-2"} - {PARTNER}
+    second |= {FROZEN.replace("seed-1", "seed-2")}  # the belief test takes two seeds at once
     wanted = {name: expected for name, (_, expected) in FIELDS.items()}
     wanted["Suite.name"] = {name.replace("tiny", "other") for name in renamed}
     wanted["Suite.seeds"] = second
@@ -336,29 +341,6 @@ def test_each_code_file_reruns_what_runs_it(place: Place) -> None:
     assert wrong == {}
 
 
-def test_words_about_code_rerun_nothing(place: Place) -> None:
-    clone = place.folder
-    assert (
-        place.would_run(
-            [
-                Case(file="train.py", added="\n# a comment\n"),
-                Case(file="analysis/tables.py", added="\n\n\n"),
-                Case(file="scripts/run_all.py", added="\nCHANGED = 1\n"),
-                Case(file="README.md", added="\nMore.\n"),
-            ]
-        )
-        == [set()] * 4
-    )
-    train = clone / "train.py"
-    content = train.read_text()
-    try:
-        train.write_text(re.sub(r'^""".*?"""', '"""Other words."""', content, count=1, flags=re.DOTALL))
-        assert train.read_text() != content
-        assert place.would_run([Case()]) == [set()]
-    finally:
-        train.write_text(content)
-
-
 # Data files, and the study itself
 
 
@@ -374,9 +356,44 @@ DATA = {
 }
 
 
-def test_each_data_file_reruns_its_corpus(place: Place) -> None:
-    found = place.would_run([Case(file=name, added=added) for name, (added, _) in DATA.items()])
-    assert dict(zip(DATA, found, strict=True)) == {name: expected for name, (_, expected) in DATA.items()}
+WORDS = {
+    "a comment in code": Case(file="train.py", added="\n# a comment\n"),
+    "empty lines": Case(file="analysis/tables.py", added="\n\n\n"),
+    "a script": Case(file="scripts/run_all.py", added="\nCHANGED = 1\n"),
+    "README": Case(file="README.md", added="\nMore.\n"),
+    "a comment in the config": Case(file="tiny.toml", added="\n# a comment\n"),
+    "another suite's config": Case(file="configs/swap.toml", added="\n# a comment\n"),
+    "a schedule that none takes": Case(("schedules.unused={kind='windows', windows=[]}",)),
+    "a mechanism that none takes": Case(("mechanisms.unused={dim=7}",)),
+    "the quick form": Case(("quick.train.steps=5",)),
+    "the same value again": Case(("train.steps=30",)),
+}
+LIBRARIES = {
+    "a mechanism": (("mechanisms.own={update='gru'}", "mechanism=own"), with_dependants(STATE)),
+    "a condition's mechanism": (
+        ("mechanisms.own={update='gru'}", "conditions.ema.mechanism=own"), with_dependants(runs("ema"))
+    ),
+    "a schedule": (
+        ("schedules.own={kind='windows', windows=[]}", "conditions.elsewhere.schedule=own"),
+        with_dependants(runs("elsewhere")),
+    ),
+}  # fmt: skip
+
+
+def test_each_data_file_reruns_its_corpus_and_words_rerun_nothing(place: Place) -> None:
+    cases = {name: Case(file=name, added=added) for name, (added, _) in DATA.items()}
+    cases |= {name: Case(overrides) for name, (overrides, _) in LIBRARIES.items()} | WORDS
+    expected: dict[str, set[str]] = {name: names for name, (_, names) in (DATA | LIBRARIES).items()}
+    found = place.would_run(list(cases.values()))
+    assert dict(zip(cases, found, strict=True)) == expected | {name: set() for name in WORDS}
+
+
+def test_other_docstrings_rerun_nothing(tmp_path: Path) -> None:
+    path = config.ROOT / "train.py"
+    changed = re.sub(r'^""".*?"""', '"""Other words."""', path.read_text(), count=1, flags=re.DOTALL)
+    (tmp_path / "train.py").write_text(changed)
+    assert changed != path.read_text()
+    assert storage.code_hash([path]) == storage.code_hash([tmp_path / "train.py"])
 
 
 def processor_s() -> float:
@@ -396,19 +413,19 @@ def test_what_would_run_runs_and_nothing_else(place: Place) -> None:
     started = processor_s()
     assert study() == set()
     assert processor_s() - started < 3
-    (out / "data" / "tiny_other" / "tokens.bin").write_bytes(
-        b""
-    )  # made again, the same: nothing hangs on that
-    assert study() == set()
     text = place.folder / "texts" / "tiny_other" / "input.txt"
     text.write_text(text.read_text() + "Bring me my bow of burning gold. " * 9)
-    tables = {"tables-tiny", "figures-tiny", "report-tiny"}
-    assert study() == {"train-tiny-elsewhere-seed-1", *tables}
     memory = place.folder / "memory.py"
-    content = memory.read_text()
-    memory.write_text(content + "\nCHANGED = 1\n")
+    memory.write_text(memory.read_text() + "\nCHANGED = 1\n")
     tests = {"frozen-tiny-self-seed-1-step-10", "belief-tiny-self-seed-1-step-30"}
-    assert study() == {"train-tiny-ema-seed-1", "train-tiny-buffer-seed-1", *tests, *tables}
-    assert study() == set()
+    tables = {"tables-tiny", "figures-tiny", "report-tiny"}
+    assert study() == {
+        *(f"train-tiny-{name}-seed-1" for name in ("elsewhere", "ema", "buffer")),
+        *tests,
+        *tables,
+    }
+    (out / "data" / "tiny_text" / "tokens.bin").write_bytes(
+        b""
+    )  # made again, the same: nothing hangs on that
     os.remove(out / "report" / "shakespeare.md")
     assert study() == {"report-tiny"}
