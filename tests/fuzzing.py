@@ -33,7 +33,7 @@ from analysis.tables import write_all
 from data import pydoc_text, sources
 from data import tokenizers as tokenizers_module
 from data.prepare import prepare_text
-from plots import registry
+from plots import registry, style
 
 CONFIGS = config.ROOT / "configs"
 SUITES = ("shakespeare", "controls", "memory", "ambiguous", "swap", "generalization", "recurring", "sweeps")
@@ -230,6 +230,7 @@ def make_place(folder: Path, patch: pytest.MonkeyPatch) -> Place:
     assert embedded.build is not None
     patch.setitem(sources.SOURCES, "pydoc_char", quick)
     patch.setattr(registry, "FIGURES", [one for one in registry.FIGURES if one.name == "learning-curves.png"])
+    patch.setattr(style, "DPI", 20)
     patch.setattr(session, "run", _checked_only)
     patch.setattr(train, "train", lambda *_, **__: runs[0])
     patch.setattr(frozen_test, "run", _small_only(frozen_test.run))

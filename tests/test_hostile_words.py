@@ -22,6 +22,7 @@ from analysis.tables import write_all
 from config import ConfigError
 from data import prepare as data_prepare
 from data.openwebtext import prepare as openwebtext
+from plots import registry
 from reports import markdown, pages
 from scripts import make_figures, make_report
 from scripts import run_all as script
@@ -224,6 +225,23 @@ def test_a_page_holds_no_code(finished: Path, tmp_path: Path) -> None:
         assert "<script" not in page and "\x1b" not in page and "\n# A heading" not in page
         assert "&lt;script>alert(1)&lt;/script>" in page
         assert_tables(page)
+
+
+NOTES = ["\x16\x1b[31m $x_{ \u4e2d \udcff \u202e\na", "\\$ $", "n" * 100_000, "word " * 20_000]
+
+
+def test_a_note_can_hold_whatever_it_likes(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = config.load_suite(finished.parent.parent.parent / "tiny.toml")
+    done = [refresh.Finished("tiny", "self", 1, run_folder.check(finished)["key"], finished)]
+    write_all(tmp_path / "tables" / "tiny", suite, done)
+    figure = next(one for one in registry.FIGURES if one.name == "learning-curves.png")
+    monkeypatch.setattr(registry, "FIGURES", [figure])
+    for note in NOTES:
+        line = ["--out", str(tmp_path), "--suite", "tiny", "--note", note]
+        make_figures.main(line)
+        assert (tmp_path / "figures" / figure.name).stat().st_size > 10_000
 
 
 def test_a_bar_in_a_cell_makes_no_cell() -> None:
