@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from storage import UserError
+from storage import UserError, one_line
 
 SEED, CONDITION = "seed", "condition"
 UNLIKE = ("seconds",)  # differ from run to run, on the same machine too
@@ -56,7 +56,8 @@ class Cell:
 
     def __str__(self) -> str:
         may = "" if self.limit is None else f", {self.limit:.3g} allowed" if self.limit else ", must be equal"
-        return f"{self.table}, {self.row}: {self.column} {self.committed or 'empty'} committed, {self.fresh or 'empty'} fresh{may}"
+        values = f"{self.committed or 'empty'} committed, {self.fresh or 'empty'} fresh"
+        return one_line(f"{self.table}, {self.row}: {self.column} {values}{may}")
 
 
 @dataclass

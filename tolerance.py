@@ -137,7 +137,7 @@ def summary(found: pd.DataFrame) -> list[str]:
     return [
         str(len(spread)),
         f"{(sds == 0).mean():.1%}",
-        *(f"{size:.2f}" for size in sizes),
+        *(f"{size:.2g}" for size in sizes),
         *(f"{share:.2%}" for share in beyond),
     ]
 

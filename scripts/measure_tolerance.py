@@ -21,6 +21,7 @@ os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS
 
 import command_line
 import config
+import run_card
 import tolerance
 import verify
 from storage import UserError
@@ -90,6 +91,8 @@ def main(arguments: Sequence[str]) -> int:
     if found[:1] != [REFERENCE] or len(found) < 2:
         raise UserError(f"{given.out} has nothing to compare yet; leave --finished away")
     suite = config.load_suite(given.config, quick=given.quick)
+    here = run_card.machine()
+    print(f"Printed on {here['processor']} ({here['vendor']}; {', '.join(here['instructions'])}).\n")
     print(
         tolerance.page(
             {name: given.out / name for name in found}, {n: ARITHMETICS[n].what for n in found}, suite
