@@ -15,6 +15,7 @@ import capacity
 import config
 import phases
 import pipeline
+import run_card
 import run_folder
 import storage
 from data import corpus as corpora
@@ -230,6 +231,7 @@ def _tidy(out: Path) -> None:
     for name in set(FOLDERS) - {"runs"}:
         storage.sweep(out / name)
     run_folder.sweep(out / "runs")
+    storage.sweep_of(out / run_card.FILE)
 
 
 def holder(out: Path) -> int | None:

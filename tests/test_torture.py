@@ -82,6 +82,15 @@ def test_what_was_killed_is_swept_away(tmp_path: Path) -> None:
     assert left == [".hidden", "deep", "deep/kept.partial"]
 
 
+def test_a_start_sweeps_the_output_folder_and_its_own_files_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for name in (".run_card.json.x1.partial", "made/.a.json.x2.partial", ".mine.partial", "run_card.json"):
+        storage.write_text(out / name, "")
+    with studies.locked(out):
+        left = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert left == [".lock", ".mine.partial", "run_card.json"]
+
+
 def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage.write_text(tmp_path / "run" / "a", "old")
     monkeypatch.setenv(
