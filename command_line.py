@@ -5,6 +5,7 @@ import contextlib
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -91,6 +92,8 @@ def run(main: Callable[[Sequence[str]], object]) -> NoReturn:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         sys.exit(2 if isinstance(error, NotADirectoryError | IsADirectoryError) else 1)
     except KeyboardInterrupt:
+        with contextlib.suppress(ValueError):  # so that a second Ctrl-C makes no traceback of it
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
     sys.exit(status if isinstance(status, int) else 0)

@@ -277,6 +277,8 @@ def explain(error: ValidationError, model: type[BaseModel], source: Source, trai
         return unknown("key", label, _siblings(model, keys), place)
     if first["type"] == "missing":
         return f"{label} is missing {place}; give it a value"
+    if first["type"] == "union_tag_not_found":
+        return f"{label} has no kind {place}; give it one of {', '.join(sorted(_members(model, keys)))}"
     if first["type"] == "value_error":
         return f"{first['msg'].removeprefix('Value error, ')} ({place})"
     return f"{label} = {shown(first['input'])} {place}: {first['msg'][:1].lower()}{first['msg'][1:]}"

@@ -71,9 +71,12 @@ def damage(out: Path, task: Task) -> str | None:
         except (UserError, OSError) as error:
             return str(error).split(";")[0]
         return None
-    record = record_of(record_path(out, task))
-    if not record and record_path(out, task).exists():
-        return f"{record_path(out, task)} was changed"
+    path = record_path(out, task)
+    record = record_of(path)
+    if not record and path.exists():
+        return f"{path} was changed"
+    if not record and task.kind in TESTS and task.destination.exists():
+        return f"{path} is missing"
     if record.get("key") != task.key or not isinstance(record.get("files"), dict):
         return ""
     for name, digest in record["files"].items():

@@ -5,6 +5,7 @@ A later experiment is one more entry, with the file of its suite.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import config
@@ -157,8 +158,9 @@ def choose(names: Iterable[str] | None) -> tuple[Phase, ...]:
 def of_suite(path: str) -> Phase:
     """The phase that trains the suite in a file; a file of the user's own stands in for the first such phase."""
     training = [phase for phase in PHASES if phase.suites]
+    place = Path(path).resolve()
     same = [
-        phase for phase in training if path in [(config.ROOT / suite).as_posix() for suite in phase.suites]
+        phase for phase in training if place in [(config.ROOT / suite).resolve() for suite in phase.suites]
     ]
     return (same or training)[0]
 

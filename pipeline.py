@@ -18,7 +18,6 @@ import run_folder
 import storage
 from phases import Kind
 
-
 DOSE_BATCHES = 5  # held-out batches of a dose curve, as in frozen_test
 
 

@@ -14,7 +14,7 @@ NOT_COMMITTED = ("metrics", "state_path")
 
 
 def publish(out: Path, root: Path = config.ROOT) -> list[Path]:
-    """Copy figures, pages and small tables of an output folder, and README's numbers. Returns what changed.
+    """Copy figures, pages, small tables and the run card of an output folder, and README's numbers. Returns what changed.
 
     Only files of the same names are replaced; whatever else stands in those folders stays.
     """
@@ -34,6 +34,8 @@ def publish(out: Path, root: Path = config.ROOT) -> list[Path]:
     pairs += [
         (path, root / "docs" / "results" / "tables" / path.relative_to(out / "tables")) for path in tables
     ]
+    if (out / run_card.FILE).is_file():
+        pairs.append((out / run_card.FILE, root / "docs" / "results" / run_card.FILE))
     changed = []
     for source, destination in pairs:
         content = source.read_bytes()

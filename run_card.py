@@ -14,10 +14,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import code_files
 import config
 import freshness
 import storage
 from pipeline import Study, Task
+from storage import UserError
 
 PACKAGES = (
     "torch",
@@ -39,6 +41,7 @@ def card(study: Study, done: Iterable[Task]) -> dict[str, Any]:
     done: finished runs and tests. Their own records say when they were made, in which number type, on what, how long.
     """
     runs, tests = [], []
+    done = list(done)
     for task in done:
         if task.kind == "train":
             record = freshness.record_of(task.destination / "run.json")
@@ -69,6 +72,8 @@ def card(study: Study, done: Iterable[Task]) -> dict[str, Any]:
         "machine": machine(),
         "packages": {name: _version(name) for name in PACKAGES},
         "code": commit(config.ROOT),
+        "of": _of(done),
+        "made_by": {kind: storage.hash_json(code_files.of(kind)) for kind in ("frozen", "belief", "tables")},
     }
 
 
@@ -81,7 +86,8 @@ def machine() -> dict[str, Any]:
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "processor": _processor(),
+        "processor": _processor("model name"),
+        "vendor": _processor("vendor_id"),
         "instructions": sorted(name for name, there in able.items() if there is True),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gb": round(memory / 1e9, 1),
@@ -109,10 +115,41 @@ def write(study: Study, done: Iterable[Task]) -> Path:
     """Write the card as `<out>/run_card.json` and as a page for readers. Returns the former."""
     found = card(study, done)
     path = study.out / FILE
-    storage.write_json(path, found)
-    for folder in (study.out / "report", study.out / "report" / "published"):
-        storage.write_text(folder / PAGE, page(found))
+    storage.write_sealed(path, found)
+    for place in _pages(study.out):
+        storage.write_text(place, page(found))
     return path
+
+
+def damage(study: Study, done: Iterable[Task]) -> str | None:
+    """What is wrong with the card that stands: None where it is whole and of these tasks, "" where there is none of them."""
+    path, pages = study.out / FILE, _pages(study.out)
+    if not any(os.path.lexists(place) for place in (path, *pages)):
+        return ""
+    try:
+        found = storage.read_json(path)
+        text = page(found).encode()
+        if found.get("of") != _of(done):
+            return ""
+        for place in pages:
+            if place.read_bytes() != text:
+                return f"{place} was changed"
+    except UserError as error:
+        return str(error).split(";")[0]
+    except OSError as error:
+        return f"{error.filename} is missing"
+    except (LookupError, TypeError, AttributeError):
+        return f"{path} was changed"
+    return None if storage.SEAL in found else f"{path} was changed"
+
+
+def _pages(out: Path) -> tuple[Path, ...]:
+    return out / "report" / PAGE, out / "report" / "published" / PAGE
+
+
+def _of(done: Iterable[Task]) -> str:
+    """Which tasks a card is of: a hash of their keys."""
+    return storage.hash_json(sorted(str(task.key) for task in done))
 
 
 def page(found: Mapping[str, Any]) -> str:
@@ -133,7 +170,9 @@ def page(found: Mapping[str, Any]) -> str:
         "packages at the end": ", ".join(f"{name} {version}" for name, version in found["packages"].items()),
         "code at the end": f"{found['code']['commit'] or 'no repository'}{', with changed files' if found['code']['changed'] else ''}",
     }  # fmt: skip
-    lines = ["# Run card", "", f"Written {found['written']}.", "", "| what | |", "| --- | --- |"]
+    lines = ["# Run card", "", f"Written {found['written']}. What it is for: docs/REPRODUCIBILITY.md.", ""]
+    lines += [f"**{found['warning']}**", ""] if found["warning"] else []
+    lines += ["| what | |", "| --- | --- |"]
     return "\n".join([*lines, *(f"| {name} | {text} |" for name, text in rows.items())]) + "\n"
 
 
@@ -162,11 +201,11 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _processor() -> str:
-    """The processor's name, as the system tells it."""
+def _processor(what: str) -> str:
+    """The processor's name or its maker's, as the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or "unknown"
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    names = [line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == what]
     return names[0] if names else platform.processor() or "unknown"

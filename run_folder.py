@@ -177,7 +177,16 @@ def load_models(folder: Path, step: int | None = None) -> "tuple[config.RunConfi
     gpt, self_state = made()
     set_weights({"gpt": gpt, "self_state": self_state}, arrays)
     gpt.eval()
+    if self_state is not None:
+        _check_states(folder / "states.safetensors", run)
     return run, gpt, self_state
+
+
+def _check_states(path: Path, run: config.RunConfig) -> None:
+    """UserError where the states of a run are not one of its size a step."""
+    states = storage.load_tensors(path).get("state", np.empty(0))
+    if states.shape != (run.last - run.first, run.self_state.dim) or states.dtype != np.float32:
+        raise UserError(f"the states in {path} do not fit the config; delete {path.parent} and run again")
 
 
 def constant_bias(folder: Path, step: int | None = None) -> np.ndarray | None:

@@ -198,8 +198,8 @@ def run(request: Request) -> int:
             return 1
         if not runner.ran:
             print("nothing to run: all is up to date")
-        elif kinds:
-            run_card.write(study, runner.done.values())
+        if kinds:
+            _keep_card(study, list(runner.done.values()), runner.ran > 0)
         complete = all(task.name in runner.done for task in plan)
         wanted = all(name == used for (name, _), (used, _) in study.corpora.items())
         if request.publish or (request.is_default and complete and wanted):
@@ -209,6 +209,15 @@ def run(request: Request) -> int:
         if runner.ran and kinds:
             print(f"results: {study.out / 'report'}, {study.out / 'figures'}, {study.out / 'tables'}")
     return 0
+
+
+def _keep_card(study: Study, done: Sequence[Task], anew: bool) -> None:
+    """Write the run card, where something was made or the card is not whole: a kill may have come before it."""
+    wrong = run_card.damage(study, done)
+    if wrong:
+        print(f"note: the run card is made again, not whole: {wrong}", flush=True)
+    if anew or wrong is not None:
+        run_card.write(study, done)
 
 
 def _opening(

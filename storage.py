@@ -26,7 +26,7 @@ import faults
 
 LEFTOVERS = (".partial", ".old")
 SEAL = "seal"
-MOST_JSON = 100_000_000  # bytes of a JSON file; the largest, with the vocabulary of gpt2, has 2,000,000
+MOST_JSON = 20_000_000  # bytes of a JSON file, which may take 25 times as much of memory; the largest here has 2,000,000
 
 
 class UserError(Exception):
@@ -144,7 +144,7 @@ def read_json(path: Path) -> Any:
     try:
         if path.exists() and (not path.is_file() or path.stat().st_size > MOST_JSON):
             raise UserError(f"{path} is no JSON file of the project's; delete it and run again")
-        value = json.loads(path.read_text(), parse_float=_finite, parse_constant=_finite)
+        value = json.loads(path.read_text(), parse_float=_finite, parse_constant=_finite, parse_int=_whole)
         if isinstance(value, dict) and SEAL in value and value[SEAL] != _seal(value):
             raise UserError(f"{path} was changed; delete it and run again")
         return value
@@ -159,6 +159,13 @@ def _finite(text: str) -> float:
     if not math.isfinite(float(text)):
         raise ValueError(f"{text[:20]} is not finite")
     return float(text)
+
+
+def _whole(text: str) -> int:
+    """An integer of a JSON file. ValueError for one of more digits than a hundred, which would be no float either."""
+    if len(text) > 100:
+        raise ValueError(f"{text[:20]}... has {len(text)} digits")
+    return int(text)
 
 
 @contextlib.contextmanager

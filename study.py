@@ -15,6 +15,7 @@ import capacity
 import config
 import phases
 import pipeline
+import run_card
 import run_folder
 import storage
 from data import corpus as corpora
@@ -25,6 +26,7 @@ from storage import UserError
 
 STANDS_IN = ("shakespeare_char", "openwebtext")  # corpora that the embedded one may stand in for
 EMBEDDED = "pydoc_char"
+MOST_RUNS = 20_000  # whose plan takes 200 MB and half a minute
 _CONDITION = re.compile(r"\s*conditions\.([^.=]+)")
 FOLDERS = ("data", "runs", "frozen", "belief", "tables", "figures", "report", "made", "logs", "progress")
 
@@ -84,6 +86,11 @@ def load_suites(request: Request) -> tuple[config.Suite, ...]:
             raise config.ConfigError(f"--set {text!r}: no suite of this study has that condition")
     if request.seeds is not None:
         found = [suite.model_copy(update={"seeds": request.seeds}) for suite in found]
+    runs = sum(len(suite.conditions) * suite.seeds for suite in found)
+    if runs > MOST_RUNS:
+        raise config.ConfigError(
+            f"this study would have {runs:,} runs, and {MOST_RUNS:,} at most are planned; take fewer seeds"
+        )
     return tuple(found)
 
 
@@ -226,6 +233,7 @@ def _tidy(out: Path) -> None:
     for name in set(FOLDERS) - {"runs"}:
         storage.sweep(out / name)
     run_folder.sweep(out / "runs")
+    storage.sweep_of(out / run_card.FILE)
 
 
 def holder(out: Path) -> int | None:

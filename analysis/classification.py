@@ -97,6 +97,9 @@ def predictions(x: np.ndarray, y: np.ndarray, folds: Sequence[tuple[np.ndarray, 
     """Labels (windows,) predicted for each fold from the others."""
     predicted = np.empty_like(y)
     for train, test in folds:
+        if len(set(y[train])) == 1:  # of a few windows all may be of one class: there is one answer then
+            predicted[test] = y[train][0]
+            continue
         mean, scale = x[train].mean(0), x[train].std(0)
         scale = np.where(scale > 0, scale, 1)
         model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
@@ -193,11 +196,14 @@ def classification_seeds(
 
 def _problems(parts: Parts, protocol: str) -> list[Problem] | None:
     """What is to be fitted: features, labels and folds, run by run or all runs together; None where that can't be."""
-    labels = np.concatenate([y for _, y in parts])
+    parts = [(x, y) for x, y in parts if len(y)]
+    labels = np.concatenate([y for _, y in parts]) if parts else np.array([])
     names = np.unique(labels)
     if len(names) < 2 or (protocol != PUBLISHED and len(parts) < 2):
         return None
     if protocol == PUBLISHED:  # each run by itself; the published study had one
+        if min(np.unique(y, return_counts=True)[1].max() for _, y in parts) < 2:
+            return None  # a run none of whose classes has a window for each of two folds
         problems = [(x, y, _random_folds(y, index)) for index, (x, y) in enumerate(parts)]
     else:
         x = np.concatenate([x for x, _ in parts])
@@ -227,7 +233,7 @@ def _row(parts: Parts, protocol: str, permutations: int) -> dict[str, object]:
     null = []
     for draw in range(permutations):
         random = generator(0, Stream.ANALYSIS, draw)
-        shuffled = [random.permutation(y) for _, y in parts]
+        shuffled = [random.permutation(y) for _, y in parts if len(y)]
         answers = shuffled if protocol == PUBLISHED else [np.concatenate(shuffled)]
         drawn = [accuracy(x, y, folds)[0] for (x, _, folds), y in zip(problems, answers, strict=True)]
         null.append(float(np.mean(drawn)))
@@ -245,4 +251,6 @@ def _random_folds(y: np.ndarray, index: int) -> list[tuple[np.ndarray, np.ndarra
     """Random folds that hold every class, as far as the rarest has enough windows."""
     rarest = int(np.unique(y, return_counts=True)[1].min())
     seed = int(generator(0, Stream.ANALYSIS, 1_000_000 + index).integers(2**31))
-    return list(StratifiedKFold(max(2, min(FOLDS, rarest)), shuffle=True, random_state=seed).split(y, y))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class with one window is in one fold alone
+        return list(StratifiedKFold(max(2, min(FOLDS, rarest)), shuffle=True, random_state=seed).split(y, y))

@@ -167,10 +167,11 @@ def restore(description: Mapping[str, Any]) -> Tokenizer:
     """The tokenizer that `describe` told of. KeyError, TypeError or ValueError where this is no description."""
     if description["kind"] == "char":
         return CharTokenizer(description["vocabulary"])
+    kind, pattern = str(description["kind"]), str(description["pattern"])
+    if kind.startswith("bpe:") and pattern != PATTERN:  # one that matches nothing makes tiktoken panic
+        raise ValueError(f"{kind} is made with another pattern")
     vocabulary = [str(token).encode("latin-1") for token in description["vocabulary"]]
-    return BpeTokenizer(
-        str(description["kind"]), str(description["pattern"]), vocabulary, list(description["special"])
-    )
+    return BpeTokenizer(kind, pattern, vocabulary, list(description["special"]))
 
 
 def train_bpe(text: str, size: int) -> list[bytes]:

@@ -3,6 +3,7 @@
 docs/PIPELINE.md's map from data to figures and scripts/make_figures.py are both made from `FIGURES`.
 """
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,6 +127,9 @@ for _topic in _TOPICS:
         COLUMNS[_name] = tuple(dict.fromkeys((*COLUMNS.get(_name, ()), *_columns)))
 
 
+LONGEST_NOTE = 600  # signs; a longer one leaves a figure no room
+
+
 def read_table(tables_dir: Path, name: str, suite: str) -> pd.DataFrame:
     """A table of a suite; empty where the file is missing or has no rows. UserError where it is no table."""
     path = tables_dir / suite / f"{name}.csv"
@@ -188,6 +192,7 @@ def draw_all(
     Raises:
         storage.UserError: a table that is not CSV, or lacks a column.
     """
+    note = storage.one_line(note, LONGEST_NOTE).replace("$", r"\$")  # a dollar begins a formula
     cache: dict[str, pd.DataFrame] = {}
     written = []
     known = {figure.suite for figure in FIGURES}
@@ -203,7 +208,8 @@ def draw_all(
             say(f"skipped {figure.name}: {', '.join(lacking)} missing or empty for suite {suite}")
             continue
         try:
-            with style.context():
+            with style.context(), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Glyph")  # a sign of the note that the font lacks
                 content = style.png_bytes(figure.draw({name: cache[name] for name in figure.tables}, note))
         except NothingToDraw as reason:
             say(f"skipped {figure.name}: {reason}")

@@ -8,7 +8,7 @@ from typing import Protocol
 import pandas as pd
 
 import storage
-from reports import claims
+from reports import claims, markdown
 from reports.markdown import listed, plural, table
 from reports.pages import PAGES
 from reports.parts import READING, VERDICTS, made_from
@@ -81,7 +81,8 @@ def fill(text: str, block: str, content: str) -> str:
 
 def readme(text: str, tables_dir: Path) -> str:
     """README.md with its blocks `results` and `time` as the tables give them."""
-    return fill(fill(text, "results", readme_results(tables_dir)), "time", readme_time(tables_dir))
+    results, time = (markdown.harmless(made(tables_dir)) for made in (readme_results, readme_time))
+    return fill(fill(text, "results", results), "time", time)
 
 
 def write_readme(root: Path) -> Path:

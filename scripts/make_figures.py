@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> None:
     command_line.check_names(options.suite or (), "--suite")
     tables = options.out / "tables"
     for suite in options.suite or registry.suites(tables):
-        note = (options.note or registry.note_of(tables, suite)).replace("$", r"\$")  # which begins a formula
+        note = options.note or registry.note_of(tables, suite)
         for path in registry.draw_all(tables, options.out / "figures", suite, note, say=print):
             print(f"wrote {path}")
 

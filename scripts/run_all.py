@@ -2,6 +2,7 @@
 
     python scripts/run_all.py                 run what is missing or out of date, seed by seed
     python scripts/run_all.py --dry-run       say what would run, and why
+    python scripts/run_all.py --verify        check the committed tables against a run of the first seed, made afresh
 
 Stop it at any time; the same command goes on from there.
 """
@@ -22,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 import command_line
+import config
 import session
 from storage import UserError
 from study import Request
@@ -32,6 +34,13 @@ MOST_SEEDS = 10_000
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_out(quick: bool, verify: bool) -> str:
+    """The folder that is written to where --out names none."""
+    if verify:
+        return "out/verify-quick" if quick else "out/verify"
+    return "out/quick" if quick else "out"
 
 
 def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Request]:
@@ -50,7 +59,12 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Request]:
     add("--quick", action="store_true", help="a small study, in out/quick: too small to conclude from")
     add("--seeds", type=int, metavar="N", help="seeds 1 to N instead of each suite's own number")
     add("--jobs", type=int, metavar="N", help="worker processes, one thread each (default: one a core)")
-    add("--out", type=Path, metavar="DIR", help="folder to write to (default out, with --quick out/quick)")
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder to write to (default out, with --quick out/quick, with --verify out/verify)",
+    )
     add(
         "--config",
         type=Path,
@@ -64,12 +78,22 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Request]:
         action="store_true",
         help="replace the committed figures/ and docs/results/ by this study's",
     )
+    add(
+        "--verify",
+        type=Path,
+        nargs="?",
+        const=config.ROOT / "docs" / "results",
+        metavar="FOLDER",
+        help="check the tables of a results folder (default docs/results) against a fresh run of seed 1, or of --seeds",
+    )
     given = parser.parse_args(arguments)
     if given.seeds is not None and not 1 <= given.seeds <= MOST_SEEDS:
         raise UserError(f"--seeds {given.seeds}: give a number from 1 to {MOST_SEEDS}")
     if given.jobs is not None and not 1 <= given.jobs <= 4 * cores():
         raise UserError(f"--jobs {given.jobs}: this machine has {cores()} cores; give 1 to {4 * cores()}")
-    out = given.out or Path("out/quick" if given.quick else "out")
+    if given.verify is not None and (given.publish or given.list or given.status or given.dry_run):
+        raise UserError("--verify stands alone: leave --publish, --list, --status and --dry-run away")
+    out = given.out or Path(default_out(given.quick, given.verify is not None))
     request = Request(
         out=out,
         config=given.config,
@@ -93,6 +117,10 @@ def main(arguments: Sequence[str]) -> int:
         print(session.status(request))
     elif given.dry_run:
         print(session.dry_run(request))
+    elif given.verify is not None:
+        import verify  # loads pandas, which a study with nothing to do need not wait for
+
+        return verify.run(request, given.verify)
     else:
         return session.run(request)
     return 0

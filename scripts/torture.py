@@ -1,9 +1,13 @@
 """Kill, spoil and crowd a small study in every way it should survive, and compare what comes of it to the byte.
 
-    python scripts/torture.py                 all of it: an hour or two of one core
-    python scripts/torture.py --fast          a sample of each part: under a minute
-    python scripts/torture.py --only spoilt   some parts
+    python scripts/torture.py                      all of it: about 20 minutes of one core
+    python scripts/torture.py --record tried.jsonl    the same, but once stopped it goes on from there
+    python scripts/torture.py --fast               a sample of each part: under a minute
+    python scripts/torture.py --only spoilt        some parts
 
+Parts: kills at each write, fsync, rename and removal, random kills of the command line, errors of the file system at
+those operations, a small and a read-only disk, no permission, spoilt artifacts, unfinished runs and texts, order (of
+tasks, and number of workers), interrupts (Ctrl-C), killed workers and parents, two at once, a diverged run.
 Prints a line a part with what was tried, and everything that was not as promised; exits 1 where there was any.
 """
 
@@ -20,11 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import command_line
 from storage import UserError, write_json
-from tests import torture_signals
+from tests import torture_signals, torture_spoilt
+from tests.torture_record import Part, Record
 from tests.torture_study import TRAINED
-from tests.torture_trials import Part, Trials
+from tests.torture_trials import Trials
 
-FAST = {"kills": 8, "errors": 4, "spoilt": 8, "unfinished": 4, "random": 2}
+FAST = {"kills": 16, "errors": 6, "permission": 4, "spoilt": 10, "unfinished": 5, "random": 2}
 """How many of each are tried in the fast form; the long form tries all, and this many at random:"""
 RANDOM_KILLS = 50
 
@@ -34,18 +39,20 @@ def parts(trials: Trials, fast: bool) -> dict[str, Callable[[], Part]]:
     some = FAST if fast else {}
     found: dict[str, Callable[[], Part]] = {
         "kills": lambda: trials.killed_at_operations(some.get("kills")),
+        "page-kills": lambda: trials.killed_at_operations(some.get("kills"), (1, 2)),
         "random": lambda: trials.killed_at_random(some.get("random", RANDOM_KILLS)),
         "errors": lambda: trials.refused(some.get("errors")),
-        "disk": lambda: trials.small_disk((340,), TRAINED) if fast else trials.small_disk(),
-        "permission": trials.not_permitted,
-        "spoilt": lambda: trials.spoilt(some.get("spoilt")),
-        "unfinished": lambda: trials.spoilt_unfinished(some.get("unfinished")),
+        "disk": lambda: trials.small_disk((240,), TRAINED) if fast else trials.small_disk(),
+        "permission": lambda: trials.not_permitted(some.get("permission")),
+        "spoilt": lambda: torture_spoilt.finished(trials, some.get("spoilt")),
+        "unfinished": lambda: torture_spoilt.unfinished(trials, some.get("unfinished")),
+        "texts": lambda: torture_spoilt.texts(trials),
         "order": trials.ordered,
     }
     return found | torture_signals.parts(trials)
 
 
-IN_TESTS = ("kills", "errors", "disk", "permission", "spoilt", "unfinished", "diverged")
+IN_TESTS = ("kills", "page-kills", "errors", "disk", "permission", "spoilt", "unfinished", "diverged")
 """What the fast form does: the rest starts the command line again and again, which takes its time."""
 
 
@@ -58,12 +65,16 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--only", nargs="+", metavar="PART", help="some parts")
     parser.add_argument("--seed", type=int, default=5, help="of every random choice (default 5)")
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE", help="go on from the trials that are kept there"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found there too")
     given = parser.parse_args(arguments)
     failed = 0
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         os.chmod(folder, 0o755)
-        trials = Trials(Path(folder), given.seed)
+        record = Record(given.record)
+        trials = Trials(Path(folder), given.seed, record)
         known = parts(trials, given.fast)
         chosen = given.only or (IN_TESTS if given.fast else tuple(known))
         for name in chosen:
@@ -75,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
             part = known[name]()
             part.seconds = time.monotonic() - begun
             failed += bool(part.wrong)
-            found.append({"part": name, **vars(part)})
+            found.append({"part": name, "tried": part.tried, "wrong": part.wrong, "notes": part.notes})
             print(
                 f"{name:<11} {part.tried:>4} {part.name}: {_verdict(part)}, {part.seconds:.0f} s", flush=True
             )
@@ -83,6 +94,8 @@ def main(arguments: Sequence[str]) -> int:
                 print(f"            {line.strip()}", flush=True)
         if given.json:
             write_json(given.json, found)
+    older = len({(line["part"], line["what"]) for line in record.lines if line["code"] != record.code})
+    print(f"of these, {older} with an earlier state of the code" * bool(older), end="\n" * bool(older))
     tried = sum(int(part["tried"]) for part in found)
     print(f"{tried} trials, {'all as promised' if not failed else f'{failed} parts with differences'}")
     return 1 if failed else 0

@@ -128,6 +128,29 @@ def test_too_few_windows_are_no_answer_rather_than_an_error(tmp_path: Path) -> N
     assert table["accuracy"].isna().all() and (table["windows"] == 10).all()
 
 
+def test_no_way_to_lay_few_windows_is_an_error(tmp_path: Path) -> None:
+    """One window a class, none, or one class alone in a run: any of these can come of a short study."""
+    names = ("sensory_fog", "bewilderment", "self_clamp")
+    for trial in range(40):
+        random = np.random.default_rng(trial)
+        made = []
+        for condition in ("self", "self_random"):
+            for seed in range(1, 1 + int(random.integers(1, 4))):
+                starts = np.sort(
+                    random.choice(np.arange(0, STEPS, 30), int(random.integers(0, 3)), replace=False)
+                )
+                lengths = random.integers(5, 29, len(starts))
+                windows = [
+                    (str(random.choice(names)), int(start), int(start + length))
+                    for start, length in zip(starts, lengths, strict=True)
+                ]
+                made.append(write_run(tmp_path / str(trial), condition, seed, windows, 3.0))
+        table = classification.classification(made, config.Signatures(permutations=3))
+        known = table["accuracy"].dropna()
+        assert known.between(0, 1).all()
+        assert len(classification.classification_seeds(made, SETTINGS)) >= len(known)
+
+
 def test_principal_components_of_a_line(tmp_path: Path) -> None:
     path = trajectory.state_path([write_run(tmp_path, "self", 1, WINDOWS, 1.0)])
     np.testing.assert_allclose(path["pc1"], -5 * np.linspace(-1, 1, STEPS), atol=1e-5)

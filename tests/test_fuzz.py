@@ -1,13 +1,11 @@
-"""Whatever is given, a command ends with success or with one line: 10,000 inputs by scripts/fuzz.py, 600 of them here."""
+"""Whatever is given, a command ends with success or with one line: 10,000 inputs by scripts/fuzz.py, 300 of them here."""
 
 import os
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import fuzzing
 import pytest
-from fuzzing import Place, outcome, settings_texts, words
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
@@ -19,6 +17,8 @@ from data import prepare as data_prepare
 from data.openwebtext import prepare as openwebtext
 from scripts import make_figures, make_report
 from scripts import run_all as script
+from tests import fuzzing
+from tests.fuzzing import Place, outcome, settings_texts, words
 
 LONG = "FUZZ_INPUTS" in os.environ
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
@@ -42,7 +42,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         yield fuzzing.make_place(tmp_path_factory.mktemp("fuzz"), patch)
     if LONG:
-        print("\n" + "\n".join(f"{name:<28}{number:6}" for name, number in sorted(fuzzing.counts.items())))
+        print(f"\n\n{fuzzing.figures()}")
 
 
 GOOD = {

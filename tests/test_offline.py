@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
-from fuzzing import TEXT
 
 import config
 import storage
 from data.documents import HUB
 from data.sources import SOURCES
 from data.tokenizers import GPT2_FILES, GPT2_URL
+from tests.fuzzing import TEXT
 
 BLOCK = """
 import os, socket

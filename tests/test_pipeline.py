@@ -250,6 +250,13 @@ def test_an_edit_to_memory_reruns_runs_with_memory_alone(tmp_path: Path, suite_f
     assert having == {"train tiny/ema/seed-1"}
 
 
+def test_a_suite_of_the_study_is_known_by_any_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(config.ROOT / "tests")
+    assert phases.of_suite("../configs/memory.toml").name == "memory"
+    assert phases.of_suite(str(config.ROOT / "configs" / "swap.toml")).name == "swap"
+    assert phases.of_suite(str(tmp_path / "swap.toml")).name == "shakespeare"
+
+
 def test_code_is_followed_through_imports(tmp_path: Path) -> None:
     (tmp_path / "plots").mkdir()
     (tmp_path / "plots" / "a.py").write_text("import helper\n")

@@ -88,3 +88,24 @@ def test_a_folder_outside_any_repository_has_no_commit(tmp_path: Path) -> None:
     assert len(str(found["commit"])) == 12 and found["changed"] is False
     (made / "new").touch()
     assert run_card.commit(made)["changed"] is True
+
+
+def test_a_card_that_is_not_whole_is_told_from_one_of_other_tasks(tmp_path: Path) -> None:
+    suite = config.load_suite(config.ROOT / "configs" / "swap.toml")
+    study = Study(tmp_path, (suite,), {("shakespeare_char", "char"): ("pydoc_char", "ab" * 32)})
+    done = [finished(tmp_path, 1)]
+    assert run_card.damage(study, done) == ""
+    path = run_card.write(study, done)
+    page = tmp_path / "report" / "published" / "run-card.md"
+    assert run_card.damage(study, done) is None
+    assert run_card.damage(study, [*done, finished(tmp_path, 2)]) == ""
+    whole = page.read_text()
+    page.write_text(whole.replace("swap", "swop"))
+    assert run_card.damage(study, done) == f"{page} was changed"
+    page.unlink()
+    assert run_card.damage(study, done) == f"{page} is missing"
+    page.write_text(whole)
+    path.write_text(path.read_text().replace("3600.0", "3601.0"))
+    assert run_card.damage(study, done) == f"{path} was changed"
+    path.unlink()
+    assert run_card.damage(study, done) == f"{path} is missing"

@@ -13,6 +13,7 @@ import pytest
 
 import config
 import faults
+import freshness
 import run_folder
 import storage
 import study as studies
@@ -20,6 +21,7 @@ import work
 from pipeline import Task
 from scripts import torture
 from storage import UserError
+from tests.torture_record import Part, Record
 
 SCRIPT = config.ROOT / "scripts" / "torture.py"
 
@@ -78,6 +80,15 @@ def test_what_was_killed_is_swept_away(tmp_path: Path) -> None:
     storage.sweep(tmp_path)
     left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*"))
     assert left == [".hidden", "deep", "deep/kept.partial"]
+
+
+def test_a_start_sweeps_the_output_folder_and_its_own_files_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for name in (".run_card.json.x1.partial", "made/.a.json.x2.partial", ".mine.partial", "run_card.json"):
+        storage.write_text(out / name, "")
+    with studies.locked(out):
+        left = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert left == [".lock", ".mine.partial", "run_card.json"]
 
 
 def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,6 +212,51 @@ def test_the_holder_is_never_one_that_is_gone(tmp_path: Path, monkeypatch: pytes
         )  # as in the moment between taking the lock and signing it
         monkeypatch.setattr("time.sleep", lambda _: (tmp_path / ".lock").write_text(f"{os.getpid()}\n"))
         assert studies.holder(tmp_path) == os.getpid()
+
+
+def test_a_test_whose_record_is_gone_is_named(tmp_path: Path) -> None:
+    task = Task("frozen", "frozen a", ("frozen_test",), "k" * 64, {}, (), tmp_path / "frozen" / "kk")
+    assert freshness.damage(tmp_path, task) == ""
+    storage.write_text(task.destination / "effects.csv", "a\n")
+    record = freshness.record_path(tmp_path, task)
+    assert freshness.damage(tmp_path, task) == f"{record} is missing"
+    freshness.keep_record(tmp_path, task, [task.destination / "effects.csv"], 1.0)
+    assert freshness.damage(tmp_path, task) is None
+    record.write_text(record.read_text().replace("k", "j", 1))
+    assert freshness.damage(tmp_path, task) == f"{record} was changed"
+
+
+# Ctrl-C
+
+
+def test_a_second_ctrl_c_changes_nothing() -> None:
+    """The first comes while a study runs, the second while the process ends."""
+    code = """
+import atexit, os, signal, command_line
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+command_line.run(lambda _: os.kill(os.getpid(), signal.SIGINT))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=config.ROOT)
+    assert done.returncode == 130
+    assert done.stderr == "interrupted; the same command goes on from the last checkpoint\n"
+
+
+# The record of what was tried
+
+
+def test_trials_that_went_well_are_not_tried_again(tmp_path: Path) -> None:
+    path = tmp_path / "record.jsonl"
+    part = Part("kills", Record(path))
+    part.count("one", [], resumed=2)
+    part.count("two", ["it differs"])
+    Part("errors", Record(path)).count("one", [])
+    with path.open("a") as file:
+        file.write('{"part": "kills", "what": "thr')  # a start that was stopped in the midst of a line
+    again = Part("kills", Record(path))
+    assert (again.tried, again.over, again.wrong, again.seen["resumed"]) == (1, {"one"}, [], 2)
+    again.count("two", [])
+    assert Part("kills", Record(path)).over == {"one", "two"}
 
 
 # Workers

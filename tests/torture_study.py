@@ -1,34 +1,32 @@
-"""A small study to be killed and spoilt: its config, ways to start it, and what its results come to.
+"""A small study to be killed and spoilt: its config, and ways to start it. torture_results.py says what comes of it.
 
 Started either through the command line, with worker processes, or in a fork of this process that does all its tasks
 itself: the same code, but nothing to load, so that hundreds of starts take minutes.
 """
 
 import contextlib
-import csv
-import hashlib
 import io
-import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import command_line
 import config
 import faults
 import pipeline
 import progress
-import run_folder
 import runner
 import storage
+from plots import registry
 from scripts import run_all as script
 
 SUITE = """
@@ -41,16 +39,16 @@ n_head = 2
 n_embd = 16
 block_size = 8
 [train]
-steps = 30
+steps = 18
 batch_size = 2
 warmup_steps = 1
 [log]
-effect_interval = 5
+effect_interval = 6
 probe_sequences = 2
-eval_interval = 10
+eval_interval = 9
 eval_batches = 1
-checkpoint_interval = 6
-keep_steps = [8, 14]
+checkpoint_interval = 4
+keep_steps = [6]
 [self_state]
 dim = 4
 hidden = 4
@@ -58,27 +56,24 @@ hidden = 4
 probability = 0.5
 [schedules.one]
 kind = "windows"
-windows = [{ regime = "bewilderment", start = 10, end = 20 }]
+windows = [{ regime = "bewilderment", start = 6, end = 12 }]
 [conditions.self]
 schedule = "one"
 self_state.memory = { kind = "buffer", length = 4, stride = 2 }
 [conditions.self_calm]
-log.keep_checkpoints = [12]
+log.keep_checkpoints = [8]
 [conditions.other]
-start = { condition = "self_calm", step = 12, state = "zero" }
-[conditions.fixed]
-self_state.enabled = false
-constant_bias = { kind = "fixed", norm_of = "self" }
+start = { condition = "self_calm", step = 8, state = "zero" }
 [frozen_test]
 conditions = ["self_calm"]
-steps = [30]
+steps = [18]
 finder_batches = 1
 dev_batches = 1
 heldout_batches = 1
 top = 1
 doses = 2
-random_directions = 2
-placebo_draws = 2
+random_directions = 1
+placebo_draws = 1
 [signatures]
 permutations = 3
 classify_steps = 4
@@ -90,14 +85,8 @@ WRITTEN = ("--only", "report")
 DRAWN = ("--only", "figures")
 STAGES = (TRAINED, WRITTEN, DRAWN)
 """The study in three parts, so that a fault in one is tried without doing all of the others again."""
-
-PASSING = ("logs", "progress")
-"""Folders that hold no results: what was said, with times and process ids, and how far a task is."""
-TIMES = ("seconds", "timings", "started", "resumed_from", storage.SEAL)
-"""Fields of records that tell of the making of a result, not of the result; the seal is a hash over them too."""
-
-TIMED = ("task.json", "runs.csv", "tests.csv")
-"""Results with seconds in them, which a record's hash of them therefore depends on: compared by what else they say."""
+DRAWN_HERE = ("learning-curves.png", "state-trajectory.png", "perturbation/regime-deltas.png")
+"""The figures that this process and its forks draw: each takes a second, and is written like all others."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +166,7 @@ def here(place: Path, out: Path, *more: str, log: Path | None = None) -> Ended:
         os.environ[name] = value
     runner.Runner.__init__.__defaults__ = (frozenset(), Inline)
     setattr(progress, "gflops", lambda: 10.0)  # noqa: B010 - what is measured for a first guess at the time
+    registry.FIGURES = tuple(figure for figure in registry.CORE if figure.name in DRAWN_HERE)
     begun = time.monotonic()
     screen = io.StringIO()
     with contextlib.chdir(place), contextlib.redirect_stdout(screen):
@@ -224,6 +214,48 @@ def forked(
     return Ended(os.waitstatus_to_exitcode(code), said, time.monotonic() - begun)
 
 
+def dying_at(numbers: Collection[int], out: Path, shelf: Path) -> Callable[[], None]:
+    """To be called in a fork: at each of some operations of the storage layer, by number from 1, a process dies.
+
+    There the fork forks once more: the child is killed with SIGKILL in the midst of the operation, and what it left of
+    the output folder is copied to `<shelf>/<number>`; the parent takes the half-written back and goes on. So one start
+    gives what a start for each number would, each killed there.
+    """
+    met = 0
+
+    def dies(half: Callable[[], object]) -> bool:
+        nonlocal met
+        met += 1
+        if met not in numbers:
+            return False
+        child = os.fork()
+        if child == 0:
+            half()
+            os.kill(os.getpid(), signal.SIGKILL)
+        _, code = os.waitpid(child, 0)
+        if os.waitstatus_to_exitcode(code) == -signal.SIGKILL:
+            shutil.copytree(out, shelf / str(met), symlinks=True)
+        return True
+
+    def point(operation: str, path: Path) -> None:
+        dies(lambda: None)
+
+    def write(file: BinaryIO, content: bytes, path: Path) -> None:
+        def half() -> None:
+            file.write(content[: len(content) // 2])
+            file.flush()
+
+        if dies(half):  # the child shared this file, and the place in it
+            file.seek(0)
+            file.truncate()
+        file.write(content)
+
+    def patch() -> None:
+        faults.point, faults.write = point, write
+
+    return patch
+
+
 def shuffled(seed: int) -> Callable[[], None]:
     """To be called in a fork: the plan's tasks come in another order."""
 
@@ -238,108 +270,6 @@ def shuffled(seed: int) -> Callable[[], None]:
         pipeline.plan = other
 
     return shuffle
-
-
-# What came of it
-
-
-def artifacts(out: Path) -> list[str]:
-    """The files of an output folder that are results or records of results, as relative paths."""
-    found = []
-    for path in sorted(out.rglob("*")):
-        name = path.relative_to(out)
-        if path.is_file() and name.parts[0] not in (*PASSING, ".lock") and not _through_link(path, out):
-            found.append(name.as_posix())
-    return found
-
-
-def _through_link(path: Path, out: Path) -> bool:
-    return any(parent.is_symlink() for parent in path.parents if parent != out and out in parent.parents)
-
-
-def results(out: Path) -> dict[str, str]:
-    """SHA-256 of every result by relative path, and where each view points to.
-
-    Records (run.json and made/) are hashed without their times and the step they were resumed from.
-    """
-    found = {name: _digest(out / name) for name in artifacts(out)}
-    links = (path for path in sorted(out.rglob("*")) if path.is_symlink())
-    return found | {path.relative_to(out).as_posix(): f"-> {os.readlink(path)}" for path in links}
-
-
-def _digest(path: Path) -> str:
-    content = path.read_bytes()
-    if path.name in ("run.json", "task.json") or path.parent.name == "made":
-        with contextlib.suppress(ValueError, AttributeError):
-            record = {name: value for name, value in json.loads(content).items() if name not in TIMES}
-            files = record.get("files", {})
-            record["files"] = {name: digest for name, digest in files.items() if name not in TIMED}
-            content = json.dumps(record, sort_keys=True).encode()
-    elif path.name in ("runs.csv", "tests.csv"):
-        with contextlib.suppress(ValueError, IndexError):
-            rows = list(csv.reader(content.decode().splitlines()))
-            column = rows[0].index("seconds")
-            content = "\n".join(",".join(row[:column] + row[column + 1 :]) for row in rows).encode()
-    return hashlib.sha256(content).hexdigest()
-
-
-def differences(out: Path, wanted: Mapping[str, str]) -> list[str]:
-    """What of the results is not as it should be, and what is left lying about."""
-    found = results(out)
-    wrong = [f"{name} is missing" for name in wanted if name not in found]
-    wrong += [f"{name} is left over" for name in found if name not in wanted]
-    return wrong + [f"{name} differs" for name in wanted if name in found and found[name] != wanted[name]]
-
-
-def broken(out: Path, wanted: Mapping[str, str]) -> list[str]:
-    """Files that stand under a final name though they are not what they should be: partial or wrong ones."""
-    found = results(out) if out.exists() else {}
-    return [
-        f"{name} is not whole"
-        for name, digest in found.items()
-        if name in wanted and digest != wanted[name] and not _old_record(name)
-    ]
-
-
-def _old_record(name: str) -> bool:
-    """Whether a file may hold an earlier state: what was made of fewer runs."""
-    return name.split("/")[0] in ("made", "tables", "figures", "report")
-
-
-def checkpoints(out: Path) -> dict[str, int]:
-    """By run folder, the step of the newest whole checkpoint of each run that is not finished."""
-    found = {}
-    for work in (out / "runs").glob(".*.work"):
-        key = work.name[1:17]
-        steps = [
-            int(folder.name.removeprefix("step-"))
-            for folder in work.glob("step-*")
-            if run_folder.checkpoint_damage(folder, _key_of(folder)) is None
-        ]
-        if steps and not (out / "runs" / key).exists():
-            found[key] = max(steps)
-    return found
-
-
-def _key_of(checkpoint: Path) -> str:
-    with contextlib.suppress(storage.UserError, KeyError, TypeError):
-        return str(storage.read_json(checkpoint / "checkpoint.json")["key"])
-    return ""
-
-
-def not_resumed(out: Path, expected: Mapping[str, int]) -> list[str]:
-    """Runs that did not go on from the step they should have."""
-    wrong = []
-    for key, step in expected.items():
-        found = storage.read_json(out / "runs" / key / "run.json")["resumed_from"]
-        if found != step:
-            wrong.append(f"runs/{key} went on from step {found}, not {step}")
-    return wrong
-
-
-def operations(log: Path) -> list[str]:
-    """The operations of the storage layer that a start logged, in order."""
-    return [line.decode().rstrip() for line in log.read_bytes().split(b"\n")[:-1]] if log.exists() else []
 
 
 def sessions_left(leader: int) -> list[int]:

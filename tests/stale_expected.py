@@ -1,0 +1,193 @@
+"""What hangs on each config field in the study of stale_study.py, said a second time: for test_stale.py."""
+
+# The study's parts, and what hangs on each
+
+SELF, PARTNER = "train tiny/self/seed-1", "train tiny/self/seed-2"
+FROZEN, BELIEF = "frozen tiny/self/seed-1/step-10", "belief tiny/self/seed-1/step-30"
+PAGES = {"figures tiny", "report tiny"}
+TABLES = {"tables tiny"} | PAGES
+CONDITIONS = (
+    "self",
+    "vanilla",
+    "ema",
+    "buffer",
+    "fixed",
+    "learned",
+    "goes_on",
+    "heard",
+    "matched",
+    "elsewhere",
+)
+HANGS_ON = {
+    SELF: {
+        "train tiny/fixed/seed-1",
+        "train tiny/matched/seed-1",
+        "train tiny/goes_on/seed-1",
+        FROZEN,
+        BELIEF,
+    },
+    PARTNER: {"train tiny/goes_on/seed-1", "train tiny/heard/seed-1", BELIEF},
+}
+
+
+def runs(*conditions: str) -> set[str]:
+    """The runs of some conditions: `self` has one more, of the partner seed."""
+    found = {f"train tiny/{name}/seed-1" for name in conditions}
+    return found | {PARTNER} if "self" in conditions else found
+
+
+def with_dependants(changed: set[str]) -> set[str]:
+    """Some tasks and what waits for them; tables, figures and pages wait for all."""
+    found = set(changed)
+    for name in changed:
+        found |= HANGS_ON.get(name, set())
+    return found | TABLES if found else found
+
+
+EVERY = runs(*CONDITIONS)
+VANILLA = runs("vanilla")
+STATE = runs(*({*CONDITIONS} - {"vanilla", "fixed", "learned"}))
+
+
+# Config fields
+
+
+def of(condition: str, setting: str) -> tuple[str, set[str]]:
+    return f"conditions.{condition}.{setting}", with_dependants(runs(condition))
+
+
+def everywhere(setting: str, changed: set[str] = EVERY) -> tuple[str, set[str]]:
+    return setting, with_dependants(changed)
+
+
+def window(regime: str, start: int, end: int) -> str:
+    return f"schedules.one.windows=[{{regime='{regime}', start={start}, end={end}}}]"
+
+
+WINDOWED = runs("self", "vanilla")
+TESTED = {FROZEN} | TABLES
+FIELDS: dict[str, tuple[str, set[str]]] = {
+    "RunConfig.corpus": of("vanilla", "corpus=tiny_other"),
+    "RunConfig.tokenizer": (
+        "conditions.vanilla.tokenizer='bpe:260'", with_dependants(VANILLA) | {"data tiny_text-bpe260"}
+    ),
+    "RunConfig.model": of("elsewhere", "model.n_embd=32"),
+    "RunConfig.train": of("elsewhere", "train.beta1=0.8"),
+    "RunConfig.log": of("elsewhere", "log.eval_interval=5"),
+    "RunConfig.self_state": of("elsewhere", "self_state.dim=5"),
+    "RunConfig.constant_bias": of("vanilla", "constant_bias={kind='learned'}"),
+    "RunConfig.start": ("conditions.new.start={condition='self', step=10}", runs("new") | TABLES),
+    "RunConfig.schedule": of("elsewhere", "schedule=one"),
+    "RunConfig.regimes": of("self", "regimes.bewilderment.probability=0.4"),
+    "Model.n_layer": everywhere("model.n_layer=2"),
+    "Model.n_head": everywhere("model.n_head=4"),
+    "Model.n_embd": everywhere("model.n_embd=32"),
+    "Model.block_size": everywhere("model.block_size=9"),
+    "Model.dropout": everywhere("model.dropout=0.1"),
+    "Model.bias": everywhere("model.bias=true"),
+    "Train.steps": (
+        "train.steps=31", with_dependants(EVERY) - {BELIEF} | {BELIEF.replace("step-30", "step-31")}
+    ),
+    "Train.stop": of("elsewhere", "train.stop=29"),
+    "Train.batch_size": everywhere("train.batch_size=3"),
+    "Train.grad_accum": everywhere("train.grad_accum=2"),
+    "Train.learning_rate": everywhere("train.learning_rate=0.002"),
+    "Train.min_learning_rate": everywhere("train.min_learning_rate=0.0002"),
+    "Train.warmup_steps": everywhere("train.warmup_steps=2"),
+    "Train.beta1": everywhere("train.beta1=0.8"),
+    "Train.beta2": everywhere("train.beta2=0.98"),
+    "Train.weight_decay": everywhere("train.weight_decay=0.2"),
+    "Train.grad_clip": everywhere("train.grad_clip=0.5"),
+    "Train.dtype": everywhere("train.dtype=float32"),
+    "Log.effect_interval": everywhere("log.effect_interval=6", EVERY - VANILLA),
+    "Log.probe_sequences": everywhere("log.probe_sequences=3", EVERY - VANILLA),
+    "Log.eval_interval": everywhere("log.eval_interval=5"),
+    "Log.eval_batches": everywhere("log.eval_batches=2"),
+    "Log.checkpoint_interval": everywhere("log.checkpoint_interval=7"),
+    "Log.keep_steps": everywhere("log.keep_steps=[10, 20]"),
+    "Log.keep_checkpoints": of("vanilla", "log.keep_checkpoints=[5]"),
+    "SelfState.enabled": of("ema", "self_state.enabled=false"),
+    "SelfState.dim": everywhere("self_state.dim=5", STATE),
+    "SelfState.decay": everywhere("self_state.decay=0.3", STATE),
+    "SelfState.senses": of("elsewhere", "self_state.senses={kind='clock'}"),
+    "SelfState.update": everywhere("self_state.update=gru", STATE),
+    "SelfState.hidden": everywhere("self_state.hidden=5", STATE),
+    "SelfState.standardise": everywhere("self_state.standardise=true", STATE),
+    "SelfState.stat_momentum": everywhere("self_state.stat_momentum=0.9", STATE),
+    "SelfState.stat_clip": everywhere("self_state.stat_clip=3.0", STATE),
+    "SelfState.init": everywhere("self_state.init=default", STATE),
+    "SelfState.weight_decay": everywhere("self_state.weight_decay=false", STATE),
+    "SelfState.match_norm_of": of("matched", "self_state.match_norm_of=ema"),
+    "SelfState.memory": of("elsewhere", "self_state.memory={kind='ema'}"),
+    "EmaMemory.decay": of("ema", "self_state.memory.decay=0.2"),
+    "EmaMemory.limit": of("ema", "self_state.memory.limit=2.0"),
+    "BufferMemory.length": of("buffer", "self_state.memory.length=5"),
+    "BufferMemory.stride": of("buffer", "self_state.memory.stride=3"),
+    "BufferMemory.limit": of("buffer", "self_state.memory.limit=2.0"),
+    "OwnStats.age": of("elsewhere", "self_state.senses={kind='own', age=2}"),
+    "RecordedStats.condition": (
+        "conditions.heard.self_state.senses.condition=vanilla",
+        {"train tiny/heard/seed-1", "train tiny/vanilla/seed-2"} | TABLES,
+    ),
+    "RecordedStats.seed": of("heard", "self_state.senses.seed=own"),
+    "RecordedStats.shuffled": of("heard", "self_state.senses.shuffled=true"),
+    "FixedBias.norm_of": of("fixed", "constant_bias.norm_of=ema"),
+    "FixedBias.factor": of("fixed", "constant_bias.factor=2.0"),
+    "Start.condition": of("goes_on", "start={condition='self', step=10, state='own'}"),
+    "Start.step": of("goes_on", "start.step=20"),
+    "Start.state": of("goes_on", "start.state=zero"),
+    "Windows.windows": (window("bewilderment", 11, 20), with_dependants(WINDOWED)),
+    "Window.regime": (window("sensory_fog", 10, 20), with_dependants(WINDOWED)),
+    "Window.start": (window("bewilderment", 9, 20), with_dependants(WINDOWED)),
+    "Window.end": (window("bewilderment", 10, 21), with_dependants(WINDOWED)),
+    "RandomWindows.durations": of("buffer", "schedule.durations.self_clamp=11"),
+    "RandomWindows.first": of("buffer", "schedule.first=3"),
+    "RandomWindows.washout": of("buffer", "schedule.washout=2"),
+    "Recurring.regimes": of("fixed", "schedule.regimes=['sensory_fog', 'bewilderment']"),
+    "Recurring.enter": of("fixed", "schedule.enter=0.3"),
+    "Recurring.leave": of("fixed", "schedule.leave=0.3"),
+    "Recurring.first": of("fixed", "schedule.first=3"),
+    "Regimes.bewilderment": everywhere("regimes.bewilderment={probability=0.4}", WINDOWED),
+    "Regimes.sensory_fog": everywhere("regimes.sensory_fog={probability=0.4}", runs("fixed")),
+    "Regimes.false_feedback": everywhere("regimes.false_feedback={loss=0.4}", runs("matched")),
+    "Regimes.self_clamp": everywhere("regimes.self_clamp={mode='noise'}", runs("buffer")),
+    "Regimes.lr_heatwave": everywhere("regimes.lr_heatwave={factor=3.0}", runs("learned")),
+    "Bewilderment.probability": everywhere("regimes.bewilderment.probability=0.4", WINDOWED),
+    "SensoryFog.probability": everywhere("regimes.sensory_fog.probability=0.4", runs("fixed")),
+    "LrHeatwave.factor": everywhere("regimes.lr_heatwave.factor=3.0", runs("learned")),
+    **{
+        f"FalseFeedback.{name}": everywhere(f"regimes.false_feedback.{name}=0.3", runs("matched"))
+        for name in ("loss", "entropy", "top1", "grad_norm", "progress")
+    },
+    "SelfClamp.mode": everywhere("regimes.self_clamp.mode=clamp", runs("buffer")),
+    **{
+        f"SelfClamp.{name}": everywhere(f"regimes.self_clamp.{name}=0.7", runs("buffer"))
+        for name in ("limit", "std", "factor")
+    },
+    "Suite.name": ("name=other", set()),  # what it is depends on is renamed, see the test
+    "Suite.seeds": ("seeds=2", set()),  # see the test
+    "Suite.conditions": ("conditions.new.train.beta1=0.7", runs("new") | TABLES),
+    "Suite.frozen_test": ("frozen_test.doses=3", TESTED),
+    "Suite.belief_test": ("belief_test.conditions=[]", TABLES),
+    "Suite.signatures": ("signatures.permutations=4", TABLES),
+    "FrozenTest.conditions": ("frozen_test.conditions=[]", TABLES),
+    "FrozenTest.steps": ("frozen_test.steps=[10, 30]", {FROZEN.replace("step-10", "step-30")} | TABLES),
+    **{
+        f"FrozenTest.{name}": (f"frozen_test.{name}=3", TESTED)
+        for name in ("finder_batches", "dev_batches", "doses", "random_directions", "placebo_draws")
+    },
+    "FrozenTest.dose_placebos": ("frozen_test.dose_placebos=2", TESTED),
+    "FrozenTest.top": ("frozen_test.top=2", TESTED),
+    "FrozenTest.heldout_batches": ("frozen_test.heldout_batches=2", TESTED | {BELIEF}),
+    "FrozenTest.magnitude": ("frozen_test.magnitude=0.4", TESTED),
+    "FrozenTest.foreign": ("frozen_test.foreign=true", TESTED),
+    "BeliefTest.conditions": ("belief_test.conditions=[]", TABLES),
+    "Signatures.pre_steps": ("signatures.pre_steps=21", TABLES),
+    "Signatures.classify_steps": ("signatures.classify_steps=5", TABLES),
+    "Signatures.permutations": ("signatures.permutations=4", TABLES),
+}  # fmt: skip
+NOT_SET = {  # fields that no config file can set
+    "RunConfig.seed": "the study numbers its seeds",
+    "Suite.path": "the file itself",
+    "Suite.quick": "the option --quick",
+}
