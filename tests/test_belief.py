@@ -173,7 +173,7 @@ def finished(runs: Path, corpus: Corpus, seed: int = 1, dim: int = D, **more: An
     states = np.random.default_rng(seed).normal(size=(10, dim)).astype(np.float32)
     storage.save_tensors(work / "states.safetensors", {"state": states})
     folder = runs / f"{seed:016x}"
-    record = {"key": f"{seed:064x}", "status": "complete", "data": corpus.tokens_sha256}
+    record = {"key": f"{seed:064x}", "status": "complete", "data": corpus.tokens_sha256, "code": "0" * 64}
     run_folder.finish(work, folder, run, record, "step\n")
     return folder
 
