@@ -26,7 +26,7 @@ USUAL, WIDEST = 0.05, 1e-4
 is in fact less: at most USUAL of a suite's values may lie beyond the first limit, and none beyond the second."""
 EQUAL, ROUNDING, SEEDS = 0.0, 0.2, 1.0
 """How close values are asked to be: equal; a fifth of the usual limit, where nothing but rounding differs; all of it."""
-P_VALUE = 0.1  # a p-value counts ranks among a few draws: two ranks of twenty are no difference
+P_VALUE = 0.1  # least usual limit of a p-value, which counts ranks among a few draws; it has no widest one
 DIGITS = 1e-6  # relative: what is left of nine digits written after a few operations
 
 NEEDS_OTHERS: dict[str, tuple[str, ...]] = {
@@ -278,13 +278,22 @@ def allowed(
     old: pd.DataFrame, right: pd.DataFrame, column: str, closeness: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """The usual and the widest limit of a column for the fresh rows `right` of a committed table `old`, both placed."""
-    values = numbers(old[column])
-    least = DIGITS * float(values.abs().max()) if has_fractions(old[column]) else 0.0
-    if "p_value" in column:
-        least = P_VALUE
+    least = P_VALUE if is_p_value(column) else 0.0
     sd, freedom = narrow(old, right, column)
+    if has_fractions(old[column]):
+        least = max(least, DIGITS * float(numbers(old[column]).abs().max()))
+    elif (
+        every := spread(old, column)["sd"].dropna()
+    ).any():  # whole numbers that are measured: alike by chance
+        sd = np.fmax(sd, math.sqrt(float((every**2).mean())))
     usual, widest = (np.nan_to_num(limits(sd, freedom, share)) for share in (USUAL, WIDEST))
-    return np.maximum(closeness * usual, least), np.maximum(widest, least)
+    farthest = np.ones(len(right)) if is_p_value(column) else np.maximum(widest, least)
+    return np.maximum(closeness * usual, least), farthest
+
+
+def is_p_value(column: str) -> bool:
+    """Whether a column holds p-values: without an effect, any of them is as likely as any other."""
+    return "p_value" in column
 
 
 def _told(keys: Sequence[str], place: tuple) -> str:

