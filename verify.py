@@ -159,7 +159,7 @@ def begin(out: Path, afresh: bool) -> None:
 
 def planned(request: Request, suites: Sequence[config.Suite]) -> tuple[Study, list[Task]]:
     """The study in the folder of the check, its corpora ready, and its tasks."""
-    study, _, said = studies.find_corpora(request, suites, prepare=True)
+    study, _, said = studies.find_corpora(request, suites, prepare=suites)
     for line in said:
         print(f"note: {line}", flush=True)
     study = replace(study, claims=False)
