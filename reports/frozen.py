@@ -6,6 +6,7 @@ from plots.series import estimate, paired
 from reports import published
 from reports.markdown import interval, listed, number, percent, signed, table
 from reports.parts import (
+    FEWEST_SEEDS,
     INCONCLUSIVE,
     MISSING,
     NOT_SUPPORTED,
@@ -104,8 +105,9 @@ def _returns(view: View) -> Finding:
         value = over_seeds(found, "effect")
         if value.n == 0:
             continue
-        reached = value.high >= published.EFFECT_SIZE
-        verdicts.append(INCONCLUSIVE if value.n < 2 else SUPPORTED if reached else NOT_SUPPORTED)
+        reached, missed = value.low >= published.EFFECT_SIZE, value.high < published.EFFECT_SIZE
+        known = value.n >= FEWEST_SEEDS and (reached or missed)
+        verdicts.append((SUPPORTED if reached else NOT_SUPPORTED) if known else INCONCLUSIVE)
         learned = view.rows("frozen_effects", run_step=step, protocol="replication", finder="dimension")
         placebo = learned[learned["reader"] != "learned"] if not learned.empty else learned
         text = f"{interval(value, sign=False)} with the weights of step {step} (n = {value.n}"

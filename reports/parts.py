@@ -44,7 +44,7 @@ MISSING = "The tables hold nothing for this yet."
 READING = (
     "Brackets hold the 95 % t interval of the mean over seeds. *Supported*: the interval lies wholly on the claimed "
     "side of zero. *Not supported*: it does not, which is not a proof that there is nothing. *Inconclusive*: "
-    "fewer than two seeds, or parts of the claim that disagree. Not corrected for the number of comparisons unless it says so."
+    "fewer than three seeds, or parts of the claim that disagree. Not corrected for the number of comparisons unless it says so."
 )
 
 
@@ -125,11 +125,14 @@ def correlation(one: "pd.Series[float]", other: "pd.Series[float]") -> float:
     return float(one.corr(other))
 
 
+FEWEST_SEEDS = 3  # with two, the t interval is 12.7 standard errors wide and decides nothing
+
+
 def side(value: Estimate, sign: int) -> str:
     """The verdict on "this mean lies on that side of zero"; sign is +1 or -1."""
     if value.n == 0:
         return ABSENT
-    if value.n < 2:
+    if value.n < FEWEST_SEEDS:
         return INCONCLUSIVE
     return SUPPORTED if (value.low > 0 if sign > 0 else value.high < 0) else NOT_SUPPORTED
 

@@ -11,6 +11,7 @@ from reports.classification import classification
 from reports.markdown import interval, listed, number, plural, signed, table
 from reports.parts import (
     ABSENT,
+    FEWEST_SEEDS,
     INCONCLUSIVE,
     MISSING,
     NOT_SUPPORTED,
@@ -218,7 +219,7 @@ def _shared_shifts(without: dict[str, Estimate]) -> Finding:
         f"`{regime}` {interval(value)}" for regime, value in known.items()
     )
     verdicts = [
-        INCONCLUSIVE if value.n < 2 else SUPPORTED if value.clear else NOT_SUPPORTED
+        INCONCLUSIVE if value.n < FEWEST_SEEDS else SUPPORTED if value.clear else NOT_SUPPORTED
         for value in known.values()
     ]
     return Finding(claim, all_of(verdicts), text + " nats.")
