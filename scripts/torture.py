@@ -86,7 +86,15 @@ def main(arguments: Sequence[str]) -> int:
             part = known[name]()
             part.seconds = time.monotonic() - begun
             failed += bool(part.wrong)
-            found.append({"part": name, "tried": part.tried, "wrong": part.wrong, "notes": part.notes})
+            found.append(
+                {
+                    "part": name,
+                    "name": part.name,
+                    "tried": part.tried,
+                    "wrong": part.wrong,
+                    "notes": part.notes,
+                }
+            )
             print(
                 f"{name:<11} {part.tried:>4} {part.name}: {_verdict(part)}, {part.seconds:.0f} s", flush=True
             )
@@ -94,10 +102,18 @@ def main(arguments: Sequence[str]) -> int:
                 print(f"            {line.strip()}", flush=True)
         if given.json:
             write_json(given.json, found)
-    older = len({(line["part"], line["what"]) for line in record.lines if line["code"] != record.code})
-    print(f"of these, {older} with an earlier state of the code" * bool(older), end="\n" * bool(older))
+    names = {part["name"] for part in found}
+    older = len(
+        {
+            (line["part"], line["what"])
+            for line in record.lines
+            if line["code"] != record.code and line["part"] in names and not line["wrong"]
+        }
+    )
     tried = sum(int(part["tried"]) for part in found)
     print(f"{tried} trials, {'all as promised' if not failed else f'{failed} parts with differences'}")
+    if older:
+        print(f"of these, {older} were tried before, with an earlier state of the code")
     return 1 if failed else 0
 
 
