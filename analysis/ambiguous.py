@@ -24,19 +24,15 @@ import pandas as pd
 from analysis.context import Context
 from analysis.memory import BEFORE, Followed, follow_all, recalled
 from analysis.runs import windows_of
+from analysis.spans import GATE, LATE, RECALL, STATE, STATISTICS, WHOLE
+from analysis.spans import WINDOW_BIN as BIN
 from rng import Stream, generator
 
-BIN = 10  # steps
 EXACT = 10  # seeds up to which all turnings are taken
 DRAWS = 1000  # of the turnings beyond, and of the bootstrap
 COUNTER = 2_300_000  # of the analysis stream: turnings; + 1: bootstrap
 RIDGE = 1.0  # in units of the features' variance within a class; nothing tuned
-WHOLE, LATE = (
-    "whole",
-    "late",
-)  # late: the second half, when nothing is left of the disturbance in a state without memory
 RAW = ("loss", "entropy", "top1", "grad_norm")
-STATISTICS, STATE, GATE, RECALL = "window statistics", "state", "gate and share", "recall"
 READOUTS: dict[str, tuple[str, ...]] = {
     STATISTICS: tuple(f"{name}{suffix}" for name in RAW for suffix in ("", "_since")),
     STATE: ("norm", "distance", "along", "drift"),

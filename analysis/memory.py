@@ -17,14 +17,14 @@ import config
 from analysis.context import Context
 from analysis.over_seeds import mean_of_known, rank_correlation
 from analysis.runs import CALM, Run, label, stack, windows_of
+from analysis.spans import DISTURBANCE
+from analysis.spans import ONSET_BIN as BIN
 
 BEFORE = 50  # steps before a regime whose mean state is its baseline
 AFTER = 100  # steps after a regime in memory_dynamics
-BIN = 5  # steps
 SUSTAINED = 5  # steps that the state must stay near its baseline to have recovered
 NEAR = 0.95  # quantile of the distances before a regime that still counts as near
 LATE = ("bewilderment", "sensory_fog", "lr_heatwave")  # felt by the state through the next step's statistics
-DISTURBANCE = "bewilderment"
 LOGGED = ("mlp_norm", "memory_norm", "memory_share", "gate")
 _RUN = ("suite", "condition", "seed")
 MEASURES = (

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
-from analysis.ambiguous import BIN
+from analysis.spans import WINDOW_BIN as BIN
 from plots import series, style
 from plots.figure import Figure
 from plots.memory import LOOKS

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis.memory import BIN
-from analysis.memory import DISTURBANCE as REGIME
+from analysis.spans import DISTURBANCE as REGIME
+from analysis.spans import ONSET_BIN as BIN
 from plots import series, style
 from plots.figure import Figure
 from plots.series import NothingToDraw

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.ambiguous import GATE, LATE, STATE, STATISTICS, WHOLE
+from analysis.spans import GATE, LATE, STATE, STATISTICS, WHOLE
 from plots.memory import LOOKS
 from plots.series import ALPHA, Estimate, paired
 from reports.markdown import ABSENT as NO_NUMBER

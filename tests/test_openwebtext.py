@@ -154,7 +154,8 @@ def prepare_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[
     root = tmp_path / "clone"
     left_out = shutil.ignore_patterns("*.txt", "*.bin", "*.json", "__pycache__")
     shutil.copytree(ROOT / "data", root / "data", ignore=left_out)
-    shutil.copy(ROOT / "storage.py", root)
+    for path in ROOT.glob("*.py"):
+        shutil.copy(path, root)
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(root / "data" / "openwebtext" / "prepare.py"), *arguments]
@@ -200,7 +201,7 @@ def test_the_script_takes_the_sample(tmp_path: Path, prepare_script: Script) -> 
         (["--from", "missing.txt"], "missing.txt does not exist"),
         (["--from", "some.txt"], "allows 0 merges"),
         (["--from", "some.txt", "--tokenizer", "bpe:7"], "'bpe:7' is no tokenizer"),
-        (["--from", "some.txt", "--documents", "0"], "at least 1 document"),
+        (["--from", "some.txt", "--documents", "0"], "give a number from 1"),
         (["--from", "some.txt", "--tokenizer", "char", "--out", "some.txt"], "Not a directory"),
         ([], "nor can it come from the hub"),
     ],

@@ -601,7 +601,7 @@ BAD = [
     (["--set", "train.steps=true"], "train.steps"),
     (["--set", "conditions.self.schedule=two"], "two"),
     (["--set", "frozen_test.conditions=[\"nobody\"]"], "nobody"),
-    (["--out", "a\0b"], "can't write"),
+    (["--out", "a\0b"], "can't be shown"),
     (["--only", "figures"], "--only data"),
 ]  # fmt: skip
 
