@@ -175,7 +175,7 @@ def test_accumulated_micro_batches_train_as_one_batch(corpus: Corpus, tmp_path: 
 
 
 def test_diverged_run_stops_and_keeps_its_log(corpus: Corpus, tmp_path: Path) -> None:
-    run = tiny(train__learning_rate=1e30, train__grad_clip=0.0, train__min_learning_rate=1.0)
+    run = tiny(train__learning_rate=1e9, train__grad_clip=0.0, train__min_learning_rate=1.0)
     with pytest.raises(train.Diverged) as caught:
         train.train(run, corpus, tmp_path)
     log = rows(caught.value.folder)
