@@ -85,7 +85,7 @@ def unfinished(trials: Trials, most: int | None = None) -> Part:
     last = max(
         n for n, line in enumerate(trials.met[0], 1) if "/states.safetensors" in line and ".work/" in line
     )
-    shutil.rmtree(trials.out)
+    shutil.rmtree(trials.out, ignore_errors=True)
     study.forked(trials.place, trials.out, *TRAINED, fault=f"any:{last}:kill")
     killed = trials.place / "killed"
     trials.copy(trials.out, killed)
