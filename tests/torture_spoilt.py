@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import run_card
+import storage
 from tests import torture_results as outcome
 from tests import torture_study as study
 from tests.torture_record import Part
@@ -85,12 +86,13 @@ def unfinished(trials: Trials, most: int | None = None) -> Part:
     last = max(
         n for n, line in enumerate(trials.met[0], 1) if "/states.safetensors" in line and ".work/" in line
     )
-    shutil.rmtree(trials.out)
+    shutil.rmtree(trials.out, ignore_errors=True)
     study.forked(trials.place, trials.out, *TRAINED, fault=f"any:{last}:kill")
     killed = trials.place / "killed"
     trials.copy(trials.out, killed)
     (work,) = (folder for folder in (killed / "runs").glob(".*.work") if list(folder.glob("step-*")))
     files = [path for path in sorted(work.rglob("*")) if path.is_file() and path.name != "lock"]
+    files = [path for path in files if not storage.is_leftover(path.name)]  # what was being written
     cases = [(path.relative_to(killed).as_posix(), way) for path in files for way in WAYS]
     for name, way in study.sample(cases, most, trials.seed):
         what = f"{name} {way}"

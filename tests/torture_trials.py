@@ -130,8 +130,8 @@ class Trials:
         """
         part = self.part("killed at a random moment, through the command line")
         to_come = [number for number in range(kills) if f"kill {number + 1}" not in part.over]
+        shutil.rmtree(self.out, ignore_errors=True)
         if to_come:
-            shutil.rmtree(self.out, ignore_errors=True)
             first = study.run(self.place, self.out, *LONGER)
             wanted = outcome.results(self.out)
             part.wrong += [first.said] * (first.status != 0)
@@ -151,14 +151,13 @@ class Trials:
                 part.count(f"kill {to_come.pop(0) + 1}", wrong, resumed=bool(unfinished))
                 continue
             wrong = [f"it ended with {process.returncode}"] * (process.returncode != 0)
-            part.wrong += wrong + outcome.differences(self.out, wanted) + outcome.not_kept(self.out, kept)
+            wrong += outcome.differences(self.out, wanted) + outcome.not_kept(self.out, kept)
+            part.wrong += [f"a study's end: {one}" for one in wrong]
             part.notes.append("a study came to its end")
             kept = {}
             shutil.rmtree(self.out)
-        ends = len(part.notes)
-        part.notes = [
-            f"{part.seen['resumed']} kills left a run with checkpoints; {ends} studies came to their end"
-        ]
+        ends = f"; in this start {len(part.notes)} studies came to their end" if part.notes else ""
+        part.notes = [f"{part.seen['resumed']} kills left a run with checkpoints{ends}"]
         return part
 
     # Errors of the file system
