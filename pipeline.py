@@ -202,7 +202,11 @@ def test_task(
         "config": {f"{kind}_test": {**values, "step": step}},
         "code": code_files.of(kind),
         "data": trained.parts["data"],
-        "inputs": {task.name: task.key for task in needed},
+        # By role: partners are each other's, and the two tests of a pair would have one key.
+        "inputs": {
+            trained.name: trained.key,
+            **({f"the partner's {other.name}": other.key} if other is not None else {}),
+        },
     }
     key = task_key(parts) if all(task.key is not None for task in needed) else None
     return Task(

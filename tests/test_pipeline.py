@@ -231,6 +231,17 @@ def test_a_run_that_cannot_have_what_it_needs_is_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_partners_have_tests_of_their_own(tmp_path: Path, suite_file: Path) -> None:
+    both = "belief_test.conditions=['self']"
+    tests = [
+        task
+        for task in planned(tmp_path, suite_file, "frozen_test.foreign=true", both, seeds=4)
+        if task.kind != "train"
+    ]
+    assert [task.kind for task in tests].count("frozen") == 8 and len(tests) == 12
+    assert len({task.destination for task in tests}) == 12
+
+
 def test_an_edit_to_memory_reruns_runs_with_memory_alone(tmp_path: Path, suite_file: Path) -> None:
     suite_file.write_text(SUITE + '[conditions.ema]\nself_state.memory = { kind = "ema" }\n')
     runs = {task.name: task.arguments["run"] for task in planned(tmp_path, suite_file, seeds=1)[:3]}
