@@ -213,6 +213,9 @@ def summary(suite: config.Suite, found: pd.DataFrame, recovery: pd.DataFrame) ->
         interaction: (calibrated - seed) of a world minus (calibrated - seed) of the world `windows`.
         share: the condition's mean gain over the mean gain of the oracle of its world, with Fieller's interval. No row
             where the oracle gains nothing clear itself: then there is no gain to share.
+        share_beyond: the same, both gains counted from the strongest blind control of the world (`is_blind`; `reference`),
+            the one of the largest mean gain: what is left for sensing. No row for the blind ones, or where the oracle's gain
+            beyond it is not clear.
     measure: MEASURES, and of recurring_recovery steps, excess and loss_after, with _on and _off behind.
     """
     values = _differences(found, recovery)
@@ -254,7 +257,34 @@ def summary(suite: config.Suite, found: pd.DataFrame, recovery: pd.DataFrame) ->
                 if np.isfinite(share[0]):
                     shared = (suite.name, "share", name, oracle, world[name], measure)
                     rows.append((*shared, len(both), *share))
+        blind = [name for name in values if world[name] == world[oracle] and is_blind(suite.conditions[name])]
+        for measure in SHARED:
+            gains = {name: -values[name][measure].dropna() for name in blind}
+            known = {name: gain for name, gain in gains.items() if len(gain)}
+            if not known:
+                continue
+            strongest = max(known, key=lambda name: float(known[name].mean()))
+            for name in values:
+                if world[name] != world[oracle] or role[name] in ("oracle", "vanilla") or name in blind:
+                    continue
+                both = pd.DataFrame({"of": -values[name][measure], "whole": -values[oracle][measure]})
+                both = both.sub(known[strongest], axis=0).dropna()
+                share = ratio(both["of"].to_numpy(float), both["whole"].to_numpy(float))
+                if np.isfinite(share[0]):
+                    rows.append(
+                        (suite.name, "share_beyond", name, strongest, world[name], measure, len(both), *share)
+                    )
     return pd.DataFrame(rows, columns=list(SUMMARY))
+
+
+def is_blind(run: config.RunConfig) -> bool:
+    """Whether a condition injects something that senses nothing of its own run's present: a constant, time, others' statistics."""
+    if not run.injects or not run.self_state.enabled:
+        return run.injects
+    senses = run.self_state.senses
+    if senses.kind == "recorded":
+        return senses.shuffled or senses.seed != "own"
+    return senses.kind == "clock"
 
 
 def _differences(found: pd.DataFrame, recovery: pd.DataFrame) -> dict[str, pd.DataFrame]:

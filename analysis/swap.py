@@ -41,8 +41,8 @@ SUMMARY = (
     *("floor", "steps_until", "small", "steps_small", "state_steps"),
 )
 EARLY, LATE = 10, 50  # first steps and last steps that means are taken over
-WINDOW = 10  # steps of the running mean that is held against the noise floor
-FLOOR = 0.95  # quantile of jitter's running means: the noise floor
+WINDOW = 10  # steps of the running mean that is held against the floor
+FLOOR = 0.95  # quantile of jitter's running means: the floor, of rounding
 SMALL = (
     0.1  # of the spread of the own run's losses from batch to batch: a difference no single batch would show
 )
@@ -96,9 +96,9 @@ def swap_summary(paths: pd.DataFrame, decay: float) -> pd.DataFrame:
 
     swapped_distance: relative distance of the state put in, before the first update took `decay` of it. first_*: at
     the first step, where the weights are equal; early_*, late_*: means over the first EARLY and the last LATE steps.
-    floor: the FLOOR quantile, over all seeds and steps, of jitter's mean loss_distance over WINDOW steps; steps_until:
-    steps after which the same mean of this continuation is within it for the first time, 0 if at once, NaN if never or
-    without jitter. small: SMALL of batch_sd; steps_small: the same against that. state_steps: steps after which the states' distance is below GONE, NaN if never.
+    floor: the FLOOR quantile, over all seeds and steps, of jitter's mean loss_distance over WINDOW steps, as small as the
+    rounding of floats, not a measure of chance; steps_until: steps after which the same mean of this continuation is within it
+    for the first time, 0 if at once, NaN if never or without jitter. small: SMALL of batch_sd; steps_small: the same against that. state_steps: steps after which the states' distance is below GONE, NaN if never.
     """
     means = {
         seed: _ahead(rows["loss_distance"].to_numpy(float))

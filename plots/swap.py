@@ -26,7 +26,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     SUMMARY: ("suite", "condition", "seed", "first_loss", "early_loss", "floor", "small", "steps_small"),
 }
-WIDTH = 10  # steps of the smoothing, as of the running mean that the noise floor is of
+WIDTH = 10  # steps of the smoothing, as of the running mean that the rounding floor is of
 
 
 def swap(tables: Tables, note: str) -> Drawing:
@@ -57,7 +57,7 @@ def swap(tables: Tables, note: str) -> Drawing:
     caption = (
         f"All against the continuation with the own state, same seed and batches ({seeds}). Lines: mean over seeds; faint: single seeds; "
         "bars: mean and, from three seeds on, 95 % t interval. Black dots: what the update leaves of the first distance, (1 − decay)ⁿ, "
-        f"mean over seeds. |Δ loss|: mean of {WIDTH} steps ahead; black line: noise floor, 95 % of jitter's means lie below. First step: the weights "
+        f"mean over seeds. |Δ loss|: mean of {WIDTH} steps ahead; black line: rounding floor, 95 % of jitter's means lie below (no measure of chance). First step: the weights "
         "are equal there, only the state differs. Small (broken line): a tenth of what one batch's loss differs by from the next's; crosses: never."
     )
     return style.finish(made, _title(summary), caption, note, (handles, [one.label for one in looks]), 4)

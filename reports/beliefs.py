@@ -21,6 +21,7 @@ TITLE = "What the state knows: a belief about the regime?"
 FILE = "beliefs.md"
 SUITE = "recurring"
 ANY, REGIME = "any", "bewilderment"
+TWIN = "twin posterior"  # the filter's from the statistics that the untrained network was shown
 _RUN = ("suite", "condition", "seed")
 COLUMNS: dict[str, tuple[str, ...]] = {
     "beliefs": (*_RUN, "source", "target", "regime", "r2", "auc"),
@@ -95,6 +96,12 @@ def knows(tables: Tables, figures: str) -> Section:
             if any(len(one) for one in found):
                 cells = [interval(estimate(one), sign=False) for one in found]
                 rows.append([f"{world}: {name}", *cells, str(max(len(one) for one in found))])
+        twin = [read(tables, condition, "state", TWIN, column) for column in ("r2", "auc")]
+        if len(twin[0]):
+            cells = [interval(estimate(one), sign=False) for one in twin]
+            rows.append(
+                [f"{world}: the state, on the untrained network's target", *cells, "–", str(len(twin[0]))]
+            )
     head = ["world, read from", "R² of the posterior", "AUC, posterior > ½", "AUC, true regime", "n"]
     body = [table(head, rows) if rows else MISSING]
     if rows:
@@ -113,6 +120,11 @@ def knows(tables: Tables, figures: str) -> Section:
         def minus(
             rival: str, own: "pd.Series[float]" = own, condition: str = condition
         ) -> tuple[str, Estimate]:
+            if (
+                rival == "untrained"
+            ):  # on one target: the filter's posterior from what the untrained network was shown
+                pair = (read(tables, condition, source, TWIN, "r2") for source in ("state", rival))
+                return f"minus {SOURCES[rival]}, both on its target", paired(*pair)
             other = read(tables, condition, rival, "posterior", "r2")
             return f"minus {SOURCES[rival]}", paired(own, other)
 
@@ -135,7 +147,8 @@ def knows(tables: Tables, figures: str) -> Section:
         body,
         "A state that tells no more than an untrained one holds what any leaky average of the statistics holds: a trace, not "
         "a belief that was learned. The rivals are strong on purpose: statistics and averages get the trend of the other seeds "
-        "taken off, which the state never had; the untrained network saw the statistics of a model without a state. The state's "
+        "taken off, which the state never had; the untrained network saw the statistics of a model without a state, and its target is "
+        "the filter's posterior from those: so the difference to it is taken with the state read for that target, too. The state's "
         "axes differ between seeds and move as it learns, which costs a reading that is fitted on earlier steps; it costs "
         "the untrained network nothing. In a run that uses its state, entropy and confidence bear the state's own belief, and "
         "the filter takes that echo for evidence.",

@@ -11,6 +11,7 @@ from analysis.claim_file import ADDED, CHANGED, PRIMARY, SEEN
 from analysis.claim_tests import ALPHA, NOT_SUPPORTED, RULE, VERDICTS, smallest_p
 from analysis.claims import BESIDE, CLAIMS, REMOVED
 from plots.series import Estimate
+from reports import published
 from reports.document_rows import COLUMNS as OF_DOCUMENT
 from reports.document_rows import rows_of_the_document
 from reports.markdown import interval, listed, number, plural, table
@@ -20,8 +21,6 @@ TITLE = "Claims: what holds, what fell, what stays open"
 FILE = "claims.md"
 SUITE = "claims"
 COLUMNS: dict[str, tuple[str, ...]] = {"claims": CLAIMS, "claim_beside": BESIDE, **OF_DOCUMENT}
-PUBLISHED_SIZE = 0.8e6  # parameters of the published study's model
-SAME_SIZE = 0.5  # of it: what is smaller is another model
 MARKS = {CHANGED: "†", ADDED: "†", REMOVED: "†", SEEN: "*"}
 HELD = "held against"
 HEAD = (
@@ -89,15 +88,15 @@ def _needs(rows: pd.DataFrame) -> str:
 
 def _sizes(rows: pd.DataFrame, runs: pd.DataFrame) -> str:
     """How large the models are, where published values stand beside those of smaller ones."""
-    published = rows[rows["origin"] == "published"]
-    suites = sorted({suite for names in published["suites"].dropna() for suite in str(names).split()})
+    theirs = rows[rows["origin"] == "published"]
+    suites = sorted({suite for names in theirs["suites"].dropna() for suite in str(names).split()})
     sizes = {suite: runs.loc[runs["suite"] == suite, "parameters"].max() for suite in suites}
-    small = {suite: size for suite, size in sizes.items() if size < SAME_SIZE * PUBLISHED_SIZE}
+    small = {suite: size for suite, size in sizes.items() if size < published.PARAMETERS / 2}
     if not small:
         return ""
     millions = listed([f"`{suite}`: {size / 1e6:.2f} million" for suite, size in small.items()])
     return (
-        f"Published values here are of a model of {PUBLISHED_SIZE / 1e6:.1f} million parameters, ours of a smaller one ({millions}): a "
+        f"Published values here are of a model of {published.PARAMETERS / 1e6:.1f} million parameters, ours of a smaller one ({millions}): a "
         "number that does not come back may differ for that alone."
     )
 

@@ -6,7 +6,7 @@ from plots.controls import STATIC, ordered
 from plots.series import estimate, paired
 from reports import published
 from reports.markdown import interval, number, percent, table
-from reports.parts import MISSING, Section, Tables, difference, per_seed
+from reports.parts import MISSING, Section, Tables, difference, per_seed, smaller
 
 CLEAN, NO_CLAMP = "clean", "clean, self_clamp left out"
 PLAIN, RAW = "loss, entropy, confidence", "raw statistics with history"
@@ -59,7 +59,7 @@ def told(tables: Tables) -> Section:
     return Section(
         "Can the regime be told from each?",
         "Published: 80 % with loss, entropy and confidence, 100 % with the state's channels, from windows of one run. Here the "
-        "same question of every control, in runs that the classifier has not seen.",
+        f"same question of every control, in runs that the classifier has not seen.{smaller(tables)}",
         body,
         "self_clamp holds the state still, so its drift of exactly zero names it: that tells nothing of what a state senses, "
         "and findings leave that regime out. Intervals over seeds take each run's own accuracy; any two of them were "

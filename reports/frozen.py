@@ -21,6 +21,7 @@ from reports.parts import (
     side,
 )
 from reports.placebos import TESTS, View, beats, effect_table, seeds
+from reports.usual_norm import USUAL, usual_table
 
 TITLE = "Frozen-weight test: does the state steer the model?"
 DIRECTIONS = {"confident": -1, "uncertain": +1, "gradient": +1}  # the sign that entropy should change with
@@ -138,14 +139,24 @@ def _consistent(view: View) -> Finding:
 def heldout(view: View) -> Section:
     """Directions found on train, magnitude chosen on dev, measured once on held-out text."""
     body = effect_table(view, [test for test in TESTS if test[0] == "heldout"])
+    usual = usual_table(view.tables.rows(USUAL, condition=view.condition))
+    if usual:
+        usual = [
+            "The same directions at the mean norm of the last half of the steps before, read along the dose curves:",
+            *usual,
+        ]
     return Section(
         view.named("The held-out protocol"),
         "Directions found on train batches, their magnitude chosen on dev, measured once on held-out batches over all "
         "positions: do learned directions still steer more than placebos that went through the same selection?",
-        body or [MISSING],
+        [*body, *usual] if body else [MISSING],
         "Passing both placebos says that training shaped how the model reads these directions. It does not say that the "
         "state takes such values by itself, or that the model gains from it. The gradient finder sees no rotation, so "
-        "only the untrained placebo decides there.",
+        "only the untrained placebo decides there. Magnitudes are chosen up to the largest norm that the run saw, which can be "
+        "one of its first steps, and there readers may saturate alike: hence the comparison at the usual norm. A rotated reader "
+        "keeps the learned one's column space and norms, so it tests the axes, not whether the reader learned anything: not "
+        "passing it does not say that the state goes unused. The third placebo, a run trained on shuffled statistics, exists in "
+        "the recurring world alone ([steering](steering.md)), not for this one.",
         [beats(view, *test) for test in TESTS if test[0] == "heldout"],
     )
 

@@ -7,7 +7,7 @@ from plots.series import Estimate, estimate
 from reports import published
 from reports.by_condition import ByCondition
 from reports.markdown import interval, signed, table
-from reports.parts import ABSENT, MISSING, Finding, Section, Tables, all_of, difference, side
+from reports.parts import ABSENT, MISSING, Finding, Section, Tables, all_of, difference, side, smaller
 
 BUFFERS = ("buffer_64", "buffer_128")  # of the published study
 
@@ -46,7 +46,7 @@ def leverage(tables: Tables, figures: str) -> Section:
     return Section(
         "Does stability cost control leverage?",
         "Published: leverage higher with an EMA, lower with a buffer of 64, lowest with one of 128, without numbers: \"the "
-        "tradeoff\".",
+        f"tradeoff\".{smaller(tables)}",
         body,
         "A leverage that a placebo reaches as well belongs to selecting directions, not to what the state has learned. Memories "
         "differ by more than stability, so a correlation over seven of them is a description, not a cause.",

@@ -25,6 +25,7 @@ from reports.parts import (
     Tables,
     difference,
     sign_test,
+    smaller,
 )
 
 TITLE = "Memory: stability, restoring force and control leverage"
@@ -97,7 +98,8 @@ def share(tables: Tables, figures: str) -> Section:
     parts = [(text, measured.minus(one, other, "share")) for text, one, other in ordered]
     return Section(
         "How much of the update is memory?",
-        "The memory's share of each update: published 0.10 (EMA), 0.34 (buffer of 64) and 0.43 (of 128).",
+        "The memory's share of each update: published 0.10 (EMA), 0.34 (buffer of 64) and 0.43 (of 128)."
+        f"{smaller(tables)}",
         body,
         _bound_sentence(measured),
         [difference("A longer memory takes a larger share of the update.", parts, +1, "", 3)],
@@ -117,6 +119,10 @@ def _bound_sentence(measured: ByCondition) -> str:
             f"Here the share stood at its bound in {percent(min(found.values()))} to {percent(max(found.values()))} of the steps, and the "
             f"mean gates lie between {number(min(gates), 2)} and {number(max(gates), 2)}. "
         )
+    text += (
+        "Where the state hardly moves over many steps, the update's two parts cancel: then their norms are equal, and "
+        "the share is one half whatever is remembered. Shares near 0.50 are that arithmetic, and no longer memory can pass them. "
+    )
     return text + (
         "Buffers of one stride are one memory until the shorter is full: 64 states at stride 10 after 640 steps, 128 "
         "after 1280. What they differ by can only come from later steps."

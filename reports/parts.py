@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 from analysis import claim_tests
 from plots.series import FEWEST as FEWEST_SEEDS
 from plots.series import Estimate, estimate
+from reports import published
 from reports.markdown import harmless, interval, plural
 from storage import UserError
 
@@ -39,6 +40,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {  # what the pages take from each table
         "p_value",
     ),
     "frozen_doses": (*_WEIGHTS, "direction", "magnitude", "delta_entropy"),
+    "usual_norm": (*_WEIGHTS, "finder", "reader", "draw", "norm", "largest", "effect"),
 }
 MISSING = "The tables hold nothing for this yet."
 READING = (
@@ -195,6 +197,17 @@ def made_from(tables: Tables) -> str:
     return (
         f"Suite {suites}, corpus {corpora}, models of {sizes} million parameters: {plural(len(runs), 'run')} of {steps} "
         f"steps, {count} a condition, products in {dtypes}."
+    )
+
+
+def smaller(tables: Tables) -> str:
+    """A sentence for where published numbers stand beside those of a smaller model; nothing where the model is as large."""
+    size = tables.rows("runs")["parameters"].max()
+    if not size < published.PARAMETERS / 2:
+        return ""
+    return (
+        f" The published model has {published.PARAMETERS / 1e6:.1f} million parameters, this suite's {size / 1e6:.2f} million: where a "
+        "published value stands beside ours, the models differ."
     )
 
 

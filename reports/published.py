@@ -1,5 +1,8 @@
 """The published study's numbers, as its document prints them (one run, seed 42, Tiny Shakespeare)."""
 
+PARAMETERS = 0.8e6
+"""Of its model. One of less than half of that is called smaller."""
+
 FROZEN_DELTA_ENTROPY: dict[str, float] = {"confident": -0.093, "uncertain": 0.259, "random": 0.040}
 """Nats against the zero state; `random` is the mean of 50 directions of equal norm."""
 

@@ -1,6 +1,7 @@
 """The page on what a self-state pays: mechanism by world, controls, held-out text, switches, age of the statistics."""
 
 from collections.abc import Sequence
+from math import nan
 
 import pandas as pd
 
@@ -16,6 +17,7 @@ from plots.recurring import (
     share_of,
 )
 from plots.recurring import LOOKS as IN_WORLD
+from plots.series import Estimate
 from reports.by_condition import ByCondition
 from reports.markdown import interval, listed, number, table
 from reports.parts import (
@@ -157,17 +159,27 @@ def controls(tables: Tables) -> Section:
                 interval(found.value(name, f"{measure}_difference"), 4),
                 interval(minus, 4) if minus.n else "–",
                 interval(share, 2, sign=False) if share.n else "–",
+                interval(left, 2, sign=False) if (left := beyond_blind(tables, name, measure)[0]).n else "–",
             ]
         rows.append([f"`{name}`", *cells, str(found.value(name, "clean_loss_difference").n)])
     head = ["condition"]
     for kind in KINDS.values():
-        head += [f"{kind}: loss − vanilla's", "self-state − this", "share of the oracle's gain"]
+        head += [
+            f"{kind}: loss − vanilla's",
+            "self-state − this",
+            "share of the oracle's gain",
+            "share beyond blind",
+        ]
     body = [table([*head, "n"], rows) if rows else MISSING]
     if rows:
         body.append(
             "All in the recurring world, with the calibrated mechanism, where they have one. *Self-state*: "
             f"`{STATE}`. Below zero, *self-state − this* says that the self-state has the lower loss. Share: ratio of the mean gains, with "
-            "Fieller's 95 % interval; a dash where the oracle itself gains nothing clear."
+            "Fieller's 95 % interval; a dash where the oracle itself gains nothing clear. That share includes what a bias that senses "
+            "nothing gets, too. *Share beyond blind*: the same, both gains counted from that of the strongest control that senses nothing of "
+            f"its own run's present{_strongest(tables)}. The oracle is the ceiling of a state that is shown the true regime in the same way: "
+            "through running moments, so that its input while a regime acts varies in size, by how common the regime has been, "
+            "and keeps its sign; not of any model that knows the regime."
         )
     findings = [_explained(tables, measure, names) for measure in KINDS]
     for measure, kind in KINDS.items():
@@ -231,6 +243,22 @@ def _explained(tables: Tables, measure: str, names: Sequence[str]) -> Finding:
     return Finding(
         claim, CLEAR, f"{listed([f'`{name}`' for name in tested])} all gain clearly less, n = {n}."
     )
+
+
+def beyond_blind(tables: Tables, name: str, measure: str) -> tuple[Estimate, str]:
+    """A condition's share of the oracle's gain beyond the strongest blind control, and that control; n = 0 where there is none."""
+    rows = tables.rows(SUMMARY, quantity="share_beyond", condition=name, measure=measure)
+    if rows.empty:
+        return Estimate(0, nan, nan, nan, nan), ""
+    row = rows.iloc[0]
+    return Estimate(int(row["n"]), row["mean"], row["low"], row["high"], nan), str(row["reference"])
+
+
+def _strongest(tables: Tables) -> str:
+    """The strongest blind controls by name, in brackets; nothing before they are known."""
+    known = {kind: beyond_blind(tables, STATE, measure)[1] for measure, kind in KINDS.items()}
+    said = [f"`{name}` on {kind}" for kind, name in known.items() if name]
+    return f" ({listed(said)})" if said else ""
 
 
 def _half(summary: pd.DataFrame, measure: str, kind: str) -> Finding:

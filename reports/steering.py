@@ -6,7 +6,6 @@ from plots.series import Estimate, estimate, paired
 from plots.steering import FINDER, LARGEST, SHOWN, learned_effects
 from reports.markdown import interval, number, percent, table
 from reports.parts import MISSING, Finding, Section, Tables, difference, per_seed
-from reports.usual_norm import COLUMNS as USUAL_COLUMNS
 from reports.usual_norm import USUAL, at_usual_norm, usual_table
 
 TITLE = "Steering where there is something to sense"
@@ -26,7 +25,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "steering_doses": (*_TEST, "direction", "tau", "p_value", "rises", "range"),
     "steering_matched": (*_TEST, "finder", "at", "reader", "draw", "kl", "delta_entropy", "delta_nll"),
-    USUAL: USUAL_COLUMNS,
 }
 YOKED = "yoked"
 SMALL = "0.05"  # nats: the one of the small KLs that findings are told at

@@ -118,7 +118,7 @@ def at_once(tables: Tables, figures: str) -> Section:
 
 
 def afterwards(tables: Tables) -> Section:
-    """How long the difference lasts, against the noise floor of two trainings that differ by almost nothing."""
+    """How long the difference lasts, and what two trainings that differ by almost nothing differ by."""
     found = Summary(tables)
     rows = []
     for name in found.conditions:
@@ -127,8 +127,8 @@ def afterwards(tables: Tables) -> Section:
         rows.append(
             [
                 found.named(name),
-                steps_to(own, "steps_until", "floor"),
                 steps_to(own, "steps_small", "small"),
+                steps_to(own, "steps_until", "floor"),
                 steps_to(own, "state_steps", "swapped_distance"),
                 *(
                     interval(found.value(name, column), 4)
@@ -139,30 +139,32 @@ def afterwards(tables: Tables) -> Section:
                 str(found.value(name, "late_loss").n),
             ]
         )
-    head = ["goes on with", "steps until indistinguishable", "steps until small", "steps until the state is the own one", "last 50 steps: loss − own's",
+    head = ["goes on with", "steps until small", "steps until within the rounding floor", "steps until the state is the own one", "last 50 steps: loss − own's",
             "held-out loss − own's", "effect − own's", "\\|loss − own's\\|", "that − `jitter`'s", "n"]  # fmt: skip
     body = [table(head, rows) if rows else MISSING]
     floor = found.rows["floor"].max()
     if rows:
         body.append(
-            "Steps: median over seeds, in brackets how many seeds got there. Indistinguishable: |loss − own's|, mean of ten steps, "
-            f"is for the first time within the noise floor{f' of {number(floor, 4)} nats' if np.isfinite(floor) else ''}, below which "
-            "95 % of those means lie for a training whose state was changed by a thousandth. Small: the same "
-            f"against {number(found.rows['small'].mean(), 4)} nats, a tenth of what one batch's loss differs by from the next's. The state is the own one: their "
-            "distance is below a hundredth of the own one's norm."
+            "Steps: median over seeds, in brackets how many seeds got there. Small: |loss − own's|, mean of ten steps, is for the first time "
+            f"below {number(found.rows['small'].mean(), 4)} nats, a tenth of what one batch's loss differs by from the next's. Rounding floor: "
+            f"the same against {floor_text(floor)}, below which 95 % of those means lie for a training whose state was changed by a thousandth; "
+            "where that is as small as the rounding of floats, a training that was truly changed does not come back to it. The state "
+            "is the own one: their distance is below a hundredth of the own one's norm."
         )
     lasting = [(f"`{name}`", found.value(name, "late_heldout")) for name in SWAPS[:1]]
     apart = [
-        (f"`{name}` − `{JITTER}`", found.minus(name, JITTER, "late_loss_distance")) for name in SWAPS[:1]
+        (f"`other` − `{name}`", found.minus("other", name, "late_loss_distance"))
+        for name in ("random", "zero")
     ]
     return Section(
         "How long does it last?",
-        "Steps until the training can't be told from the one that kept its own state, and what is left in the last 50 steps. "
-        "Two trainings that differ by almost nothing drift apart as well: `jitter` gives that noise floor.",
+        "Steps until the loss differs by little from that of the training that kept its own state, and what is left in the last 50 "
+        "steps. Two trainings that begin with almost the same state (`jitter`) give the rounding floor.",
         body,
         "Short-lived at most, by construction: each step keeps a part of the state and makes the rest from statistics. What stays "
-        "after that is in the weights. The floor is one for the whole continuation, and noise grows with time, so that an early "
-        "difference is called indistinguishable where it is no larger than what chance alone makes later.",
+        "after that is in the weights. The rounding floor is no measure of chance: it says what a thousandth of a state's norm comes "
+        "to in so many steps, and any real change of the first updates stays above it. So what lasts is told by the steps until "
+        "small, and whether it is another seed's state that lasts, by the random state and none.",
         [
             difference(
                 "The harm of another seed's state lasts: in the last 50 steps the held-out loss is still higher.",
@@ -172,15 +174,22 @@ def afterwards(tables: Tables) -> Section:
                 4,
             ),
             difference(
-                "In the last 50 steps after the swap the losses are further apart than by chance.",
+                "In the last 50 steps after the swap another seed's state leaves the losses further apart than a random one or none does.",
                 apart,
                 +1,
                 " nats",
-                4,
+                5,
             ),
             _back(found),
         ],
     )
+
+
+def floor_text(floor: float) -> str:
+    """The rounding floor with as many digits as it needs."""
+    if not np.isfinite(floor):
+        return "a floor that was not measured"
+    return f"{number(floor, 4) if floor >= 5e-4 else f'{floor:.1e}'.replace('-', '−')} nats"
 
 
 def steps_to(rows: pd.DataFrame, column: str, needs: str) -> str:
@@ -203,19 +212,19 @@ def _steps(rows: pd.DataFrame, column: str, needs: str) -> "pd.Series[float]":
 
 def _back(found: Summary) -> Finding:
     """Whether the loss takes longer to come back than the state, seed by seed: an exact sign test."""
-    claim = "After a swap the loss stays distinguishable for longer than the state does."
+    claim = "After a swap the loss takes longer to come within a small difference than the state takes to be the own one."
     rows = found.rows[found.rows["condition"] == "other"]
-    loss, state = _steps(rows, "steps_until", "floor"), _steps(rows, "state_steps", "swapped_distance")
+    loss, state = _steps(rows, "steps_small", "small"), _steps(rows, "state_steps", "swapped_distance")
     both = loss.index.intersection(state.index)
     if not len(both):
-        return Finding(claim, ABSENT, f"It needs the continuations `other` and `{JITTER}`.")
+        return Finding(claim, ABSENT, "It needs the continuation `other`.")
     longer, shorter = int((loss[both] > state[both]).sum()), int((loss[both] < state[both]).sum())
     p = sign_test(longer, shorter)
     verdict = OPEN if len(both) < FEWEST_SIGNS else CLEAR if p < ALPHA else NOT_CLEAR
     return Finding(
         claim,
         verdict,
-        f"With another seed's state: loss {steps_to(rows, 'steps_until', 'floor')}, state "
+        f"With another seed's state: loss {steps_to(rows, 'steps_small', 'small')}, state "
         f"{steps_to(rows, 'state_steps', 'swapped_distance')} steps; longer in {longer}, shorter in {shorter} of "
         f"{plural(len(both), 'seed')}; one-sided sign test, p = {number(p)}.",
     )

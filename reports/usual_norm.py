@@ -7,9 +7,6 @@ from reports.markdown import interval, number, table
 from reports.parts import per_seed
 
 USUAL = "usual_norm"
-COLUMNS = (
-    *("suite", "condition", "seed", "run_step", "finder", "reader", "draw", "norm", "largest", "effect"),
-)
 READERS = ("rotated", "untrained")
 
 

@@ -16,6 +16,7 @@ import config
 import perturb
 from analysis import belief_subjects, beliefs, filtering, readout
 from analysis.belief_subjects import log_of, random_network, subject_of
+from analysis.beliefs import TWIN
 from analysis.filtering import Log
 from analysis.replay import STATS
 from plots import beliefs as figures
@@ -218,6 +219,26 @@ def test_an_untrained_state_is_shown_what_the_twin_measured() -> None:
 # Readings
 
 
+def test_state_and_untrained_network_are_read_for_one_target() -> None:
+    runs = world("faint", "faint_vanilla", [1, 2], probability=0.01)
+    given = {(run.condition, run.seed): log_of(run) for run in runs}
+    own = subject_of(runs[0], runs, given)
+    assert own is not None and own.posterior is not None and own.twin_posterior is not None
+
+    def scores(subject: belief_subjects.Subject) -> dict[tuple[str, str], float]:
+        return {
+            (str(row["source"]), str(row["target"])): float(str(row["r2"]))
+            for row in beliefs._scores(subject)
+        }
+
+    same, turned = scores(own), scores(replace(own, twin_posterior=np.roll(own.twin_posterior, 200, axis=0)))
+    assert turned["untrained", TWIN] == turned["untrained", "posterior"] != same["untrained", "posterior"]
+    assert turned["state", "posterior"] == same["state", "posterior"]  # its own evidence's
+    assert turned["state", TWIN] < same["state", TWIN] - 0.1  # what the untrained network is read for
+    alone = scores(replace(own, twin=None, twin_posterior=None))
+    assert not {key for key in alone if TWIN in key}
+
+
 def test_readings_are_fitted_on_earlier_steps_only() -> None:
     steps = np.arange(50, 1000)
     parts = readout.blocks(steps, 1000)
@@ -337,6 +358,7 @@ def test_what_was_planted_is_found_and_nothing_else(made: dict[str, pd.DataFrame
     # in the faint world one batch tells little, several tell more, and nothing tells more than the filter
     areas = [mean(found, "auc", "faint", one, "regime") for one in ("statistics", "averages", "filter")]
     assert areas == sorted(areas) and areas[2] - areas[0] > 0.1
+    assert set(found[found["target"] == TWIN]["source"]) == {"state", "untrained"}
     assert found.groupby(["condition", "seed"])["steps"].nunique().eq(1).all()
     assert set(found["steps"]) == {round(0.6 * STEPS)}
     example = made["belief_example"]
@@ -428,6 +450,10 @@ def test_the_page_says_what_fails_first(made: dict[str, pd.DataFrame], tmp_path:
     assert float(share.split()[0]) == pytest.approx(
         1 - float(after.split()[0]) / float(before.split()[0]), abs=0.02
     )
+    on_twin = mean(made["beliefs"], "r2", "faint", "state", TWIN)
+    assert cells(page, "faint: the state, on the untrained network's target")[1].startswith(f"{on_twin:.3f}")
+    beyond = on_twin - mean(made["beliefs"], "r2", "faint", "untrained", TWIN)
+    assert f"minus state of an untrained network, both on its target {beyond:+.3f}".replace("-", "−") in page
     r2 = mean(made["beliefs"], "r2", "faint", "state", "posterior")
     assert cells(page, "faint: the state |")[1].startswith(f"{r2:.3f}")
 

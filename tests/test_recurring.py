@@ -303,6 +303,58 @@ def test_half_of_the_oracles_gain_is_half() -> None:
     assert not (nothing["quantity"] == "share").any()  # nothing to share
 
 
+def test_what_is_left_of_a_share_beyond_the_strongest_blind_control() -> None:
+    names = (
+        "vanilla_recurring",
+        "calibrated_recurring",
+        "oracle",
+        "direct",
+        "yoked",
+        "fixed_bias",
+        "learned_bias",
+    )
+    gains = PAYS | {"fixed_bias": (0.05, 0.0), "yoked": (0.01, 0.02)}
+    table = study(names, gains=gains, spread=0.0, waits={})["recurring_summary"]
+    calm = of(table, quantity="share_beyond", condition="calibrated_recurring", measure="clean_loss")
+    assert calm["reference"] == "fixed_bias"  # (0.1 - 0.05) of (0.2 - 0.05)
+    assert (calm["mean"], calm["low"], calm["high"]) == (pytest.approx(1 / 3),) * 3
+    acts = of(table, quantity="share_beyond", condition="direct", measure="perturbed_loss")
+    assert acts["reference"] == "yoked" and acts["mean"] == pytest.approx((0.04 - 0.02) / (0.1 - 0.02))
+    told = set(table[table["quantity"] == "share_beyond"]["condition"])
+    assert told == {"calibrated_recurring", "direct"}  # none of the blind ones, nor the oracle itself
+    none = study(names, gains=gains | {"oracle": (0.05, 0.02)}, spread=0.0, waits={})["recurring_summary"]
+    assert not (none["quantity"] == "share_beyond").any()  # the oracle gains nothing beyond them
+    blind = {name for name, run in SUITE.conditions.items() if analysis.is_blind(run)}
+    assert blind == {
+        *("learned_bias", "fixed_bias", "yoked", "shuffled", "clock"),
+        *("large_bias", "large_fixed_bias", "large_yoked"),
+    }
+
+
+def test_the_faint_world_has_a_ceiling_and_no_share(tmp_path: Path) -> None:
+    rows = [
+        {"suite": "recurring", "condition": name, "seed": seed, "state": state, "kl": kl, "kl_calm": calm}
+        for seed in range(1, 9)
+        for name, state, kl, calm in (
+            ("faint", "calm", 0.0031, 0.0), ("faint", "optimum", 0.0, 0.002), ("calibrated_recurring", "calm", 0.9, 0.0),
+        )
+    ]  # fmt: skip
+    text = page(tmp_path, {**whole(), "belief_shifts": pd.DataFrame(rows)})
+    faint = text[
+        text.index("## Does it pay where one batch leaves doubt?") : text.index("## Does it come back at")
+    ]
+    assert (
+        "from the calm one, 0.0031 nats; on calm steps that of the calm one from the best one under corruption, 0.0020"
+        in faint
+    )
+    assert (
+        "The mean gain of the oracle is larger than that" in faint
+        and "share of the oracle's gain, calm" not in faint
+    )
+    bare = page(tmp_path / "bare", whole())
+    assert "was not measured here" in bare and "larger than that: it is not" not in bare
+
+
 def test_fiellers_interval_is_that_of_the_t_test() -> None:
     random = np.random.default_rng(5)
     held = 0
@@ -466,7 +518,7 @@ NEWER, OLD, FAINT, FAINT_ORACLE = (
     "those of 64 steps ago",
     "64 steps old still",
     "faint world the self-state",
-    "faint world the true",
+    "faint world the model that is shown the true",
 )
 YES, NO = "Clear", "Not clear"
 ALL_OF = (
@@ -579,6 +631,9 @@ def test_a_part_of_the_conditions_has_a_page(tmp_path: Path) -> None:
 
 def test_figures_and_page_ask_for_columns_that_are_made() -> None:
     for columns in (figures.COLUMNS, recurring.COLUMNS):
+        columns = {
+            name: wanted for name, wanted in columns.items() if name != "belief_shifts"
+        }  # of another analysis
         assert set(columns) <= set(MADE)
         for name, wanted in columns.items():
             assert set(wanted) <= set(MADE[name]), name

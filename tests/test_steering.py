@@ -77,23 +77,26 @@ def rooted(reader: str, direction: str, entropy: float, nll: float, most: float)
 
 
 def changes(found: pd.DataFrame, at: str, reader: str) -> np.ndarray:
-    """Changes of entropy and NLL at one KL, a row a reader's curve."""
+    """Changes of entropy and NLL at a KL."""
     rows = found[(found["at"] == at) & (found["reader"] == reader)]
-    return rows[["delta_entropy", "delta_nll"]].to_numpy(float)
+    return rows[["delta_entropy", "delta_nll"]].to_numpy(float)[0]
 
 
 def test_at_matched_kl_curves_are_read_where_all_reach() -> None:
     learned = pd.DataFrame(rooted("learned", "gradient", -2.0, 0.5, 4.0))
     placebo = pd.DataFrame(rooted("untrained", "gradient", -0.5, -3.0, 1.0))
     found = steered.at_matched_kl(learned, placebo)
-    assert list(found["at"])[::2] == ["0.02", "0.05", "0.1", "largest"]
-    assert set(found.loc[found["at"] == "largest", "kl"]) == {1.0}
-    assert set(found.loc[found["at"] == "0.05", "kl"]) == {0.05}
+    assert list(dict.fromkeys(found["at"])) == ["0.02", "0.05", "0.1", "largest"]
+    assert found.groupby("at")["kl"].unique().map(list).to_dict() == {
+        "0.02": [0.02], "0.05": [0.05], "0.1": [0.1], "largest": [1.0]
+    }  # fmt: skip
     # At a KL of 1 the learned dose is 1/2, along the negative gradient: entropy falls by 1, NLL by 0.25. The placebo loses 3.
-    np.testing.assert_allclose(changes(found, "largest", "learned"), [[-1, -0.25]], atol=1e-9)
-    np.testing.assert_allclose(changes(found, "largest", "untrained"), [[-0.5, 3]], atol=1e-9)
-    dose = np.sqrt(0.05 / 4)  # between two doses, read in the root of the KL: exact here
-    np.testing.assert_allclose(changes(found, "0.05", "learned"), [[-2 * dose, -0.5 * dose]], atol=1e-9)
+    np.testing.assert_allclose(changes(found, "largest", "learned"), [-1, -0.25], atol=1e-9)
+    np.testing.assert_allclose(changes(found, "largest", "untrained"), [-0.5, 3], atol=1e-9)
+    dose = float(np.sqrt(0.05 / 4))  # between two doses, read in the root of the KL: exact here
+    np.testing.assert_allclose(
+        changes(found, "0.05", "learned"), np.array([-2 * dose, -0.5 * dose]), atol=1e-9
+    )
     assert steered.at_matched_kl(learned, placebo.iloc[:0]).empty  # nothing to match with
     weak = pd.DataFrame(rooted("untrained", "gradient", -0.5, 0.0, 0.03))
     assert set(steered.at_matched_kl(learned, weak)["at"]) == {"0.02", "largest"}  # where all curves reach
@@ -102,8 +105,8 @@ def test_at_matched_kl_curves_are_read_where_all_reach() -> None:
     )
     is_learned = positive["reader"] == "learned"
     found = steered.at_matched_kl(positive[is_learned], positive[~is_learned])
-    largest = found.loc[found["at"] == "largest", "delta_entropy"].to_numpy(float)
-    np.testing.assert_allclose(largest, [-1.0, -0.4], atol=0.01)
+    for reader, fall in (("learned", -1.0), ("rotated", -0.4)):
+        assert changes(found, "largest", reader)[0] == pytest.approx(fall, abs=0.01)
 
 
 def test_at_its_usual_norm_a_state_is_read_between_doses() -> None:

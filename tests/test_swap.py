@@ -222,8 +222,8 @@ def test_few_seeds_and_missing_conditions_draw(wanted: tuple[str, ...]) -> None:
 BREAK, ENTANGLED, MORE = "Things break", "State and weights are entangled", "more than a random one or none"
 LASTS, APART, LONGER = (
     "The harm of another seed's state lasts",
-    "further apart than by chance",
-    "for longer than the state",
+    "further apart than a random one",
+    "takes longer to come within",
 )
 
 
@@ -261,9 +261,13 @@ def test_numbers_and_published_words_stand_on_the_page(tmp_path: Path) -> None:
     assert "things break; state and weights are entangled" in text
     lines = [line for line in text.splitlines() if line.startswith("| `random`: a random state")]
     assert (
-        "| 46 (7 of 8) | 24 (8 of 8) | 21 (8 of 8) |" in lines[1]
+        "| 24 (8 of 8) | 46 (7 of 8) | 21 (8 of 8) |" in lines[1]
     )  # 42, …, 48 and one never, which counts as longer than any: 45.5
-    assert "noise floor of 0.0060 nats" in text
+    assert "Rounding floor: the same against 0.0060 nats" in text and "chance makes" not in text
+    rounding = tables["swap_summary"].assign(floor=1.8e-7)
+    assert "the same against 1.8e−07 nats" in written(
+        swap, {**tables, "swap_summary": rounding}, tmp_path / "small"
+    )
     mean = tables["swap_paths"].query("condition == 'other' and since == 5")["distance"].mean()
     head = "| distance of the states, own norms: steps since | 0 | 1 | 2 | 5 | 10 | 20 | 50 | 100 | 199 |"
     assert head in text and f"{mean:.4f}" in cells(text, "`other` | 1.")[4]
@@ -275,6 +279,8 @@ def test_most_seeds_never_come_back(tmp_path: Path) -> None:
     text = written(swap, tables, tmp_path)
     assert "never (0 of 3)" in text and "nan" not in text and "inf" not in text
     tables["swap_summary"]["floor"] = np.nan  # no jitter: not measured, which is not never
+    text = written(swap, tables, tmp_path)
+    tables["swap_summary"]["small"] = np.nan
     text = written(swap, tables, tmp_path)
     assert "never" not in text and verdict(text, LONGER) == "Not measured" and "nan" not in text
 
