@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -136,9 +137,11 @@ class Trials:
             wanted = outcome.results(self.out)
             part.wrong += [first.said] * (first.status != 0)
             shutil.rmtree(self.out)
+            whole_s = first.seconds
+        draw = random.Random(f"{self.seed} {to_come}")
         kept: dict[str, int] = {}
         while to_come or self.out.exists():
-            moment = random.Random(f"{self.seed} {to_come}").uniform(0.2, 0.6 * first.seconds)
+            begun, moment = time.monotonic(), draw.uniform(0.2, 0.6 * whole_s)
             process = study.started(self.place, self.out, *LONGER, jobs=1 + len(to_come) % 2)
             try:
                 process.communicate(timeout=moment if to_come else None)
@@ -154,6 +157,7 @@ class Trials:
             wrong += outcome.differences(self.out, wanted) + outcome.not_kept(self.out, kept)
             part.wrong += [f"a study's end: {one}" for one in wrong]
             part.notes.append("a study came to its end")
+            whole_s = min(whole_s, 2 * (time.monotonic() - begun))  # other work on the machine comes and goes
             kept = {}
             shutil.rmtree(self.out)
         ends = f"; in this start {len(part.notes)} studies came to their end" if part.notes else ""
