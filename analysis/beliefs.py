@@ -30,6 +30,7 @@ from analysis.context import Context
 from analysis.filtering import Chain
 from analysis.readout import Block, auc, blocks, decoded, r_squared
 from analysis.runs import CALM, Run, label, stack
+from analysis.table_files import RUN
 
 ANY = "any"  # that some regime acts, whichever
 POSTERIOR, REGIME = "posterior", "regime"  # targets
@@ -37,13 +38,12 @@ TWIN = "twin posterior"  # of the run without a state, of the same world and see
 EXAMPLE = 400  # steps of belief_example, the last ones
 APART = 25  # steps at most between the two of a pair in batch_auc
 
-PLACE = ("suite", "condition", "seed")
 COLUMNS = {
-    "beliefs": (*PLACE, "source", "target", "regime", "r2", "auc", "steps"),
-    "belief_example": (*PLACE, "step", "regime", "posterior", "decoded", "averages"),
+    "beliefs": (*RUN, "source", "target", "regime", "r2", "auc", "steps"),
+    "belief_example": (*RUN, "step", "regime", "posterior", "decoded", "averages"),
     "belief_components": (
         *(
-            *PLACE,
+            *RUN,
             "step",
             "component1",
             "component2",
@@ -54,7 +54,7 @@ COLUMNS = {
             "regime",
         ),
     ),
-    "batch_auc": (*PLACE, "regime", "auc", "pairs"),
+    "batch_auc": (*RUN, "regime", "auc", "pairs"),
 }
 
 

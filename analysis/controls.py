@@ -17,11 +17,12 @@ from analysis.classification import CLEAN, NO_CLAMP, classification, classificat
 from analysis.context import Context
 from analysis.runs import CALM, METRICS, Run
 from analysis.signatures import regime_deltas
+from analysis.table_files import RUN
 
 VANILLA = "vanilla"
-KEYS = ["suite", "condition", "seed", "regime", "metric"]
+KEYS = [*RUN, "regime", "metric"]
 COMPARISON = (*KEYS, "delta", "trend", "detrended", "vanilla", "difference")
-LOSSES = ("suite", "condition", "seed", "heldout_loss", "vanilla", "difference")
+LOSSES = (*RUN, "heldout_loss", "vanilla", "difference")
 DEGREE = 2  # of the polynomial through a run's calm steps
 AFTERMATH = 50  # steps after a regime that count neither as calm nor as the regime
 FEWEST_STEPS = 30  # measured calm steps for a fit without the aftermath; with fewer it is left in
@@ -104,7 +105,7 @@ def comparison(deltas: pd.DataFrame, runs: Sequence[Run], settings: config.Signa
 def losses(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a run: held-out loss at the last step (nats a token), vanilla's of the same seed, and the difference."""
     base = runs[runs["condition"] == VANILLA].set_index("seed")["heldout_loss"]
-    made = runs[["suite", "condition", "seed", "heldout_loss"]].copy()
+    made = runs[[*RUN, "heldout_loss"]].copy()
     made["vanilla"] = made["seed"].map(base).astype(float)
     made["difference"] = made["heldout_loss"] - made["vanilla"]
     return made[list(LOSSES)]

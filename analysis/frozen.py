@@ -12,20 +12,38 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis.table_files import WEIGHTS
 from storage import UserError
 
 FILES = ("conditions", "effects", "doses")
-TEST = ("suite", "condition", "seed", "run_step", "protocol", "finder")
+TEST = (*WEIGHTS, "protocol", "finder")
 SUMMARY = (*TEST, "effect", "placebo", "placebo_mean", "placebo_sd", "placebo_max", "p_value", "surplus")
 
 
 @dataclass(frozen=True)
 class FinishedTest:
-    """A folder that frozen_test.run filled, and whose run it tested."""
+    """A folder that a test of a finished run filled (frozen_test.py, belief.py), and whose run it tested."""
 
     suite: str
     condition: str
     folder: Path
+
+    def read(self, name: str) -> pd.DataFrame:
+        """The table in `<name>.csv` of the folder, with suite and condition in front.
+
+        Raises:
+            UserError: the file is missing or no table (its path, and what to do).
+        """
+        path = self.folder / f"{name}.csv"
+        try:
+            rows = pd.read_csv(path)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{path} is missing or no table ({error}); delete its folder and run again"
+            ) from None
+        rows.insert(0, "suite", self.suite)
+        rows.insert(1, "condition", self.condition)
+        return rows
 
 
 def tables(tests: Iterable[FinishedTest]) -> dict[str, pd.DataFrame]:
@@ -39,10 +57,7 @@ def tables(tests: Iterable[FinishedTest]) -> dict[str, pd.DataFrame]:
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in FILES}
     for test in tests:
         for name in FILES:
-            part = _read(test.folder / f"{name}.csv")
-            part.insert(0, "suite", test.suite)
-            part.insert(1, "condition", test.condition)
-            parts[name].append(part)
+            parts[name].append(test.read(name))
     found = {
         f"frozen_{name}": pd.concat(some, ignore_index=True) if some else pd.DataFrame()
         for name, some in parts.items()
@@ -85,10 +100,3 @@ def rank_p_value(learned: float, placebo: np.ndarray) -> float:
     Statistical Applications in Genetics and Molecular Biology 9, 2010). With 20 draws the smallest is 1/21.
     """
     return (1 + int((placebo >= learned).sum())) / (1 + len(placebo))
-
-
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is missing or no table ({error}); delete its folder and run again") from None

@@ -14,6 +14,7 @@ from scipy.stats import binomtest
 from analysis import circular, paths
 from analysis.context import Context
 from analysis.runs import CALM, Run, label, stack, windows_of
+from analysis.table_files import RUN
 from rng import Stream, generator
 
 MEASURES = ("state_drift", "state_norm", "state_effect")
@@ -26,16 +27,15 @@ SUSTAINED = 3  # measurements whose median must be beyond the threshold too
 THRESHOLD = 3.0  # standard deviations
 FEWEST = 5  # measurements of a baseline
 
-PLACE = ("suite", "condition", "seed")
 PEAK = (
     *("peak_lag", "peak", "null_95", "p_value"),
     *("lead_lag", "lead", "lead_null_95", "lead_p_value"),
 )
 COLUMNS = {
-    "lead_lag": (*PLACE, "measure", "method", "lag", "correlation"),
-    "lead_lag_peaks": (*PLACE, "measure", "method", *PEAK),
+    "lead_lag": (*RUN, "measure", "method", "lag", "correlation"),
+    "lead_lag_peaks": (*RUN, "measure", "method", *PEAK),
     "lead_lag_summary": ("suite", "condition", "measure", "method", "n", *PEAK),
-    "onset": (*PLACE, "timed_by", "regime", "start", "measure", "baseline", "sd", "latency", "length"),
+    "onset": (*RUN, "timed_by", "regime", "start", "measure", "baseline", "sd", "latency", "length"),
     "onset_order": (
         *("suite", "condition", "regime", "against", "measure", "n", "state_first", "loss_first", "ties"),
         *("median_difference", "p_value"),

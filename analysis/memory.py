@@ -19,6 +19,7 @@ from analysis.over_seeds import mean_of_known, rank_correlation
 from analysis.runs import CALM, Run, label, stack, windows_of
 from analysis.spans import DISTURBANCE
 from analysis.spans import ONSET_BIN as BIN
+from analysis.table_files import RUN
 
 BEFORE = 50  # steps before a regime whose mean state is its baseline
 AFTER = 100  # steps after a regime in memory_dynamics
@@ -26,15 +27,14 @@ SUSTAINED = 5  # steps that the state must stay near its baseline to have recove
 NEAR = 0.95  # quantile of the distances before a regime that still counts as near
 LATE = ("bewilderment", "sensory_fog", "lr_heatwave")  # felt by the state through the next step's statistics
 LOGGED = ("mlp_norm", "memory_norm", "memory_share", "gate")
-_RUN = ("suite", "condition", "seed")
 MEASURES = (
-    *(*_RUN, "regime", "start", "end", "share", "share_calm", "gate", "gate_calm", "at_bound"),
+    *(*RUN, "regime", "start", "end", "share", "share_calm", "gate", "gate_calm", "at_bound"),
     *("norm_before", "distance", "force", "force_memory", "rate", "drift_before", "drift", "drift_after"),
     *("recovery", "recovered", "watched"),
 )
-DYNAMICS = (*_RUN, "middle", "length", *LOGGED, "distance", "force", "force_memory")
+DYNAMICS = (*RUN, "middle", "length", *LOGGED, "distance", "force", "force_memory")
 TRADEOFF = (
-    *(*_RUN, "share", "share_calm", "force", "force_memory", "rate", "drift", "displacement"),
+    *(*RUN, "share", "share_calm", "force", "force_memory", "rate", "drift", "displacement"),
     *("leverage", "placebo", "leverage_over_placebo", "heldout_loss"),
 )
 RANKS = ("suite", "seed", "stability", "outcome", "conditions", "rho")
@@ -240,12 +240,12 @@ def leverage(effects: pd.DataFrame) -> pd.DataFrame:
     The held-out effect of the dimension finder with the weights of the last step tested, and the largest of the mean
     effects of its kinds of placebo.
     """
-    columns = [*_RUN, "leverage", "placebo", "leverage_over_placebo"]
+    columns = [*RUN, "leverage", "placebo", "leverage_over_placebo"]
     if effects.empty:
         return pd.DataFrame(columns=columns)
     rows = effects[(effects["protocol"] == "heldout") & (effects["finder"] == "dimension")]
-    rows = rows[rows["run_step"] == rows.groupby(list(_RUN))["run_step"].transform("max")]
-    found = rows.groupby(list(_RUN), sort=False, as_index=False).agg(
+    rows = rows[rows["run_step"] == rows.groupby(list(RUN))["run_step"].transform("max")]
+    found = rows.groupby(list(RUN), sort=False, as_index=False).agg(
         leverage=("effect", "first"), placebo=("placebo_mean", "max")
     )
     return found.assign(leverage_over_placebo=found["leverage"] - found["placebo"])
@@ -258,7 +258,7 @@ def _tradeoff(measures: pd.DataFrame, context: Context) -> pd.DataFrame:
     """
     rows = measures[measures["regime"] == DISTURBANCE].copy()
     rows["displacement"] = rows["distance"] / rows["norm_before"]
-    keys = list(_RUN)
+    keys = list(RUN)
     tested = leverage(context.made.get("frozen_effects_summary", pd.DataFrame()))
     losses = context.made.get("runs", pd.DataFrame(columns=[*keys, "heldout_loss"]))
     for other in (tested, losses[[*keys, "heldout_loss"]]):

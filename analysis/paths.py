@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 
 from analysis.runs import Run, label, stack, windows_of
+from analysis.table_files import RUN
 
 WIDTH = 10  # steps of a bin
 BEFORE, AFTER = 50, 100  # steps looked at before an onset and after an end
 PARTS = ("distance", "direction", "speed")
 COLUMNS = (
-    *("suite", "condition", "seed", "regime", "start", "end", "since_onset", "phase"),
+    *(*RUN, "regime", "start", "end", "since_onset", "phase"),
     *PARTS,
     *(f"calm_{part}" for part in PARTS),
 )

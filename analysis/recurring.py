@@ -22,6 +22,7 @@ from analysis import switches
 from analysis.context import Context
 from analysis.over_seeds import mean_interval, mean_of_known
 from analysis.runs import CALM, Run
+from analysis.table_files import RUN
 from storage import UserError
 
 WORLDS = ("windows", "random", "recurring", "mix")
@@ -38,7 +39,7 @@ MEASURES = (
 )
 DIFFERENCES = tuple(f"{measure}_difference" for measure in MEASURES)
 LOSSES = (
-    *("suite", "condition", "seed", "world", "mechanism", "role", "vanilla", "age", "fresh"),
+    *(*RUN, "world", "mechanism", "role", "vanilla", "age", "fresh"),
     *("from_step", "clean_steps", "perturbed_steps", "evaluations_calm", "evaluations_acting"),
     *MEASURES,
     *DIFFERENCES,

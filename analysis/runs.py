@@ -11,6 +11,7 @@ import pandas as pd
 import config
 import run_folder
 import storage
+from analysis.table_files import RUN
 from storage import UserError
 
 CALM = "calm"
@@ -69,11 +70,11 @@ def stack(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame
 def metrics_table(runs: Iterable[Run]) -> pd.DataFrame:
     """All metrics of all runs."""
     parts = [label(run, run.metrics()) for run in runs]
-    return stack(parts, ("suite", "condition", "seed", "step", "regime", *METRICS, "lr", "heldout_loss"))
+    return stack(parts, (*RUN, "step", "regime", *METRICS, "lr", "heldout_loss"))
 
 
 RUNS = (
-    *("suite", "condition", "seed", "key", "steps", "seconds", "heldout_loss", "heldout_bpb"),
+    *(*RUN, "key", "steps", "seconds", "heldout_loss", "heldout_bpb"),
     *("dtype", "corpus", "tokenizer", "parameters"),
 )
 
@@ -107,4 +108,4 @@ def windows_of(metrics: pd.DataFrame) -> pd.DataFrame:
 def windows_table(runs: Iterable[Run]) -> pd.DataFrame:
     """The regimes' stretches of all runs."""
     parts = [label(run, windows_of(run.metrics())) for run in runs]
-    return stack(parts, ("suite", "condition", "seed", "regime", "start", "end"))
+    return stack(parts, (*RUN, "regime", "start", "end"))

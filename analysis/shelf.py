@@ -1,10 +1,11 @@
 """The cells that claims ask for: the tables of a study, read once each, and what a query finds in them."""
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pandas as pd
 
+from analysis import table_files
 from analysis.claim_file import Query
 from storage import UserError
 
@@ -13,18 +14,7 @@ class Shelf:
     """The tables of a study, read once each."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.read = cache(self._read)
-
-    def _read(self, suite: str, name: str) -> pd.DataFrame:
-        """A table; empty where it is missing. UserError where it is no table."""
-        path = self.folder / suite / f"{name}.csv"
-        try:
-            return pd.read_csv(path, keep_default_na=False, na_values=["", "nan", "NaN"])
-        except (FileNotFoundError, pd.errors.EmptyDataError):
-            return pd.DataFrame()
-        except (ValueError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} is not a table ({error}); delete it and run the study again") from None
+        self.read = cache(partial(table_files.read, folder))
 
     def rows(self, claim: str, query: Query, *more: str) -> pd.DataFrame:
         """Columns seed, value (float) and `more` of the rows that a query finds. UserError names a column that lacks."""

@@ -12,9 +12,9 @@ import pandas as pd
 import config
 from analysis.over_seeds import mean_interval, mean_of_known
 from analysis.runs import CALM, METRICS, Run, label, stack, windows_of
+from analysis.table_files import RUN
 
-PLACE = ("suite", "condition", "seed")
-COLUMNS = (*PLACE, "regime", "metric", "before", "during", "after", "delta", "delta_after")
+COLUMNS = (*RUN, "regime", "metric", "before", "during", "after", "delta", "delta_after")
 SUMMARY = (
     *("suite", "condition", "regime", "metric", "n", "delta", "low", "high"),
     *("delta_after", "after_low", "after_high"),

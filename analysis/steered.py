@@ -17,12 +17,12 @@ import config
 from analysis.context import Context
 from analysis.frozen import rank_p_value
 from analysis.recurring import world_of
+from analysis.table_files import RUN, WEIGHTS
 
 SHUFFLED = "shuffled"
-_TEST = ["suite", "condition", "seed", "run_step"]
-TRAINED = (*_TEST, "finder", "effect", "shuffled", "difference", "shuffled_mean", "p_value", "draws")
-DOSES = (*_TEST, "direction", "tau", "p_value", "rises", "range")
-MATCHED = (*_TEST, "finder", "at", "reader", "draw", "kl", "delta_entropy", "delta_nll")
+TRAINED = (*WEIGHTS, "finder", "effect", "shuffled", "difference", "shuffled_mean", "p_value", "draws")
+DOSES = (*WEIGHTS, "direction", "tau", "p_value", "rises", "range")
+MATCHED = (*WEIGHTS, "finder", "at", "reader", "draw", "kl", "delta_entropy", "delta_nll")
 SMALL_KL = (
     0.02,
     0.05,
@@ -74,7 +74,7 @@ def against_shuffled(effects: pd.DataFrame, names: Collection[str]) -> pd.DataFr
         if sizes.empty:
             continue
         others = group[group["condition"].isin(list(names))]
-        places = others[["suite", "condition", "seed"]].itertuples(index=False, name=None)
+        places = others[list(RUN)].itertuples(index=False, name=None)
         for place, effect in zip(places, others["effect_size"].to_numpy(float), strict=True):
             same = float(sizes.get(place[2], np.nan))
             rank = rank_p_value(effect, sizes.to_numpy())
@@ -92,7 +92,7 @@ def monotonic(doses: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     if not doses.empty:
-        for place, group in doses.groupby([*_TEST, "direction"], sort=False):
+        for place, group in doses.groupby([*WEIGHTS, "direction"], sort=False):
             curve = group.sort_values("magnitude")
             change = curve["delta_entropy"].to_numpy(float)
             if len(curve) < 3 or np.ptp(change) == 0:
@@ -116,7 +116,7 @@ def at_matched_kl(learned: pd.DataFrame, placebos: pd.DataFrame) -> pd.DataFrame
     rows = []
     if doses.empty:
         return pd.DataFrame(columns=list(MATCHED))
-    for place, test in doses.groupby(_TEST, sort=False):
+    for place, test in doses.groupby(list(WEIGHTS), sort=False):
         for finder, (direction, sign) in CONFIDENT.items():
             curves = {
                 reader: confident_curve(curve, sign)

@@ -13,10 +13,11 @@ import pandas as pd
 
 from analysis.context import Context
 from analysis.runs import Run, label, stack
+from analysis.table_files import RUN
 
 OWN, JITTER = "own", "jitter"
 PATHS = (
-    *("suite", "condition", "seed", "step", "since", "distance", "predicted", "loss_difference"),
+    *(*RUN, "step", "since", "distance", "predicted", "loss_difference"),
     *("loss_distance", "heldout_difference", "effect_difference", "batch_sd"),
 )
 SUMMARY = (
@@ -107,7 +108,7 @@ def swap_summary(paths: pd.DataFrame, decay: float) -> pd.DataFrame:
     noise = np.concatenate(list(means.values())) if means else np.array([])
     floor = float(np.quantile(noise, FLOOR)) if len(noise) else float("nan")
     rows = []
-    for place, path in paths.groupby(["suite", "condition", "seed"], sort=False):
+    for place, path in paths.groupby(list(RUN), sort=False):
         first, early, late = path.iloc[0], path.iloc[:EARLY], path.iloc[-LATE:]
         found: list[float] = [first["distance"] / (1 - decay), first["loss_difference"]]
         found.append(first["effect_difference"])

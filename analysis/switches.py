@@ -16,6 +16,7 @@ from numpy.polynomial import Polynomial
 
 import config
 from analysis.runs import CALM
+from analysis.table_files import RUN
 
 if TYPE_CHECKING:
     from analysis.recurring import Pair
@@ -29,7 +30,7 @@ DEGREE = 2  # of the polynomial through the settled steps of a regime: the loss 
 HORIZON = 60  # steps: time to recover is counted up to here
 SLACK = 1e-6  # nats: what rounding may leave of no excess at all
 
-PLACE = ("suite", "condition", "seed", "world", "switch")
+PLACE = (*RUN, "world", "switch")
 SWITCHES = (*PLACE, "lag", "events", "loss", "difference")
 DIFFERENCES = ("steps_difference", "excess_difference", "loss_after_difference")
 RECOVERY = (*PLACE, "events", "censored", "steps", "median", "excess", *DIFFERENCES)

@@ -27,6 +27,7 @@ from analysis import (
 from analysis.context import Context
 from analysis.runs import metrics_table, open_run, runs_table, windows_table
 from analysis.signatures import regime_deltas, regime_deltas_summary
+from analysis.table_files import RUN
 
 if TYPE_CHECKING:
     from refresh import Finished
@@ -46,7 +47,7 @@ OWN: dict[str, tuple[Maker, ...]] = {
 """By suite, what is asked of its runs besides the common tables. A suite of the user's own is asked what the first is."""
 
 
-TESTS = ("suite", "condition", "seed", "kind", "run_step", "key", "seconds")
+TESTS = (*RUN, "kind", "run_step", "key", "seconds")
 
 
 def tests_table(finished: "Sequence[Finished]") -> pd.DataFrame:

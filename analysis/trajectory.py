@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.runs import Run, label, stack
+from analysis.table_files import RUN
 
-COLUMNS = ("suite", "condition", "seed", "step", "regime", "pc1", "pc2", "share1", "share2")
+COLUMNS = (*RUN, "step", "regime", "pc1", "pc2", "share1", "share2")
 
 
 def state_path(runs: Sequence[Run], conditions: Sequence[str] = ("self",)) -> pd.DataFrame:

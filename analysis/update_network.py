@@ -15,6 +15,7 @@ from analysis import circular
 from analysis.context import Context
 from analysis.replay import STATS, Replay, open_replay
 from analysis.runs import label, stack
+from analysis.table_files import RUN
 from analysis.update_probe import update_probe
 
 POINTS = 21  # of a sensitivity curve
@@ -22,16 +23,15 @@ RANGE = (5.0, 95.0)  # percentiles after warm-up that a curve spans
 STEP = 1e-4  # of a central difference, in standard deviations of the input
 ALL, CLOCK = "all", "all but progress"  # what is frozen, beside single inputs
 
-PLACE = ("suite", "condition", "seed")
 COLUMNS = {
     "update_replay": (
-        *(*PLACE, "last_error", "last_drift", "last_norm"),
+        *(*RUN, "last_error", "last_drift", "last_norm"),
         *("distance", "movement", "logged_movement", "movement_share"),
     ),
-    "update_sensitivity": (*PLACE, "input", "point", "value", "change", "bias_change", "bias_norm_change"),
-    "update_ablation": (*PLACE, "frozen", "distance", "movement", "relative_change"),
-    "update_gradients": (*PLACE, "input", "gradient", "sd", "scaled", "share"),
-    "update_correlations": (*PLACE, "input", "of", "series", "rho", "null_95", "p_value"),
+    "update_sensitivity": (*RUN, "input", "point", "value", "change", "bias_change", "bias_norm_change"),
+    "update_ablation": (*RUN, "frozen", "distance", "movement", "relative_change"),
+    "update_gradients": (*RUN, "input", "gradient", "sd", "scaled", "share"),
+    "update_correlations": (*RUN, "input", "of", "series", "rho", "null_95", "p_value"),
 }
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 
 from analysis.replay import Replay, untrained
 from analysis.runs import CALM
+from analysis.table_files import RUN
 from rng import Stream, generator
 
 EVERY = 5  # steps between two that the probe sees
@@ -24,10 +25,10 @@ FIRST_COUNTER = 2_000_000  # of the permutations' generators
 HIDDEN, BEFORE, RAW = "hidden units", "hidden units before training", "statistics"
 FEATURES = (HIDDEN, BEFORE, RAW)
 PROBE = (
-    *("suite", "condition", "seed", "features", "accuracy", "balanced_accuracy", "null_mean", "null_95"),
+    *(*RUN, "features", "accuracy", "balanced_accuracy", "null_mean", "null_95"),
     *("p_value", "p_value_all", "steps", "runs", "classes"),
 )
-REGIMES = ("suite", "condition", "seed", "features", "regime", "recall", "chance", "steps")
+REGIMES = (*RUN, "features", "regime", "recall", "chance", "steps")
 
 
 def update_probe(replays: Sequence[Replay], permutations: int) -> dict[str, pd.DataFrame]:

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.context import Context
+from analysis.table_files import WEIGHTS
 
-_TEST = ["suite", "condition", "seed", "run_step"]
-COLUMNS = (*_TEST, "finder", "reader", "draw", "norm", "largest", "effect")
+COLUMNS = (*WEIGHTS, "finder", "reader", "draw", "norm", "largest", "effect")
 ENDS = {  # of each finder: the directions, with their signs, that the effect is taken between
     "dimension": (("uncertain", +1), ("confident", +1)),
     "gradient": (("gradient", +1), ("gradient", -1)),
@@ -36,7 +36,7 @@ def at_usual_norm(learned: pd.DataFrame, placebos: pd.DataFrame, metrics: pd.Dat
         return pd.DataFrame(columns=list(COLUMNS))
     doses = pd.concat([learned, placebos], ignore_index=True) if len(placebos) else learned
     rows = []
-    for place, test in doses.groupby(_TEST, sort=False):
+    for place, test in doses.groupby(list(WEIGHTS), sort=False):
         _, condition, seed, step = place
         norm = _usual(metrics, str(condition), int(str(seed)), int(str(step)))
         largest = float(test["magnitude"].max())

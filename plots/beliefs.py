@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from analysis.table_files import RUN
 from plots import series, style
 from plots.figure import Figure
 from plots.series import NothingToDraw
@@ -18,15 +19,14 @@ from plots.style import Look
 Tables = dict[str, pd.DataFrame]
 SUITE = "recurring"
 ANY = "any"
-_RUN = ("suite", "condition", "seed")
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "beliefs": (*_RUN, "source", "target", "regime", "r2", "auc"),
-    "belief_example": (*_RUN, "step", "regime", "posterior", "decoded", "averages"),
+    "beliefs": (*RUN, "source", "target", "regime", "r2", "auc"),
+    "belief_example": (*RUN, "step", "regime", "posterior", "decoded", "averages"),
     "belief_components": (
-        *(*_RUN, "step", "component1", "component2", "share1", "share2", "believed", "probability", "regime"),
+        *(*RUN, "step", "component1", "component2", "share1", "share2", "believed", "probability", "regime"),
     ),
-    "batch_auc": (*_RUN, "regime", "auc"),
-    "belief_shifts": (*_RUN, "run_step", "state", "regime", "draw", "distance", "kl"),
+    "batch_auc": (*RUN, "regime", "auc"),
+    "belief_shifts": (*RUN, "run_step", "state", "regime", "draw", "distance", "kl"),
 }
 WORLDS = (  # its name, the condition whose state is asked, the same with the other mechanism
     ("strong", "calibrated_recurring", "seed_recurring"),

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 
+from analysis.table_files import RUN
 from plots import series, style
 from plots.figure import Figure
 from plots.series import NothingToDraw
@@ -36,8 +37,8 @@ STATIC = ("fixed_half", "fixed_one", "fixed_two", "learned_bias")
 COMMON = ("loss", "entropy", "top1", "grad_norm", "state_effect")  # channels that a constant bias has too
 COMPARISON, LOSSES, FROZEN = "controls_comparison", "control_losses", "frozen_effects_summary"
 COLUMNS: dict[str, tuple[str, ...]] = {
-    COMPARISON: ("suite", "condition", "seed", "regime", "metric", "delta", "detrended", "difference"),
-    LOSSES: ("suite", "condition", "seed", "heldout_loss", "difference"),
+    COMPARISON: (*RUN, "regime", "metric", "delta", "detrended", "difference"),
+    LOSSES: (*RUN, "heldout_loss", "difference"),
 }
 
 

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
+from analysis.table_files import RUN
 from plots import series, style
 from plots.figure import Figure
 from plots.perturbation import beyond_calm
@@ -22,8 +23,8 @@ METRICS = ("loss", "entropy", "state_drift", "state_effect")
 IN_NATS = ("loss", "entropy")
 FIRST, SECOND = Look("", style.BLUE), Look("", style.VERMILLION, "-", "s", filled=False)
 COLUMNS: dict[str, tuple[str, ...]] = {
-    DELTAS: ("suite", "condition", "seed", "regime", "metric", "delta"),
-    RUNS: ("suite", "condition", "seed", "heldout_loss", "corpus"),
+    DELTAS: (*RUN, "regime", "metric", "delta"),
+    RUNS: (*RUN, "heldout_loss", "corpus"),
 }
 COLUMNS |= {FIRST_DELTAS: COLUMNS[DELTAS], FIRST_RUNS: COLUMNS[RUNS]}
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from analysis.table_files import RUN
 from plots import series, style
 from plots.figure import Figure
 from plots.series import NothingToDraw
@@ -29,16 +30,15 @@ PARTS = {
     "direction": "direction (cosine with\nthe regime's end)",
     "speed": "speed\n(L2 per step)",
 }
-_RUN = ("suite", "condition", "seed")
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "lead_lag": (*_RUN, "measure", "method", "lag", "correlation"),
+    "lead_lag": (*RUN, "measure", "method", "lag", "correlation"),
     "lead_lag_summary": (
         *("suite", "condition", "measure", "method", "n", "peak_lag", "peak", "null_95", "p_value"),
         *("lead_lag", "lead", "lead_p_value"),
     ),
-    "onset": (*_RUN, "timed_by", "regime", "measure", "sd", "latency", "length"),
+    "onset": (*RUN, "timed_by", "regime", "measure", "sd", "latency", "length"),
     "state_decomposition": (
-        *(*_RUN, "regime", "start", "end", "since_onset", *PARTS),
+        *(*RUN, "regime", "start", "end", "since_onset", *PARTS),
         *(f"calm_{part}" for part in PARTS),
     ),
 }

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.spans import DISTURBANCE as REGIME
 from analysis.spans import ONSET_BIN as BIN
+from analysis.table_files import RUN
 from plots import series, style
 from plots.figure import Figure
 from plots.series import NothingToDraw
@@ -51,9 +52,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         ),
         *("distance", "force", "force_memory"),
     ),
-    "memory_tradeoff": (
-        *("suite", "condition", "seed", "drift", "displacement", "leverage", "leverage_over_placebo"),
-    ),
+    "memory_tradeoff": (*RUN, "drift", "displacement", "leverage", "leverage_over_placebo"),
     "memory_ranks": ("suite", "seed", "stability", "outcome", "conditions", "rho"),
 }
 

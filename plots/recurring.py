@@ -11,6 +11,7 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from analysis.table_files import RUN
 from plots import series, style
 from plots.figure import Figure
 from plots.series import NothingToDraw
@@ -48,11 +49,10 @@ LOOKS: dict[str, Look] = {  # of the recurring world, in the order of the figure
 CURVES = (ORACLE, "direct", STATE, "yoked")
 KINDS = {"clean_loss": "calm steps", "perturbed_loss": "perturbed steps"}
 AGES = (STATE, "delayed_4", "delayed_16", "delayed_64")
-_RUN = ("suite", "condition", "seed")
 COLUMNS: dict[str, tuple[str, ...]] = {
-    LOSSES: (*_RUN, "world", "mechanism", "role", "age", "fresh", "from_step", *(f"{kind}_difference" for kind in KINDS)),
-    SWITCHES: (*_RUN, "switch", "lag", "events", "difference"),
-    RECOVERY: (*_RUN, "switch", "events", "loss_after_difference"),
+    LOSSES: (*RUN, "world", "mechanism", "role", "age", "fresh", "from_step", *(f"{kind}_difference" for kind in KINDS)),
+    SWITCHES: (*RUN, "switch", "lag", "events", "difference"),
+    RECOVERY: (*RUN, "switch", "events", "loss_after_difference"),
     SUMMARY: ("suite", "quantity", "condition", "reference", "world", "measure", "n", "mean", "low", "high"),
 }  # fmt: skip
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 import storage
+from analysis import table_files
+from analysis.table_files import RUN, WEIGHTS
 from plots import (
     ambiguous,
     beliefs,
@@ -99,26 +101,24 @@ _TOPICS = (
 )  # fmt: skip
 FIGURES: tuple[Figure, ...] = (*CORE, *(figure for topic in _TOPICS for figure in topic.FIGURES))
 
-_RUN = ("suite", "condition", "seed")
-_WEIGHTS = (*_RUN, "run_step")
 COLUMNS: dict[
     str, tuple[str, ...]
 ] = {  # what the figures take from each table, besides what each topic says itself
-    "metrics": (*_RUN, "step", "regime", *style.CHANNELS, "heldout_loss"),
-    "windows": (*_RUN, "regime", "start", "end"),
-    "regime_deltas": (*_RUN, "regime", "metric", "delta"),
+    "metrics": (*RUN, "step", "regime", *style.CHANNELS, "heldout_loss"),
+    "windows": (*RUN, "regime", "start", "end"),
+    "regime_deltas": (*RUN, "regime", "metric", "delta"),
     "regime_deltas_summary": ("suite", "condition", "regime", "metric", "delta", "low", "high"),
     "classification": (
         *("suite", "condition", "protocol", "features", "accuracy", "null_mean", "null_95"),
         *("windows", "runs", "classes", "majority"),
     ),
-    "state_path": (*_RUN, "step", "regime", "pc1", "pc2", "share1", "share2"),
-    "frozen_effects": (*_WEIGHTS, "protocol", "finder", "reader", "draw", "effect_size"),
+    "state_path": (*RUN, "step", "regime", "pc1", "pc2", "share1", "share2"),
+    "frozen_effects": (*WEIGHTS, "protocol", "finder", "reader", "draw", "effect_size"),
     "frozen_effects_summary": (
-        *(*_WEIGHTS, "protocol", "finder", "effect", "placebo", "placebo_mean", "p_value"),
+        *(*WEIGHTS, "protocol", "finder", "effect", "placebo", "placebo_mean", "p_value"),
     ),
-    "frozen_conditions": (*_WEIGHTS, "protocol", "finder", "state", "draw", "delta_entropy"),
-    "frozen_doses": (*_WEIGHTS, "direction", "magnitude", "delta_entropy"),
+    "frozen_conditions": (*WEIGHTS, "protocol", "finder", "state", "draw", "delta_entropy"),
+    "frozen_doses": (*WEIGHTS, "direction", "magnitude", "delta_entropy"),
 }
 
 
@@ -131,27 +131,8 @@ LONGEST_NOTE = 600  # signs; a longer one leaves a figure no room
 
 
 def read_table(tables_dir: Path, name: str, suite: str) -> pd.DataFrame:
-    """A table of a suite; empty where the file is missing or has no rows. UserError where it is no table."""
-    path = tables_dir / suite / f"{name}.csv"
-    try:
-        table = pd.read_csv(path)
-    except (FileNotFoundError, pd.errors.EmptyDataError):
-        return pd.DataFrame()
-    except (ValueError, UnicodeDecodeError) as error:
-        raise storage.UserError(
-            f"{path} is not a table ({error}); delete it and run the study again"
-        ) from None
-    lacking = [column for column in COLUMNS.get(name, ("suite",)) if column not in table]
-    if lacking:
-        raise storage.UserError(f"{path} lacks the column {lacking[0]}; delete it and run the study again")
-    return table
-
-
-def suites(tables_dir: Path) -> list[str]:
-    """The suites that have tables. UserError where there is no folder of tables."""
-    if not tables_dir.is_dir():
-        raise storage.UserError(f"{tables_dir} is no folder; make the tables first: ./run.sh all")
-    return sorted(path.name for path in tables_dir.iterdir() if path.is_dir())
+    """A table of a suite with the columns that figures take from it; empty where the file is missing or blank."""
+    return table_files.read(tables_dir, suite, name, COLUMNS.get(name, ("suite",)))
 
 
 def note_of(tables_dir: Path, suite: str) -> str:
@@ -159,7 +140,7 @@ def note_of(tables_dir: Path, suite: str) -> str:
 
     UserError where there is no folder of tables.
     """
-    suites(tables_dir)
+    table_files.suites(tables_dir)
     left = tables_dir / suite / "note.txt"
     if left.is_file():
         return left.read_text().strip()

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
+from analysis.table_files import WEIGHTS
 from plots import series, style
 from plots.figure import Figure
 from plots.series import NothingToDraw
@@ -13,7 +14,7 @@ from plots.style import Look, signed
 
 Tables = dict[str, pd.DataFrame]
 SUMMARY, TRAINED, MATCHED = "frozen_effects_summary", "steering_trained", "steering_matched"
-_TEST = ("suite", "condition", "seed", "run_step", "finder")
+_TEST = (*WEIGHTS, "finder")
 COLUMNS: dict[str, tuple[str, ...]] = {
     SUMMARY: (*_TEST, "protocol", "effect", "placebo", "placebo_mean"),
     TRAINED: (*_TEST, "effect", "shuffled_mean", "difference"),

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
+from analysis.table_files import RUN
 from plots import series, style
 from plots.figure import Figure
 from plots.series import NothingToDraw
@@ -21,10 +22,10 @@ LOOKS: dict[str, Look] = {
 PATHS, SUMMARY = "swap_paths", "swap_summary"
 COLUMNS: dict[str, tuple[str, ...]] = {
     PATHS: (
-        *("suite", "condition", "seed", "since", "distance", "predicted", "loss_difference", "loss_distance"),
+        *(*RUN, "since", "distance", "predicted", "loss_difference", "loss_distance"),
         *("heldout_difference", "effect_difference"),
     ),
-    SUMMARY: ("suite", "condition", "seed", "first_loss", "early_loss", "floor", "small", "steps_small"),
+    SUMMARY: (*RUN, "first_loss", "early_loss", "floor", "small", "steps_small"),
 }
 WIDTH = 10  # steps of the smoothing, as of the running mean that the rounding floor is of
 

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
+from analysis.table_files import RUN
 from plots import series, style
 from plots.figure import Figure
 from plots.series import NothingToDraw
@@ -27,15 +28,14 @@ FEATURES = {
     "hidden units": "hidden units",
 }
 OFFSETS = {"self_calm": -0.24, "self": 0.0, "self_random": 0.24}
-_RUN = ("suite", "condition", "seed")
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "update_replay": (*_RUN, "movement_share"),
-    "update_sensitivity": (*_RUN, "input", "point", "bias_norm_change"),
-    "update_ablation": (*_RUN, "frozen", "relative_change"),
-    "update_gradients": (*_RUN, "input", "share"),
-    "update_correlations": (*_RUN, "input", "of", "series", "rho", "null_95"),
+    "update_replay": (*RUN, "movement_share"),
+    "update_sensitivity": (*RUN, "input", "point", "bias_norm_change"),
+    "update_ablation": (*RUN, "frozen", "relative_change"),
+    "update_gradients": (*RUN, "input", "share"),
+    "update_correlations": (*RUN, "input", "of", "series", "rho", "null_95"),
     "update_probe": (
-        *_RUN,
+        *RUN,
         "features",
         "balanced_accuracy",
         "null_mean",

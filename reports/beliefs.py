@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from analysis.table_files import RUN
 from plots.series import Estimate, estimate, paired
 from reports.markdown import interval, number, table
 from reports.parts import (
@@ -22,13 +23,12 @@ FILE = "beliefs.md"
 SUITE = "recurring"
 ANY, REGIME = "any", "bewilderment"
 TWIN = "twin posterior"  # the filter's from the statistics that the untrained network was shown
-_RUN = ("suite", "condition", "seed")
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "beliefs": (*_RUN, "source", "target", "regime", "r2", "auc"),
-    "batch_auc": (*_RUN, "regime", "auc", "pairs"),
+    "beliefs": (*RUN, "source", "target", "regime", "r2", "auc"),
+    "batch_auc": (*RUN, "regime", "auc", "pairs"),
     "belief_shifts": (
         *(
-            *_RUN,
+            *RUN,
             "run_step",
             "state",
             "regime",

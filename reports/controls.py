@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from analysis.table_files import RUN
 from plots.controls import COMMON, STATIC, ordered, regimes_in, response, unlike
 from plots.series import ALPHA, Estimate, estimate, of_condition, paired
 from plots.style import REGIMES
@@ -29,10 +30,9 @@ from reports.placebos import TESTS, View, effect_table, further
 TITLE = "Controls: is it the sensing, or only a bias?"
 FILE = "controls.md"
 SUITE = "controls"
-_RUN = ("suite", "condition", "seed")
 COLUMNS: dict[str, tuple[str, ...]] = {
     "controls_comparison": (
-        *_RUN,
+        *RUN,
         "regime",
         "metric",
         "delta",
@@ -41,8 +41,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "vanilla",
         "difference",
     ),
-    "control_losses": (*_RUN, "heldout_loss", "vanilla", "difference"),
-    "classification_seeds": (*_RUN[:2], "protocol", "features", "seed", "accuracy"),
+    "control_losses": (*RUN, "heldout_loss", "vanilla", "difference"),
+    "classification_seeds": (*RUN[:2], "protocol", "features", "seed", "accuracy"),
 }
 ONE = ("state_1d", "state_1d_matched")
 EFFECT = "state_effect"

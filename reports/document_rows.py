@@ -2,16 +2,16 @@
 
 import math
 
+from analysis.table_files import RUN
 from plots.series import Estimate, estimate, paired
 from reports import published
 from reports.markdown import interval, number, percent, signed, table
 from reports.parts import FEWEST_SEEDS, MISSING, Section, Tables, over_seeds, per_seed
 
-_RUN = ("suite", "condition", "seed")
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "memory_measures": (*_RUN, "regime", "share", "force"),
-    "memory_tradeoff": (*_RUN, "leverage"),
-    "classification_seeds": (*_RUN, "protocol", "features", "accuracy"),
+    "memory_measures": (*RUN, "regime", "share", "force"),
+    "memory_tradeoff": (*RUN, "leverage"),
+    "classification_seeds": (*RUN, "protocol", "features", "accuracy"),
 }
 METRICS = {"loss": "loss", "entropy": "entropy", "state_drift": "drift", "state_effect": "effect"}
 STEP = 1000  # of the weights that the document tests

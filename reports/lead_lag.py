@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.table_files import RUN
 from plots.lead_lag import at_the_end, leads
 from plots.series import ALPHA, estimate, paired
 from plots.style import REGIMES
@@ -27,18 +28,17 @@ from reports.parts import (
 TITLE = "Lead and lag: does the state move before the loss?"
 FILE = "lead-lag.md"
 SUITE = "shakespeare"
-_RUN = ("suite", "condition", "seed")
 _PEAK = ("peak_lag", "peak", "p_value", "lead_lag", "lead", "lead_p_value")
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "lead_lag_peaks": (*_RUN, "measure", "method", *_PEAK),
+    "lead_lag_peaks": (*RUN, "measure", "method", *_PEAK),
     "lead_lag_summary": ("suite", "condition", "measure", "method", "n", *_PEAK),
-    "onset": (*_RUN, "timed_by", "regime", "measure", "sd", "latency"),
+    "onset": (*RUN, "timed_by", "regime", "measure", "sd", "latency"),
     "onset_order": (
         *("suite", "condition", "regime", "against", "measure", "n", "state_first", "loss_first", "ties"),
         *("median_difference", "p_value"),
     ),
     "state_decomposition": (
-        *(*_RUN, "regime", "start", "end", "since_onset", "phase", "distance", "direction", "speed"),
+        *(*RUN, "regime", "start", "end", "since_onset", "phase", "distance", "direction", "speed"),
         *("calm_distance", "calm_direction", "calm_speed"),
     ),
 }

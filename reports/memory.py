@@ -5,6 +5,7 @@ from math import inf
 import numpy as np
 import pandas as pd
 
+from analysis.table_files import RUN
 from plots.memory import LOOKS, REGIME
 from plots.series import ALPHA, Estimate
 from reports import published
@@ -31,15 +32,14 @@ from reports.parts import (
 TITLE = "Memory: stability, restoring force and control leverage"
 FILE = "memory.md"
 SUITE = "memory"
-_RUN = ("suite", "condition", "seed")
 COLUMNS: dict[str, tuple[str, ...]] = {
     "memory_measures": (
-        *(*_RUN, "regime", "share", "share_calm", "gate", "gate_calm", "at_bound", "norm_before", "distance"),
+        *(*RUN, "regime", "share", "share_calm", "gate", "gate_calm", "at_bound", "norm_before", "distance"),
         *("force", "force_memory", "rate", "drift_before", "drift", "drift_after"),
         *("recovery", "recovered", "watched"),
     ),
     "memory_tradeoff": (
-        *(*_RUN, "drift", "displacement", "leverage", "placebo", "leverage_over_placebo", "heldout_loss"),
+        *(*RUN, "drift", "displacement", "leverage", "placebo", "leverage_over_placebo", "heldout_loss"),
     ),
     "memory_ranks": ("suite", "seed", "stability", "outcome", "conditions", "rho"),
     **OF_AMBIGUOUS,

@@ -8,39 +8,37 @@ from pathlib import Path
 import pandas as pd
 from scipy.stats import binomtest
 
-from analysis import claim_tests
+from analysis import claim_tests, table_files
+from analysis.table_files import RUN, WEIGHTS
 from plots.series import FEWEST as FEWEST_SEEDS
 from plots.series import Estimate, estimate
 from reports import published
 from reports.markdown import harmless, interval, plural
-from storage import UserError
 
 NOT_CLEAR, OPEN, CLEAR, ABSENT = "not clear", "open", "clear", "not measured"
 VERDICTS = (NOT_CLEAR, OPEN, CLEAR, ABSENT)  # the order of a page: what fails comes first
 _PLACES = {word: place for words in (VERDICTS, claim_tests.VERDICTS) for place, word in enumerate(words)}
-_RUN = ("suite", "condition", "seed")
-_WEIGHTS = (*_RUN, "run_step")
 COLUMNS: dict[str, tuple[str, ...]] = {  # what the pages take from each table
-    "runs": (*_RUN, "steps", "seconds", "heldout_loss", "dtype", "corpus", "parameters"),
-    "tests": (*_RUN, "kind", "key", "seconds"),
-    "metrics": (*_RUN, "step", "heldout_loss"),
-    "regime_deltas": (*_RUN, "regime", "metric", "delta"),
+    "runs": (*RUN, "steps", "seconds", "heldout_loss", "dtype", "corpus", "parameters"),
+    "tests": (*RUN, "kind", "key", "seconds"),
+    "metrics": (*RUN, "step", "heldout_loss"),
+    "regime_deltas": (*RUN, "regime", "metric", "delta"),
     "classification": (
         *("suite", "condition", "protocol", "features", "accuracy", "null_mean", "null_95", "p_value"),
         *("windows", "runs", "majority"),
     ),
-    "state_path": (*_RUN, "step", "pc1", "share1", "share2"),
+    "state_path": (*RUN, "step", "pc1", "share1", "share2"),
     "frozen_conditions": (
-        *(*_WEIGHTS, "protocol", "finder", "state", "magnitude", "entropy", "nll", "ece", "delta_entropy"),
+        *(*WEIGHTS, "protocol", "finder", "state", "magnitude", "entropy", "nll", "ece", "delta_entropy"),
         *("delta_nll", "kl", "sign_consistency"),
     ),
-    "frozen_effects": (*_WEIGHTS, "protocol", "finder", "reader", "effect_size"),
+    "frozen_effects": (*WEIGHTS, "protocol", "finder", "reader", "effect_size"),
     "frozen_effects_summary": (
-        *(*_WEIGHTS, "protocol", "finder", "effect", "placebo", "placebo_mean", "placebo_sd", "placebo_max"),
+        *(*WEIGHTS, "protocol", "finder", "effect", "placebo", "placebo_mean", "placebo_sd", "placebo_max"),
         "p_value",
     ),
-    "frozen_doses": (*_WEIGHTS, "direction", "magnitude", "delta_entropy"),
-    "usual_norm": (*_WEIGHTS, "finder", "reader", "draw", "norm", "largest", "effect"),
+    "frozen_doses": (*WEIGHTS, "direction", "magnitude", "delta_entropy"),
+    "usual_norm": (*WEIGHTS, "finder", "reader", "draw", "norm", "largest", "effect"),
 }
 MISSING = "The tables hold nothing for this yet."
 READING = (
@@ -100,17 +98,7 @@ class Tables:
         return Tables(self.folder, suite, self.columns)
 
     def _load(self, name: str) -> pd.DataFrame:
-        path = self.folder / self.suite / f"{name}.csv"
-        if not path.is_file() or not path.read_bytes().strip():
-            return pd.DataFrame(columns=list(self.columns.get(name, ())))
-        try:
-            table = pd.read_csv(path, keep_default_na=False, na_values=["", "nan", "NaN"])
-        except (ValueError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} is not a table ({error}); delete it and run the study again") from None
-        lacking = [column for column in self.columns.get(name, ()) if column not in table]
-        if lacking:
-            raise UserError(f"{path} lacks the column {lacking[0]}; delete it and run the study again")
-        return table
+        return table_files.read(self.folder, self.suite, name, self.columns.get(name, ()))
 
     def rows(self, name: str, **where: object) -> pd.DataFrame:
         """The rows of a table whose columns equal the given values; empty, with all columns, where it is absent."""

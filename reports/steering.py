@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from analysis.table_files import WEIGHTS
 from plots.series import Estimate, estimate, paired
 from plots.steering import FINDER, LARGEST, SHOWN, learned_effects
 from reports.markdown import interval, number, percent, table
@@ -11,10 +12,9 @@ from reports.usual_norm import USUAL, at_usual_norm, usual_table
 TITLE = "Steering where there is something to sense"
 FILE = "steering.md"
 SUITE = "recurring"
-_TEST = ("suite", "condition", "seed", "run_step")
 COLUMNS: dict[str, tuple[str, ...]] = {
     "steering_trained": (
-        *_TEST,
+        *WEIGHTS,
         "finder",
         "effect",
         "shuffled",
@@ -23,8 +23,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "p_value",
         "draws",
     ),
-    "steering_doses": (*_TEST, "direction", "tau", "p_value", "rises", "range"),
-    "steering_matched": (*_TEST, "finder", "at", "reader", "draw", "kl", "delta_entropy", "delta_nll"),
+    "steering_doses": (*WEIGHTS, "direction", "tau", "p_value", "rises", "range"),
+    "steering_matched": (*WEIGHTS, "finder", "at", "reader", "draw", "kl", "delta_entropy", "delta_nll"),
 }
 YOKED = "yoked"
 SMALL = "0.05"  # nats: the one of the small KLs that findings are told at

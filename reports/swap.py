@@ -5,6 +5,7 @@ from math import inf, nan
 import numpy as np
 import pandas as pd
 
+from analysis.table_files import RUN
 from plots.series import ALPHA
 from reports import published
 from reports.by_condition import ByCondition
@@ -26,14 +27,13 @@ from reports.parts import (
 TITLE = "Swapped states: is the state entangled with its weights?"
 FILE = "swap.md"
 SUITE = "swap"
-_RUN = ("suite", "condition", "seed")
 COLUMNS: dict[str, tuple[str, ...]] = {
     "swap_paths": (
-        *(*_RUN, "since", "distance", "predicted", "loss_difference", "loss_distance"),
+        *(*RUN, "since", "distance", "predicted", "loss_difference", "loss_distance"),
         *("heldout_difference", "effect_difference"),
     ),
     "swap_summary": (
-        *(*_RUN, "swapped_distance", "first_loss", "first_effect", "early_loss", "late_loss"),
+        *(*RUN, "swapped_distance", "first_loss", "first_effect", "early_loss", "late_loss"),
         *(
             "late_loss_distance",
             "early_heldout",

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from analysis.table_files import RUN
 from plots.recurring import (
     AGES,
     KINDS,
@@ -28,7 +29,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *(*DRAWN[LOSSES], "vanilla", "clean_loss", "perturbed_loss"),
         *(f"{name}_difference" for name in ("heldout_loss", "heldout_ece", *_HELDOUT)),
     ),
-    "belief_shifts": ("suite", "condition", "seed", "state", "kl", "kl_calm"),
+    "belief_shifts": (*RUN, "state", "kl", "kl_calm"),
     RECOVERY: (*DRAWN[RECOVERY], "censored", "steps", "median", "excess", "steps_difference"),
 }
 NATS = " nats"

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from analysis.table_files import RUN
 from plots.series import ALPHA, Estimate, estimate, paired
 from reports.markdown import interval, listed, number, percent, plural, table
 from reports.parts import (
@@ -23,16 +24,15 @@ from reports.parts import (
 TITLE = "The update network: how the state reads its statistics"
 FILE = "update-network.md"
 SUITE = "shakespeare"
-_RUN = ("suite", "condition", "seed")
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "update_replay": (*_RUN, "last_error", "last_norm", "movement", "logged_movement", "movement_share"),
-    "update_sensitivity": (*_RUN, "input", "point", "value", "bias_norm_change"),
-    "update_ablation": (*_RUN, "frozen", "relative_change"),
-    "update_gradients": (*_RUN, "input", "scaled", "share"),
-    "update_correlations": (*_RUN, "input", "of", "series", "rho", "null_95", "p_value"),
+    "update_replay": (*RUN, "last_error", "last_norm", "movement", "logged_movement", "movement_share"),
+    "update_sensitivity": (*RUN, "input", "point", "value", "bias_norm_change"),
+    "update_ablation": (*RUN, "frozen", "relative_change"),
+    "update_gradients": (*RUN, "input", "scaled", "share"),
+    "update_correlations": (*RUN, "input", "of", "series", "rho", "null_95", "p_value"),
     "update_probe": (
         *(
-            *_RUN,
+            *RUN,
             "features",
             "accuracy",
             "balanced_accuracy",
@@ -43,7 +43,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         ),
         *("runs", "classes"),
     ),
-    "update_probe_regimes": (*_RUN, "features", "regime", "recall"),
+    "update_probe_regimes": (*RUN, "features", "regime", "recall"),
 }
 INPUTS = ("loss", "entropy", "top1", "grad_norm", "progress")
 HIDDEN, BEFORE, RAW = "hidden units", "hidden units before training", "statistics"

@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 import command_line
 import storage
+from analysis import table_files
 from reports import documents, pages, preregistration
 
 
@@ -43,11 +44,10 @@ def main(arguments: Sequence[str]) -> None:
         written.append(preregistration.write(ROOT))
     if not written:
         tables = given.out / "tables"
-        if not tables.is_dir():
-            raise storage.UserError(f"{tables} is no folder; run the study first: ./run.sh all")
-        found = given.suite or sorted(path.name for path in tables.iterdir() if path.is_dir())
+        have = table_files.suites(tables)
         notes = {
-            suite: pages.warning_of(tables, suite) if given.note is None else given.note for suite in found
+            suite: pages.warning_of(tables, suite) if given.note is None else given.note
+            for suite in given.suite or have
         }
         written = pages.write_all(given.out, notes)
     for path in written:

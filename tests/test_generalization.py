@@ -11,8 +11,9 @@ import config
 from plots import generalization as figures
 from plots import style
 from plots.series import NothingToDraw
-from reports import generalization, parts
+from reports import generalization
 from reports.shakespeare import STATE_CHANNELS
+from storage import UserError
 from tests.made_runs import assert_tables, cells, drawn, title_of, verdict, written
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -254,7 +255,7 @@ def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
 def test_a_table_without_a_needed_column_is_named(tmp_path: Path) -> None:
     second = corpus("generalization", seeds=1)
     second["runs"] = second["runs"].drop(columns="tokenizer")
-    with pytest.raises(parts.UserError, match=r"runs\.csv lacks the column tokenizer"):
+    with pytest.raises(UserError, match=r"runs\.csv lacks the column tokenizer"):
         page(tmp_path, shakespeare(seeds=1), second)
 
 
