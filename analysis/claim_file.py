@@ -15,7 +15,8 @@ from pydantic import Field, field_validator, model_validator
 import config
 import config_file
 import storage
-from analysis.claim_tests import ALPHA, smallest_p
+from analysis.claim_tests import smallest_p
+from analysis.levels import ALPHA
 from config import ConfigError
 from run_config import Name, Positive, Strict
 from storage import UserError

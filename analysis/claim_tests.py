@@ -6,10 +6,9 @@ from fractions import Fraction
 
 import numpy as np
 
+from analysis.levels import ALPHA, FEWEST_SEEDS, LEVEL
 from rng import Stream, generator
 
-ALPHA = 0.05
-FEWEST_SEEDS = 3  # with two, the t interval is 12.7 standard errors wide and decides nothing
 EXACT = 20  # seeds up to which all 2^n sign flips are taken
 DRAWS = 200_000  # of the flips beyond
 COUNTER = 2_900_000  # of the analysis stream
@@ -103,7 +102,7 @@ def share(wins: int, n: int) -> tuple[float, float, float, float]:
         binomtest,  # takes a second to load, and a study with nothing to do reads the claims
     )
 
-    interval = binomtest(wins, n).proportion_ci(0.95, method="exact")
+    interval = binomtest(wins, n).proportion_ci(LEVEL, method="exact")
     p = binomtest(wins, n, alternative="greater").pvalue
     return wins / n, float(interval.low), float(interval.high), float(p)
 

@@ -15,9 +15,9 @@ import pandas as pd
 import storage
 from analysis import claim_tests
 from analysis.claim_file import FILE, Claim, Claims, Shown, load, marks, read_register, registered, removed
+from analysis.over_seeds import mean_interval
 from analysis.runs import RUNS
 from analysis.shelf import Shelf
-from analysis.signatures import mean_interval
 
 SUITE = "claims"  # the folder of tables that these stand in
 REMOVED = "removed after results existed"
@@ -187,9 +187,13 @@ def answer(name: str, claim: Claim, shelf: Shelf) -> Answer:
     placebo, placebo_name = NAN, ""
     if claim.beside is not None:
         beside = _minus(shelf.values(name, claim.query(claim.beside)), rival)
-        placebo, placebo_name = _mean(beside), named(claim, claim.beside)
+        placebo, placebo_name = float(beside.mean()), named(claim, claim.beside)
     known: dict[str, Any] = {
-        **{"seeds": found, "value": _mean(ours), "rival": _mean(rival) if rival is not None else NAN},
+        **{
+            "seeds": found,
+            "value": float(ours.mean()),
+            "rival": float(rival.mean()) if rival is not None else NAN,
+        },
         "rival_name": named(claim, claim.minus) if claim.minus is not None else "",
         **{"placebo": placebo, "placebo_name": placebo_name},
         **dict(zip(("reproduced", "reproduced_low", "reproduced_high"), again, strict=True)),
@@ -262,15 +266,15 @@ def _ranked(
     return Answer(
         seeds=surplus,
         n=len(surplus),
-        value=_mean(ours),
-        rival=_mean(means),
+        value=float(ours.mean()),
+        rival=float(means.mean()),
         rival_name=kind,
         effect=effect,
         low=low,
         high=high,
         p=max((p for *_, p in kinds), default=NAN),
         null=0.0,
-        placebo=_mean(means),
+        placebo=float(means.mean()),
         placebo_name=kind,
         reproduced=again[0],
         reproduced_low=again[1],
@@ -289,10 +293,6 @@ def named(claim: Claim, other: Any) -> str:
 
 def _minus(one: "pd.Series[float]", other: "pd.Series[float] | None") -> "pd.Series[float]":
     return one if other is None else (one - other).dropna()
-
-
-def _mean(values: "pd.Series[float]") -> float:
-    return float(values.mean()) if len(values) else NAN
 
 
 def _runs(claims: Claims, shelf: Shelf) -> pd.DataFrame:

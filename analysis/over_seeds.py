@@ -6,11 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-LEVEL = 0.95  # of intervals
-ALPHA = 0.05  # below which a p counts
-FEWEST = (
-    3  # seeds for an interval to be drawn or a test to be told: two make a t interval of 12.7 standard errors
-)
+from analysis.levels import LEVEL
 
 
 @dataclass(frozen=True)
@@ -32,12 +28,15 @@ class Estimate:
         return bool(self.low > 0 or self.high < 0)
 
 
+UNKNOWN = Estimate(0, np.nan, np.nan, np.nan, np.nan)
+
+
 def estimate(values: pd.Series) -> Estimate:
     """Mean and interval of one value a seed; NaN values are left out."""
     kept = values.dropna().to_numpy(float)
     n = len(kept)
     if n == 0:
-        return Estimate(0, np.nan, np.nan, np.nan, np.nan)
+        return UNKNOWN
     mean = float(kept.mean())
     if n == 1:
         return Estimate(1, mean, np.nan, np.nan, np.nan)
@@ -48,6 +47,14 @@ def estimate(values: pd.Series) -> Estimate:
     else:
         p = float(2 * stats.t.sf(abs(mean) / error, n - 1))
     return Estimate(n, mean, mean - half, mean + half, p)
+
+
+def tabled(rows: pd.DataFrame) -> Estimate:
+    """The estimate in the first of a table's rows, from its columns n, mean, low and high; n = 0 where there is none."""
+    if rows.empty:
+        return UNKNOWN
+    n, mean, low, high = rows[["n", "mean", "low", "high"]].iloc[0]
+    return Estimate(int(n), float(mean), float(low), float(high), np.nan)
 
 
 def paired(one: pd.Series, other: pd.Series) -> Estimate:

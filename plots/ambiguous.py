@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
+from analysis.levels import ALPHA, FEWEST_SEEDS
+from analysis.over_seeds import mean_of_known
 from analysis.spans import WINDOW_BIN as BIN
 from plots import series, style
-from plots.figure import Figure
+from plots.figure import Figure, Tables
 from plots.memory import LOOKS
 from plots.series import NothingToDraw
 from plots.style import Look
 
-Tables = dict[str, pd.DataFrame]
 R = TypeVar("R")
 SUITE = "ambiguous"
 FOLDER = "memory"
@@ -108,7 +108,7 @@ def window(tables: Tables, note: str) -> Drawing:
 def _title(table: pd.DataFrame, gains: pd.DataFrame) -> str:
     """Which memories' states tell long from short late in the window, beyond what its statistics tell."""
     late = table[(table["span"] == "late") & (table["compared"] == "runs") & (table["features"] == "state")]
-    if late.empty or int(table["n"].max()) < series.FEWEST:
+    if late.empty or int(table["n"].max()) < FEWEST_SEEDS:
         return "Inside the window: long against short disturbance"
     gains = gains[(gains["span"] == "late") & (gains["compared"] == "runs") & (gains["features"] == "state")]
     gains = gains[gains["rival"] == "window statistics"]
@@ -116,7 +116,7 @@ def _title(table: pd.DataFrame, gains: pd.DataFrame) -> str:
     told = [
         " after ".join(map(str, place))
         for place, rows in late.groupby(["memory", "regime"], sort=False)
-        if place in beyond and bool((rows["p_value"] < 0.05).all())
+        if place in beyond and bool((rows["p_value"] < ALPHA).all())
     ]
     head = f"The state tells long from short late in the window, clearly beyond its statistics, in {len(told)} of {len(late)} cases"
     return head + (f" ({'; '.join(told)})" if told else "")
@@ -163,7 +163,7 @@ def _pairs(axes: Axes, x: float, wide: pd.DataFrame) -> None:
     for at, (column, face) in enumerate((("short", "white"), ("long", style.BLUE))):
         values = wide[column].to_numpy(float)
         axes.plot([x + at] * len(values), values, "o", c=style.BLUE, mfc=face, ms=3.2, mew=0.7, zorder=2)
-        mean = float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
+        mean = mean_of_known(values)
         axes.plot([x + at - 0.28, x + at + 0.28], [mean, mean], c="k", lw=1.3, zorder=3)
 
 
@@ -175,9 +175,9 @@ def _seeds_title(late: pd.DataFrame) -> str:
             continue
         total += 1
         value = series.paired(wide["long"], wide["short"])
-        if value.n >= series.FEWEST and value.clear:
+        if value.n >= FEWEST_SEEDS and value.clear:
             clear.append(f"{memory} after {regime} {style.signed(value.mean)}")
-    if late["seed"].nunique() < series.FEWEST:
+    if late["seed"].nunique() < FEWEST_SEEDS:
         return "Twins late in the window (too few seeds to test)"
     text = f"Late in the window the longer disturbance has clearly left the state elsewhere in {len(clear)} of {total} cases"
     return text + (f" ({'; '.join(clear)})" if clear else "")

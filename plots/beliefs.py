@@ -10,13 +10,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import RUN
 from plots import series, style
-from plots.figure import Figure
+from plots.figure import Figure, Tables
 from plots.series import NothingToDraw
 from plots.style import Look
 
-Tables = dict[str, pd.DataFrame]
 SUITE = "recurring"
 ANY = "any"
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -114,7 +114,7 @@ def _points(axes: Axes, y: float, found: "pd.Series[float]", look: Look, lowest:
     value = series.estimate(found)
     if value.n:
         axes.plot([max(value.mean, lowest)] * 2, [y - 0.32, y + 0.32], c="k", lw=1.4, zorder=4)
-    if value.n >= series.FEWEST:
+    if value.n >= FEWEST_SEEDS:
         axes.plot([max(value.low, lowest), max(value.high, lowest)], [y, y], c="k", lw=0.8, zorder=3)
 
 
@@ -123,7 +123,7 @@ def _knows_title(table: pd.DataFrame, worlds: Sequence[tuple[str, str, str | Non
     parts = []
     for name, condition, _ in worlds:
         own = values(table, condition, "state", "posterior", "r2")
-        if len(own) < series.FEWEST:
+        if len(own) < FEWEST_SEEDS:
             continue
         rivals = {
             rival: values(table, condition, rival, "posterior", "r2")
@@ -296,7 +296,7 @@ def _intervention_title(table: pd.DataFrame, panel: tuple[str, str]) -> str:
     before, after, random = (shifts(table, condition, state) for state in ("calm", "regime", "random"))
     change = series.paired(after, before)
     sizes = f"KL {before.mean():.2f} before, {after.mean():.2f} after, {random.mean():.2f} at random states"
-    if change.n < series.FEWEST:
+    if change.n < FEWEST_SEEDS:
         return f"A belief in bewilderment, put in by hand ({name}): {sizes} (too few seeds to test)"
     verb = (
         "does not clearly move predictions towards its optimum" if not change.clear

@@ -13,10 +13,9 @@ from matplotlib.ticker import FuncFormatter
 
 from analysis.claim_tests import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED, VERDICTS
 from plots import style
-from plots.figure import Figure
+from plots.figure import Figure, Tables
 from plots.series import NothingToDraw
 
-Tables = dict[str, pd.DataFrame]
 CLAIMS, SEEDS = "claims", "claim_seeds"
 COLUMNS: dict[str, tuple[str, ...]] = {
     CLAIMS: (

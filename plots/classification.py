@@ -5,10 +5,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from plots import style
+from plots.figure import Tables
 from plots.series import NothingToDraw
 from plots.style import signed
-
-Tables = dict[str, pd.DataFrame]
 
 PROTOCOLS = (
     ("published", "published way: fixed windows, random folds,\nneighbouring windows in both train and test"),

@@ -9,13 +9,13 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 
+from analysis.levels import ALPHA, FEWEST_SEEDS
 from analysis.table_files import RUN
 from plots import series, style
-from plots.figure import Figure
+from plots.figure import Figure, Tables
 from plots.series import NothingToDraw
 from plots.style import Look
 
-Tables = dict[str, pd.DataFrame]
 LOOKS: dict[str, Look] = {
     "self": Look("self (32-D state)", style.BLUE),
     "state_1d": Look("state_1d", style.PURPLE, marker="X"),
@@ -69,8 +69,8 @@ def unlike(table: pd.DataFrame, one: str, other: str) -> dict[tuple[str, str], s
     wide = rows.pivot_table(index="seed", columns=["condition", "regime", "metric"], values="detrended")
     apart = wide[one] - wide[other]
     found = {(str(regime), str(metric)): series.estimate(apart[regime, metric]) for regime, metric in apart}
-    found = {place: value for place, value in found.items() if value.n >= series.FEWEST}
-    return {place: value for place, value in found.items() if value.p < 0.05 / len(found)}
+    found = {place: value for place, value in found.items() if value.n >= FEWEST_SEEDS}
+    return {place: value for place, value in found.items() if value.p < ALPHA / len(found)}
 
 
 def response(table: pd.DataFrame, condition: str, metric: str = "state_effect") -> pd.Series:
@@ -120,7 +120,7 @@ def _points(axes: Axes, x: float, values: pd.Series, of: Look, width: float = 0.
     axes.plot(x + beside, kept, of.marker, c=of.colour, mfc=of.face, ms=2.8, mew=0.6, alpha=0.8, zorder=2)
     found = series.estimate(kept)
     axes.plot([x - 1.3 * width, x + 1.3 * width], [found.mean] * 2, c="k", lw=1.2, zorder=4)
-    if found.n >= series.FEWEST:
+    if found.n >= FEWEST_SEEDS:
         axes.plot([x, x], [found.low, found.high], c="k", lw=0.8, zorder=3)
 
 
@@ -146,7 +146,7 @@ def _final(axes: Axes, losses: pd.DataFrame, names: list[str]) -> None:
         found = series.estimate(values)
         if found.n:
             axes.plot([found.mean] * 2, [y - 0.25, y + 0.25], c="k", lw=1.2, zorder=4)
-        if found.n >= series.FEWEST:
+        if found.n >= FEWEST_SEEDS:
             axes.plot([found.low, found.high], [y, y], c="k", lw=0.8, zorder=3)
     axes.axvline(0, c="k", lw=0.6, zorder=1)
     axes.set_yticks(range(len(names)), names[::-1])
@@ -182,7 +182,7 @@ def _frozen(axes: Axes, frozen: pd.DataFrame) -> None:
 def _title(table: pd.DataFrame, names: list[str]) -> str:
     """In how many reactions the self-state differs from constant biases, and how strong one dimension's are."""
     static = [name for name in STATIC if name in names]
-    if "self" not in names or table["seed"].nunique() < series.FEWEST:
+    if "self" not in names or table["seed"].nunique() < FEWEST_SEEDS:
         return (
             "How self-states and constant biases react to each regime (too few seeds or conditions to test)"
         )
@@ -240,7 +240,7 @@ def _scatter(tables: Tables, note: str, condition: str) -> Drawing:
         here = rows[rows["regime"] == regime]
         axes.plot(here["x"], here["y"], marker, c=colour, ms=3.6, mew=0.5, mec="white", alpha=0.9, zorder=2)
         x, y = series.estimate(here["x"]), series.estimate(here["y"])
-        if x.n >= series.FEWEST:
+        if x.n >= FEWEST_SEEDS:
             axes.plot([x.low, x.high], [y.mean] * 2, c=colour, lw=1.1, zorder=3)
             axes.plot([x.mean] * 2, [y.low, y.high], c=colour, lw=1.1, zorder=3)
         axes.plot(x.mean, y.mean, marker, c=colour, ms=6.5, mew=0.9, mec="k", zorder=4)
@@ -253,9 +253,9 @@ def _scatter(tables: Tables, note: str, condition: str) -> Drawing:
     axes.set_xlabel("Δ " + style.CHANNELS["loss"].label)
     axes.set_ylabel("Δ " + style.CHANNELS[metric].label)
     axes.margins(0.08)
-    clear = [regime for regime, found in _own(rows) if found.n >= series.FEWEST and found.p < 0.05 / 5]
+    clear = [regime for regime, found in _own(rows) if found.n >= FEWEST_SEEDS and found.p < ALPHA / 5]
     name = style.CHANNELS[metric].name
-    if rows["seed"].nunique() < series.FEWEST:
+    if rows["seed"].nunique() < FEWEST_SEEDS:
         title = f"{condition}: loss and {name} by regime"
     else:
         title = f"{condition}: {name} reacts clearly to {', '.join(clear) or 'no regime'}"

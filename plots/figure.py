@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
+Tables = dict[str, pd.DataFrame]  # by name
 OF_ANY_SUITE = "shakespeare"  # whose figures and pages a suite of the user's own gets
 
 
@@ -22,7 +23,7 @@ class Figure:
     """
 
     name: str
-    draw: Callable[[dict[str, pd.DataFrame], str], Drawing]
+    draw: Callable[[Tables, str], Drawing]
     tables: tuple[str, ...]
     caption: str
     suite: str = OF_ANY_SUITE

@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from scipy import stats
 
+from analysis.levels import ALPHA, FEWEST_SEEDS
 from plots import series, style
-from plots.series import ALPHA, NothingToDraw
-
-Tables = dict[str, pd.DataFrame]
+from plots.figure import Tables
+from plots.series import NothingToDraw
 
 # The seed document: one run (seed 42), weights of step 1000, directions found and tested on training data.
 PUBLISHED_EFFECT = 0.35
@@ -258,7 +258,7 @@ def _dose_panel(axes: Axes, doses: pd.DataFrame) -> None:
             if len(by_seed) > 1:
                 axes.plot(values.index, values, c=look.colour, lw=0.35, alpha=0.45, zorder=1)
         summary = series.band(table)
-        if len(by_seed) >= series.FEWEST:
+        if len(by_seed) >= FEWEST_SEEDS:
             axes.fill_between(
                 grid, summary["low"], summary["high"], color=look.colour, alpha=0.22, lw=0, zorder=2
             )

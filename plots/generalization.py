@@ -6,14 +6,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
+from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import RUN
 from plots import series, style
-from plots.figure import Figure
+from plots.figure import Figure, Tables
 from plots.perturbation import beyond_calm
 from plots.series import NothingToDraw
 from plots.style import Look
 
-Tables = dict[str, pd.DataFrame]
 DELTAS, RUNS = "regime_deltas", "runs"
 FIRST_DELTAS, FIRST_RUNS = (
     "../shakespeare/regime_deltas",
@@ -100,7 +100,7 @@ def _points(axes: Axes, y: float, values: pd.Series, look: Look) -> None:
     axes.plot(values, [y] * len(values), look.marker, c=look.colour, mfc=look.face, ms=3, mew=0.7, zorder=2)
     found = series.estimate(values)
     axes.plot([found.mean] * 2, [y - 0.13, y + 0.13], c="k", lw=1.3, zorder=4)
-    if found.n >= series.FEWEST:
+    if found.n >= FEWEST_SEEDS:
         axes.plot([found.low, found.high], [y, y], c="k", lw=0.8, zorder=3)
 
 
@@ -111,7 +111,7 @@ def _title(both: list[tuple[pd.DataFrame, pd.DataFrame, Look]], regimes: list[st
         for regime in regimes
         for metric in METRICS
     ]
-    known = [pair for pair in pairs if min(value.n for value in pair) >= series.FEWEST]
+    known = [pair for pair in pairs if min(value.n for value in pair) >= FEWEST_SEEDS]
     if not known:
         return f"What each regime does on {names[0]} and on {names[1]} (too few seeds to test)"
     first = [pair for pair in known if pair[0].clear]

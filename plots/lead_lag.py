@@ -9,14 +9,14 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from analysis.levels import ALPHA, FEWEST_SEEDS
 from analysis.table_files import RUN
 from plots import series, style
-from plots.figure import Figure
+from plots.figure import Figure, Tables
 from plots.series import NothingToDraw
 from plots.style import signed
 from plots.training import curve
 
-Tables = dict[str, pd.DataFrame]
 CONDITIONS = ("self_calm", "self", "self_random")
 MEASURES = ("state_drift", "state_norm", "state_effect")
 ONSET = {  # measure -> its look in the panel of onsets
@@ -163,14 +163,14 @@ def leads(summary: pd.DataFrame, measure: str) -> list[str]:
     found = []
     for condition, rows in summary[summary["measure"] == measure].groupby("condition", sort=False):
         strongest = (rows["peak_lag"] < 0).all()
-        if len(rows) and strongest and (rows["lead_p_value"] < 0.05).all():
+        if len(rows) and strongest and (rows["lead_p_value"] < ALPHA).all():
             found.append(str(condition))
     return found
 
 
 def _lead_title(summary: pd.DataFrame) -> str:
     """Which measures lead the loss somewhere, which nowhere, and whether the norm follows it."""
-    if int(summary["n"].max()) < series.FEWEST:
+    if int(summary["n"].max()) < FEWEST_SEEDS:
         return f"Loss and state by lag ({style.plural(int(summary['n'].max()), 'seed')}: too few to test)"
     known = [name for name in MEASURES if (summary["measure"] == name).any()]
     where = {name: leads(summary, name) for name in known}
@@ -180,7 +180,7 @@ def _lead_title(summary: pd.DataFrame) -> str:
     if never:
         parts.append(f"{', '.join(never)}: no")
     norm = summary[(summary["measure"] == "state_norm") & (summary["method"] == "differences")]
-    if len(norm) and ((norm["peak_lag"] > 0) & (norm["p_value"] < 0.05)).all():
+    if len(norm) and ((norm["peak_lag"] > 0) & (norm["p_value"] < ALPHA)).all():
         parts.append("the norm follows the loss")
     return f"Does the state move before the loss? {'; '.join(parts)}"
 
@@ -243,11 +243,11 @@ def _path_title(table: pd.DataFrame, regimes: list[str]) -> str:
     for regime in regimes:
         found = at_the_end(table, regime)
         further = series.paired(found["own"], found["calm"])
-        if further.n < series.FEWEST:
+        if further.n < FEWEST_SEEDS:
             return (
                 f"The state's path through each regime ({style.plural(further.n, 'seed')}: too few to test)"
             )
-        if further.low > 0 and further.p < 0.05 / len(regimes):
+        if further.low > 0 and further.p < ALPHA / len(regimes):
             moved.append(regime)
     names = ", ".join(moved) if moved else "no regime"
     return f"Further from its baseline than the calm run goes in the same steps: {names}"

@@ -9,15 +9,15 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from analysis.levels import FEWEST_SEEDS
 from analysis.spans import DISTURBANCE as REGIME
 from analysis.spans import ONSET_BIN as BIN
 from analysis.table_files import RUN
 from plots import series, style
-from plots.figure import Figure
+from plots.figure import Figure, Tables
 from plots.series import NothingToDraw
 from plots.style import Look, signed
 
-Tables = dict[str, pd.DataFrame]
 SUITE = "memory"
 
 LOOKS: dict[str, Look] = {
@@ -142,7 +142,7 @@ def _dynamics_title(rows: pd.DataFrame, condition: str) -> str:
     )
     change = series.paired(during, before)
     sizes = f"{before.mean():.2f} before, {during.mean():.2f} in it"
-    if change.n < series.FEWEST:
+    if change.n < FEWEST_SEEDS:
         return f"{name}: memory share {sizes} (too few seeds to test)"
     verb = "does not clearly change" if not change.clear else "rises" if change.mean > 0 else "falls"
     return f"{name}: in {REGIME} the memory share {verb} ({sizes})"
@@ -202,7 +202,7 @@ def _tradeoff_title(ranks: pd.DataFrame) -> str:
     rows = ranks[ranks["outcome"] == "leverage_over_placebo"].groupby("stability")["rho"]
     found = {str(name): series.estimate(values) for name, values in rows}
     found = {name: value for name, value in found.items() if value.n}
-    if not found or max(value.n for value in found.values()) < series.FEWEST:
+    if not found or max(value.n for value in found.values()) < FEWEST_SEEDS:
         return "Stability against leverage (too few seeds or memories to test)"
     sizes = ", ".join(
         f"{name} ρ = {signed(value.mean)} [{signed(value.low)}, {signed(value.high)}]"

@@ -9,12 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from analysis.levels import ALPHA, FEWEST_SEEDS
 from plots import series, style
+from plots.figure import Tables
 from plots.series import NothingToDraw
 from plots.style import CHANNELS, COMMON, OF_STATE
 from plots.training import curve, shade
 
-Tables = dict[str, pd.DataFrame]
 DRAWN = ("self_calm", "self", "vanilla")  # from back to front: dashes show what lies under them
 TOLD = ("self", "vanilla", "self_calm")  # in legends, and from top to bottom
 LAYOUT = [name for pair in zip(COMMON, OF_STATE, strict=True) for name in pair]  # two columns, row by row
@@ -85,7 +86,7 @@ def marked(deltas: pd.DataFrame, regime: str) -> dict[str, series.Estimate]:
     return {
         channel: value
         for channel, value in found.items()
-        if value.n >= series.FEWEST and value.p < 0.05 / len(CHANNELS)
+        if value.n >= FEWEST_SEEDS and value.p < ALPHA / len(CHANNELS)
     }
 
 
@@ -98,7 +99,7 @@ def _marks_title(deltas: pd.DataFrame) -> str:
     """How many regimes leave a mark on what any model has, and how many on the self-state."""
     regimes = _regimes(deltas)
     both = {"self", "self_calm"} <= set(deltas["condition"])
-    if not both or deltas["seed"].nunique() < series.FEWEST:
+    if not both or deltas["seed"].nunique() < FEWEST_SEEDS:
         return f"What {style.plural(len(regimes), 'regime')} do to each channel ({_untested(deltas)})"
     marks = {regime: marked(deltas, regime) for regime in regimes}
     common = [regime for regime in regimes if any(channel in marks[regime] for channel in COMMON)]
@@ -172,7 +173,7 @@ def _dots(axes: Axes, y: float, values: pd.Series, summary: pd.DataFrame, look: 
         return
     mean, low, high = (float(summary[column].iloc[0]) for column in ("delta", "low", "high"))
     axes.plot([mean, mean], [y - 0.13, y + 0.13], c="k", lw=1.3, zorder=4)
-    if np.isfinite(low) and len(values) >= series.FEWEST:
+    if np.isfinite(low) and len(values) >= FEWEST_SEEDS:
         axes.plot([low, high], [y, y], c="k", lw=0.8, zorder=3)
 
 
@@ -297,14 +298,14 @@ def _regime_detail(tables: Tables, note: str, regime: str) -> Figure:
 
 def _untested(deltas: pd.DataFrame) -> str:
     seeds = deltas["seed"].nunique()
-    if seeds < series.FEWEST:
+    if seeds < FEWEST_SEEDS:
         return f"{style.plural(seeds, 'seed')}: too few to test"
     return "not tested: that takes the conditions self and self_calm"
 
 
 def _detail_title(deltas: pd.DataFrame, regime: str, gloss: str) -> str:
     name = f"{regime} ({gloss})" if gloss else regime
-    if not {"self", "self_calm"} <= set(deltas["condition"]) or deltas["seed"].nunique() < series.FEWEST:
+    if not {"self", "self_calm"} <= set(deltas["condition"]) or deltas["seed"].nunique() < FEWEST_SEEDS:
         return f"{name}: every channel around its onset ({_untested(deltas)})"
     marks = marked(deltas, regime)
     up = [CHANNELS[channel].name for channel, value in marks.items() if value.mean > 0]

@@ -11,13 +11,14 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from analysis.levels import FEWEST_SEEDS
+from analysis.over_seeds import tabled
 from analysis.table_files import RUN
 from plots import series, style
-from plots.figure import Figure
+from plots.figure import Figure, Tables
 from plots.series import NothingToDraw
 from plots.style import Look, percent, plural, signed
 
-Tables = dict[str, pd.DataFrame]
 SUITE = "recurring"
 LOSSES, SWITCHES, RECOVERY, SUMMARY = (
     f"recurring_{name}" for name in ("losses", "switches", "recovery", "summary")
@@ -76,7 +77,7 @@ def paying(losses: pd.DataFrame, mechanism: str, measure: str) -> tuple[list[str
     clear, known = [], []
     for world in WORLDS:
         found = series.estimate(gains(losses, of_world(losses, mechanism, world), measure))
-        if found.n >= series.FEWEST:
+        if found.n >= FEWEST_SEEDS:
             known.append(world)
             if found.low > 0:
                 clear.append(world)
@@ -90,10 +91,7 @@ def share_of(summary: pd.DataFrame, condition: str, measure: str) -> series.Esti
         & (summary["condition"] == condition)
         & (summary["measure"] == measure)
     ]
-    if rows.empty:
-        return series.Estimate(0, np.nan, np.nan, np.nan, np.nan)
-    n, mean, low, high = rows[["n", "mean", "low", "high"]].iloc[0]
-    return series.Estimate(int(n), float(mean), float(low), float(high), np.nan)
+    return tabled(rows)
 
 
 def what_it_pays(tables: Tables, note: str) -> Drawing:
@@ -163,7 +161,7 @@ def _upright(axes: Axes, x: float, values: "pd.Series[float]", own: Look, width:
     axes.plot(x + beside, values, own.marker, c=own.colour, mfc=own.face, ms=3, mew=0.6, zorder=2)
     found = series.estimate(values)
     axes.plot([x - 1.4 * width, x + 1.4 * width], [found.mean] * 2, c="k", lw=1.3, zorder=4)
-    if found.n >= series.FEWEST:
+    if found.n >= FEWEST_SEEDS:
         axes.plot([x, x], [found.low, found.high], c="k", lw=0.8, zorder=3)
 
 
@@ -191,7 +189,7 @@ def _controls(
         found = series.estimate(values)
         if found.n:
             axes.plot([found.mean] * 2, [y - 0.3, y + 0.3], c="k", lw=1.3, zorder=4)
-        if found.n >= series.FEWEST:
+        if found.n >= FEWEST_SEEDS:
             axes.plot([found.low, found.high], [y, y], c="k", lw=0.8, zorder=3)
         axes.text(
             1.02, y, _share_text(summary, name, measure), transform=aside, va="center", ha="left", fontsize=7
@@ -208,7 +206,7 @@ def _share_text(summary: pd.DataFrame, name: str, measure: str) -> str:
     if name == ORACLE or not found.n:
         return "–"
     text, low, high = (signed(value).removeprefix("+") for value in (found.mean, found.low, found.high))
-    return f"{text} [{low}, {high}]" if found.n >= series.FEWEST else text
+    return f"{text} [{low}, {high}]" if found.n >= FEWEST_SEEDS else text
 
 
 def _pay_title(losses: pd.DataFrame, summary: pd.DataFrame) -> str:
@@ -223,7 +221,7 @@ def _pay_title(losses: pd.DataFrame, summary: pd.DataFrame) -> str:
         return "What a self-state pays, by mechanism, world and control (too few seeds to test)"
     text = f"On calm steps a clear gain for {', for '.join(parts)}"
     shares = [(name, share_of(summary, name, "clean_loss")) for name in (STATE, "direct", "yoked")]
-    told = [f"{name} {percent(found.mean)}" for name, found in shares if found.n >= series.FEWEST]
+    told = [f"{name} {percent(found.mean)}" for name, found in shares if found.n >= FEWEST_SEEDS]
     return f"{text}. Of the oracle's: {', '.join(told)}" if told else text
 
 
@@ -245,7 +243,7 @@ def switch_curves(tables: Tables, note: str) -> Drawing:
             if wide.empty:
                 continue
             over = series.band(wide)
-            if wide.shape[1] >= series.FEWEST:
+            if wide.shape[1] >= FEWEST_SEEDS:
                 axes.fill_between(
                     over.index, over["low"], over["high"], color=own.colour, alpha=0.18, lw=0, zorder=2
                 )
@@ -291,7 +289,7 @@ def _switch_title(recovery: pd.DataFrame) -> str:
     parts = []
     for kind in ("on", "off"):
         found = series.estimate(after_switch(recovery, STATE, kind))
-        if found.n >= series.FEWEST:
+        if found.n >= FEWEST_SEEDS:
             word = "not clearly another" if not found.clear else "less" if found.mean < 0 else "more"
             parts.append(f"switch {kind}: {word} loss than vanilla ({signed(found.mean)} nats)")
     if not parts:
@@ -341,7 +339,7 @@ def freshness(tables: Tables, note: str) -> Drawing:
 def _fresh_title(losses: pd.DataFrame, names: list[str], ages: "pd.Series[float]") -> str:
     """Up to which age statistics still pay clearly on calm steps."""
     found = {name: series.estimate(gains(losses, name, "clean_loss")) for name in names}
-    known = [name for name in names if found[name].n >= series.FEWEST]
+    known = [name for name in names if found[name].n >= FEWEST_SEEDS]
     if not known:
         return "Gain by the age of the statistics (too few seeds to test)"
     paid = [str(int(ages[name])) for name in known if found[name].low > 0]

@@ -4,11 +4,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.over_seeds import ALPHA, FEWEST, LEVEL, Estimate, estimate, paired
+from analysis.levels import LEVEL
+from analysis.over_seeds import Estimate, estimate, paired
 
 __all__ = [
-    "ALPHA",
-    "FEWEST",
     "Estimate",
     "NothingToDraw",
     "band",

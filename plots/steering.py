@@ -6,13 +6,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
+from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import WEIGHTS
 from plots import series, style
-from plots.figure import Figure
+from plots.figure import Figure, Tables
 from plots.series import NothingToDraw
 from plots.style import Look, signed
 
-Tables = dict[str, pd.DataFrame]
 SUMMARY, TRAINED, MATCHED = "frozen_effects_summary", "steering_trained", "steering_matched"
 _TEST = (*WEIGHTS, "finder")
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -126,7 +126,7 @@ def title(rows: pd.DataFrame, trained: pd.DataFrame) -> str:
     tested = 0
     for name, here in rows[rows["placebo"] == "untrained"].groupby("condition", sort=False):
         more = series.paired(here.set_index("seed")["effect"], here.set_index("seed")["placebo_mean"])
-        if more.n >= series.FEWEST:
+        if more.n >= FEWEST_SEEDS:
             tested += 1
             if more.clear and more.mean > 0:
                 found.append((str(name), more.mean))

@@ -6,13 +6,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
+from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import RUN
 from plots import series, style
-from plots.figure import Figure
+from plots.figure import Figure, Tables
 from plots.series import NothingToDraw
 from plots.style import Look, signed
 
-Tables = dict[str, pd.DataFrame]
 LOOKS: dict[str, Look] = {
     "other": Look("other seed's state", style.VERMILLION, "-", "s"),
     "random": Look("random state, own norm", style.BLUE, (0, (4, 1.6)), "D", filled=False),
@@ -116,7 +116,7 @@ def _bars(axes: Axes, summary: pd.DataFrame, names: list[str], column: str) -> N
         found = series.estimate(values)
         if found.n:
             axes.plot([x - 0.28, x + 0.28], [found.mean] * 2, c="k", lw=1.3, zorder=4)
-        if found.n >= series.FEWEST:
+        if found.n >= FEWEST_SEEDS:
             axes.plot([x, x], [found.low, found.high], c="k", lw=0.8, zorder=3)
     axes.set_xticks(range(len(names)), names)
     axes.set_xlim(-0.5, len(names) - 0.5)
@@ -152,7 +152,7 @@ def _title(summary: pd.DataFrame) -> str:
         return text
     text += f", a random one by {signed(loss['random'].mean(), 3)}"
     more = series.paired(loss["other"], loss["random"])
-    if more.n < series.FEWEST:
+    if more.n < FEWEST_SEEDS:
         return f"{text} ({style.plural(more.n, 'seed')}: too few to test)"
     if not more.clear:
         return f"{text}: no clear difference"

@@ -5,14 +5,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
-from scipy.stats import spearmanr
 
+from analysis.levels import FEWEST_SEEDS
+from analysis.over_seeds import UNKNOWN, rank_correlation
 from plots import series, style
-from plots.figure import Figure
+from plots.figure import Figure, Tables
 from plots.series import NothingToDraw
 from plots.style import Look, signed
 
-Tables = dict[str, pd.DataFrame]
 SUITE, POINTS = "sweeps", "sweep_points"
 DIALS = {
     "decay": "decay: share of the new in each update",
@@ -52,10 +52,8 @@ def trend(points: pd.DataFrame, dial: str, column: str) -> series.Estimate:
     """
     wide = by_value(points, dial, column).dropna(axis=1)
     if len(wide) < 3 or wide.empty:
-        return series.estimate(pd.Series(dtype=float))
-    return series.estimate(pd.Series({
-        seed: float(spearmanr(wide.index, gains).statistic) for seed, gains in wide.items() if gains.nunique() > 1
-    }, dtype=float))  # fmt: skip
+        return UNKNOWN
+    return series.estimate(wide.apply(lambda gains: rank_correlation(wide.index.to_series(), gains)))
 
 
 def sweeps(tables: Tables, note: str) -> Drawing:
@@ -103,7 +101,7 @@ def _dial(axes: Axes, points: pd.DataFrame, dial: str) -> None:
             axes.plot(place + beside, kept, own.marker, c=own.colour, mfc=own.face, ms=2.8, mew=0.6, zorder=3)
             found = series.estimate(kept)
             axes.plot([place - 0.11, place + 0.11], [found.mean] * 2, c="k", lw=1.2, zorder=5)
-            if found.n >= series.FEWEST:
+            if found.n >= FEWEST_SEEDS:
                 axes.plot([place] * 2, [found.low, found.high], c="k", lw=0.8, zorder=4)
     axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
     axes.set_xlim(-0.5, len(values) - 0.5)
@@ -114,7 +112,7 @@ def _dial(axes: Axes, points: pd.DataFrame, dial: str) -> None:
 def _title(points: pd.DataFrame, dials: list[str]) -> str:
     """Which dials the gain on calm steps rises or falls with, in every seed alike."""
     found = {dial: trend(points, dial, "clean_gain") for dial in dials}
-    known = {dial: value for dial, value in found.items() if value.n >= series.FEWEST}
+    known = {dial: value for dial, value in found.items() if value.n >= FEWEST_SEEDS}
     if not known:
         return "Gain of the self-state as one dial is turned (too few seeds to test)"
     parts = []

@@ -6,12 +6,12 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
-from scipy import stats
 
+from analysis.levels import FEWEST_SEEDS
+from analysis.over_seeds import rank_correlation
 from plots import series, style
+from plots.figure import Tables
 from plots.style import Look, signed
-
-Tables = dict[str, pd.DataFrame]
 
 PAIRS = (  # each condition with a self-state beside its twin without one: same seeds, same batches
     ("self", "vanilla", "regimes in fixed windows"),
@@ -31,7 +31,7 @@ def curve(
         axes.plot(table.index, table.to_numpy(float), color=look.colour, lw=0.5, alpha=0.6, zorder=1)
         return
     steps = table.index.to_numpy(float)
-    few = table.shape[1] < series.FEWEST  # no band then, so the seeds' own lines are made plainer
+    few = table.shape[1] < FEWEST_SEEDS  # no band then, so the seeds' own lines are made plainer
     if faint and table.shape[1] > 1:
         axes.plot(
             steps, table.to_numpy(float), color=look.colour, lw=0.3, alpha=0.6 if few else faint, zorder=1
@@ -269,7 +269,7 @@ def _path(axes: Axes, rows: pd.DataFrame, last: int, main: bool) -> LineCollecti
 def _path_title(path: pd.DataFrame) -> str:
     """How one-dimensional the path is and how much of it is mere progress, averaged over seeds."""
     ranks = [
-        abs(stats.spearmanr(rows["pc1"], rows["step"]).statistic) if rows["pc1"].nunique() > 1 else 0.0
+        abs(rank_correlation(rows["pc1"], rows["step"])) if rows["pc1"].nunique() > 1 else 0.0
         for _, rows in path.groupby("seed")
     ]
     share = path.groupby("seed")["share1"].first().mean()

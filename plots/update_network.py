@@ -7,12 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
+from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import RUN
 from plots import series, style
-from plots.figure import Figure
+from plots.figure import Figure, Tables
 from plots.series import NothingToDraw
 
-Tables = dict[str, pd.DataFrame]
 CONDITIONS = ("self_calm", "self", "self_random")
 INPUTS: dict[str, style.Look] = {
     "loss": style.Look("loss", style.VERMILLION),
@@ -135,7 +135,7 @@ def _sensitivity(axes: Axes, table: pd.DataFrame) -> None:
             continue
         band = series.band(rows.pivot_table(index="point", columns="seed", values="bias_norm_change"))
         x = 5 + 90 * band.index.to_numpy() / max(int(band.index.max()), 1)
-        if rows["seed"].nunique() >= series.FEWEST:
+        if rows["seed"].nunique() >= FEWEST_SEEDS:
             axes.fill_between(x, band["low"], band["high"], color=look.colour, alpha=0.12, lw=0)
         axes.plot(x, band["mean"], c=look.colour, ls=look.line, lw=look.width, label=look.label)
     axes.axhline(0, c="k", lw=0.6, zorder=0)
@@ -199,7 +199,7 @@ def _title(tables: Tables) -> str:
     probe = tables["update_probe"]
     if probe["balanced_accuracy"].notna().any():
         gain = probe_gain(probe, "hidden units", "hidden units before training")
-        if gain.n >= series.FEWEST:
+        if gain.n >= FEWEST_SEEDS:
             how = "better" if gain.low > 0 else "worse" if gain.high < 0 else "no better"
             parts.append(f"its hidden units tell regimes {how} than before training")
     return "; ".join(parts)

@@ -5,9 +5,10 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.levels import ALPHA
 from analysis.spans import GATE, LATE, STATE, STATISTICS, WHOLE
 from plots.memory import LOOKS
-from plots.series import ALPHA, Estimate, paired
+from plots.series import Estimate, paired
 from reports.markdown import ABSENT as NO_NUMBER
 from reports.markdown import interval, listed, number, plural, signed, table
 from reports.parts import (

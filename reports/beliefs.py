@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import RUN
 from plots.series import Estimate, estimate, paired
 from reports.markdown import interval, number, table
@@ -167,7 +168,7 @@ def doubt(tables: Tables) -> Section:
     claim = f"In the faint world one batch leaves real doubt: AUC between {DOUBT[0]} and {DOUBT[1]}."
     one = estimate(per_seed(tables.rows("batch_auc", condition="faint_vanilla", regime=REGIME), "auc"))
     inside = one.low > DOUBT[0] and one.high < DOUBT[1]
-    verdict = ABSENT if not one.n else OPEN if one.n < 3 else CLEAR if inside else NOT_CLEAR
+    verdict = ABSENT if not one.n else OPEN if one.n < FEWEST_SEEDS else CLEAR if inside else NOT_CLEAR
     said = f"`faint_vanilla`: {interval(one, sign=False)}, n = {one.n}." if one.n else "It was not measured."
     return Section(
         "Is there anything to be in doubt about?",

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from analysis.levels import ALPHA, FEWEST_SEEDS
+from analysis.over_seeds import UNKNOWN
 from analysis.table_files import RUN
 from plots.controls import COMMON, STATIC, ordered, regimes_in, response, unlike
-from plots.series import ALPHA, Estimate, estimate, of_condition, paired
+from plots.series import Estimate, estimate, of_condition, paired
 from plots.style import REGIMES
 from reports import published
 from reports.by_condition import ByCondition
@@ -15,7 +17,6 @@ from reports.markdown import interval, listed, number, plural, signed, table
 from reports.parts import (
     ABSENT,
     CLEAR,
-    FEWEST_SEEDS,
     MISSING,
     NOT_CLEAR,
     OPEN,
@@ -25,7 +26,7 @@ from reports.parts import (
     difference,
     per_seed,
 )
-from reports.placebos import TESTS, View, effect_table, further
+from reports.placebos import TESTS, View, effect_table, further, surpluses
 
 TITLE = "Controls: is it the sensing, or only a bias?"
 FILE = "controls.md"
@@ -117,7 +118,7 @@ class _Changes:
 
     def of(self, condition: str, regime: str, metric: str, column: str) -> Estimate:
         found = self.rows.get((condition, regime, metric))
-        return estimate(pd.Series(dtype=float) if found is None else found[column])
+        return UNKNOWN if found is None else estimate(found[column])
 
 
 def _unlike(comparison: pd.DataFrame, claim: str, metrics: Sequence[str]) -> Finding:
@@ -260,9 +261,12 @@ def steering(tables: Tables) -> Section:
             "A state of one dimension has the gradient finder alone: there is nothing to choose its dimensions from, and "
             "rotating its reader would only turn the sign."
         )
-    own, beyond = _gradient(effects, "self"), _beyond(effects, "self")
-    less = [(f"`{name}` − `self`", paired(_gradient(effects, name), own)) for name in ONE]
-    less_beyond = [(f"`{name}` − `self`", paired(_beyond(effects, name), beyond)) for name in ONE]
+    own = _gradient(effects, "self")
+    others = {f"`{name}` − `self`": _gradient(effects, name) for name in ONE}
+    less = [
+        (text, paired(per_seed(other, "effect"), per_seed(own, "effect"))) for text, other in others.items()
+    ]
+    less_beyond = [(text, paired(surpluses(other), surpluses(own))) for text, other in others.items()]
     return Section(
         "How far does each state steer the model?",
         "The frozen-weight test of the last step's weights, for 32 dimensions and for one. Every effect stands beside "
@@ -291,10 +295,7 @@ def _last(effects: pd.DataFrame, condition: str) -> pd.DataFrame:
     return rows[rows["run_step"] == rows["run_step"].max()] if len(rows) else rows
 
 
-def _gradient(effects: pd.DataFrame, condition: str, column: str = "effect") -> "pd.Series[float]":
+def _gradient(effects: pd.DataFrame, condition: str) -> pd.DataFrame:
+    """Of these, the gradient finder's beside untrained readers: a row a seed."""
     rows = _last(effects, condition)
-    return per_seed(rows[(rows["finder"] == "gradient") & (rows["placebo"] == "untrained")], column)
-
-
-def _beyond(effects: pd.DataFrame, condition: str) -> "pd.Series[float]":
-    return (_gradient(effects, condition) - _gradient(effects, condition, "placebo_mean")).dropna()
+    return rows[(rows["finder"] == "gradient") & (rows["placebo"] == "untrained")]

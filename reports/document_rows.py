@@ -2,11 +2,12 @@
 
 import math
 
+from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import RUN
 from plots.series import Estimate, estimate, paired
 from reports import published
 from reports.markdown import interval, number, percent, signed, table
-from reports.parts import FEWEST_SEEDS, MISSING, Section, Tables, over_seeds, per_seed
+from reports.parts import MISSING, Section, Tables, over_seeds, per_seed
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "memory_measures": (*RUN, "regime", "share", "force"),

@@ -2,13 +2,13 @@
 
 import pandas as pd
 
+from analysis.levels import FEWEST_SEEDS
 from analysis.over_seeds import rank_correlation
 from plots.series import estimate, paired
 from reports import published
 from reports.markdown import interval, listed, number, percent, signed, table
 from reports.parts import (
     CLEAR,
-    FEWEST_SEEDS,
     MISSING,
     NOT_CLEAR,
     OPEN,

@@ -5,6 +5,7 @@ from math import log
 
 import pandas as pd
 
+from analysis.levels import FEWEST_SEEDS
 from plots.generalization import METRICS, corpus_of
 from plots.perturbation import beyond_calm
 from plots.series import estimate, paired
@@ -13,7 +14,6 @@ from reports.markdown import interval, listed, plural, signed, table
 from reports.parts import (
     ABSENT,
     CLEAR,
-    FEWEST_SEEDS,
     MISSING,
     NOT_CLEAR,
     OPEN,

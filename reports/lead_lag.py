@@ -5,16 +5,16 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.levels import ALPHA, FEWEST_SEEDS
 from analysis.table_files import RUN
 from plots.lead_lag import at_the_end, leads
-from plots.series import ALPHA, estimate, paired
+from plots.series import estimate, paired
 from plots.style import REGIMES
 from reports.markdown import ABSENT as NO_NUMBER
 from reports.markdown import interval, number, signed, table
 from reports.parts import (
     ABSENT,
     CLEAR,
-    FEWEST_SEEDS,
     MISSING,
     NOT_CLEAR,
     OPEN,

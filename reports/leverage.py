@@ -1,7 +1,5 @@
 """The section on what stability costs: leverage of each memory, beyond placebo too, beside how still its state is held."""
 
-from math import nan
-
 from plots.memory import LOOKS, REGIME
 from plots.series import Estimate, estimate
 from reports import published
@@ -61,11 +59,7 @@ def leverage(tables: Tables, figures: str) -> Section:
 
 def _ranks(tables: Tables, stability: str, outcome: str) -> Estimate:
     rows = tables.rows("memory_ranks", stability=stability, outcome=outcome)
-    return (
-        estimate(rows.set_index("seed")["rho"].astype(float))
-        if len(rows)
-        else Estimate(0, nan, nan, nan, nan)
-    )
+    return estimate(rows["rho"].astype(float))
 
 
 def _rank_lines(tables: Tables) -> list[str]:

@@ -7,25 +7,20 @@ import pandas as pd
 
 from analysis.table_files import RUN
 from plots.memory import LOOKS, REGIME
-from plots.series import ALPHA, Estimate
-from reports import published
+from plots.series import Estimate
+from reports import durations, published
 from reports.ambiguous import COLUMNS as OF_AMBIGUOUS
 from reports.ambiguous import ambiguous
 from reports.by_condition import ByCondition
 from reports.leverage import BUFFERS, leverage
-from reports.markdown import interval, listed, number, percent, plural, table
+from reports.markdown import interval, listed, number, percent, table
 from reports.parts import (
     ABSENT,
-    CLEAR,
-    FEWEST_SIGNS,
     MISSING,
-    NOT_CLEAR,
-    OPEN,
     Finding,
     Section,
     Tables,
     difference,
-    sign_test,
     smaller,
 )
 
@@ -206,7 +201,8 @@ def recovery(tables: Tables) -> Section:
     rows = []
     for regime in dict.fromkeys(everything["regime"]):
         cells = [
-            _median(tables.rows("memory_measures", regime=regime, condition=name)) for name in conditions
+            durations.median(_steps(tables.rows("memory_measures", regime=regime, condition=name)), "longer")
+            for name in conditions
         ]
         rows.append([f"`{regime}`", *cells])
     body = [MISSING]
@@ -236,28 +232,14 @@ def _steps(rows: pd.DataFrame) -> "pd.Series[float]":
     return pd.Series(np.where(recovered, rows["recovery"].astype(float), inf), index=rows["seed"].to_numpy())
 
 
-def _median(rows: pd.DataFrame) -> str:
-    steps = _steps(rows)
-    if steps.empty:
-        return "–"
-    middle = float(np.median(steps)) if np.isfinite(steps).sum() * 2 > len(steps) else inf
-    text = "longer" if not np.isfinite(middle) else number(middle, 0)
-    return f"{text} ({int(np.isfinite(steps).sum())} of {len(steps)})"
-
-
 def _slower(tables: Tables, name: str) -> Finding:
     """Whether a memory takes longer than none after bewilderment, seed by seed: an exact sign test."""
     claim = f"After {REGIME} the state of `{name}` takes longer to come back than without memory."
     one, other = (
         _steps(tables.rows("memory_measures", regime=REGIME, condition=which)) for which in (name, "none")
     )
-    both = one.index.intersection(other.index)
-    if not len(both):
+    found = durations.compare(one, other)
+    if not found.n:
         return Finding(claim, ABSENT, "It needs seeds that both conditions have.")
-    longer, shorter = int((one[both] > other[both]).sum()), int((one[both] < other[both]).sum())
-    p = sign_test(longer, shorter)
-    text = f"Longer in {longer}, shorter in {shorter} of {plural(len(both), 'seed')}"
-    verdict = OPEN if len(both) < FEWEST_SIGNS else CLEAR if p < ALPHA else NOT_CLEAR
-    return Finding(
-        claim, verdict, f"{text}, equal or neither in the rest; one-sided sign test, p = {number(p)}."
-    )
+    text = f"{found.counts().capitalize()}, equal or neither in the rest; {found.test()}."
+    return Finding(claim, found.verdict, text)

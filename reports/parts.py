@@ -6,16 +6,15 @@ from functools import cache
 from pathlib import Path
 
 import pandas as pd
-from scipy.stats import binomtest
 
 from analysis import claim_tests, table_files
+from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import RUN, WEIGHTS
-from plots.series import FEWEST as FEWEST_SEEDS
 from plots.series import Estimate, estimate
 from reports import published
 from reports.markdown import harmless, interval, plural
 
-NOT_CLEAR, OPEN, CLEAR, ABSENT = "not clear", "open", "clear", "not measured"
+NOT_CLEAR, OPEN, CLEAR, ABSENT = "not clear", "open", "clear", claim_tests.ABSENT
 VERDICTS = (NOT_CLEAR, OPEN, CLEAR, ABSENT)  # the order of a page: what fails comes first
 _PLACES = {word: place for words in (VERDICTS, claim_tests.VERDICTS) for place, word in enumerate(words)}
 COLUMNS: dict[str, tuple[str, ...]] = {  # what the pages take from each table
@@ -153,14 +152,6 @@ def difference(
     n = min(value.n for _, value in known)
     verdict = worst([side(value, sign) for _, value in known])
     return Finding(claim, verdict, f"{text}{unit}{', paired by seed' if pairs else ''}, n = {n}.")
-
-
-FEWEST_SIGNS = 5  # seeds: fewer than five equal signs cannot give p < 0.05, one-sided
-
-
-def sign_test(more: int, less: int) -> float:
-    """Probability of so many or more out of both, were each as likely; ties are left out."""
-    return float(binomtest(more, more + less, alternative="greater").pvalue) if more + less else 1.0
 
 
 def in_order(findings: Sequence[Finding]) -> list[Finding]:

@@ -1,11 +1,12 @@
 """The frozen-weight test against its placebos: effect tables, verdicts, every seed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from plots.series import ALPHA, Estimate, paired
+from analysis.levels import ALPHA
+from plots.series import Estimate, estimate
 from reports import published
 from reports.markdown import interval, listed, number, plural, table
 from reports.parts import (
@@ -70,12 +71,8 @@ def effect_table(view: View, tests: Sequence[tuple[str, str]], *more: View) -> l
 def _effect_rows(view: View, protocol: str, finder: str) -> list[list[str]]:
     rows = []
     named = f"{view.name}, " if view.name else ""
-    for step in view.steps("frozen_effects_summary"):
-        for placebo in PLACEBOS:
-            found = view.rows("frozen_effects_summary", run_step=step, protocol=protocol, finder=finder)
-            found = found[found["placebo"] == placebo]
-            if found.empty:
-                continue
+    for step, by_placebo in _by_step(view, protocol, finder):
+        for placebo, found in by_placebo.items():
             k, n = _below(found)
             rows.append(
                 [
@@ -91,15 +88,28 @@ def _effect_rows(view: View, protocol: str, finder: str) -> list[list[str]]:
     return rows
 
 
+def _by_step(view: View, protocol: str, finder: str) -> Iterator[tuple[int, dict[str, pd.DataFrame]]]:
+    """Each step whose weights were tested, and the rows of a test beside each kind of placebo that it has."""
+    for step in view.steps("frozen_effects_summary"):
+        rows = view.rows("frozen_effects_summary", run_step=step, protocol=protocol, finder=finder)
+        have = [placebo for placebo in PLACEBOS if (rows["placebo"] == placebo).any()]
+        yield step, {placebo: rows[rows["placebo"] == placebo] for placebo in have}
+
+
 def _below(found: pd.DataFrame) -> tuple[int, int]:
     """How many seeds have p < ALPHA, and of how many."""
     p = per_seed(found, "p_value")
     return int((p < ALPHA).sum()), len(p)
 
 
+def surpluses(found: pd.DataFrame) -> "pd.Series[float]":
+    """The learned effect beyond the mean of its own placebo draws, by seed."""
+    return (per_seed(found, "effect") - per_seed(found, "placebo_mean")).dropna()
+
+
 def surplus(found: pd.DataFrame) -> Estimate:
-    """The learned effect beyond the mean of its own placebo draws, over seeds."""
-    return paired(per_seed(found, "effect"), per_seed(found, "placebo_mean"))
+    """`surpluses` over seeds."""
+    return estimate(surpluses(found))
 
 
 def _draws(view: View, protocol: str, finder: str, step: int, placebo: str) -> int:
@@ -114,13 +124,9 @@ def beats(view: View, protocol: str, finder: str) -> Finding:
         f"{TESTS[protocol, finder].capitalize()}: learned directions steer more than placebos selected alike."
     )
     verdicts, parts = [], []
-    for step in view.steps("frozen_effects_summary"):
-        at_step = view.rows("frozen_effects_summary", run_step=step, protocol=protocol, finder=finder)
+    for step, by_placebo in _by_step(view, protocol, finder):
         against, rivals = [], []
-        for placebo in PLACEBOS:
-            found = at_step[at_step["placebo"] == placebo]
-            if found.empty:
-                continue
+        for placebo, found in by_placebo.items():
             beyond = surplus(found)
             (k, n), draws = _below(found), _draws(view, protocol, finder, step, placebo)
             few = draws > 0 and 1 / (1 + draws) >= ALPHA
@@ -132,7 +138,7 @@ def beats(view: View, protocol: str, finder: str) -> Finding:
             )
         if against:
             verdicts.append(worst(against))
-            effect = number(per_seed(at_step, "effect").mean())
+            effect = number(per_seed(pd.concat(list(by_placebo.values())), "effect").mean())
             parts.append(f"At step {step}: {effect} against {listed(rivals)}.")
     if not parts:
         return Finding(claim, ABSENT, "It was not run.")
@@ -150,13 +156,9 @@ def further(view: View, protocol: str, finder: str) -> Finding:
         "placebos selected alike."
     )
     verdicts, parts = [], []
-    for step in view.steps("frozen_effects_summary"):
-        at_step = view.rows("frozen_effects_summary", run_step=step, protocol=protocol, finder=finder)
+    for step, by_placebo in _by_step(view, protocol, finder):
         against, rivals = [], []
-        for placebo in PLACEBOS:
-            found = at_step[at_step["placebo"] == placebo]
-            if found.empty:
-                continue
+        for placebo, found in by_placebo.items():
             beyond = surplus(found)
             against.append(side(beyond, +1))
             above = int((found["effect"] > found["placebo_max"]).sum())

@@ -6,8 +6,9 @@ from typing import Any
 
 import storage
 from analysis.claim_file import PRIMARY, Claim, Claims, Query, load, marks, read_register
-from analysis.claim_tests import ALPHA, RULE, smallest_p
+from analysis.claim_tests import RULE, smallest_p
 from analysis.claims import named
+from analysis.levels import ALPHA
 from reports.markdown import number, plural
 
 TESTS = {

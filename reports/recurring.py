@@ -1,10 +1,11 @@
 """The page on what a self-state pays: mechanism by world, controls, held-out text, switches, age of the statistics."""
 
 from collections.abc import Sequence
-from math import nan
 
 import pandas as pd
 
+from analysis.levels import FEWEST_SEEDS
+from analysis.over_seeds import tabled
 from plots.recurring import (
     KINDS,
     LOSSES,
@@ -23,7 +24,6 @@ from reports.markdown import interval, listed, number, table
 from reports.parts import (
     ABSENT,
     CLEAR,
-    FEWEST_SEEDS,
     MISSING,
     NOT_CLEAR,
     OPEN,
@@ -248,10 +248,7 @@ def _explained(tables: Tables, measure: str, names: Sequence[str]) -> Finding:
 def beyond_blind(tables: Tables, name: str, measure: str) -> tuple[Estimate, str]:
     """A condition's share of the oracle's gain beyond the strongest blind control, and that control; n = 0 where there is none."""
     rows = tables.rows(SUMMARY, quantity="share_beyond", condition=name, measure=measure)
-    if rows.empty:
-        return Estimate(0, nan, nan, nan, nan), ""
-    row = rows.iloc[0]
-    return Estimate(int(row["n"]), row["mean"], row["low"], row["high"], nan), str(row["reference"])
+    return tabled(rows), "" if rows.empty else str(rows["reference"].iloc[0])
 
 
 def _strongest(tables: Tables) -> str:

@@ -5,15 +5,15 @@ from math import nan
 
 import pandas as pd
 
+from analysis.levels import ALPHA, FEWEST_SEEDS
 from analysis.over_seeds import correlation
-from plots.series import ALPHA, Estimate, estimate, paired
+from plots.series import Estimate, estimate, paired
 from reports import published
 from reports.classification import classification
 from reports.markdown import interval, listed, number, plural, signed, table
 from reports.parts import (
     ABSENT,
     CLEAR,
-    FEWEST_SEEDS,
     MISSING,
     NOT_CLEAR,
     OPEN,

@@ -2,11 +2,13 @@
 
 import pandas as pd
 
+from analysis.levels import ALPHA
 from analysis.table_files import WEIGHTS
 from plots.series import Estimate, estimate, paired
 from plots.steering import FINDER, LARGEST, SHOWN, learned_effects
 from reports.markdown import interval, number, percent, table
 from reports.parts import MISSING, Finding, Section, Tables, difference, per_seed
+from reports.placebos import surplus
 from reports.usual_norm import USUAL, at_usual_norm, usual_table
 
 TITLE = "Steering where there is something to sense"
@@ -49,7 +51,7 @@ def effects(tables: Tables, figures: str) -> Section:
             [
                 f"`{name}`",
                 interval(estimate(per_seed(here, "effect")), sign=False),
-                *(interval(beyond(found)) for found in against.values()),
+                *(interval(surplus(found)) for found in against.values()),
                 interval(estimate(per_seed(third, "difference"))) if len(third) else "–",
                 f"{above} of {here['seed'].nunique()}",
             ]
@@ -57,7 +59,7 @@ def effects(tables: Tables, figures: str) -> Section:
     head = ["condition", "effect, nats", "− untrained readers", "− partner's directions", "− trained on shuffled statistics",
             "seeds above untrained"]  # fmt: skip
     mine = rows[(rows["condition"] == SHOWN)]
-    against = {kind: beyond(mine[mine["placebo"] == kind]) for kind in ("untrained", "foreign")}
+    against = {kind: surplus(mine[mine["placebo"] == kind]) for kind in ("untrained", "foreign")}
     third = estimate(per_seed(trained[trained["condition"] == SHOWN], "difference"))
     yoked = paired(per_seed(mine, "effect"), per_seed(rows[rows["condition"] == YOKED], "effect"))
     parts = [("− untrained", against["untrained"]), ("− partner's directions", against["foreign"]),
@@ -76,11 +78,6 @@ def effects(tables: Tables, figures: str) -> Section:
         "where the same world, model and mechanism was trained so, too; a dash elsewhere says that there is no such run.",
         [difference(f"`{SHOWN}` steers further than every placebo.", parts, +1, " nats", 3)],
     )
-
-
-def beyond(found: pd.DataFrame) -> Estimate:
-    """The learned effect beyond the mean of its placebo draws, over seeds."""
-    return paired(per_seed(found, "effect"), per_seed(found, "placebo_mean"))
 
 
 def usual(tables: Tables) -> Section:
@@ -175,7 +172,7 @@ def doses(tables: Tables) -> Section:
         name, direction = map(str, place)
         if direction == "random":
             continue
-        clear = int((group["p_value"] < 0.05).sum())
+        clear = int((group["p_value"] < ALPHA).sum())
         cells.append(
             [
                 f"`{name}`, {direction}",

@@ -6,22 +6,16 @@ import numpy as np
 import pandas as pd
 
 from analysis.table_files import RUN
-from plots.series import ALPHA
-from reports import published
+from reports import durations, published
 from reports.by_condition import ByCondition
-from reports.markdown import interval, number, plural, signed, table
+from reports.markdown import interval, number, signed, table
 from reports.parts import (
     ABSENT,
-    CLEAR,
-    FEWEST_SIGNS,
     MISSING,
-    NOT_CLEAR,
-    OPEN,
     Finding,
     Section,
     Tables,
     difference,
-    sign_test,
 )
 
 TITLE = "Swapped states: is the state entangled with its weights?"
@@ -193,19 +187,15 @@ def floor_text(floor: float) -> str:
 
 
 def steps_to(rows: pd.DataFrame, column: str, needs: str) -> str:
-    """Median of the steps and how many seeds got there; one that did not counts as longer than any.
-
-    needs: the column without which a missing number of steps means not measured, not never.
-    """
-    steps = _steps(rows, column, needs)
-    if steps.empty:
-        return "–"
-    middle = float(np.median(steps)) if np.isfinite(steps).sum() * 2 > len(steps) else inf
-    text = number(middle, 0) if np.isfinite(middle) else "never"
-    return f"{text} ({int(np.isfinite(steps).sum())} of {len(steps)})"
+    """Median of the steps and how many seeds got there."""
+    return durations.median(_steps(rows, column, needs), "never")
 
 
 def _steps(rows: pd.DataFrame, column: str, needs: str) -> "pd.Series[float]":
+    """Steps by seed, infinity where it did not get there.
+
+    needs: the column without which a missing number of steps means not measured, not never.
+    """
     known = rows[rows[needs].notna()].set_index("seed")[column]
     return known.astype(float).fillna(inf)
 
@@ -215,18 +205,15 @@ def _back(found: Summary) -> Finding:
     claim = "After a swap the loss takes longer to come within a small difference than the state takes to be the own one."
     rows = found.rows[found.rows["condition"] == "other"]
     loss, state = _steps(rows, "steps_small", "small"), _steps(rows, "state_steps", "swapped_distance")
-    both = loss.index.intersection(state.index)
-    if not len(both):
+    compared = durations.compare(loss, state)
+    if not compared.n:
         return Finding(claim, ABSENT, "It needs the continuation `other`.")
-    longer, shorter = int((loss[both] > state[both]).sum()), int((loss[both] < state[both]).sum())
-    p = sign_test(longer, shorter)
-    verdict = OPEN if len(both) < FEWEST_SIGNS else CLEAR if p < ALPHA else NOT_CLEAR
     return Finding(
         claim,
-        verdict,
+        compared.verdict,
         f"With another seed's state: loss {steps_to(rows, 'steps_small', 'small')}, state "
-        f"{steps_to(rows, 'state_steps', 'swapped_distance')} steps; longer in {longer}, shorter in {shorter} of "
-        f"{plural(len(both), 'seed')}; one-sided sign test, p = {number(p)}.",
+        f"{steps_to(rows, 'state_steps', 'swapped_distance')} steps; {compared.counts()}; "
+        f"{compared.test()}.",
     )
 
 

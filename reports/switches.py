@@ -1,7 +1,6 @@
 """Sections of the page on what a self-state pays: held-out text, switches, the age of the statistics, the faint world."""
 
-import pandas as pd
-
+from analysis.over_seeds import tabled
 from analysis.table_files import RUN
 from plots.recurring import (
     AGES,
@@ -41,10 +40,7 @@ def contrast(
     """A row of recurring_summary; n = 0 where there is none."""
     rows = tables.rows(SUMMARY, quantity=quantity, condition=condition, reference=reference, measure=measure)
     rows = rows[rows["world"] == world] if world else rows
-    if rows.empty:
-        return estimate(pd.Series(dtype=float))
-    n, mean, low, high = rows[["n", "mean", "low", "high"]].iloc[0]
-    return Estimate(int(n), float(mean), float(low), float(high), float("nan"))
+    return tabled(rows)
 
 
 def heldout(tables: Tables) -> Section:

@@ -2,13 +2,13 @@
 
 import pandas as pd
 
+from analysis.levels import ALPHA, FEWEST_SEEDS
 from analysis.table_files import RUN
-from plots.series import ALPHA, Estimate, estimate, paired
+from plots.series import Estimate, estimate, paired
 from reports.markdown import interval, listed, number, percent, plural, table
 from reports.parts import (
     ABSENT,
     CLEAR,
-    FEWEST_SEEDS,
     MISSING,
     NOT_CLEAR,
     OPEN,

@@ -11,7 +11,7 @@ from scipy import stats
 
 import config
 import storage
-from analysis import classification, runs, signatures, trajectory
+from analysis import classification, over_seeds, runs, signatures, trajectory
 from analysis.runs import Run
 
 
@@ -83,7 +83,7 @@ def test_vanilla_has_no_state_rows(tmp_path: Path) -> None:
 
 def test_interval_is_students() -> None:
     values = np.random.default_rng(0).normal(3, 2, 8)
-    mean, low, high = signatures.mean_interval(np.append(values, np.nan))
+    mean, low, high = over_seeds.mean_interval(np.append(values, np.nan))
     expected = stats.t.interval(0.95, 7, loc=values.mean(), scale=stats.sem(values))
     assert (mean, low, high) == pytest.approx((values.mean(), *expected))
 

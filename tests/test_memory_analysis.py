@@ -15,7 +15,7 @@ from plots import memory as figures
 from plots import style
 from plots.series import NothingToDraw
 from reports import memory as report
-from reports.parts import sign_test
+from reports.durations import sign_test
 from tests.made_runs import MadeRun, cells, context, drawn, made_run, regimes_of, title_of, verdict, written
 
 AVERAGE = {"kind": "ema", "decay": 0.3, "limit": 0.5}
