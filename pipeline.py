@@ -6,10 +6,10 @@ which have to run, runner.py sees to it, work.py is what a worker does. Nothing 
 study with nothing to do says so at once.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import code_files
 import config
@@ -127,18 +127,14 @@ def plan(study: Study) -> list[Task]:
         needed = {part: train(suite, *reference) for part, reference in run.references().items()}
         return add(_train_task(study, suite, condition, seed, needed))
 
-    def tests(suite: config.Suite, seed: int) -> None:
-        for kind, condition, step in tests_of(suite):
-            other = train(suite, condition, config.partner(seed)) if partner_needed(suite, kind) else None
-            add(test_task(study, suite, kind, condition, seed, step, train(suite, condition, seed), other))
-
     for seed in range(1, max(suite.seeds for suite in study.suites) + 1):
         suites = [suite for suite in study.suites if seed <= suite.seeds]
         for suite in suites:
             for condition in suite.conditions:
                 train(suite, condition, seed)
         for suite in suites:
-            tests(suite, seed)
+            for test in tests_of(study, suite, seed, train):
+                add(test.task)
     return list(tasks.values())
 
 
@@ -173,21 +169,34 @@ def _train_task(
     )
 
 
-def tests_of(suite: config.Suite) -> list[tuple[Kind, str, int]]:
-    """The tests of each seed's finished runs: kind, condition, and the step whose weights are tested."""
+class Test(NamedTuple):
+    """A test of a finished run, and the step whose weights it tests."""
+
+    condition: str
+    step: int
+    task: Task
+
+
+def tests_of(
+    study: Study, suite: config.Suite, seed: int, train: Callable[[config.Suite, str, int], Task]
+) -> Iterator[Test]:
+    """The tests of a seed's finished runs.
+
+    train: the training of a run; one that two suites share has the name that it was planned by, which tests are keyed by.
+    """
     frozen = suite.frozen_test
-    found: list[tuple[Kind, str, int]] = [
+    wanted: list[tuple[Kind, str, int]] = [
         ("frozen", name, step) for name in frozen.conditions for step in frozen.steps
     ]
-    return [*found, *(("belief", name, suite.conditions[name].last) for name in suite.belief_test.conditions)]
+    wanted += [("belief", name, suite.conditions[name].last) for name in suite.belief_test.conditions]
+    for kind, condition, step in wanted:
+        both = frozen.foreign or kind == "belief"
+        other = train(suite, condition, config.partner(seed)) if both else None
+        trained = train(suite, condition, seed)
+        yield Test(condition, step, _test_task(study, suite, kind, condition, seed, step, trained, other))
 
 
-def partner_needed(suite: config.Suite, kind: Kind) -> bool:
-    """Whether a test looks at the partner seed's run too."""
-    return suite.frozen_test.foreign or kind == "belief"
-
-
-def test_task(
+def _test_task(
     study: Study,
     suite: config.Suite,
     kind: Kind,

@@ -10,7 +10,7 @@ import config
 import phases
 import storage
 from phases import Kind
-from pipeline import Study, Task, partner_needed, task_key, test_task, tests_of, train_task
+from pipeline import Study, Task, task_key, tests_of, train_task
 
 CLAIMS = "claims"  # the suite that has no runs: its tables say what the others' come to
 REGISTER = "docs/results/claims.json"
@@ -62,31 +62,31 @@ def finished_runs(study: Study, done: Sequence[Task], parts: Whole | None = None
     parts: the phases and seeds that are taken; None for all.
     """
     by_key: dict[str | None, Task] = {task.key: task for task in done if task.key is not None}
+
+    def planned(suite: config.Suite, condition: str, seed: int) -> Task:
+        task = train_task(study, suite, condition, seed)
+        return by_key.get(task.key, task)
+
     runs = []
     for suite in suites_of(study, parts):
         trains, tests_in = phases.of_suite(suite.path).name, phases.of_tests(suite.path).name
         for seed in range(1, suite.seeds + 1):
             if parts is not None and (trains, seed) not in parts:
                 continue
+            tested = parts is None or (tests_in, seed) in parts
+            tests = list(tests_of(study, suite, seed, planned)) if tested else []
+            tests = [test for test in tests if test.task.key in by_key]
             for condition in suite.conditions:
-                wanted = train_task(study, suite, condition, seed)
-                trained = by_key.get(wanted.key)
-                if trained is None or trained.key is None:
+                trained = planned(suite, condition, seed)
+                if trained.key is None or trained.key not in by_key:
                     continue
-                tests: dict[Kind, list[tuple[int, Path]]] = {"frozen": [], "belief": []}
-                for kind, name, step in tests_of(suite):
-                    if name != condition or (parts is not None and (tests_in, seed) not in parts):
-                        continue
-                    needs = partner_needed(suite, kind)
-                    other = train_task(study, suite, condition, config.partner(seed)) if needs else None
-                    test = by_key.get(
-                        test_task(study, suite, kind, condition, seed, step, trained, other).key
-                    )
-                    if test is not None:
-                        tests[kind].append((step, test.destination))
+                own = [test for test in tests if test.condition == condition]
+                frozen = tuple(
+                    (test.step, test.task.destination) for test in own if test.task.kind == "frozen"
+                )
+                belief = next((test.task.destination for test in own if test.task.kind == "belief"), None)
                 where = (suite.name, condition, seed, trained.key, trained.destination)
-                belief = next((folder for _, folder in tests["belief"]), None)
-                runs.append(Finished(*where, tuple(tests["frozen"]), belief))
+                runs.append(Finished(*where, frozen, belief))
     return tuple(runs)
 
 

@@ -176,6 +176,19 @@ def test_a_run_that_two_conditions_share_is_trained_once(tmp_path: Path, suite_f
     assert [run.condition for run in refresh.finished_runs(study, tasks)] == ["self", "self_calm", "again"]
 
 
+def test_conditions_that_share_a_run_share_its_tests_beside_the_partner(
+    tmp_path: Path, suite_file: Path
+) -> None:
+    suite_file.write_text(SUITE + "\n[conditions.again]\n")
+    asked = ("frozen_test.foreign=true", "frozen_test.conditions=['self_calm', 'again']")
+    tasks = planned(tmp_path, suite_file, *asked)
+    assert [task.kind for task in tasks].count("frozen") == 4  # two steps of two seeds
+    suites = studies.load_suites(request(tmp_path, suite_file, *asked, seeds=2))
+    study = Study(tmp_path, suites, {("tiny_text", "char"): ("tiny_text", "0" * 64)})
+    runs = {(run.condition, run.seed): run.frozen for run in refresh.finished_runs(study, tasks)}
+    assert runs["again", 1] == runs["self_calm", 1] and [step for step, _ in runs["again", 1]] == [30, 60]
+
+
 NEEDS = """
 [conditions.whole]
 log.keep_checkpoints = [10]
