@@ -16,8 +16,11 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 import capacity
 import config_file
 from config_file import ConfigError
+from field_types import Name, Positive, Strict
 from run_config import *  # noqa: F403  one namespace for all that a config holds
-from run_config import Name, Positive, RunConfig, Strict
+from run_config import RunConfig
+from state_config import *  # noqa: F403
+from world_config import *  # noqa: F403
 
 M = TypeVar("M", bound=BaseModel)
 ROOT = Path(__file__).resolve().parent

@@ -1,62 +1,21 @@
-"""The fields of one run, typed and checked: model, training, self-state, memory, schedule, regimes.
+"""The fields of one run, typed and checked; those of its state are in state_config.py, those of its regimes in world_config.py.
 
 Every field says beside its declaration what it means. A `RunConfig` is one run, fully resolved: no names left to look
 up but those of the runs that it continues or is measured against, saved with the run, and hashed into its key.
 """
 
-import itertools
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-__all__ = [
-    "Bewilderment",
-    "BufferMemory",
-    "Clock",
-    "EmaMemory",
-    "FalseFeedback",
-    "FixedBias",
-    "LearnedBias",
-    "Log",
-    "LrHeatwave",
-    "Memory",
-    "Model",
-    "NoBias",
-    "NoMemory",
-    "NoSchedule",
-    "OwnStats",
-    "RandomWindows",
-    "RecordedStats",
-    "Recurring",
-    "Regime",
-    "Regimes",
-    "RunConfig",
-    "SelfClamp",
-    "SelfState",
-    "Senses",
-    "SensoryFog",
-    "Start",
-    "Train",
-    "TrueRegime",
-    "Window",
-    "Windows",
-    "partner",
-]  # fmt: skip
+from field_types import Magnitude, Name, Positive, Strict
+from state_config import ConstantBias, FixedBias, NoBias, RecordedStats, SelfState
+from world_config import NoSchedule, RandomWindows, Regimes, Schedule, Windows
 
-Regime = Literal["bewilderment", "sensory_fog", "false_feedback", "self_clamp", "lr_heatwave"]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+__all__ = ["Log", "Model", "RunConfig", "Start", "Train", "partner"]
+
 Tokenizer = Annotated[str, Field(pattern=r"^(char|gpt2|bpe:[1-9][0-9]{2,4})$")]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, le=1e9)]
-Magnitude = Annotated[float, Field(ge=0, le=1e9)]  # bounds that float32 can count with
-Shift = Annotated[float, Field(ge=-1e9, le=1e9)]
-
-
-class Strict(BaseModel):
-    """Frozen; wrong types, unknown keys, infinities and NaN are refused."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Model(Strict):
@@ -123,203 +82,6 @@ class Log(Strict):
     keep_checkpoints: tuple[
         Annotated[int, Field(ge=1)], ...
     ] = ()  # all that a run needs to go on from after so many steps, for runs that start there
-
-
-class NoMemory(Strict):
-    kind: Literal["none"] = "none"
-
-
-class EmaMemory(Strict):
-    """Recalls the exponential moving average of past states."""
-
-    kind: Literal["ema"]
-    decay: Probability = 0.1  # share of the newest state in the average
-    limit: Positive = 1.0  # norm of the memory's proposal, at most so many times the update network's
-
-
-class BufferMemory(Strict):
-    """Recalls from a ring of past states by attention. See memory.py."""
-
-    kind: Literal["buffer"]
-    length: int = Field(default=64, ge=1, le=65536)  # states held
-    stride: int = Field(default=10, ge=1, le=1_000_000)  # steps between two states held
-    limit: Positive = 1.0  # norm of the memory's proposal, at most so many times the update network's
-
-
-Memory = Annotated[NoMemory | EmaMemory | BufferMemory, Field(discriminator="kind")]
-
-
-class OwnStats(Strict):
-    """What this run measured on its own batches."""
-
-    kind: Literal["own"] = "own"
-    age: int = Field(default=1, ge=1, le=100_000)  # steps since it was measured; 1: on the previous batch
-
-
-class RecordedStats(Strict):
-    """What the self-state of another, finished run was shown, step by step: a state that senses a life not its own."""
-
-    kind: Literal["recorded"]
-    condition: Name  # of the run whose statistics were recorded
-    seed: Literal["own", "partner"]  # its seed; seeds 1 and 2, 3 and 4, ... are partners
-    shuffled: bool = False  # whole vectors in an order drawn from this run's seed
-
-
-class Clock(Strict):
-    """Progress alone; the other four numbers are zero."""
-
-    kind: Literal["clock"]
-
-
-class TrueRegime(Strict):
-    """The regime of this very step, one number a regime, 1 where it acts: what no statistic can tell in time."""
-
-    kind: Literal["regime"]
-
-
-Senses = Annotated[OwnStats | RecordedStats | Clock | TrueRegime, Field(discriminator="kind")]
-
-
-class SelfState(Strict):
-    """The self-state: read the statistics, update, inject. See self_state.py."""
-
-    enabled: bool = True  # false: a model without self-state, all else equal
-    dim: int = Field(default=32, ge=1, le=4096)  # numbers in the state
-    decay: float = Field(default=0.2, gt=0, le=1)  # share of the new proposal in each update
-    senses: Senses = OwnStats()  # what it is shown at each step: five numbers
-    update: Literal["mlp", "gru", "linear"] = "mlp"  # the network that makes a proposal of the statistics
-    hidden: int = Field(default=64, ge=1, le=65536)  # hidden units of the update MLP
-    standardise: bool = False  # read the statistics through running moments
-    stat_momentum: float = Field(default=0.99, ge=0, lt=1)  # of those moments
-    stat_clip: Positive = 4.0  # standardised statistics are clipped at +- this many standard deviations
-    init: Literal["small", "default"] = (
-        "small"  # small: N(0, 0.02), zero biases; default: U(+-1/sqrt(inputs))
-    )
-    weight_decay: bool = True  # whether train.weight_decay acts on the self-state's matrices
-    match_norm_of: Name | None = (
-        None  # rescale the bias to the mean norm of this condition's run of the same seed
-    )
-    memory: Memory = NoMemory()  # what it recalls of its own past states
-
-
-class Window(Strict):
-    """A regime on the half-open steps [start, end)."""
-
-    regime: Regime  # the one that acts
-    start: int = Field(ge=0)  # its first step
-    end: int = Field(ge=1)  # the first step after it
-
-    @model_validator(mode="after")
-    def _not_empty(self) -> Self:
-        if self.end <= self.start:
-            raise ValueError(f"window of {self.regime} ends at {self.end}, not after its start {self.start}")
-        return self
-
-
-class NoSchedule(Strict):
-    kind: Literal["none"] = "none"
-
-
-class Windows(Strict):
-    """Regimes at given steps, one at a time."""
-
-    kind: Literal["windows"]
-    windows: tuple[Window, ...]  # in any order; none may overlap another
-
-    @model_validator(mode="after")
-    def _one_at_a_time(self) -> Self:
-        ordered = sorted(self.windows, key=lambda window: window.start)
-        for first, second in itertools.pairwise(ordered):
-            if second.start < first.end:
-                raise ValueError(
-                    f"windows overlap: {first.regime} [{first.start}, {first.end}) and "
-                    f"{second.regime} [{second.start}, {second.end}); one regime acts at a time"
-                )
-        return self
-
-
-class RandomWindows(Strict):
-    """Each regime once, its onset, its place in the order and the calm after it drawn from the run's seed."""
-
-    kind: Literal["random_windows"]
-    durations: dict[Regime, Annotated[int, Field(ge=1)]] = Field(min_length=1)  # steps of each regime
-    first: int = Field(default=0, ge=0)  # calm steps at the start
-    washout: int = Field(default=0, ge=0)  # least number of calm steps after each regime
-
-
-class Recurring(Strict):
-    """A Markov chain: from calm into one of the regimes with probability `enter`, back with `leave`, each step."""
-
-    kind: Literal["recurring"]
-    regimes: tuple[Regime, ...] = Field(min_length=1)  # each as likely to be the one that is entered
-    enter: Probability = 0.02  # of leaving calm, each step: 1 / enter calm steps on average
-    leave: Probability = 0.02  # of going back to calm, each step
-    first: int = Field(default=0, ge=0)  # calm steps at the start
-
-
-Schedule = Annotated[NoSchedule | Windows | RandomWindows | Recurring, Field(discriminator="kind")]
-
-
-class Bewilderment(Strict):
-    probability: Probability = 0.5  # of a target being replaced by a uniform draw from the vocabulary
-
-
-class SensoryFog(Strict):
-    probability: Probability = 0.2  # of an input token being replaced by the reserved mask token
-
-
-class FalseFeedback(Strict):
-    """Added to the raw statistics that the self-state sees; the logged ones stay true."""
-
-    loss: Shift = 0.5  # nats
-    entropy: Shift = 0.0  # nats
-    top1: Shift = 0.0  # probability
-    grad_norm: Shift = 0.0  # L2
-    progress: Shift = 0.0  # share of the steps
-
-
-class SelfClamp(Strict):
-    mode: Literal["freeze", "clamp", "noise", "scale"] = (
-        "freeze"  # freeze: no update; for the others see below
-    )
-    limit: Magnitude = 0.5  # clamp: largest absolute value of a component
-    std: Magnitude = 0.1  # noise: standard deviation added to each component, each step
-    factor: Shift = 0.9  # scale: the updated state times this, each step
-
-
-class LrHeatwave(Strict):
-    factor: Magnitude = 2.0  # times the learning rate
-
-
-class Regimes(Strict):
-    """What each regime does, whenever a schedule calls it."""
-
-    bewilderment: Bewilderment = Bewilderment()
-    sensory_fog: SensoryFog = SensoryFog()
-    false_feedback: FalseFeedback = FalseFeedback()
-    self_clamp: SelfClamp = SelfClamp()
-    lr_heatwave: LrHeatwave = LrHeatwave()
-
-
-class NoBias(Strict):
-    kind: Literal["none"] = "none"
-
-
-class FixedBias(Strict):
-    """A random direction drawn from the seed, at the norm of another run's bias: an injection that senses nothing."""
-
-    kind: Literal["fixed"]
-    norm_of: Name  # the condition whose run of the same seed gives the norm: its mean over the last 100 steps
-    factor: Magnitude = 1.0  # times that norm
-
-
-class LearnedBias(Strict):
-    """A trained vector of the same place, zero at first: an injection that learns and senses nothing."""
-
-    kind: Literal["learned"]
-
-
-ConstantBias = Annotated[NoBias | FixedBias | LearnedBias, Field(discriminator="kind")]
 
 
 class Start(Strict):

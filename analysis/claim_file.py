@@ -18,7 +18,7 @@ import storage
 from analysis.claim_tests import smallest_p
 from analysis.levels import ALPHA
 from config import ConfigError
-from run_config import Name, Positive, Strict
+from field_types import Name, Positive, Strict
 from storage import UserError
 
 FILE = config.ROOT / "configs" / "claims.toml"

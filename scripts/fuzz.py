@@ -69,11 +69,24 @@ def main(arguments: Sequence[str]) -> int:
     return int(failed)
 
 
+CONFIG = [
+    "config",
+    "config_file",
+    "run_config",
+    "state_config",
+    "world_config",
+    "field_types",
+    "capacity",
+    "tomllib",
+]
+"""The modules whose code is watched."""
+
+
 def guided(seconds: int, seed: int) -> int:
     """Let atheris change config files byte by byte towards code not reached yet. Ends the process: with status 77 where
     something was found, the input left in a file that is named."""
     atheris: Any = importlib.import_module("atheris")
-    with atheris.instrument_imports(include=["config", "config_file", "run_config", "capacity", "tomllib"]):
+    with atheris.instrument_imports(include=CONFIG):
         config = importlib.import_module("config")
 
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))

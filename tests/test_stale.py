@@ -90,7 +90,15 @@ def test_each_field_reruns_what_hangs_on_it(place: Place) -> None:
 
 CARRIERS = {
     **dict.fromkeys(
-        ["config.py", "config_file.py", "run_config.py"], "the values are hashed, field by field"
+        [
+            "config.py",
+            "config_file.py",
+            "run_config.py",
+            "state_config.py",
+            "world_config.py",
+            "field_types.py",
+        ],
+        "the values are hashed, field by field",
     ),
     **dict.fromkeys(
         ["storage.py", "faults.py", "run_folder.py", "command_line.py"], "carry bytes that are hashed"

@@ -1,0 +1,17 @@
+"""What config fields are made of: names, bounded numbers, and the model that refuses everything else."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, le=1e9)]
+Magnitude = Annotated[float, Field(ge=0, le=1e9)]  # bounds that float32 can count with
+Shift = Annotated[float, Field(ge=-1e9, le=1e9)]
+
+
+class Strict(BaseModel):
+    """Frozen; wrong types, unknown keys, infinities and NaN are refused."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
