@@ -56,7 +56,7 @@ SHARED = (
 def tables(context: Context) -> dict[str, pd.DataFrame]:
     """The tables recurring_losses, recurring_switches, recurring_recovery and recurring_summary."""
     pairs = paired_logs(context)
-    found = losses(context, pairs)
+    found = losses(pairs)
     recovery = switches.recovery(pairs)
     return {
         "recurring_losses": found,
@@ -154,7 +154,7 @@ def role_of(name: str, run: config.RunConfig) -> str:
     return "state" if name in known else "control"
 
 
-def losses(context: Context, pairs: Sequence[Pair]) -> pd.DataFrame:
+def losses(pairs: Sequence[Pair]) -> pd.DataFrame:
     """One row a run: mean losses (nats a token) and calibration errors, and their differences to vanilla of its world and seed.
 
     clean_loss, perturbed_loss: training batches of calm steps, and of steps on which a regime acts. heldout_*: mean over

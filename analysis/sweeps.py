@@ -45,7 +45,7 @@ def points(context: Context, pairs: Sequence[Pair]) -> pd.DataFrame:
     clean_gain, perturbed_gain: training batches without and with a regime; heldout_gain: held-out text at moments when no
     regime acts. All over the last three quarters of the run. base: whether it is the point that all dials share.
     """
-    found = losses(context, pairs).set_index(["condition", "seed"])
+    found = losses(pairs).set_index(["condition", "seed"])
     rows = []
     for name, run in context.suite.conditions.items():
         if not run.self_state.enabled or name not in found.index.get_level_values("condition"):

@@ -33,7 +33,6 @@ WORLDS = (  # its name, the condition whose state is asked, the same with the ot
     ("faint", "faint", None),
     ("five regimes", "calibrated_mix", "seed_mix"),
 )
-CALIBRATED, SEED = "calibrated", "seed"
 ROWS: dict[str, Look] = {
     "state": Look("state", style.BLUE),
     "state, seed": Look("state, mechanism seed", style.SKY, marker="^"),

@@ -58,7 +58,7 @@ def steering(tables: Tables, note: str) -> Drawing:
         "mechanism are theirs. Right: the confident direction where learned and placebo directions change the predictions by the "
         "same KL (0.02, 0.05 and 0.1 nats, and the largest that all reach; lines join means); left and down is sharper and more often right. "
     )
-    return style.finish(made, title(rows, tables[TRAINED]), caption, note, (handles, labels), 4)
+    return style.finish(made, title(rows), caption, note, (handles, labels), 4)
 
 
 def _effects(axes: Axes, rows: pd.DataFrame, trained: pd.DataFrame, names: list[str]) -> None:
@@ -120,7 +120,7 @@ def _matched(axes: Axes, matched: pd.DataFrame) -> None:
     axes.margins(x=0.16, y=0.1)
 
 
-def title(rows: pd.DataFrame, trained: pd.DataFrame) -> str:
+def title(rows: pd.DataFrame) -> str:
     """Which conditions steer clearly further than untrained readers do, paired by seed."""
     found = []
     tested = 0
