@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.levels import FEWEST_SEEDS
 from analysis.over_seeds import tabled
-from plots.recurring import (
+from plots.gains import (
     KINDS,
     LOSSES,
     MECHANISMS,
@@ -17,7 +17,7 @@ from plots.recurring import (
     of_world,
     share_of,
 )
-from plots.recurring import LOOKS as IN_WORLD
+from plots.gains import LOOKS as IN_WORLD
 from plots.series import Estimate
 from reports.by_condition import ByCondition
 from reports.markdown import interval, listed, number, table

@@ -2,7 +2,7 @@
 
 from analysis.over_seeds import tabled
 from analysis.table_files import RUN
-from plots.recurring import (
+from plots.gains import (
     AGES,
     KINDS,
     LOSSES,
@@ -14,8 +14,8 @@ from plots.recurring import (
     after_switch,
     share_of,
 )
-from plots.recurring import COLUMNS as DRAWN
-from plots.recurring import LOOKS as IN_WORLD
+from plots.gains import COLUMNS as DRAWN
+from plots.gains import LOOKS as IN_WORLD
 from plots.series import Estimate, estimate
 from reports.by_condition import ByCondition
 from reports.markdown import interval, number, percent, table

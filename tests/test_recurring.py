@@ -17,6 +17,7 @@ from analysis import switches
 from analysis.context import Context
 from analysis.runs import CALM
 from plots import recurring as figures
+from plots.gains import LOOKS
 from plots.series import NothingToDraw
 from reports import recurring
 from storage import UserError
@@ -468,7 +469,7 @@ def test_figures_say_what_the_tables_say() -> None:
 
 
 def test_figures_claim_no_gain_where_none_is_planted() -> None:
-    tables = study(("vanilla_recurring", *figures.LOOKS, "delayed_64"), gains={}, waits={}, seeds=4)
+    tables = study(("vanilla_recurring", *LOOKS, "delayed_64"), gains={}, waits={}, seeds=4)
     assert "calibrated in 0 of 1 world, for seed in 0 of 1 world" in title_of(drawn(PAY, tables))
     assert "Of the oracle's" not in title_of(drawn(PAY, tables))
     assert title_of(drawn(SWITCH, tables)).count("not clearly another") == 2
@@ -585,13 +586,13 @@ def test_verdicts_follow_the_tables(tmp_path: Path) -> None:
 def test_verdicts_turn_with_what_is_planted(
     tmp_path: Path, gains: Gains, waits: Mapping[str, int], expected: dict[str, str]
 ) -> None:
-    names = ("vanilla_recurring", *figures.LOOKS, "delayed_64")
+    names = ("vanilla_recurring", *LOOKS, "delayed_64")
     text = page(tmp_path, study(names, gains=gains, waits=waits, seeds=4, spread=0.002))
     assert {words: verdict(text, words) for words in expected} == expected
 
 
 def test_controls_that_explain_a_gain_are_named(tmp_path: Path) -> None:
-    names = ("vanilla_recurring", *figures.LOOKS)
+    names = ("vanilla_recurring", *LOOKS)
     text = page(
         tmp_path, study(names, gains=PAYS | {"direct": (0.1, 0.05), "clock": (0.2, 0.05)}, waits={}, seeds=4)
     )
