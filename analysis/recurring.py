@@ -10,8 +10,9 @@ has had few switches to learn from, so that two runs differ there by the path of
 three quarters of 2000 steps still hold some thirty switches.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -246,36 +247,43 @@ def summary(suite: config.Suite, found: pd.DataFrame, recovery: pd.DataFrame) ->
     for place, table in added.items():
         if place != "windows" and "windows" in added:
             add("interaction", "calibrated - seed", "windows", place, _minus(table, added["windows"]))
+    rows += [(suite.name, *row) for row in _shares(suite, values, world, role)]
+    return pd.DataFrame(rows, columns=list(SUMMARY))
+
+
+def _shares(
+    suite: config.Suite,
+    values: Mapping[str, pd.DataFrame],
+    world: Mapping[Any, str],
+    role: Mapping[Any, str],
+) -> Iterator[tuple]:
+    """The rows share and share_beyond of `summary` without their suite, oracle by oracle."""
     for oracle in [name for name in values if role[name] == "oracle"]:
-        for name in values:
-            if world[name] != world[oracle] or role[name] in ("oracle", "vanilla"):
-                continue
+        beside = [name for name in values if world[name] == world[oracle]]
+        asked = [name for name in beside if role[name] not in ("oracle", "vanilla")]
+        for name in asked:
             for measure in SHARED:
-                both = pd.DataFrame(
-                    {"of": -values[name][measure], "whole": -values[oracle][measure]}
-                ).dropna()
-                share = ratio(both["of"].to_numpy(float), both["whole"].to_numpy(float))
-                if np.isfinite(share[0]):
-                    shared = (suite.name, "share", name, oracle, world[name], measure)
-                    rows.append((*shared, len(both), *share))
-        blind = [name for name in values if world[name] == world[oracle] and is_blind(suite.conditions[name])]
+                place = ("share", name, oracle, world[name], measure)
+                yield from _share(place, -values[name][measure], -values[oracle][measure])
+        blind = [name for name in beside if is_blind(suite.conditions[name])]
         for measure in SHARED:
             gains = {name: -values[name][measure].dropna() for name in blind}
             known = {name: gain for name, gain in gains.items() if len(gain)}
             if not known:
                 continue
             strongest = max(known, key=lambda name: float(known[name].mean()))
-            for name in values:
-                if world[name] != world[oracle] or role[name] in ("oracle", "vanilla") or name in blind:
-                    continue
-                both = pd.DataFrame({"of": -values[name][measure], "whole": -values[oracle][measure]})
-                both = both.sub(known[strongest], axis=0).dropna()
-                share = ratio(both["of"].to_numpy(float), both["whole"].to_numpy(float))
-                if np.isfinite(share[0]):
-                    rows.append(
-                        (suite.name, "share_beyond", name, strongest, world[name], measure, len(both), *share)
-                    )
-    return pd.DataFrame(rows, columns=list(SUMMARY))
+            for name in (name for name in asked if name not in blind):
+                place = ("share_beyond", name, strongest, world[name], measure)
+                both = (-values[one][measure] - known[strongest] for one in (name, oracle))
+                yield from _share(place, *both)
+
+
+def _share(place: tuple, of: "pd.Series[float]", whole: "pd.Series[float]") -> Iterator[tuple]:
+    """A row of shares: its place, seeds, mean gain over mean gain, interval; none where the whole is not clear."""
+    both = pd.DataFrame({"of": of, "whole": whole}).dropna()
+    share = ratio(both["of"].to_numpy(float), both["whole"].to_numpy(float))
+    if np.isfinite(share[0]):
+        yield (*place, len(both), *share)
 
 
 def is_blind(run: config.RunConfig) -> bool:

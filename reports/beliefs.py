@@ -85,8 +85,8 @@ def read(tables: Tables, condition: str, source: str, target: str, column: str) 
     return per_seed(rows[several] if several.any() else rows, column)
 
 
-def knows(tables: Tables, figures: str) -> Section:
-    """R2 and AUC of each source in each world, and whether the state knows more than its rivals."""
+def _readings(tables: Tables) -> list[list[str]]:
+    """A row a world and source: R2 and AUC of the posterior, AUC of the true regime."""
     rows = []
     for condition, world in WORLDS.items():
         for source, name in SOURCES.items():
@@ -103,6 +103,24 @@ def knows(tables: Tables, figures: str) -> Section:
             rows.append(
                 [f"{world}: the state, on the untrained network's target", *cells, "–", str(len(twin[0]))]
             )
+    return rows
+
+
+def _minus(tables: Tables, condition: str, rival: str) -> tuple[str, Estimate]:
+    """The R2 of the posterior in the state minus that in a rival, in words and paired by seed.
+
+    Against an untrained network on one target: the filter's posterior from what that network was shown.
+    """
+    if rival == "untrained":
+        pair = (read(tables, condition, source, TWIN, "r2") for source in ("state", rival))
+        return f"minus {SOURCES[rival]}, both on its target", paired(*pair)
+    pair = (read(tables, condition, source, "posterior", "r2") for source in ("state", rival))
+    return f"minus {SOURCES[rival]}", paired(*pair)
+
+
+def knows(tables: Tables, figures: str) -> Section:
+    """R2 and AUC of each source in each world, and whether the state knows more than its rivals."""
+    rows = _readings(tables)
     head = ["world, read from", "R² of the posterior", "AUC, posterior > ½", "AUC, true regime", "n"]
     body = [table(head, rows) if rows else MISSING]
     if rows:
@@ -116,28 +134,16 @@ def knows(tables: Tables, figures: str) -> Section:
         ]
     findings = []
     for condition, world in WORLDS.items():
-        own = read(tables, condition, "state", "posterior", "r2")
-
-        def minus(
-            rival: str, own: "pd.Series[float]" = own, condition: str = condition
-        ) -> tuple[str, Estimate]:
-            if (
-                rival == "untrained"
-            ):  # on one target: the filter's posterior from what the untrained network was shown
-                pair = (read(tables, condition, source, TWIN, "r2") for source in ("state", rival))
-                return f"minus {SOURCES[rival]}, both on its target", paired(*pair)
-            other = read(tables, condition, rival, "posterior", "r2")
-            return f"minus {SOURCES[rival]}", paired(own, other)
-
+        own = estimate(read(tables, condition, "state", "posterior", "r2"))
         findings += [
             difference(
                 f"World {world}: the state tells something of the posterior, in R².",
-                [("its own R²", estimate(own)), minus("shuffle")],
+                [("its own R²", own), _minus(tables, condition, "shuffle")],
                 *(+1, "", 3, False),
             ),
             difference(
                 f"World {world}: the state tells more of the posterior than each of its rivals, in R².",
-                [minus(rival) for rival in RIVALS],
+                [_minus(tables, condition, rival) for rival in RIVALS],
                 *(+1, "", 3),
             ),
         ]

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import pandas as pd
-
 from analysis.levels import FEWEST_SEEDS
 from analysis.over_seeds import tabled
 from plots.gains import (
@@ -72,23 +70,11 @@ def sections(tables: Tables, figures: str) -> list[Section]:
 def worlds(tables: Tables, figures: str) -> Section:
     """Loss minus vanilla's for each mechanism in each world, and whether the mechanism's gain depends on the world."""
     losses = tables.rows(LOSSES)
-    found, names = ByCondition(losses), {}
-    for mechanism in MECHANISMS:
-        for world in WORLDS:
-            names[mechanism, world] = of_world(losses, mechanism, world)
-    rows = []
-    for (mechanism, world), name in names.items():
-        if not name:
-            continue
-        rows.append(
-            [
-                f"`{name}`",
-                world,
-                mechanism,
-                *(interval(found.value(name, f"{measure}_difference"), 4) for measure in KINDS),
-                str(found.value(name, "clean_loss_difference").n),
-            ]
-        )
+    found = ByCondition(losses)
+    names = {
+        (mechanism, world): of_world(losses, mechanism, world) for mechanism in MECHANISMS for world in WORLDS
+    }
+    rows = [_in_world(found, *place, name) for place, name in names.items() if name]
     head = [
         "condition",
         "world",
@@ -144,34 +130,18 @@ def worlds(tables: Tables, figures: str) -> Section:
     )  # fmt: skip
 
 
+def _in_world(found: ByCondition, mechanism: str, world: str, name: str) -> list[str]:
+    """The row of a mechanism in a world."""
+    values = [found.value(name, f"{measure}_difference") for measure in KINDS]
+    return [f"`{name}`", world, mechanism, *(interval(value, 4) for value in values), str(values[0].n)]
+
+
 def controls(tables: Tables) -> Section:
     """Every condition of the recurring world beside the self-state, its share of the oracle's gain, and what explains the gain."""
-    losses, summary = tables.rows(LOSSES), tables.rows(SUMMARY)
-    found = ByCondition(losses)
+    found = ByCondition(tables.rows(LOSSES))
     names = [name for name in IN_WORLD if found.value(name, "clean_loss_difference").n]
-    rows = []
-    for name in names:
-        cells = []
-        for measure in KINDS:
-            share = share_of(summary, name, measure)
-            minus = contrast(tables, "control", STATE, name, measure)
-            cells += [
-                interval(found.value(name, f"{measure}_difference"), 4),
-                interval(minus, 4) if minus.n else "–",
-                interval(share, 2, sign=False) if share.n else "–",
-                interval(left, 2, sign=False) if (left := beyond_blind(tables, name, measure)[0]).n else "–",
-            ]
-        rows.append([f"`{name}`", *cells, str(found.value(name, "clean_loss_difference").n)])
-    head = ["condition"]
-    for kind in KINDS.values():
-        head += [
-            f"{kind}: loss − vanilla's",
-            "self-state − this",
-            "share of the oracle's gain",
-            "share beyond blind",
-        ]
-    body = [table([*head, "n"], rows) if rows else MISSING]
-    if rows:
+    body = [_control_table(tables, names, found) if names else MISSING]
+    if names:
         body.append(
             "All in the recurring world, with the calibrated mechanism, where they have one. *Self-state*: "
             f"`{STATE}`. Below zero, *self-state − this* says that the self-state has the lower loss. Share: ratio of the mean gains, with "
@@ -181,6 +151,48 @@ def controls(tables: Tables) -> Section:
             "through running moments, so that its input while a regime acts varies in size, by how common the regime has been, "
             "and keeps its sign; not of any model that knows the regime."
         )
+    return Section(
+        "What explains the gain?",
+        "Anything that gains as much without sensing, or without a state, explains the gain. Biases that never change; a state "
+        "fed its own statistics in random order, another run's, or the time alone; one dimension; the last statistics read "
+        f"directly, with nothing carried on; and, as the ceiling, the true regime (`{ORACLE}`).",
+        body,
+        "A control from which the self-state does not differ clearly is counted as explaining the gain; with few seeds that "
+        "may be for want of seeds. A bias or state that senses nothing may still gain through more parameters: only what the "
+        "self-state gains beyond it is sensing. `direct` has the same parameters and senses the same statistics; what the "
+        "self-state gains beyond it is all that can be put down to carrying a state on.",
+        _against(tables, names),
+    )
+
+
+def _control_table(tables: Tables, names: Sequence[str], found: ByCondition) -> str:
+    """A row a condition, for calm and perturbed steps alike: its gain, the self-state's beside it, its shares."""
+    head = ["condition"]
+    for kind in KINDS.values():
+        head += [
+            f"{kind}: loss − vanilla's",
+            "self-state − this",
+            "share of the oracle's gain",
+            "share beyond blind",
+        ]
+    summary = tables.rows(SUMMARY)
+    rows = []
+    for name in names:
+        cells = []
+        for measure in KINDS:
+            share, (left, _) = share_of(summary, name, measure), beyond_blind(tables, name, measure)
+            minus = contrast(tables, "control", STATE, name, measure)
+            cells += [
+                interval(found.value(name, f"{measure}_difference"), 4),
+                interval(minus, 4) if minus.n else "–",
+                *(interval(one, 2, sign=False) if one.n else "–" for one in (share, left)),
+            ]
+        rows.append([f"`{name}`", *cells, str(found.value(name, "clean_loss_difference").n)])
+    return table([*head, "n"], rows)
+
+
+def _against(tables: Tables, names: Sequence[str]) -> list[Finding]:
+    """Whether some control explains the gain, and what the self-state has beyond them."""
     findings = [_explained(tables, measure, names) for measure in KINDS]
     for measure, kind in KINDS.items():
         blind = [
@@ -199,19 +211,7 @@ def controls(tables: Tables) -> Section:
             for m, kind in KINDS.items()
         ]
         findings.append(difference(f"{claim}, on calm and on perturbed steps.", parts, -1, NATS, 4))
-    findings += [_half(summary, measure, kind) for measure, kind in KINDS.items()]
-    return Section(
-        "What explains the gain?",
-        "Anything that gains as much without sensing, or without a state, explains the gain. Biases that never change; a state "
-        "fed its own statistics in random order, another run's, or the time alone; one dimension; the last statistics read "
-        f"directly, with nothing carried on; and, as the ceiling, the true regime (`{ORACLE}`).",
-        body,
-        "A control from which the self-state does not differ clearly is counted as explaining the gain; with few seeds that "
-        "may be for want of seeds. A bias or state that senses nothing may still gain through more parameters: only what the "
-        "self-state gains beyond it is sensing. `direct` has the same parameters and senses the same statistics; what the "
-        "self-state gains beyond it is all that can be put down to carrying a state on.",
-        findings,
-    )
+    return findings + [_half(tables, measure, kind) for measure, kind in KINDS.items()]
 
 
 def _explained(tables: Tables, measure: str, names: Sequence[str]) -> Finding:
@@ -258,9 +258,9 @@ def _strongest(tables: Tables) -> str:
     return f" ({listed(said)})" if said else ""
 
 
-def _half(summary: pd.DataFrame, measure: str, kind: str) -> Finding:
+def _half(tables: Tables, measure: str, kind: str) -> Finding:
     claim = f"The self-state gets more than half of the oracle's gain on {kind}."
-    share = share_of(summary, STATE, measure)
+    share = share_of(tables.rows(SUMMARY), STATE, measure)
     if not share.n:
         return Finding(
             claim, ABSENT, "It needs two seeds in which both were measured, and a clear gain of the oracle."

@@ -114,25 +114,7 @@ def at_once(tables: Tables, figures: str) -> Section:
 def afterwards(tables: Tables) -> Section:
     """How long the difference lasts, and what two trainings that differ by almost nothing differ by."""
     found = Summary(tables)
-    rows = []
-    for name in found.conditions:
-        own = found.rows[found.rows["condition"] == name]
-        beyond = found.minus(name, JITTER, "late_loss_distance")
-        rows.append(
-            [
-                found.named(name),
-                steps_to(own, "steps_small", "small"),
-                steps_to(own, "steps_until", "floor"),
-                steps_to(own, "state_steps", "swapped_distance"),
-                *(
-                    interval(found.value(name, column), 4)
-                    for column in ("late_loss", "late_heldout", "late_effect")
-                ),
-                interval(found.value(name, "late_loss_distance"), 4, sign=False),
-                interval(beyond, 4) if name != JITTER and beyond.n else "–",
-                str(found.value(name, "late_loss").n),
-            ]
-        )
+    rows = [_left(found, name) for name in found.conditions]
     head = ["goes on with", "steps until small", "steps until within the rounding floor", "steps until the state is the own one", "last 50 steps: loss − own's",
             "held-out loss − own's", "effect − own's", "\\|loss − own's\\|", "that − `jitter`'s", "n"]  # fmt: skip
     body = [table(head, rows) if rows else MISSING]
@@ -177,6 +159,23 @@ def afterwards(tables: Tables) -> Section:
             _back(found),
         ],
     )
+
+
+def _left(found: Summary, name: str) -> list[str]:
+    """The row of a continuation: steps until it is back, and what is left in the last 50."""
+    own = found.rows[found.rows["condition"] == name]
+    late = [found.value(name, column) for column in ("late_loss", "late_heldout", "late_effect")]
+    beyond = found.minus(name, JITTER, "late_loss_distance")
+    return [
+        found.named(name),
+        steps_to(own, "steps_small", "small"),
+        steps_to(own, "steps_until", "floor"),
+        steps_to(own, "state_steps", "swapped_distance"),
+        *(interval(value, 4) for value in late),
+        interval(found.value(name, "late_loss_distance"), 4, sign=False),
+        interval(beyond, 4) if name != JITTER and beyond.n else "–",
+        str(late[0].n),
+    ]
 
 
 def floor_text(floor: float) -> str:

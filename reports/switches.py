@@ -1,5 +1,7 @@
 """Sections of the page on what a self-state pays: held-out text, switches, the age of the statistics, the faint world."""
 
+import pandas as pd
+
 from analysis.over_seeds import tabled
 from analysis.table_files import RUN
 from plots.gains import (
@@ -81,33 +83,32 @@ def heldout(tables: Tables) -> Section:
     )  # fmt: skip
 
 
+def _recoveries(recovery: pd.DataFrame, name: str, kind: str) -> list[str]:
+    """The row of a condition and a kind of switch."""
+    here = recovery[(recovery["condition"] == name) & (recovery["switch"] == kind)]
+    events = here["events"].sum()
+    plain = name.startswith("vanilla")
+
+    def after(column: str) -> Estimate:
+        return estimate(after_switch(recovery, name, kind, column))
+
+    return [
+        f"{kind}, `{name}`",
+        interval(after("steps"), 1, sign=False),
+        number(after("median").mean, 1),
+        "–" if plain else interval(after("steps_difference"), 1),
+        interval(after("excess"), 2),
+        "–" if plain else interval(after("loss_after_difference"), 2),
+        percent(float(here["censored"].sum() / events)) if events else "–",
+        str(after("steps").n),
+    ]
+
+
 def around_switches(tables: Tables, figures: str) -> Section:
     """Steps to recover after each switch, and the loss in the 20 steps after it."""
     recovery = tables.rows(RECOVERY)
     names = [name for name in ("vanilla_recurring", *IN_WORLD) if (recovery["condition"] == name).any()]
-
-    def after(name: str, kind: str, column: str) -> Estimate:
-        return estimate(after_switch(recovery, name, kind, column))
-
-    rows = []
-    for kind in ("on", "off"):
-        for name in names:
-            here = recovery[(recovery["condition"] == name) & (recovery["switch"] == kind)]
-            plain = name.startswith("vanilla")
-            rows.append(
-                [
-                    f"{kind}, `{name}`",
-                    interval(after(name, kind, "steps"), 1, sign=False),
-                    number(after(name, kind, "median").mean, 1),
-                    "–" if plain else interval(after(name, kind, "steps_difference"), 1),
-                    interval(after(name, kind, "excess"), 2),
-                    "–" if plain else interval(after(name, kind, "loss_after_difference"), 2),
-                    percent(float(here["censored"].sum() / here["events"].sum()))
-                    if here["events"].sum()
-                    else "–",
-                    str(after(name, kind, "steps").n),
-                ]
-            )
+    rows = [_recoveries(recovery, name, kind) for kind in ("on", "off") for name in names]
     head = ["switch, condition", "steps to recover", "median", "− vanilla", "excess over 20 steps",
             "loss − vanilla's over 20 steps", "censored", "n"]  # fmt: skip
     body = [table(head, rows) if rows else MISSING]
@@ -121,8 +122,10 @@ def around_switches(tables: Tables, figures: str) -> Section:
         ]
     findings = []
     for kind in ("on", "off"):
-        sooner = [(f"`{STATE}` − vanilla", after(STATE, kind, "steps_difference"))]
-        less = [(f"`{STATE}` − vanilla", after(STATE, kind, "loss_after_difference"))]
+        sooner, less = (
+            [(f"`{STATE}` − vanilla", estimate(after_switch(recovery, STATE, kind, column)))]
+            for column in ("steps_difference", "loss_after_difference")
+        )
         findings += [
             difference(
                 f"After corruption switches {kind} the self-state recovers in fewer steps.",
