@@ -1,6 +1,7 @@
 """The controls beside the self-state: what regimes do to each, what each gains, and a scatter a condition."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from analysis.levels import ALPHA, FEWEST_SEEDS
 from analysis.table_files import RUN
 from plots import series, style
 from plots.figure import Figure, Tables
+from plots.seeds import by_seed
 from plots.series import NothingToDraw
 from plots.style import Look
 
@@ -33,6 +35,7 @@ REGIME_COLOURS = {
     "self_clamp": style.PURPLE,
     "lr_heatwave": style.ORANGE,
 }
+GROUPED: dict[str, Any] = {"upright": True, "thick": 1.2, "ms": 2.8, "mew": 0.6, "alpha": 0.8}  # of by_seed
 STATIC = ("fixed_half", "fixed_one", "fixed_two", "learned_bias")
 COMMON = ("loss", "entropy", "top1", "grad_norm", "state_effect")  # channels that a constant bias has too
 COMPARISON, LOSSES, FROZEN = "controls_comparison", "control_losses", "frozen_effects_summary"
@@ -111,19 +114,6 @@ def comparison(tables: Tables, note: str) -> Drawing:
     return style.finish(made, _title(table, names), caption, note, (handles, [look(n).label for n in names]))
 
 
-def _points(axes: Axes, x: float, values: pd.Series, of: Look, width: float = 0.05) -> None:
-    """A point a seed, the mean as a bar and its interval, upright."""
-    kept = values.dropna()
-    if kept.empty:
-        return
-    beside = np.linspace(-width, width, len(kept)) if len(kept) > 1 else np.zeros(1)
-    axes.plot(x + beside, kept, of.marker, c=of.colour, mfc=of.face, ms=2.8, mew=0.6, alpha=0.8, zorder=2)
-    found = series.estimate(kept)
-    axes.plot([x - 1.3 * width, x + 1.3 * width], [found.mean] * 2, c="k", lw=1.2, zorder=4)
-    if found.n >= FEWEST_SEEDS:
-        axes.plot([x, x], [found.low, found.high], c="k", lw=0.8, zorder=3)
-
-
 def _by_regime(axes: Axes, rows: pd.DataFrame, names: list[str], column: str) -> None:
     regimes = regimes_in(rows)
     shifts = np.linspace(-0.38, 0.38, len(names)) if len(names) > 1 else [0.0]
@@ -132,7 +122,7 @@ def _by_regime(axes: Axes, rows: pd.DataFrame, names: list[str], column: str) ->
             axes.axvspan(x - 0.5, x + 0.5, color="#f3f3f3", lw=0, zorder=-1)
         for shift, name in zip(shifts, names, strict=True):
             here = rows[(rows["condition"] == name) & (rows["regime"] == regime)]
-            _points(axes, x + shift, here[column], look(name), 0.035)
+            by_seed(axes, x + shift, here[column], look(name), apart=0.035, bar=0.0455, **GROUPED)
     axes.axhline(0, c="k", lw=0.6, zorder=1)
     axes.set_xticks(range(len(regimes)), regimes)
     axes.set_xlim(-0.5, max(len(regimes), 1) - 0.5)
@@ -142,12 +132,7 @@ def _final(axes: Axes, losses: pd.DataFrame, names: list[str]) -> None:
     for y, name in enumerate(names[::-1]):
         values = series.of_condition(losses, name)["difference"].dropna()
         of = look(name)
-        axes.plot(values, [y] * len(values), of.marker, c=of.colour, mfc=of.face, ms=3.2, mew=0.7, zorder=2)
-        found = series.estimate(values)
-        if found.n:
-            axes.plot([found.mean] * 2, [y - 0.25, y + 0.25], c="k", lw=1.2, zorder=4)
-        if found.n >= FEWEST_SEEDS:
-            axes.plot([found.low, found.high], [y, y], c="k", lw=0.8, zorder=3)
+        by_seed(axes, y, values, of, upright=False, bar=0.25, thick=1.2, ms=3.2, mew=0.7)
     axes.axvline(0, c="k", lw=0.6, zorder=1)
     axes.set_yticks(range(len(names)), names[::-1])
     axes.set_ylim(-0.6, len(names) - 0.4)
@@ -173,7 +158,7 @@ def _frozen(axes: Axes, frozen: pd.DataFrame) -> None:
     for x, name in enumerate(names):
         rows = series.of_condition(last, name).groupby("seed")[["effect", "placebo_mean"]].mean()
         axes.bar(x, rows["placebo_mean"].mean(), 0.7, color="#dedede", zorder=0)
-        _points(axes, x, rows["effect"], look(name), 0.12)
+        by_seed(axes, x, rows["effect"], look(name), apart=0.12, bar=0.156, **GROUPED)
     axes.set_xticks(range(len(names)), [name.replace("state_1d_", "state_1d_\n") for name in names])
     axes.set_ylim(0, None)
     axes.set_xlim(-0.6, len(names) - 0.4)

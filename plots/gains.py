@@ -3,7 +3,6 @@
 A gain is vanilla's loss minus the condition's, same seed, batches and regimes: above zero is better than no state.
 """
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -11,6 +10,7 @@ from analysis.levels import FEWEST_SEEDS
 from analysis.over_seeds import tabled
 from analysis.table_files import RUN
 from plots import series, style
+from plots.seeds import by_seed
 from plots.style import Look
 
 SUITE = "recurring"
@@ -103,12 +103,5 @@ def spread(counts: "pd.Series[int]") -> str:
     return f"n = {low}" if low == high else f"n = {low} to {high}"
 
 
-def upright(axes: Axes, x: float, values: "pd.Series[float]", own: Look, width: float = 0.08) -> None:
-    if values.empty:
-        return
-    beside = np.linspace(-width, width, len(values)) if len(values) > 1 else np.zeros(1)
-    axes.plot(x + beside, values, own.marker, c=own.colour, mfc=own.face, ms=3, mew=0.6, zorder=2)
-    found = series.estimate(values)
-    axes.plot([x - 1.4 * width, x + 1.4 * width], [found.mean] * 2, c="k", lw=1.3, zorder=4)
-    if found.n >= FEWEST_SEEDS:
-        axes.plot([x, x], [found.low, found.high], c="k", lw=0.8, zorder=3)
+def upright(axes: Axes, x: float, values: "pd.Series[float]", own: Look) -> None:
+    by_seed(axes, x, values, own, upright=True, apart=0.08, bar=0.112, ms=3, mew=0.6)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
@@ -11,6 +10,7 @@ from analysis.table_files import RUN
 from plots import series, style
 from plots.figure import Figure, Tables
 from plots.perturbation import beyond_calm
+from plots.seeds import by_seed
 from plots.series import NothingToDraw
 from plots.style import Look
 
@@ -63,7 +63,8 @@ def generalization(tables: Tables, note: str) -> Drawing:
         for (deltas, _, look), scale, shift in zip(both, scales, (-0.17, 0.17), strict=True):
             for y, regime in enumerate(regimes):
                 values = own_change(deltas, regime, metric)
-                _points(axes, y + shift, values * scale if bits and metric in IN_NATS else values, look)
+                values = values * scale if bits and metric in IN_NATS else values
+                by_seed(axes, y + shift, values, look, upright=False, bar=0.13, ms=3, mew=0.7)
         channel = style.CHANNELS[metric]
         unit = f"{channel.name} (bits a byte)" if bits and metric in IN_NATS else channel.label
         axes.set_xlabel(f"Δ {unit}")
@@ -92,16 +93,6 @@ def corpus_of(runs: pd.DataFrame) -> str:
     names = sorted(set(runs["corpus"].astype(str)))
     kinds = sorted(set(runs["tokenizer"].astype(str))) if "tokenizer" in runs else []
     return f"{', '.join(names)} ({', '.join(kinds)})" if kinds else ", ".join(names) or "unknown corpus"
-
-
-def _points(axes: Axes, y: float, values: pd.Series, look: Look) -> None:
-    if values.empty:
-        return
-    axes.plot(values, [y] * len(values), look.marker, c=look.colour, mfc=look.face, ms=3, mew=0.7, zorder=2)
-    found = series.estimate(values)
-    axes.plot([found.mean] * 2, [y - 0.13, y + 0.13], c="k", lw=1.3, zorder=4)
-    if found.n >= FEWEST_SEEDS:
-        axes.plot([found.low, found.high], [y, y], c="k", lw=0.8, zorder=3)
 
 
 def _title(both: list[tuple[pd.DataFrame, pd.DataFrame, Look]], regimes: list[str], names: list[str]) -> str:

@@ -1,6 +1,5 @@
 """What a self-state pays: gains by mechanism and world, beside every control."""
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
@@ -29,6 +28,7 @@ from plots.gains import (
     spread,
     upright,
 )
+from plots.seeds import by_seed
 from plots.series import NothingToDraw
 from plots.style import percent, plural, signed
 from plots.switches import FIGURES as AROUND
@@ -107,13 +107,7 @@ def _controls(
     )
     for y, name in enumerate(names[::-1]):
         own, values = LOOKS[name], gains(losses, name, measure)
-        beside = y + (np.linspace(-0.14, 0.14, len(values)) if len(values) > 1 else np.zeros(len(values)))
-        axes.plot(values, beside, own.marker, c=own.colour, mfc=own.face, ms=3, mew=0.6, zorder=2)
-        found = series.estimate(values)
-        if found.n:
-            axes.plot([found.mean] * 2, [y - 0.3, y + 0.3], c="k", lw=1.3, zorder=4)
-        if found.n >= FEWEST_SEEDS:
-            axes.plot([found.low, found.high], [y, y], c="k", lw=0.8, zorder=3)
+        by_seed(axes, y, values, own, upright=False, apart=0.14, bar=0.3, ms=3, mew=0.6)
         axes.text(
             1.02, y, _share_text(summary, name, measure), transform=aside, va="center", ha="left", fontsize=7
         )

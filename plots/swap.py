@@ -10,6 +10,7 @@ from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import RUN
 from plots import series, style
 from plots.figure import Figure, Tables
+from plots.seeds import by_seed
 from plots.series import NothingToDraw
 from plots.style import Look, signed
 
@@ -111,13 +112,7 @@ def _bars(axes: Axes, summary: pd.DataFrame, names: list[str], column: str) -> N
     for x, name in enumerate(names):
         look = LOOKS[name]
         values = series.of_condition(summary, name)[column].dropna()
-        beside = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(len(values))
-        axes.plot(x + beside, values, look.marker, c=look.colour, mfc=look.face, ms=3.4, mew=0.7, zorder=2)
-        found = series.estimate(values)
-        if found.n:
-            axes.plot([x - 0.28, x + 0.28], [found.mean] * 2, c="k", lw=1.3, zorder=4)
-        if found.n >= FEWEST_SEEDS:
-            axes.plot([x, x], [found.low, found.high], c="k", lw=0.8, zorder=3)
+        by_seed(axes, x, values, look, upright=True, apart=0.16, bar=0.28, ms=3.4, mew=0.7)
     axes.set_xticks(range(len(names)), names)
     axes.set_xlim(-0.5, len(names) - 0.5)
 

@@ -10,6 +10,7 @@ from analysis.levels import FEWEST_SEEDS
 from analysis.over_seeds import UNKNOWN, rank_correlation
 from plots import series, style
 from plots.figure import Figure, Tables
+from plots.seeds import by_seed
 from plots.series import NothingToDraw
 from plots.style import Look, signed
 
@@ -96,13 +97,19 @@ def _dial(axes: Axes, points: pd.DataFrame, dial: str) -> None:
         x = np.array([places[value] for value in wide.index]) + shift
         axes.plot(x, wide.mean(axis=1), color=own.colour, ls=own.line, lw=1, zorder=2)
         for place, (_, gains) in zip(x, wide.iterrows(), strict=True):
-            kept = gains.dropna()
-            beside = np.linspace(-0.06, 0.06, len(kept)) if len(kept) > 1 else np.zeros(len(kept))
-            axes.plot(place + beside, kept, own.marker, c=own.colour, mfc=own.face, ms=2.8, mew=0.6, zorder=3)
-            found = series.estimate(kept)
-            axes.plot([place - 0.11, place + 0.11], [found.mean] * 2, c="k", lw=1.2, zorder=5)
-            if found.n >= FEWEST_SEEDS:
-                axes.plot([place] * 2, [found.low, found.high], c="k", lw=0.8, zorder=4)
+            by_seed(
+                axes,
+                place,
+                gains,
+                own,
+                upright=True,
+                apart=0.06,
+                bar=0.11,
+                thick=1.2,
+                above=3,
+                ms=2.8,
+                mew=0.6,
+            )
     axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
     axes.set_xlim(-0.5, len(values) - 0.5)
     axes.set_xlabel(DIALS[dial])
