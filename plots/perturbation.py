@@ -1,6 +1,6 @@
 """What each regime does: channels through the run, changes by regime, and one detail figure a regime."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -260,6 +260,29 @@ def _regime_detail(tables: Tables, note: str, regime: str) -> Figure:
         for onset in {int(here["start"].iloc[0])}
         if other != regime and start - onset < length + margin and end - onset > -margin
     ]
+    _mark_windows(axes_of, regime, length, margin, neighbours)
+    for channel in LAYOUT[-2:]:
+        axes_of[channel].set_xlabel(f"steps since the onset of {regime}")
+    beside = "".join(f"Hatched: {other}. " for other, _, _ in neighbours)
+    gloss = style.REGIMES[regime].gloss if regime in style.REGIMES else ""
+    caption = (
+        f"Means of {width} steps. Line: mean over seeds (geometric on the logarithmic axis); band: 95 % t interval, from three seeds on; faint: single "
+        f"seeds of self. Grey: the window of {regime} ({gloss}). {beside}Title: change in the window, self minus "
+        "self_calm at the same steps, paired by seed, t test with p < 0.05 / 8."
+    )
+    return style.finish(
+        made, _detail_title(tables["regime_deltas"], regime, gloss), caption, note, _legend(conditions)
+    )
+
+
+def _mark_windows(
+    axes_of: Mapping[str, Axes],
+    regime: str,
+    length: int,
+    margin: int,
+    neighbours: Sequence[tuple[str, int, int]],
+) -> None:
+    """Shade a regime's window [0, length) and hatch its neighbours', with their names above the upper panels; cut the axes there."""
     for channel, axes in axes_of.items():
         axes.axvspan(0, length, color="#dedede", lw=0, zorder=0)
         for other, start, end in neighbours:
@@ -282,18 +305,6 @@ def _regime_detail(tables: Tables, note: str, regime: str) -> Figure:
         axes.set_xlim(-margin, length + margin)
         if not axes.lines:
             _empty(axes)
-    for channel in LAYOUT[-2:]:
-        axes_of[channel].set_xlabel(f"steps since the onset of {regime}")
-    beside = "".join(f"Hatched: {other}. " for other, _, _ in neighbours)
-    gloss = style.REGIMES[regime].gloss if regime in style.REGIMES else ""
-    caption = (
-        f"Means of {width} steps. Line: mean over seeds (geometric on the logarithmic axis); band: 95 % t interval, from three seeds on; faint: single "
-        f"seeds of self. Grey: the window of {regime} ({gloss}). {beside}Title: change in the window, self minus "
-        "self_calm at the same steps, paired by seed, t test with p < 0.05 / 8."
-    )
-    return style.finish(
-        made, _detail_title(tables["regime_deltas"], regime, gloss), caption, note, _legend(conditions)
-    )
 
 
 def _untested(deltas: pd.DataFrame) -> str:

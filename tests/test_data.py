@@ -23,6 +23,7 @@ from data.corpus import check_block, load, sample_batch
 from data.prepare import prepare, prepare_text
 from data.sources import PATIENCE_S, SOURCES, Source, SourceNotFound, _fetch, find_local
 from storage import UserError, write_sealed
+from tests.files import files, put
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = ("To be, or not to be: that is the question.\n" * 50).encode()
@@ -47,18 +48,8 @@ def clone(tmp_path: Path) -> Path:
     return root
 
 
-def put(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
-
-
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 # Tokens

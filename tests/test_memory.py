@@ -19,6 +19,7 @@ from data.corpus import Corpus
 from data.prepare import prepare_text
 from rng import Stream, generator
 from self_state import SelfState, StateValue
+from tests.interrupted import Stop, interrupted_at
 
 D = 4
 RING = config.BufferMemory(kind="buffer", length=3, stride=2, limit=0.8)
@@ -150,18 +151,6 @@ def tiny(seed: int = 5, **fields: Any) -> config.RunConfig:
 def rows(folder: Path) -> list[dict[str, str]]:
     with (folder / "metrics.csv").open() as file:
         return list(csv.DictReader(file))
-
-
-class Stop(Exception):
-    pass
-
-
-def interrupted_at(step: int):
-    def progress(done: int, total: int) -> None:
-        if done == step:
-            raise Stop
-
-    return progress
 
 
 HALF_FULL = {"kind": "buffer", "length": 8, "stride": 2}

@@ -19,6 +19,7 @@ from data.corpus import load
 from data.prepare import prepare
 from data.sources import SOURCES, SourceNotFound, find_local
 from storage import UserError
+from tests.files import files, put
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = "".join(f"The state of step {i} is the state of step {i - 1}, updated.\n" for i in range(400))
@@ -28,16 +29,6 @@ TEXT = "".join(f"The state of step {i} is the state of step {i - 1}, updated.\n"
 def no_shared_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the texts that this machine happens to hold."""
     monkeypatch.setenv("INTEROCEPTION_DATA", str(tmp_path / "shared"))
-
-
-def put(path: Path, content: str | bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
-
-
-def files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_documents_of_every_form_are_the_same_text(tmp_path: Path) -> None:

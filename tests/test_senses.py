@@ -17,6 +17,7 @@ import train
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from self_state import STATS
+from tests.interrupted import Stop, interrupted_at
 
 STEPS = 80
 REGIMES = ("bewilderment", "sensory_fog", "false_feedback", "self_clamp", "lr_heatwave")
@@ -124,10 +125,6 @@ def test_the_oracle_sees_the_regime_of_the_step_and_no_later_one(shown: Shown) -
         assert row.tolist() == [float(name == regime) for name in REGIMES]
 
 
-class Stop(Exception):
-    pass
-
-
 @pytest.mark.parametrize("kind", ["old", "recorded"])
 def test_resuming_ends_with_the_same_bytes(corpus: Corpus, tmp_path: Path, kind: str) -> None:
     inputs: dict[str, Path] = {}
@@ -136,13 +133,8 @@ def test_resuming_ends_with_the_same_bytes(corpus: Corpus, tmp_path: Path, kind:
         settings, inputs = recorded("own", True), {"stats": train.train(tiny(), corpus, tmp_path)}
     run = tiny(senses=settings)
     whole = train.train(run, corpus, tmp_path / "whole", inputs=inputs)
-
-    def stop(done: int, total: int) -> None:
-        if done == 10:
-            raise Stop
-
     with pytest.raises(Stop):
-        train.train(run, corpus, tmp_path / "parts", stop, inputs=inputs)
+        train.train(run, corpus, tmp_path / "parts", interrupted_at(10), inputs=inputs)
     resumed = train.train(run, corpus, tmp_path / "parts", inputs=inputs)
     assert storage.read_json(resumed / "run.json")["resumed_from"] == 8
     for name in ("metrics.csv", "states.safetensors", "model.safetensors"):

@@ -26,6 +26,7 @@ from data.corpus import folder_name, load
 from data.prepare import prepare, prepare_text
 from data.tokenizers import PATTERN, BpeTokenizer, make, restore, train_bpe
 from storage import UserError
+from tests.files import files, put
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = [
@@ -52,16 +53,6 @@ def no_shared_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the texts or vocabularies that this machine happens to hold."""
     monkeypatch.setenv("INTEROCEPTION_DATA", str(tmp_path / "shared"))
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "nothing"))
-
-
-def put(path: Path, content: str | bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
-
-
-def files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 # An independent reference: nothing is kept from one merge to the next.

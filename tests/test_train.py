@@ -18,6 +18,7 @@ import train
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from rng import Stream
+from tests.interrupted import Stop, interrupted_at
 
 TEXT = ("The state of the art is a state, and an art. " * 200).encode()
 
@@ -59,18 +60,6 @@ def windows(*stretches: tuple[str, int, int]) -> dict:
 
 def files(folder: Path) -> dict[str, str]:
     return {path.name: storage.sha256_file(path) for path in folder.iterdir() if path.name != "run.json"}
-
-
-class Stop(Exception):
-    pass
-
-
-def interrupted_at(step: int):
-    def progress(done: int, total: int) -> None:
-        if done == step:
-            raise Stop
-
-    return progress
 
 
 @pytest.mark.parametrize("stop", [1, 4, 7, 11])
