@@ -69,16 +69,22 @@ def of(kind: str, root: Path = config.ROOT) -> dict[str, str]:
 
 def imports(path: Path, root: Path) -> list[Path]:
     """The files below `root` that a file imports, anywhere in it."""
-    modules: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            modules |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    places = [root / module.replace(".", "/") for module in sorted(modules)]
+    places = [root / module.replace(".", "/") for module in _modules(path.read_text())]
     return [
         file
         for place in places
         for file in (place.with_suffix(".py"), place / "__init__.py")
         if file.is_file()
     ]
+
+
+@cache
+def _modules(source: str) -> list[str]:
+    """What the import statements of a file name, sorted; with `from a import b`, `a` and `a.b`."""
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return sorted(modules)

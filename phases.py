@@ -3,6 +3,7 @@
 A later experiment is one more entry, with the file of its suite.
 """
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,12 +158,13 @@ def choose(names: Iterable[str] | None) -> tuple[Phase, ...]:
 
 def of_suite(path: str) -> Phase:
     """The phase that trains the suite in a file; a file of the user's own stands in for the first such phase."""
-    training = [phase for phase in PHASES if phase.suites]
-    place = Path(path).resolve()
-    same = [
-        phase for phase in training if place in [(config.ROOT / suite).resolve() for suite in phase.suites]
-    ]
-    return (same or training)[0]
+    return _homes(config.ROOT).get(Path(path).resolve()) or next(phase for phase in PHASES if phase.suites)
+
+
+@functools.cache
+def _homes(root: Path) -> dict[Path, Phase]:
+    """The phase of each suite's file."""
+    return {(root / suite).resolve(): phase for phase in reversed(PHASES) for suite in phase.suites}
 
 
 def of_tests(path: str) -> Phase:

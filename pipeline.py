@@ -111,6 +111,9 @@ def plan(study: Study) -> list[Task]:
     Tasks of equal keys are one task: a run that two conditions share is trained once, and seen from both.
     """
     tasks: dict[str, Task] = {}  # by key; by name while the key is not known
+    trained: dict[
+        tuple[str, str, int], Task
+    ] = {}  # a run is asked for by each of its tests, and by what starts from it
 
     def add(task: Task) -> Task:
         place = task.key or task.name
@@ -123,9 +126,12 @@ def plan(study: Study) -> list[Task]:
 
     def train(suite: config.Suite, condition: str, seed: int) -> Task:
         """A run, after those it needs: a partner seed's run comes before its turn, or beyond the last seed."""
-        run = study.run(suite, condition, seed)
-        needed = {part: train(suite, *reference) for part, reference in run.references().items()}
-        return add(_train_task(study, suite, condition, seed, needed))
+        asked = (suite.name, condition, seed)
+        if asked not in trained:
+            references = study.run(suite, condition, seed).references()
+            needed = {part: train(suite, *reference) for part, reference in references.items()}
+            trained[asked] = add(_train_task(study, suite, condition, seed, needed))
+        return trained[asked]
 
     for seed in range(1, max(suite.seeds for suite in study.suites) + 1):
         suites = [suite for suite in study.suites if seed <= suite.seeds]

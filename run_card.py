@@ -153,7 +153,9 @@ def _of(done: Iterable[Task]) -> str:
 
 
 def page(found: Mapping[str, Any]) -> str:
-    """The card as Markdown."""
+    """The card as Markdown, whatever its names hold."""
+    from reports import markdown  # loads what draws, which no other use of the card needs
+
     runs, tests, here = found["runs"], found["tests"], found["machine"]
     hours = (runs["core_seconds"] + tests["core_seconds"]) / 3600
     rows = {
@@ -173,7 +175,8 @@ def page(found: Mapping[str, Any]) -> str:
     lines = ["# Run card", "", f"Written {found['written']}. What it is for: docs/REPRODUCIBILITY.md.", ""]
     lines += [f"**{found['warning']}**", ""] if found["warning"] else []
     lines += ["| what | |", "| --- | --- |"]
-    return "\n".join([*lines, *(f"| {name} | {text} |" for name, text in rows.items())]) + "\n"
+    lines += [f"| {name} | {markdown.cell(text)} |" for name, text in rows.items()]
+    return markdown.harmless("\n".join(lines) + "\n")
 
 
 def _counted(values: Iterable[object]) -> dict[str, int]:

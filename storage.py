@@ -7,6 +7,7 @@ safetensors, so reading a file never runs code. Arrays here are NumPy's; only ca
 
 import ast
 import contextlib
+import functools
 import hashlib
 import json
 import math
@@ -245,12 +246,18 @@ def code_hash(paths: Iterable[Path]) -> str:
     """
     digest = hashlib.sha256()
     for path in sorted(paths, key=lambda path: path.as_posix()):
-        tree = ast.parse(path.read_text())
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-                first = node.body[0] if node.body else None
-                text = first.value if isinstance(first, ast.Expr) else None
-                if isinstance(text, ast.Constant) and isinstance(text.value, str):
-                    node.body = node.body[1:]
-        digest.update(path.name.encode() + b"\0" + ast.dump(tree).encode() + b"\0")
+        digest.update(path.name.encode() + b"\0" + _what_it_does(path.read_text()) + b"\0")
     return digest.hexdigest()
+
+
+@functools.cache
+def _what_it_does(source: str) -> bytes:
+    """A file's syntax tree without docstrings. Kept, since the parts of a study share most files and parsing is slow."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            text = first.value if isinstance(first, ast.Expr) else None
+            if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                node.body = node.body[1:]
+    return ast.dump(tree).encode()

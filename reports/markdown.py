@@ -13,11 +13,12 @@ ABSENT = "–"
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table: first column to the left, the others to the right. A bar in a cell is escaped."""
     marks = ["---", *["---:"] * (len(head) - 1)]
-    lines = [[_cell(text) for text in cells] for cells in (head, *rows)]
+    lines = [[cell(text) for text in cells] for cells in (head, *rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [lines[0], marks, *lines[1:]])
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """A text as one cell of a table: on one line, its bars escaped."""
     return re.sub(r"(?<!\\)\|", r"\|", " ".join(str(text).splitlines()))
 
 

@@ -10,10 +10,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = """
@@ -155,24 +154,9 @@ def answer(folder: Path) -> None:
     import code_files
     import run_folder
     import session
-    import storage
     from storage import UserError
     from study import Request
 
-    hashed, imported = storage.code_hash, code_files.imports
-    known: dict[tuple, Any] = {}
-
-    def hash_once(paths: Iterable[Path]) -> str:
-        """storage.code_hash, once for the same contents: parsing a hundred files for each case takes minutes."""
-        files = sorted(paths)
-        key = tuple((path, path.read_bytes()) for path in files)
-        return known[key] if key in known else known.setdefault(key, hashed(files))
-
-    def imports_once(path: Path, root: Path) -> list[Path]:
-        key = ("imports", path, path.read_bytes())
-        return known[key] if key in known else known.setdefault(key, imported(path, root))
-
-    storage.code_hash, code_files.imports = hash_once, imports_once
     answers = []
     for case in json.load(sys.stdin):
         code_files.of.cache_clear()

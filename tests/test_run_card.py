@@ -63,6 +63,15 @@ def test_a_card_counts_what_the_records_say(tmp_path: Path) -> None:
     assert page == (tmp_path / "report" / "published" / "run-card.md").read_text()
 
 
+def test_names_on_a_card_can_hold_what_they_like(tmp_path: Path) -> None:
+    done = [finished(tmp_path, 1, versions={"torch": "2 | <script>alert(1)</script>\n\x1b[31m"})]
+    run_card.write(Study(tmp_path, (SUITE,), {}, "<b>loud</b>"), done)
+    page = (tmp_path / "report" / "run-card.md").read_text()
+    (row,) = (line for line in page.splitlines() if line.startswith("| versions"))
+    assert row == "| versions at training | torch 2 \\| &lt;script>alert(1)&lt;/script> [31m |"
+    assert "**&lt;b>loud&lt;/b>**" in page and "\x1b" not in page
+
+
 def test_a_continuation_as_planned_is_not_a_run_that_was_interrupted(tmp_path: Path) -> None:
     study = Study(tmp_path, (SUITE,), {("shakespeare_char", "char"): ("shakespeare_char", "ab" * 32)})
     planned = finished(tmp_path, 1, "own", resumed_from=1000, seconds=20.0)  # of steps 1000 to 1200
