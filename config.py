@@ -192,6 +192,7 @@ def load_suite(path: Path, overrides: Sequence[str] = (), quick: bool = False) -
 
     Raises:
         ConfigError: one line that says what is wrong, in which file and line, and what would be right.
+        UserError: a run needs more memory than the machine has.
     """
     source = config_file.read(path)
     if quick:

@@ -62,10 +62,14 @@ def finished_runs(study: Study, done: Sequence[Task], parts: Whole | None = None
     parts: the phases and seeds that are taken; None for all.
     """
     by_key: dict[str | None, Task] = {task.key: task for task in done if task.key is not None}
+    trained: dict[tuple[str, str, int], Task] = {}  # a run is asked for by each of its tests
 
-    def planned(suite: config.Suite, condition: str, seed: int) -> Task:
-        task = train_task(study, suite, condition, seed)
-        return by_key.get(task.key, task)
+    def train(suite: config.Suite, condition: str, seed: int) -> Task:
+        asked = (suite.name, condition, seed)
+        if asked not in trained:
+            task = train_task(study, suite, condition, seed)
+            trained[asked] = by_key.get(task.key, task)
+        return trained[asked]
 
     runs = []
     for suite in suites_of(study, parts):
@@ -74,18 +78,18 @@ def finished_runs(study: Study, done: Sequence[Task], parts: Whole | None = None
             if parts is not None and (trains, seed) not in parts:
                 continue
             tested = parts is None or (tests_in, seed) in parts
-            tests = list(tests_of(study, suite, seed, planned)) if tested else []
+            tests = list(tests_of(study, suite, seed, train)) if tested else []
             tests = [test for test in tests if test.task.key in by_key]
             for condition in suite.conditions:
-                trained = planned(suite, condition, seed)
-                if trained.key is None or trained.key not in by_key:
+                run = train(suite, condition, seed)
+                if run.key is None or run.key not in by_key:
                     continue
                 own = [test for test in tests if test.condition == condition]
                 frozen = tuple(
                     (test.step, test.task.destination) for test in own if test.task.kind == "frozen"
                 )
                 belief = next((test.task.destination for test in own if test.task.kind == "belief"), None)
-                where = (suite.name, condition, seed, trained.key, trained.destination)
+                where = (suite.name, condition, seed, run.key, run.destination)
                 runs.append(Finished(*where, frozen, belief))
     return tuple(runs)
 
