@@ -158,13 +158,15 @@ def choose(names: Iterable[str] | None) -> tuple[Phase, ...]:
 
 def of_suite(path: str) -> Phase:
     """The phase that trains the suite in a file; a file of the user's own stands in for the first such phase."""
-    return _homes(config.ROOT).get(Path(path).resolve()) or next(phase for phase in PHASES if phase.suites)
+    return _homes(config.ROOT, PHASES).get(Path(path).resolve()) or next(
+        phase for phase in PHASES if phase.suites
+    )
 
 
 @functools.cache
-def _homes(root: Path) -> dict[Path, Phase]:
+def _homes(root: Path, known: tuple[Phase, ...]) -> dict[Path, Phase]:
     """The phase of each suite's file."""
-    return {(root / suite).resolve(): phase for phase in reversed(PHASES) for suite in phase.suites}
+    return {(root / suite).resolve(): phase for phase in reversed(known) for suite in phase.suites}
 
 
 def of_tests(path: str) -> Phase:
