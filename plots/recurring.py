@@ -31,7 +31,7 @@ WORLDS = {
 }
 MECHANISMS = {
     "calibrated": Look("calibrated mechanism", style.BLUE),
-    "seed": Look("seed mechanism", style.ORANGE, marker="s", filled=False),
+    "seed": Look("published mechanism (seed)", style.ORANGE, marker="s", filled=False),
 }
 LOOKS: dict[str, Look] = {  # of the recurring world, in the order of the figure
     ORACLE: Look("oracle: the true regime", style.BLACK, (0, (1, 1.2)), "D"),
@@ -218,13 +218,18 @@ def _pay_title(losses: pd.DataFrame, summary: pd.DataFrame) -> str:
         clear, known = paying(losses, mechanism, "clean_loss")
         if known:
             where = "" if len(clear) in (0, len(known)) else f" ({', '.join(clear)})"
-            parts.append(f"{mechanism} in {len(clear)} of {plural(len(known), 'world')}{where}")
+            name = MECHANISMS[mechanism].label.removesuffix(" (seed)")
+            parts.append(f"the {name} in {len(clear)} of {plural(len(known), 'world')}{where}")
     if not parts:
         return "What a self-state pays, by mechanism, world and control (too few seeds to test)"
     text = f"On calm steps a clear gain for {', for '.join(parts)}"
     shares = [(name, share_of(summary, name, "clean_loss")) for name in (STATE, "direct", "yoked")]
-    told = [f"{name} {percent(found.mean)}" for name, found in shares if found.n >= series.FEWEST]
-    return f"{text}. Of the oracle's: {', '.join(told)}" if told else text
+    told = [
+        f"{name} {percent(found.mean).replace('-', '−')}"
+        for name, found in shares
+        if found.n >= series.FEWEST
+    ]
+    return f"{text}. Of the oracle's gain: {', '.join(told)}" if told else text
 
 
 def switch_curves(tables: Tables, note: str) -> Drawing:
@@ -347,10 +352,16 @@ def _fresh_title(losses: pd.DataFrame, names: list[str], ages: "pd.Series[float]
     paid = [str(int(ages[name])) for name in known if found[name].low > 0]
     not_paid = [str(int(ages[name])) for name in known if not found[name].low > 0]
     if not not_paid:
-        return f"Statistics of every age, {', '.join(paid)} steps, pay on calm steps"
+        return f"Statistics of every age, {_steps(paid)}, pay on calm steps"
     if not paid:
-        return f"Statistics of no age, {', '.join(not_paid)} steps, clearly pay on calm steps"
-    return f"Statistics {', '.join(paid)} steps old pay on calm steps; {', '.join(not_paid)} steps old not clearly"
+        return f"Statistics of no age, {_steps(not_paid)}, clearly pay on calm steps"
+    return f"Statistics {_steps(paid)} old pay on calm steps; {_steps(not_paid)} old not clearly"
+
+
+def _steps(ages: list[str]) -> str:
+    """`1 step`, `4 and 16 steps`."""
+    said = ages[0] if len(ages) == 1 else f"{', '.join(ages[:-1])} and {ages[-1]}"
+    return f"{said} {'step' if ages == ['1'] else 'steps'}"
 
 
 FIGURES: tuple[Figure, ...] = (

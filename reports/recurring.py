@@ -127,7 +127,7 @@ def worlds(tables: Tables, figures: str) -> Section:
         "In which world does which mechanism pay?",
         "Does a self-state lower the loss of the model that has it? Two mechanisms, as published (`seed`) and `calibrated` "
         "(statistics standardised by running moments, ordinary initialisation, no weight decay on the controller), in worlds "
-        "that differ in how often there is something to sense.",
+        f"that differ in how often there is something to sense. {_worlds()}",
         body,
         "A gain on training batches is one of predicting what comes next under the regime that acts, corrupted targets "
         "included. It does not yet say that sensing earns it: that is for the controls below.",
@@ -142,6 +142,11 @@ def worlds(tables: Tables, figures: str) -> Section:
                        depends, -1, NATS, 4),
         ],
     )  # fmt: skip
+
+
+def _worlds() -> str:
+    """What each world is, in a sentence."""
+    return f"{'; '.join(f'*{world}*: {said}' for world, said in WORLDS.items())}."
 
 
 def controls(tables: Tables) -> Section:
