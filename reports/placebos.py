@@ -62,7 +62,8 @@ def effect_table(view: View, tests: Sequence[tuple[str, str]], *more: View) -> l
             "effect − placebo mean", f"seeds with p < {ALPHA}"]  # fmt: skip
     ending = (
         "Effect size: |entropy(confident) − entropy(uncertain)|. p: rank of the learned reader among its own seed's "
-        "placebo draws, (1 + draws at least as large) / (1 + draws). SD: over the draws of a seed, mean over seeds."
+        "placebo draws, (1 + draws at least as large) / (1 + draws); a dash where there are too few draws for a p below "
+        f"{ALPHA}. SD: over the draws of a seed, mean over seeds."
     )
     return [table(head, rows), ending]
 
@@ -76,7 +77,7 @@ def _effect_rows(view: View, protocol: str, finder: str) -> list[list[str]]:
             found = found[found["placebo"] == placebo]
             if found.empty:
                 continue
-            k, n = _below(found)
+            (k, n), draws = _below(found), _draws(view, protocol, finder, step, placebo)
             rows.append(
                 [
                     f"{named}{TESTS[protocol, finder]}, {step} steps, {placebo}",
@@ -85,10 +86,15 @@ def _effect_rows(view: View, protocol: str, finder: str) -> list[list[str]]:
                     f"{number(found['placebo_mean'].mean())} ± {number(found['placebo_sd'].mean())}",
                     number(found["placebo_max"].max()),
                     interval(surplus(found)),
-                    f"{k} of {n}",
+                    f"– ({plural(draws, 'draw')})" if _too_few(draws) else f"{k} of {n}",
                 ]
             )
     return rows
+
+
+def _too_few(draws: int) -> bool:
+    """Whether so many placebo draws a seed can't give a p below ALPHA; not where they are not known."""
+    return draws > 0 and 1 / (1 + draws) >= ALPHA
 
 
 def _below(found: pd.DataFrame) -> tuple[int, int]:
@@ -123,10 +129,13 @@ def beats(view: View, protocol: str, finder: str) -> Finding:
                 continue
             beyond = surplus(found)
             (k, n), draws = _below(found), _draws(view, protocol, finder, step, placebo)
-            few = draws > 0 and 1 / (1 + draws) >= ALPHA
             verdict = side(beyond, +1)
             against.append(OPEN if verdict == CLEAR and 2 * k <= n else verdict)
-            rank = f"{plural(draws, 'draw')} cannot give p < {ALPHA}" if few else f"p < {ALPHA} in {k} of {n}"
+            rank = (
+                f"{plural(draws, 'draw')} cannot give p < {ALPHA}"
+                if _too_few(draws)
+                else f"p < {ALPHA} in {k} of {n}"
+            )
             rivals.append(
                 f"{placebo} {number(found['placebo_mean'].mean())} (difference {interval(beyond)}; {rank})"
             )
