@@ -498,9 +498,9 @@ def test_few_seeds_and_missing_conditions_draw(seeds: int) -> None:
 
 CALM_PAYS, ACTING_PAYS = "lowers the loss on calm steps", "lowers the loss on perturbed steps"
 MIX, ONCE, SEED = (
-    "In the mix of five regimes",
+    "In the mix of five regimes the calibrated",
     "at set times, the calibrated",
-    "the published mechanism lowers",
+    "In the recurring world the published mechanism lowers",
 )
 DEPENDS, BLIND, HALF = (
     "depends on the world",
