@@ -178,7 +178,7 @@ def _lead_title(summary: pd.DataFrame) -> str:
     parts = [f"{short[name]} does in {', '.join(where[name])}" for name in known if where[name]]
     never = [short[name] for name in known if not where[name]]
     if never:
-        parts.append(f"{', '.join(never)}: no")
+        parts.append(f"{', '.join(never)}: not clearly")
     norm = summary[(summary["measure"] == "state_norm") & (summary["method"] == "differences")]
     if len(norm) and ((norm["peak_lag"] > 0) & (norm["p_value"] < ALPHA)).all():
         parts.append("the norm follows the loss")

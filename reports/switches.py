@@ -109,8 +109,8 @@ def around_switches(tables: Tables, figures: str) -> Section:
     recovery = tables.rows(RECOVERY)
     names = [name for name in ("vanilla_recurring", *IN_WORLD) if (recovery["condition"] == name).any()]
     rows = [_recoveries(recovery, name, kind) for kind in ("on", "off") for name in names]
-    head = ["switch, condition", "steps to recover", "median", "− vanilla", "excess over 20 steps",
-            "loss − vanilla's over 20 steps", "censored", "n"]  # fmt: skip
+    head = ["switch, condition", "steps to recover", "median", "steps − vanilla's", "excess over 20 steps, nats",
+            "loss − vanilla's over 20 steps, nats", "censored", "n"]  # fmt: skip
     body = [table(head, rows) if rows else MISSING]
     if rows:
         body += [
@@ -253,9 +253,7 @@ def ceiling(tables: Tables, found: ByCondition) -> str:
         beyond = [-value.mean > limit for value, limit in zip(oracle, limits, strict=True) if value.n]
         text += " (n = " + str(most[0].n) + "). "
         if any(beyond):
-            text += (
-                "The mean gain of the oracle is larger than that: it is not, or not only, one of knowing. "
-            )
+            text += "The mean gain of the oracle is larger than that: the rest does not come from knowing, or is chance. "
     spread = found.of("faint", "clean_loss_difference")
     if len(spread) > 1:
         text += f"Seeds differ by a standard deviation of {number(float(spread.std()), 4)} nats in the state's gain on calm steps. "

@@ -451,9 +451,10 @@ def test_figures_say_what_the_tables_say() -> None:
         for name in ("calibrated_recurring", "direct", "yoked")
     }
     assert shares["calibrated_recurring"] > shares["direct"] > 0.3
-    told = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
+    told = ", ".join(f"{name} {100 * share:.0f} %".replace("-", "−") for name, share in shares.items())
     assert title_of(drawn(PAY, tables)) == (
-        f"On calm steps a clear gain for calibrated in 2 of 5 worlds (recurring, mix), for seed in 0 of 4 worlds. Of the oracle's: {told}"
+        f"On calm steps a clear gain for the calibrated mechanism in 2 of 5 worlds (recurring, mix), for the published mechanism in 0 of 4 worlds. "
+        f"Of the oracle's gain: {told}"
     )
     title = title_of(drawn(SWITCH, tables))
     for kind in ("on", "off"):
@@ -464,16 +465,18 @@ def test_figures_say_what_the_tables_say() -> None:
         assert f"switch {kind}: less loss than vanilla (−{-mine:.2f} nats)" in title
     assert (
         title_of(drawn(FRESH, tables))
-        == "Statistics 1, 4, 16 steps old pay on calm steps; 64 steps old not clearly"
+        == "Statistics 1, 4 and 16 steps old pay on calm steps; 64 steps old not clearly"
     )
 
 
 def test_figures_claim_no_gain_where_none_is_planted() -> None:
     tables = study(("vanilla_recurring", *LOOKS, "delayed_64"), gains={}, waits={}, seeds=4)
-    assert "calibrated in 0 of 1 world, for seed in 0 of 1 world" in title_of(drawn(PAY, tables))
+    assert "calibrated mechanism in 0 of 1 world, for the published mechanism in 0 of 1 world" in title_of(
+        drawn(PAY, tables)
+    )
     assert "Of the oracle's" not in title_of(drawn(PAY, tables))
     assert title_of(drawn(SWITCH, tables)).count("not clearly another") == 2
-    assert title_of(drawn(FRESH, tables)) == "Statistics of no age, 1, 64 steps, clearly pay on calm steps"
+    assert title_of(drawn(FRESH, tables)) == "Statistics of no age, 1 and 64 steps, clearly pay on calm steps"
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -496,9 +499,9 @@ def test_few_seeds_and_missing_conditions_draw(seeds: int) -> None:
 
 CALM_PAYS, ACTING_PAYS = "lowers the loss on calm steps", "lowers the loss on perturbed steps"
 MIX, ONCE, SEED = (
-    "In the mix of five regimes",
+    "In the mix of five regimes the calibrated",
     "at set times, the calibrated",
-    "the published mechanism lowers",
+    "In the recurring world the published mechanism lowers",
 )
 DEPENDS, BLIND, HALF = (
     "depends on the world",
