@@ -188,7 +188,7 @@ def _number(row: "pd.Series[Any]") -> str:
     if not row["n"]:
         return ""
     if not np.isfinite(row["effect"]):
-        return "all tied"
+        return "no seed decides"
     digits = max(2, 1 - int(np.floor(np.log10(row["smallest"]))))
     shown = style.signed(row["effect"], digits)
     if row["null"]:

@@ -28,7 +28,7 @@ ONSET = {  # measure -> its look in the panel of onsets
 PARTS = {
     "distance": "distance from\nbaseline (L2)",
     "direction": "direction (cosine with\nthe regime's end)",
-    "speed": "speed\n(L2 per step)",
+    "speed": "speed\n(L2 a step)",
 }
 COLUMNS: dict[str, tuple[str, ...]] = {
     "lead_lag": (*RUN, "measure", "method", "lag", "correlation"),

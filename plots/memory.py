@@ -35,7 +35,7 @@ PANELS = (  # column of memory_dynamics, its axis, whether it is drawn from zero
     ("distance", "distance from where the\nstate was before (L2)", True),
     ("gate", "gate", True),
     ("memory_share", "memory share", True),
-    ("force", "pull back to there\n(L2 per step)", False),
+    ("force", "pull back to there\n(L2 a step)", False),
 )
 COLUMNS: dict[str, tuple[str, ...]] = {
     "memory_dynamics": (
@@ -156,7 +156,7 @@ AXES = (
     ("displacement", "leverage_over_placebo", "leverage beyond the\nstronger placebo (nats)"),
 )
 X_LABELS = {
-    "drift": "drift (L2 per step); left: stabler",
+    "drift": "drift (L2 a step); left: stabler",
     "displacement": "displacement (of the norm); left: stabler",
 }
 

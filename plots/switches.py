@@ -121,7 +121,7 @@ def freshness(tables: Tables, note: str) -> Drawing:
     counts = losses[losses["condition"].isin(names)].groupby("condition")["seed"].nunique()
     caption = (
         f"Every point a seed ({spread(counts)} an age); bars: mean and, from three seeds on, 95 % t interval. Under each age: share of the "
-        "steps whose regime is the one that the statistics were measured under; 50 % would tell nothing. Horizontal: means of the oracle "
+        "steps whose regime is the one that the statistics were measured under; 50 % tells nothing where calm and corrupted steps are equally common. Horizontal: means of the oracle "
         "and of the yoked state, which is shown another run's statistics."
     )
     shown = [name for name in (ORACLE, "yoked") if len(gains(losses, name, "clean_loss"))]

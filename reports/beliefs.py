@@ -1,5 +1,7 @@
 """The page on what the state knows: its belief beside what the evidence gives, and beliefs put in by hand."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from analysis.levels import FEWEST_SEEDS
@@ -100,15 +102,24 @@ def _readings(tables: Tables) -> list[list[str]]:
                 for what in (("posterior", "r2"), ("posterior", "auc"), ("regime", "auc"))
             ]
             if any(len(one) for one in found):
-                cells = [interval(estimate(one), sign=False) for one in found]
-                rows.append([f"{world}: {name}", *cells, str(max(len(one) for one in found))])
+                rows.append([f"{world}: {name}", *_cells(found), str(max(len(one) for one in found))])
         twin = [read(tables, condition, "state", TWIN, column) for column in ("r2", "auc")]
         if len(twin[0]):
-            cells = [interval(estimate(one), sign=False) for one in twin]
             rows.append(
-                [f"{world}: the state, on the untrained network's target", *cells, "–", str(len(twin[0]))]
+                [
+                    f"{world}: the state, on the untrained network's target",
+                    *_cells(twin),
+                    "–",
+                    str(len(twin[0])),
+                ]
             )
     return rows
+
+
+def _cells(found: Sequence["pd.Series[float]"]) -> list[str]:
+    """R2 and areas over seeds as cells; after the R2, which comes first and has no lower end, its median."""
+    cells = [interval(estimate(one), sign=False) for one in found]
+    return [cells[0], number(float(found[0].median())), *cells[1:]]
 
 
 def _minus(tables: Tables, condition: str, rival: str) -> tuple[str, Estimate]:
@@ -126,13 +137,21 @@ def _minus(tables: Tables, condition: str, rival: str) -> tuple[str, Estimate]:
 def knows(tables: Tables, figures: str) -> Section:
     """R2 and AUC of each source in each world, and whether the state knows more than its rivals."""
     rows = _readings(tables)
-    head = ["world, read from", "R² of the posterior", "AUC, posterior > ½", "AUC, true regime", "n"]
+    head = [
+        "world, read from",
+        "R² of the posterior",
+        "its median",
+        "AUC, posterior > ½",
+        "AUC, true regime",
+        "n",
+    ]
     body = [table(head, rows) if rows else MISSING]
     if rows:
         body += [
             "Posterior: what the forward filter makes of all statistics shown so far, with the true switching probabilities and "
             "an emission that was fitted on the other seeds. Every source is read alike: ridge regression within the run, fitted "
-            "on earlier steps, tested on later ones. R² below zero is worse than naming the mean always. *Turned in time*: the "
+            "on earlier steps, tested on later ones. R² below zero is worse than naming the mean always; it has no lower end, so that one seed "
+            "can make the mean, and the median stands beside it. *Turned in time*: the "
             "run's own states, moved against the steps in a circle, which keeps their course and takes away what they know. In the "
             "recurring and the faint world one regime, corrupted targets, comes and goes; in the mix, where there are five, what is read is whether any acts.",
             f"Every seed: [what the state knows]({figures}/beliefs/what-the-state-knows.png); step by step: "

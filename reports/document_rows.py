@@ -136,7 +136,7 @@ def memory_rows(memory: Tables) -> list[list[str]]:
     for name, (share, force, leverage) in published.MEMORY.items():
         for what, said, rows, column, digits in (
             ("memory share", number(share, 2), measures, "share", 3),
-            ("restoring force", f'"{force}"', measures, "force", 5),
+            ("restoring force, L2 a step", f'"{force}"', measures, "force", 5),
             ("control leverage", f'"{leverage}"', tradeoff, "leverage", 3),
         ):
             ours = per_seed(rows[rows["condition"] == name], column)

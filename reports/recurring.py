@@ -117,7 +117,8 @@ def worlds(tables: Tables, figures: str) -> Section:
         body,
         "A gain on training batches is one of predicting what comes next under the regime that acts, corrupted targets "
         "included. It does not yet say that sensing earns it: that is for the controls below, which the recurring world alone has; "
-        "elsewhere a bias that senses nothing may gain as much.",
+        "elsewhere a bias that senses nothing may gain as much. In the suite `controls`, whose regimes come once, too, such biases stand "
+        "beside the published mechanism ([controls](controls.md)).",
         [
             pays("calibrated", "recurring", "In the recurring world the calibrated state lowers the loss on calm steps.", ["clean_loss"]),
             pays("calibrated", "recurring", "In the recurring world the calibrated state lowers the loss on perturbed steps.", ["perturbed_loss"]),

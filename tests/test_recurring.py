@@ -340,10 +340,19 @@ def test_the_faint_world_has_a_ceiling_and_no_share(tmp_path: Path) -> None:
             ("faint", "calm", 0.0031, 0.0), ("faint", "optimum", 0.0, 0.002), ("calibrated_recurring", "calm", 0.9, 0.0),
         )
     ]  # fmt: skip
-    text = page(tmp_path, {**whole(), "belief_shifts": pd.DataFrame(rows)})
-    faint = text[
-        text.index("## Does it pay where one batch leaves doubt?") : text.index("## Does it come back at")
+    areas = [
+        {"suite": "recurring", "condition": name, "seed": seed, "regime": "bewilderment", "auc": area}
+        for seed in range(1, 9)
+        for name, area in (("faint_vanilla", 0.7 + 0.01 * seed), ("faint", 0.5), ("vanilla_recurring", 1.0))
     ]
+    made = {**whole(), "belief_shifts": pd.DataFrame(rows), "batch_auc": pd.DataFrame(areas)}
+
+    def section(text: str) -> str:
+        start = text.index("## Does it pay where one batch leaves doubt?")
+        return text[start : text.index("## Does it come back at")]
+
+    faint = section(page(tmp_path, made))
+    assert "hardly tells (AUC 0.74 [0.72, 0.77], n = 8): to know" in faint
     assert (
         "from the calm one, 0.0031 nats; on calm steps that of the calm one from the best one under corruption, 0.0020"
         in faint
@@ -352,8 +361,13 @@ def test_the_faint_world_has_a_ceiling_and_no_share(tmp_path: Path) -> None:
         "The mean gain of the oracle is larger than that" in faint
         and "share of the oracle's gain, calm" not in faint
     )
+    spread = made["recurring_losses"].query("condition == 'faint'")["clean_loss_difference"].std()
+    assert ("this world decides nothing" in faint) == (spread > 0.0031)
+    noisy = {**made, "belief_shifts": made["belief_shifts"].assign(kl=2 * spread)}
+    assert "this world decides nothing" not in section(page(tmp_path / "rich", noisy))
     bare = page(tmp_path / "bare", whole())
-    assert "was not measured here" in bare and "larger than that: it is not" not in bare
+    assert "was not measured here" in bare and "is larger than that" not in bare
+    assert "hardly tells: to know" in bare
 
 
 def test_fiellers_interval_is_that_of_the_t_test() -> None:
@@ -635,9 +649,8 @@ def test_a_part_of_the_conditions_has_a_page(tmp_path: Path) -> None:
 
 def test_figures_and_page_ask_for_columns_that_are_made() -> None:
     for columns in (figures.COLUMNS, recurring.COLUMNS):
-        columns = {
-            name: wanted for name, wanted in columns.items() if name != "belief_shifts"
-        }  # of another analysis
+        beliefs = ("belief_shifts", "batch_auc")  # of another analysis
+        columns = {name: wanted for name, wanted in columns.items() if name not in beliefs}
         assert set(columns) <= set(MADE)
         for name, wanted in columns.items():
             assert set(wanted) <= set(MADE[name]), name
