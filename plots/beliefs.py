@@ -19,6 +19,7 @@ from plots.style import Look
 
 SUITE = "recurring"
 ANY = "any"
+TWIN = "twin posterior"  # the filter's from the statistics that the untrained network was shown
 COLUMNS: dict[str, tuple[str, ...]] = {
     "beliefs": (*RUN, "source", "target", "regime", "r2", "auc"),
     "belief_example": (*RUN, "step", "regime", "posterior", "decoded", "averages"),
@@ -29,13 +30,13 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "belief_shifts": (*RUN, "run_step", "state", "regime", "draw", "distance", "kl"),
 }
 WORLDS = (  # its name, the condition whose state is asked, the same with the other mechanism
-    ("strong", "calibrated_recurring", "seed_recurring"),
+    ("recurring", "calibrated_recurring", "seed_recurring"),
     ("faint", "faint", None),
-    ("five regimes", "calibrated_mix", "seed_mix"),
+    ("mix", "calibrated_mix", "seed_mix"),
 )
 ROWS: dict[str, Look] = {
     "state": Look("state", style.BLUE),
-    "state, seed": Look("state, mechanism seed", style.SKY, marker="^"),
+    "state, seed": Look("state, published kind", style.SKY, marker="^"),
     "statistics": Look("statistics of one batch", style.ORANGE, marker="s"),
     "averages": Look("their averages", style.VERMILLION, marker="D"),
     "untrained": Look("state, untrained network", style.GREY, marker="v", filled=False),
@@ -99,8 +100,8 @@ def what_the_state_knows(tables: Tables, note: str) -> Drawing:
     caption = (
         f"n = {style.plural(n, 'seed')}; bars: mean and, from three seeds on, 95 % t interval. All read by ridge regression within each run, fitted on "
         "earlier steps and tested on later ones. Posterior: forward filter over all statistics shown so far, its emission fitted on other seeds. Averages: at "
-        "the state's own decay. Untrained: the same shape, never trained, shown the statistics of the run without a state. Of five regimes: that any acts. "
-        f"R² below {_r2(LOWEST)} is drawn at the edge. Dotted: nothing known. One batch's loss: against calm; of five regimes, bewilderment."
+        "the state's own decay. Untrained: the same shape, never trained, shown the statistics of the run without a state and read for the posterior from those (beside it in the title, so is the state). Published kind: of the published mechanism. Turned in time: the run's own states, moved against the steps. Mix: of five regimes, whether any acts. "
+        f"R² below {_r2(LOWEST)} is drawn at the edge. Dotted: nothing known. One batch's loss: against calm; in the mix, bewilderment's."
     )
     return style.finish(made, _knows_title(table, worlds), caption, note)
 
@@ -132,7 +133,8 @@ def _knows_title(table: pd.DataFrame, worlds: Sequence[tuple[str, str, str | Non
         if not rivals:
             continue
         best = max(rivals, key=lambda rival: float(rivals[rival].mean()))
-        change = series.paired(own, rivals[best])
+        same = own if best != "untrained" else values(table, condition, "state", TWIN, "r2")  # on one target
+        change = series.paired(same, rivals[best])
         verb = (
             "not clearly other than" if not change.clear else "more than" if change.mean > 0 else "less than"
         )
@@ -183,7 +185,7 @@ def belief_over_time(tables: Tables, note: str) -> Drawing:
     labels = ["posterior", "read from the state", "read from the statistics' averages", "a regime acts"]
     caption = (
         f"The last {SHOWN} steps of the run that is the middle one of its seeds by R²: {'; '.join(seeds)}. Posterior: forward filter with the true switching "
-        "probabilities; its emission is fitted on the other seeds. Readings: fitted on earlier steps of the run; a linear reading can leave 0 to 1."
+        "probabilities; its emission is fitted on the other seeds. Readings: fitted on earlier steps of the run; a linear reading can leave 0 to 1, and what leaves the axes is cut off."
     )
     return style.finish(made, _time_title(tables["beliefs"], worlds), caption, note, (handles, labels), 4)
 
@@ -232,12 +234,12 @@ def mix_components(tables: Tables, note: str) -> Drawing:
 
 
 PANELS = (
-    ("calibrated_recurring", "strong, calibrated"),
+    ("calibrated_recurring", "recurring, calibrated"),
     ("faint", "faint, calibrated"),
-    ("calibrated_mix", "five regimes, calibrated"),
-    ("seed_recurring", "strong, seed"),
-    ("yoked", "strong, yoked"),
-    ("oracle", "strong, oracle"),
+    ("calibrated_mix", "mix, calibrated"),
+    ("seed_recurring", "recurring, published kind"),
+    ("yoked", "recurring, yoked"),
+    ("oracle", "recurring, oracle"),
 )
 STATES: dict[str, Look] = {
     "calm": Look("calm mean (before)", style.GREY, marker="o", filled=False),
@@ -285,7 +287,7 @@ def intervention(tables: Tables, note: str) -> Drawing:
     caption = (
         f"n = {style.plural(n, 'seed')}; bars: mean and, from three seeds on, 95 % t interval; random: mean of its draws. Weights frozen, held-out batches. Optimum of "
         "bewilderment at probability p: (1 − p) times the prediction under the calm mean, p over the vocabulary; so the calm mean's own KL is what there is "
-        "to gain, and p differs between panels. Mirrored: as far from the calm mean, the other way. Means of the last half of training."
+        "to gain, and p differs between panels. Mirrored: as far from the calm mean, the other way. Means of the last half of training. Published kind: of the published mechanism. Yoked: fed another run's statistics; oracle: shown the true regime."
     )
     return style.finish(made, _intervention_title(table, panels[0]), caption, note)
 

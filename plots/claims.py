@@ -57,7 +57,7 @@ def claims(tables: Tables, note: str) -> Drawing:
     caption = (
         "Each effect counts from its null, in units of its own smallest effect of interest (linear to ±1, logarithmic beyond; the "
         "claimed side is to the right). Grey band: too small to matter; for claims of no difference (≈) the band is what is claimed. "
-        "Filled: supported; grey: inconclusive; white: not supported. Bars: 95 % intervals over seeds; dots: single seeds, n = "
+        "Black: supported; grey: inconclusive; white: not supported. Bars: 95 % intervals over seeds; dots: single seeds, n = "
         f"{_range(measured['n'])}. Diamond: the published value, taken as published, without a control. Square: what a placebo or a "
         "control reaches. Where directions are ranked among placebos, everything counts from the placebos' mean. Italics: claims of this study. p-values exact, Holm within each family. "
         f"{_marks(rows)}"
@@ -188,7 +188,7 @@ def _number(row: "pd.Series[Any]") -> str:
     if not row["n"]:
         return ""
     if not np.isfinite(row["effect"]):
-        return "all tied"
+        return "no seed decides"
     digits = max(2, 1 - int(np.floor(np.log10(row["smallest"]))))
     shown = style.signed(row["effect"], digits)
     if row["null"]:
@@ -204,8 +204,10 @@ def _mark(changed: Any) -> str:
 
 def _marks(rows: pd.DataFrame) -> str:
     """What the marks behind names mean, of those that occur."""
-    found = dict.fromkeys(text for text in rows["changed"] if _mark(text))
-    return " ".join(f"{_mark(text)} {text}." for text in found)
+    found: dict[str, list[str]] = {}
+    for text in dict.fromkeys(text for text in rows["changed"] if _mark(text)):
+        found.setdefault(_mark(text), []).append(str(text))
+    return " ".join(f"{mark} {' or '.join(texts)}." for mark, texts in found.items())
 
 
 def _range(counts: "pd.Series[int]") -> str:

@@ -236,10 +236,17 @@ def _scatter(tables: Tables, note: str, condition: str) -> Drawing:
                 other["x"].mean(), other["y"].mean(), marker, mfc="none", mec=style.GREY, ms=6.5, zorder=1
             )
     axes.set_xlabel("Δ " + style.CHANNELS["loss"].label)
-    axes.set_ylabel("Δ " + style.CHANNELS[metric].label)
+    label = style.CHANNELS[metric].label
+    axes.set_ylabel(
+        "Δ " + (label.replace("state effect", "effect of the bias") if condition in STATIC else label)
+    )
     axes.margins(0.08)
     clear = [regime for regime, found in _own(rows) if found.n >= FEWEST_SEEDS and found.p < ALPHA / 5]
-    name = style.CHANNELS[metric].name
+    name = (
+        "effect of the bias"
+        if condition in STATIC and metric == "state_effect"
+        else style.CHANNELS[metric].name
+    )
     if rows["seed"].nunique() < FEWEST_SEEDS:
         title = f"{condition}: loss and {name} by regime"
     else:

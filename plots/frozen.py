@@ -80,7 +80,7 @@ def _draw(tables: Tables, note: str, step: int) -> Figure:
         drawn.append(axes)
     drawn[0].set_ylabel("effect size (nats):\n|entropy(confident) − entropy(uncertain)|")
     _align(drawn, [finder for _, finder, _ in panels])
-    bottom = grid[1].subgridspec(1, 2, width_ratios=[1.25, 1])
+    bottom = grid[1].subgridspec(1, 2, width_ratios=[1.25, 1], wspace=0.06)
     _delta_panel(made.add_subplot(bottom[0]), conditions)
     _dose_panel(made.add_subplot(bottom[1]), doses)
     draws = (
@@ -114,11 +114,11 @@ def finding(summary: pd.DataFrame, step: int) -> str:
     if k == 0 and _few_draws(rows):
         return f"{where}: too few placebo draws for a verdict; {sizes}"
     if 2 * k > n:
-        verdict = "learned directions steer more than selection-matched placebos"
+        verdict = "learned directions steer more than every placebo selected alike"
     elif stats.binom.sf(k - 1, n, ALPHA) < ALPHA:
-        verdict = "learned directions steer more than selection-matched placebos in a few seeds only"
+        verdict = "learned directions steer more than every placebo selected alike in a few seeds only"
     else:
-        verdict = "learned directions steer no more than selection-matched placebos"
+        verdict = "learned directions do not clearly steer more than every placebo selected alike"
     return f"{where}: {verdict} ({sizes}; {count})"
 
 

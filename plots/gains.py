@@ -27,7 +27,7 @@ WORLDS = {
 }
 MECHANISMS = {
     "calibrated": Look("calibrated mechanism", style.BLUE),
-    "seed": Look("seed mechanism", style.ORANGE, marker="s", filled=False),
+    "seed": Look("published mechanism (seed)", style.ORANGE, marker="s", filled=False),
 }
 LOOKS: dict[str, Look] = {  # of the recurring world, in the order of the figure
     ORACLE: Look("oracle: the true regime", style.BLACK, (0, (1, 1.2)), "D"),

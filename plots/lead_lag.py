@@ -28,7 +28,7 @@ ONSET = {  # measure -> its look in the panel of onsets
 PARTS = {
     "distance": "distance from\nbaseline (L2)",
     "direction": "direction (cosine with\nthe regime's end)",
-    "speed": "speed\n(L2 per step)",
+    "speed": "speed\n(L2 a step)",
 }
 COLUMNS: dict[str, tuple[str, ...]] = {
     "lead_lag": (*RUN, "measure", "method", "lag", "correlation"),
@@ -178,7 +178,7 @@ def _lead_title(summary: pd.DataFrame) -> str:
     parts = [f"{short[name]} does in {', '.join(where[name])}" for name in known if where[name]]
     never = [short[name] for name in known if not where[name]]
     if never:
-        parts.append(f"{', '.join(never)}: no")
+        parts.append(f"{', '.join(never)}: not clearly")
     norm = summary[(summary["measure"] == "state_norm") & (summary["method"] == "differences")]
     if len(norm) and ((norm["peak_lag"] > 0) & (norm["p_value"] < ALPHA)).all():
         parts.append("the norm follows the loss")

@@ -21,7 +21,7 @@ from plots.style import Look, signed
 SUITE = "memory"
 
 LOOKS: dict[str, Look] = {
-    "none": Look("none: no memory", style.GREY, "-", "v", filled=False),
+    "none": Look("no memory", style.GREY, "-", "v", filled=False),
     "ema": Look("EMA, decay 0.1", style.ORANGE, (0, (1, 1.2)), "D"),
     "buffer_32": Look("buffer of 32, stride 10", style.SKY, (0, (6, 1.5, 1, 1.5)), "^"),
     "buffer_64": Look("buffer of 64, stride 10", style.BLUE, "-", "o"),
@@ -35,7 +35,7 @@ PANELS = (  # column of memory_dynamics, its axis, whether it is drawn from zero
     ("distance", "distance from where the\nstate was before (L2)", True),
     ("gate", "gate", True),
     ("memory_share", "memory share", True),
-    ("force", "pull back to there\n(L2 per step)", False),
+    ("force", "pull back to there\n(L2 a step)", False),
 )
 COLUMNS: dict[str, tuple[str, ...]] = {
     "memory_dynamics": (
@@ -99,7 +99,7 @@ def _dynamics(table: pd.DataFrame, note: str, condition: str) -> Drawing:
         f"Condition {condition}, n = {style.plural(n, 'seed')}, means of 5 steps. Thin: seeds; bold: their mean. Grey: {REGIME}, in which "
         "half of the targets are random. Steps of other regimes are left out. Scales are the same in the figures of all memories. "
         "Memory share: memory's part over the sum of both. Pull: minus the update's component away from the mean state of the 50 steps "
-        "before, above zero is back; broken line: the memory's part of it."
+        "before, above zero is back; broken line: the memory's part of it. Thin lines end where a seed's next regime begins; there the mean can jump."
     )
     return style.finish(made, _dynamics_title(rows, condition), caption, note)
 
@@ -134,6 +134,7 @@ def _limits(axes: Axes, table: pd.DataFrame, column: str, from_zero: bool) -> No
 def _dynamics_title(rows: pd.DataFrame, condition: str) -> str:
     """What bewilderment does to the memory share: during it minus before, paired by seed."""
     name = look(condition).label
+    name = name[0].upper() + name[1:]
     if rows["memory_share"].isna().all():
         return f"{name}: the updates through {REGIME}"
     before, during = (
@@ -155,7 +156,7 @@ AXES = (
     ("displacement", "leverage_over_placebo", "leverage beyond the\nstronger placebo (nats)"),
 )
 X_LABELS = {
-    "drift": "drift (L2 per step); left: stabler",
+    "drift": "drift (L2 a step); left: stabler",
     "displacement": "displacement (of the norm); left: stabler",
 }
 
@@ -190,8 +191,8 @@ def tradeoff(tables: Tables, note: str) -> Drawing:
     caption = (
         f"In {REGIME}. Small: single seeds (n = {table['seed'].nunique()} at most); large: their mean. Leverage: held-out effect of the frozen-weight "
         "test, dimension finder, weights of the last step; beyond placebo: minus the larger of the mean effects of the placebos selected "
-        "in the same way. Displacement: mean distance from the mean state of the 50 steps before, over the norm then. Both may follow "
-        "the scale of a state; displacement has none. Title: Spearman's correlation over the memories of each seed, mean and 95 % t interval."
+        "in the same way. Displacement: mean distance from the mean state of the 50 steps before, over the norm then. Drift and leverage "
+        "follow the scale of a state; displacement does not. Title: Spearman's correlation over the memories of each seed, mean and 95 % t interval."
     )
     legend = (handles, [look(name).label for name in names])
     return style.finish(made, _tradeoff_title(tables["memory_ranks"]), caption, note, legend)

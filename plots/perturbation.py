@@ -20,6 +20,9 @@ DRAWN = ("self_calm", "self", "vanilla")  # from back to front: dashes show what
 TOLD = ("self", "vanilla", "self_calm")  # in legends, and from top to bottom
 LAYOUT = [name for pair in zip(COMMON, OF_STATE, strict=True) for name in pair]  # two columns, row by row
 MARGIN = 100  # steps drawn on each side of a window, at most
+EARLIER = (  # the runs without regimes had none before, either
+    "Traces of earlier regimes are in that, too: what vanilla shows as well under false_feedback or self_clamp, which leave it alone, is theirs."
+)
 
 
 def _grid(made: Figure) -> dict[str, Axes]:
@@ -66,7 +69,7 @@ def regime_reactions(tables: Tables, note: str) -> Figure:
     caption = (
         f"Lightly smoothed: means of {width} steps. Line: mean over seeds (geometric on the logarithmic axis); band: 95 % t "
         "interval, from three seeds on; faint: single seeds of self. Grey: windows in which a regime acts on self and vanilla. Title: "
-        "self minus self_calm in each window, paired by seed, t test with p < 0.05 / 8."
+        f"self minus self_calm in each window, paired by seed, t test with p < 0.05 / 8. {EARLIER}"
     )
     return style.finish(made, _marks_title(tables["regime_deltas"]), caption, note, _legend(conditions))
 
@@ -106,8 +109,8 @@ def _marks_title(deltas: pd.DataFrame) -> str:
     state = [regime for regime in regimes if any(channel in marks[regime] for channel in OF_STATE)]
     hidden = [regime for regime in state if regime not in common]
     title = (
-        f"{len(common)} of {style.plural(len(regimes), 'regime')} clearly shift loss, entropy, confidence or "
-        f"gradient; {len(state)} shift the self-state"
+        f"Loss, entropy, confidence or gradient differ clearly from self_calm's in {len(common)} of "
+        f"{style.plural(len(regimes), 'regime')}, the self-state in {len(state)}"
     )
     return title + (f" ({', '.join(hidden)}: the self-state alone)" if hidden else "")
 
@@ -150,7 +153,8 @@ def regime_deltas(tables: Tables, note: str) -> Figure:
     caption = (
         "Mean in the window minus mean of the calm steps before it (as many as the window, at most 100). Points: seeds; bars: mean, and 95 % t "
         "interval from three seeds on. self_calm, at the same steps without any regime, shows what time alone does. Axes are linear within the "
-        "dotted lines where there are any and logarithmic outside. Title: self against self_calm, paired by seed, t test with p < 0.05 / 8."
+        "dotted lines where there are any and logarithmic outside. Title: self against self_calm, paired by seed, t test with p < 0.05 / 8. "
+        f"{EARLIER}"
     )
     return style.finish(made, _marks_title(deltas), caption, note, _legend(conditions, "points"))
 
@@ -268,7 +272,7 @@ def _regime_detail(tables: Tables, note: str, regime: str) -> Figure:
     caption = (
         f"Means of {width} steps. Line: mean over seeds (geometric on the logarithmic axis); band: 95 % t interval, from three seeds on; faint: single "
         f"seeds of self. Grey: the window of {regime} ({gloss}). {beside}Title: change in the window, self minus "
-        "self_calm at the same steps, paired by seed, t test with p < 0.05 / 8."
+        f"self_calm at the same steps, paired by seed, t test with p < 0.05 / 8. {EARLIER}"
     )
     return style.finish(
         made, _detail_title(tables["regime_deltas"], regime, gloss), caption, note, _legend(conditions)
@@ -323,5 +327,5 @@ def _detail_title(deltas: pd.DataFrame, regime: str, gloss: str) -> str:
     down = [CHANNELS[channel].name for channel, value in marks.items() if value.mean < 0]
     if not marks:
         return f"{name} moves no channel clearly beyond self_calm"
-    parts = ([f"raises {', '.join(up)}"] if up else []) + ([f"lowers {', '.join(down)}"] if down else [])
-    return f"{name} {'; '.join(parts)}"
+    parts = ([f"higher {', '.join(up)}"] if up else []) + ([f"lower {', '.join(down)}"] if down else [])
+    return f"{name}: {'; '.join(parts)} than in self_calm"

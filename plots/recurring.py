@@ -133,13 +133,16 @@ def _pay_title(losses: pd.DataFrame, summary: pd.DataFrame) -> str:
         clear, known = paying(losses, mechanism, "clean_loss")
         if known:
             where = "" if len(clear) in (0, len(known)) else f" ({', '.join(clear)})"
-            parts.append(f"{mechanism} in {len(clear)} of {plural(len(known), 'world')}{where}")
+            name = MECHANISMS[mechanism].label.removesuffix(" (seed)")
+            parts.append(f"the {name} in {len(clear)} of {plural(len(known), 'world')}{where}")
     if not parts:
         return "What a self-state pays, by mechanism, world and control (too few seeds to test)"
     text = f"On calm steps a clear gain for {', for '.join(parts)}"
     shares = [(name, share_of(summary, name, "clean_loss")) for name in (STATE, "direct", "yoked")]
-    told = [f"{name} {percent(found.mean)}" for name, found in shares if found.n >= FEWEST_SEEDS]
-    return f"{text}. Of the oracle's: {', '.join(told)}" if told else text
+    told = [
+        f"{name} {percent(found.mean).replace('-', '−')}" for name, found in shares if found.n >= FEWEST_SEEDS
+    ]
+    return f"{text}. Of the oracle's gain: {', '.join(told)}" if told else text
 
 
 FIGURES: tuple[Figure, ...] = (

@@ -55,8 +55,8 @@ def steering(tables: Tables, note: str) -> Drawing:
     caption = (
         "Weights frozen, held-out text, gradient finder. Left: |entropy(confident) − entropy(uncertain)|; every point a seed, "
         "placebos the mean of their draws; bars: means; states trained on shuffled statistics stand only where world, model and "
-        "mechanism are theirs. Right: the confident direction where learned and placebo directions change the predictions by the "
-        "same KL (0.02, 0.05 and 0.1 nats, and the largest that all reach; lines join means); left and down is sharper and more often right. "
+        "mechanism are theirs; of one dimension, the partner's direction is the own one. Right: the confident direction where learned and placebo directions change the predictions by the "
+        "same KL (0.02, 0.05 and 0.1 nats, and the largest that all reach; lines join means); left and down is sharper and more often right."
     )
     return style.finish(made, title(rows), caption, note, (handles, labels), 4)
 
@@ -135,10 +135,10 @@ def title(rows: pd.DataFrame) -> str:
     if not found:
         return f"None of {tested} conditions steers clearly further than untrained readers"
     best, size = max(found, key=lambda pair: pair[1])
-    return (
-        f"{len(found)} of {tested} conditions steer clearly further than untrained readers, {best} by most "
-        f"({signed(float(np.round(size, 2)))} nats)"
-    )
+    beyond = f"({signed(float(np.round(size, 2)))} nats)"
+    if len(found) == 1:
+        return f"1 of {tested} conditions steers clearly further than untrained readers: {best} {beyond}"
+    return f"{len(found)} of {tested} conditions steer clearly further than untrained readers, {best} by most {beyond}"
 
 
 FIGURES: tuple[Figure, ...] = (

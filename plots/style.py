@@ -134,7 +134,7 @@ CHANNELS: dict[str, Channel] = {
     "top1": Channel("top-1 confidence (probability)", "top-1 confidence"),
     "grad_norm": Channel("gradient norm (L2)", "gradient norm"),
     "state_norm": Channel("state norm (L2)", "state norm"),
-    "state_drift": Channel("state drift (L2 per step)", "state drift"),
+    "state_drift": Channel("state drift (L2 a step)", "state drift"),
     "state_ema_drift": Channel("state off its EMA (1 − cosine)", "distance from its EMA", log=True),
     "state_effect": Channel("state effect (mean |Δ logit|)", "state effect"),
 }

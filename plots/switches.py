@@ -121,7 +121,7 @@ def freshness(tables: Tables, note: str) -> Drawing:
     counts = losses[losses["condition"].isin(names)].groupby("condition")["seed"].nunique()
     caption = (
         f"Every point a seed ({spread(counts)} an age); bars: mean and, from three seeds on, 95 % t interval. Under each age: share of the "
-        "steps whose regime is the one that the statistics were measured under; 50 % would tell nothing. Horizontal: means of the oracle "
+        "steps whose regime is the one that the statistics were measured under; 50 % tells nothing where calm and corrupted steps are equally common. Horizontal: means of the oracle "
         "and of the yoked state, which is shown another run's statistics."
     )
     shown = [name for name in (ORACLE, "yoked") if len(gains(losses, name, "clean_loss"))]
@@ -140,10 +140,16 @@ def _fresh_title(losses: pd.DataFrame, names: list[str], ages: "pd.Series[float]
     paid = [str(int(ages[name])) for name in known if found[name].low > 0]
     not_paid = [str(int(ages[name])) for name in known if not found[name].low > 0]
     if not not_paid:
-        return f"Statistics of every age, {', '.join(paid)} steps, pay on calm steps"
+        return f"Statistics of every age, {_steps(paid)}, pay on calm steps"
     if not paid:
-        return f"Statistics of no age, {', '.join(not_paid)} steps, clearly pay on calm steps"
-    return f"Statistics {', '.join(paid)} steps old pay on calm steps; {', '.join(not_paid)} steps old not clearly"
+        return f"Statistics of no age, {_steps(not_paid)}, clearly pay on calm steps"
+    return f"Statistics {_steps(paid)} old pay on calm steps; {_steps(not_paid)} old not clearly"
+
+
+def _steps(ages: list[str]) -> str:
+    """`1 step`, `4 and 16 steps`."""
+    said = ages[0] if len(ages) == 1 else f"{', '.join(ages[:-1])} and {ages[-1]}"
+    return f"{said} {'step' if ages == ['1'] else 'steps'}"
 
 
 FIGURES: tuple[Figure, ...] = (

@@ -200,7 +200,7 @@ def _title(tables: Tables) -> str:
     if probe["balanced_accuracy"].notna().any():
         gain = probe_gain(probe, "hidden units", "hidden units before training")
         if gain.n >= FEWEST_SEEDS:
-            how = "better" if gain.low > 0 else "worse" if gain.high < 0 else "no better"
+            how = "better" if gain.low > 0 else "worse" if gain.high < 0 else "not clearly better"
             parts.append(f"its hidden units tell regimes {how} than before training")
     return "; ".join(parts)
 

@@ -98,7 +98,8 @@ def _body(tables: Tables, regimes: Sequence[str], figures: str) -> list[str]:
         "it by itself. Null: long and short turned round within seeds, everything made again. Beyond the statistics: AUC minus that of the "
         "window's statistics, with a 95 % bootstrap interval over seeds, rough at few. Twins: the share of seeds whose long run is told from "
         "its own short one.",
-        "One feature alone, second half of the window, AUC of single runs (p, two-sided):",
+        "One feature alone, second half of the window, AUC of single runs (p, two-sided); *along*: the place on the way from before the "
+        "disturbance to its end:",
         _single(tables),
         *_places(tables, regimes),
         f"![Long told from short through the window]({figures}/memory/ambiguous-window.png)",
@@ -173,8 +174,8 @@ def _places(tables: Tables, regimes: Sequence[str]) -> list[str]:
     if not parts:
         return []
     return [
-        "Place of the state along its way to the end of the disturbance, as a share of that way, long minus short, second half of the "
-        f"window, paired by seed: {listed(parts)}."
+        "Where the state lies in the second half of the window: 0 is where it was before the disturbance, 1 where it was at its end. "
+        f"Long minus short, paired by seed: {listed(parts)}."
     ]
 
 
@@ -201,6 +202,11 @@ def _shows(told: pd.DataFrame) -> str:
         text = (
             f"The window's own statistics told long from short in {len(seen)} of {plural(len(rows), 'case')}"
             + (f" ({listed(seen)}): there the window is not ambiguous" if seen else "")
+            + (
+                f", but fewer than {FEWEST} seeds cannot give p < {ALPHA}"
+                if int(rows["n"].min()) < FEWEST
+                else ""
+            )
             + ". "
         )
     return text + (

@@ -1,5 +1,7 @@
 """The page on what the state knows: its belief beside what the evidence gives, and beliefs put in by hand."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from analysis.levels import FEWEST_SEEDS
@@ -42,7 +44,12 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         ),
     ),
 }
-WORLDS = {"calibrated_recurring": "strong", "faint": "faint", "calibrated_mix": "five regimes"}
+WORLDS = {"calibrated_recurring": "recurring", "faint": "faint", "calibrated_mix": "mix"}
+IN_WORLD = {
+    "recurring": "In the recurring world",
+    "faint": "In the faint world",
+    "mix": "In the mix of five regimes",
+}
 SOURCES = {
     "state": "the state",
     "statistics": "statistics of one batch",
@@ -95,15 +102,24 @@ def _readings(tables: Tables) -> list[list[str]]:
                 for what in (("posterior", "r2"), ("posterior", "auc"), ("regime", "auc"))
             ]
             if any(len(one) for one in found):
-                cells = [interval(estimate(one), sign=False) for one in found]
-                rows.append([f"{world}: {name}", *cells, str(max(len(one) for one in found))])
+                rows.append([f"{world}: {name}", *_cells(found), str(max(len(one) for one in found))])
         twin = [read(tables, condition, "state", TWIN, column) for column in ("r2", "auc")]
         if len(twin[0]):
-            cells = [interval(estimate(one), sign=False) for one in twin]
             rows.append(
-                [f"{world}: the state, on the untrained network's target", *cells, "–", str(len(twin[0]))]
+                [
+                    f"{world}: the state, on the untrained network's target",
+                    *_cells(twin),
+                    "–",
+                    str(len(twin[0])),
+                ]
             )
     return rows
+
+
+def _cells(found: Sequence["pd.Series[float]"]) -> list[str]:
+    """R2 and areas over seeds as cells; after the R2, which comes first and has no lower end, its median."""
+    cells = [interval(estimate(one), sign=False) for one in found]
+    return [cells[0], number(float(found[0].median())), *cells[1:]]
 
 
 def _minus(tables: Tables, condition: str, rival: str) -> tuple[str, Estimate]:
@@ -121,14 +137,23 @@ def _minus(tables: Tables, condition: str, rival: str) -> tuple[str, Estimate]:
 def knows(tables: Tables, figures: str) -> Section:
     """R2 and AUC of each source in each world, and whether the state knows more than its rivals."""
     rows = _readings(tables)
-    head = ["world, read from", "R² of the posterior", "AUC, posterior > ½", "AUC, true regime", "n"]
+    head = [
+        "world, read from",
+        "R² of the posterior",
+        "its median",
+        "AUC, posterior > ½",
+        "AUC, true regime",
+        "n",
+    ]
     body = [table(head, rows) if rows else MISSING]
     if rows:
         body += [
             "Posterior: what the forward filter makes of all statistics shown so far, with the true switching probabilities and "
             "an emission that was fitted on the other seeds. Every source is read alike: ridge regression within the run, fitted "
-            "on earlier steps, tested on later ones. R² below zero is worse than naming the mean always. Where there are five "
-            "regimes, what is read is whether any acts.",
+            "on earlier steps, tested on later ones. R² below zero is worse than naming the mean always; it has no lower end, so that one seed "
+            "can make the mean, and the median stands beside it. *Turned in time*: the "
+            "run's own states, moved against the steps in a circle, which keeps their course and takes away what they know. In the "
+            "recurring and the faint world one regime, corrupted targets, comes and goes; in the mix, where there are five, what is read is whether any acts.",
             f"Every seed: [what the state knows]({figures}/beliefs/what-the-state-knows.png); step by step: "
             f"[belief over time]({figures}/beliefs/belief-over-time.png).",
         ]
@@ -137,12 +162,12 @@ def knows(tables: Tables, figures: str) -> Section:
         own = estimate(read(tables, condition, "state", "posterior", "r2"))
         findings += [
             difference(
-                f"World {world}: the state tells something of the posterior, in R².",
+                f"{IN_WORLD[world]} the state tells something of the posterior, in R².",
                 [("its own R²", own), _minus(tables, condition, "shuffle")],
                 *(+1, "", 3, False),
             ),
             difference(
-                f"World {world}: the state tells more of the posterior than each of its rivals, in R².",
+                f"{IN_WORLD[world]} the state tells more of the posterior than each of its rivals, in R².",
                 [_minus(tables, condition, rival) for rival in RIVALS],
                 *(+1, "", 3),
             ),
@@ -199,8 +224,8 @@ def others(tables: Tables) -> Section:
             cells = [interval(estimate(one), sign=False) for one in found]
             rows.append([f"`{condition}`", *cells, str(max(len(one) for one in found))])
     pairs = [
-        ("calibrated_recurring", "seed_recurring", "strong"),
-        ("calibrated_mix", "seed_mix", "five regimes"),
+        ("calibrated_recurring", "seed_recurring", "recurring"),
+        ("calibrated_mix", "seed_mix", "mix"),
     ]
     parts = [
         (
@@ -231,13 +256,14 @@ def regimes(tables: Tables, figures: str) -> Section:
         for source in SOURCES:
             areas = per_seed(found[(found["regime"] == regime) & (found["source"] == source)], "auc")
             cells.append(number(float(areas.mean()), 2) if len(areas) else "–")
-        rows.append([str(regime), *cells])
-    body = [table(["AUC of the true regime", *SOURCES.values()], rows) if rows else MISSING]
+        count = found[found["regime"] == regime]["seed"].nunique()
+        rows.append([str(regime), *cells, str(count)])
+    body = [table(["AUC of the true regime", *SOURCES.values(), "n"], rows) if rows else MISSING]
     if rows:
         body.append(f"States of one run in two components: [mix]({figures}/beliefs/mix-components.png).")
     return Section(
         "Which of five regimes can be told?",
-        "In the world of five regimes, `calibrated_mix`: each regime against all else, mean over seeds.",
+        "In the mix of five regimes, `calibrated_mix`: each regime against all else, mean over seeds.",
         body,
         "A tested stretch holds few stays in each regime, so single numbers are uncertain; a seed in which a regime never acted "
         "counts in neither. `self_clamp` changes no statistic: only a state that stands still could betray it, and not linearly. "
@@ -270,7 +296,7 @@ def put_in(tables: Tables, figures: str) -> Section:
             for column in ("nll_clean", "nll_corrupted")
             for state in ("calm", "regime", "optimum")
         ]
-        losses.append([f"`{condition}`", *(number(value) for value in measured)])
+        losses.append([f"`{condition}`", *(number(value) for value in measured), str(len(kl["regime"]))])
     body = [MISSING]
     if pushed:
         head = ["KL(optimum ‖ prediction), nats", *(STATES[state] for state in ("calm", "regime")), "share of the way",
@@ -283,7 +309,7 @@ def put_in(tables: Tables, figures: str) -> Section:
         body = [
             table(head, pushed),
             "Means over seeds, on held-out batches. Share of the way: 1 − KL after / KL before. Random: mean of its draws.",
-            table(["NLL, nats", *of_losses], losses),
+            table(["NLL, nats", *of_losses, "n"], losses),
             "The loss on corrupted targets is its exact mean over the corruption. "
             f"Every seed: [intervention]({figures}/beliefs/intervention.png).",
         ]
@@ -294,7 +320,7 @@ def put_in(tables: Tables, figures: str) -> Section:
             (f"minus {STATES[state]}", paired(after, shift(tables, condition, state)))
             for state in ("calm", "random", "mirrored", "foreign")
         ]
-        claim = f"World {world}: the mean state of bewilderment, put in, moves predictions towards its optimum, and further than random, mirrored and foreign states."
+        claim = f"{IN_WORLD[world]} the mean state of bewilderment, put in, moves predictions towards its optimum, and further than random, mirrored and foreign states."
         findings.append(difference(claim, parts, -1, " nats", 4))
     return Section(
         "Does a belief, put in by hand, move predictions to that regime's optimum?",

@@ -1,6 +1,7 @@
 """The page on claims, and README's table of them."""
 
 import math
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ SUITE = "claims"
 COLUMNS: dict[str, tuple[str, ...]] = {"claims": CLAIMS, "claim_beside": BESIDE, **OF_DOCUMENT}
 MARKS = {CHANGED: "†", ADDED: "†", REMOVED: "†", SEEN: "*"}
 HELD = "held against"
+HOW = (
+    "*Ours*: the claimed difference with its 95 % interval; among placebos the number itself first, then how far it lies beyond their mean. "
+    "*Held against*: the two numbers that the difference is made of, or, alone, what a control gets in its place."
+)
 HEAD = (
     "claim",
     "published",
@@ -55,7 +60,7 @@ def sections(tables: Tables, figures: str) -> list[Section]:
 def _family(rows: pd.DataFrame, shown: pd.DataFrame, figures: str, families: int, sizes: str) -> Section:
     """A family's table, what fails first, and how to read its claims. The primary family's claims are the page's findings."""
     primary = rows["family"].iloc[0] == PRIMARY
-    body = [claim_table(rows, shown), *([sizes] if sizes else []), *readings(rows, shown)]
+    body = [claim_table(rows, shown), HOW, *marked(rows), *([sizes] if sizes else []), *readings(rows, shown)]
     if primary:
         body += [f"![All claims]({figures}/claims.png)"]
     findings = [Finding(row["statement"], row["verdict"], evidence(row)) for _, row in rows.iterrows()]
@@ -65,13 +70,19 @@ def _family(rows: pd.DataFrame, shown: pd.DataFrame, figures: str, families: int
         body,
         "A verdict holds for these models, this corpus and this size of effect. "
         + (
-            "These few claims were chosen beforehand, so that eight seeds can decide them."
+            f"These claims are few, so that {plural(int(rows['planned'].iloc[0]), 'seed')} can decide them."
             if primary
             else f"The chance of a false claim is {ALPHA} for this family by itself, and as much for each of the "
             f"{families} families: not for all together.{_needs(rows)}"
         ),
         findings if primary else (),
     )
+
+
+def marked(rows: pd.DataFrame) -> list[str]:
+    """What the marks behind a table's claims mean, as a line; nothing where none is marked."""
+    found = [f"{mark} {text}" for text, mark in MARKS.items() if (rows["changed"] == text).any()]
+    return [f"Marks: {'; '.join(found)}."] if found else []
 
 
 def _needs(rows: pd.DataFrame) -> str:
@@ -216,11 +227,12 @@ def fell(rows: pd.DataFrame) -> Section:
         )
         lines.append(
             [
-                str(row["said"]).replace("|", "\\|"),
+                re.sub(r"(?<=[ (:])-(?=\d)", "−", str(row["said"])).replace("|", "\\|"),
                 number(row["published"], digits) if _known(row["published"]) else "in words",
                 f"{interval(again, digits, sign=row['null'] == 0 and not _known(row['placebo']))} {unit(row)}",
                 beside(row),
                 ours(row),
+                str(int(row["n"])),
                 str(row["control"]) if _known(row["control"]) else "–",
             ]
         )
@@ -230,6 +242,7 @@ def fell(rows: pd.DataFrame) -> Section:
         "its protocol here",
         HELD,
         "what is left",
+        "n",
         "what explains it",
     ]
     measured = int((rows["n"] > 0).sum()) if len(rows) else 0
@@ -238,9 +251,10 @@ def fell(rows: pd.DataFrame) -> Section:
         body = ["None of the published claims measured so far is not supported." if measured else MISSING]
     return Section(
         "Published claims that fell",
-        "Where a published claim is not supported: does its own protocol give its number here, and what explains it?",
+        "Where a published claim is not supported: does its own protocol give its number here, and what explains it? *The document* is the "
+        "published text whose claims these are.",
         body,
-        "A number that comes back is not yet evidence for what was said of it: the control beside it gives it, too, without "
+        "A number that comes back is no evidence for what was said of it where the control beside it gives it, too, without "
         "what was claimed. A number that does not come back may be the one run's that it was measured on.",
     )
 
@@ -262,7 +276,7 @@ def registered(rows: pd.DataFrame) -> Section:
     return Section(
         "What was claimed before it was known",
         "Were the claims fixed before their results? What each claim says in full, and why its smallest effect of interest has "
-        "its size: [PREREGISTRATION.md](../PREREGISTRATION.md).",
+        "its size: `docs/PREREGISTRATION.md`.",
         body,
         "The marks come from comparing each claim's hash with the one registered when its suites had no results here. They can't "
         "show what somebody knew from elsewhere; the preregistration says what was.",

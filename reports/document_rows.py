@@ -30,7 +30,7 @@ def rows_of_the_document(tables: Tables) -> Section:
         "Does each number of the published tables come back, also those that no claim above was made of?",
         [table(HEAD, lines) if lines else MISSING, *([said] if said else [])],
         "Uncorrected, and no claim: where 95 % intervals are drawn so often, one in twenty is wrong. *Control taken off*: minus the run "
-        "of the same seed without any regime at the same steps; for frozen weights minus the random directions; for memory "
+        "of the same seed without any regime at the same steps, which leaves what earlier regimes did to training in it; for frozen weights minus the random directions; for memory "
         "minus no memory. *Sign*: whether that, where there is a control, lies on the published side by its whole interval; the "
         "document prints numbers of one run without an interval, so a small one of theirs may have either sign. Classification and "
         "memory are of the small model here. The effect is measured on text here, on the first four tokens there.",
@@ -136,7 +136,7 @@ def memory_rows(memory: Tables) -> list[list[str]]:
     for name, (share, force, leverage) in published.MEMORY.items():
         for what, said, rows, column, digits in (
             ("memory share", number(share, 2), measures, "share", 3),
-            ("restoring force", f'"{force}"', measures, "force", 5),
+            ("restoring force, L2 a step", f'"{force}"', measures, "force", 5),
             ("control leverage", f'"{leverage}"', tradeoff, "leverage", 3),
         ):
             ours = per_seed(rows[rows["condition"] == name], column)

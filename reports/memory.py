@@ -116,7 +116,7 @@ def _bound_sentence(measured: ByCondition) -> str:
         )
     text += (
         "Where the state hardly moves over many steps, the update's two parts cancel: then their norms are equal, and "
-        "the share is one half whatever is remembered. Shares near 0.50 are that arithmetic, and no longer memory can pass them. "
+        "the share is one half whatever is remembered. Shares near 0.50 can be that arithmetic, and then a longer memory can't pass them. "
     )
     return text + (
         "Buffers of one stride are one memory until the shorter is full: 64 states at stride 10 after 640 steps, 128 "
@@ -215,7 +215,7 @@ def recovery(tables: Tables) -> Section:
         ]
     return Section(
         "Is a state with memory slower to adapt?",
-        'Published: "more memory → more stability but slower adaptation". Steps to recover after each regime.',
+        f'Published, without numbers: "{published.ANSWERS["memory"]}". Steps to recover after each regime.',
         body,
         "States move with the training's progress, which they sense: one that never comes back may have gone on, not stayed "
         "disturbed. The windows of a seed are the same in all conditions, so the comparison is fair where both were watched "

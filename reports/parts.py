@@ -12,7 +12,7 @@ from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import RUN, WEIGHTS
 from plots.series import Estimate, estimate
 from reports import published
-from reports.markdown import harmless, interval, plural
+from reports.markdown import harmless, interval, listed, plural
 
 NOT_CLEAR, OPEN, CLEAR, ABSENT = "not clear", "open", "clear", claim_tests.ABSENT
 VERDICTS = (NOT_CLEAR, OPEN, CLEAR, ABSENT)  # the order of a page: what fails comes first
@@ -42,8 +42,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {  # what the pages take from each table
 MISSING = "The tables hold nothing for this yet."
 READING = (
     "Brackets hold the 95 % t interval of the mean over seeds. *Clear*: the interval lies wholly on that side of zero which "
-    "the sentence says. *Not clear*: it does not, which is not a proof that there is nothing. *Open*: fewer than three seeds, "
-    "or parts of the sentence that disagree. These words are not the verdicts on claims (*supported*, *not supported*, "
+    "the sentence says. *Not clear*: it does not, which is not a proof that there is nothing; where it lies wholly on the other side, "
+    "the finding says so. *Open*: too few seeds (fewer than three, or than its test needs), or parts of the sentence that disagree. "
+    "With few seeds an interval can reach past the bounds of a share or a correlation. These words are not the verdicts on claims (*supported*, *not supported*, "
     "*inconclusive*): a claim was written before its results, is corrected for the number of claims beside it, and has to reach "
     "the smallest effect of interest. A finding is none of this unless it says so, so one in twenty is clear by chance."
 )
@@ -151,7 +152,13 @@ def difference(
     text = "; ".join(f"{name} {interval(value, digits)}" for name, value in known)
     n = min(value.n for _, value in known)
     verdict = worst([side(value, sign) for _, value in known])
-    return Finding(claim, verdict, f"{text}{unit}{', paired by seed' if pairs else ''}, n = {n}.")
+    turned = [name for name, value in known if side(value, -sign) == CLEAR]
+    other = (
+        f" Clearly the other way{f': {listed(turned)}' if len(turned) < len(known) else ''}."
+        if turned
+        else ""
+    )
+    return Finding(claim, verdict, f"{text}{unit}{', paired by seed' if pairs else ''}, n = {n}.{other}")
 
 
 def in_order(findings: Sequence[Finding]) -> list[Finding]:
@@ -164,17 +171,18 @@ def made_from(tables: Tables) -> str:
     runs = tables.rows("runs")
     if runs.empty:
         return "No finished run is in the tables."
-    corpora = ", ".join(f"`{name}`" for name in sorted(set(runs["corpus"].astype(str))))
+    corpora = [f"`{name}`" for name in sorted(set(runs["corpus"].astype(str)))]
     dtypes = ", ".join(sorted(set(runs["dtype"].astype(str))))
-    sizes = ", ".join(f"{count / 1e6:.2f}" for count in sorted(set(runs["parameters"].astype(int))))
-    steps = ", ".join(str(count) for count in sorted(set(runs["steps"].astype(int))))
-    suites = ", ".join(f"`{name}`" for name in sorted(set(runs["suite"].astype(str))))
+    sizes = listed([f"{count / 1e6:.2f}" for count in sorted(set(runs["parameters"].astype(int)))])
+    steps = " or ".join(str(count) for count in sorted(set(runs["steps"].astype(int))))
+    suites = [f"`{name}`" for name in sorted(set(runs["suite"].astype(str)))]
     seeds = runs.groupby(["suite", "condition"])["seed"].nunique()
     count = plural(int(seeds.max()), "seed") + (
         "" if seeds.min() == seeds.max() else f" at most, {seeds.min()} at least"
     )
     return (
-        f"Suite {suites}, corpus {corpora}, models of {sizes} million parameters: {plural(len(runs), 'run')} of {steps} "
+        f"Suite{'s' if len(suites) > 1 else ''} {listed(suites)}, {'corpora' if len(corpora) > 1 else 'corpus'} {listed(corpora)}, "
+        f"models of {sizes} million parameters: {plural(len(runs), 'run')} of {steps} "
         f"steps, {count} a condition, products in {dtypes}."
     )
 

@@ -63,7 +63,8 @@ def effect_table(view: View, tests: Sequence[tuple[str, str]], *more: View) -> l
             "effect − placebo mean", f"seeds with p < {ALPHA}"]  # fmt: skip
     ending = (
         "Effect size: |entropy(confident) − entropy(uncertain)|. p: rank of the learned reader among its own seed's "
-        "placebo draws, (1 + draws at least as large) / (1 + draws). SD: over the draws of a seed, mean over seeds."
+        "placebo draws, (1 + draws at least as large) / (1 + draws); a dash where there are too few draws for a p below "
+        f"{ALPHA}. SD: over the draws of a seed, mean over seeds."
     )
     return [table(head, rows), ending]
 
@@ -73,7 +74,7 @@ def _effect_rows(view: View, protocol: str, finder: str) -> list[list[str]]:
     named = f"{view.name}, " if view.name else ""
     for step, by_placebo in _by_step(view, protocol, finder):
         for placebo, found in by_placebo.items():
-            k, n = _below(found)
+            (k, n), draws = _below(found), _draws(view, protocol, finder, step, placebo)
             rows.append(
                 [
                     f"{named}{TESTS[protocol, finder]}, {step} steps, {placebo}",
@@ -82,7 +83,7 @@ def _effect_rows(view: View, protocol: str, finder: str) -> list[list[str]]:
                     f"{number(found['placebo_mean'].mean())} ± {number(found['placebo_sd'].mean())}",
                     number(found["placebo_max"].max()),
                     interval(surplus(found)),
-                    f"{k} of {n}",
+                    f"– ({plural(draws, 'draw')})" if _too_few(draws) else f"{k} of {n}",
                 ]
             )
     return rows
@@ -94,6 +95,11 @@ def _by_step(view: View, protocol: str, finder: str) -> Iterator[tuple[int, dict
         rows = view.rows("frozen_effects_summary", run_step=step, protocol=protocol, finder=finder)
         have = [placebo for placebo in PLACEBOS if (rows["placebo"] == placebo).any()]
         yield step, {placebo: rows[rows["placebo"] == placebo] for placebo in have}
+
+
+def _too_few(draws: int) -> bool:
+    """Whether so many placebo draws a seed can't give a p below ALPHA; not where they are not known."""
+    return draws > 0 and 1 / (1 + draws) >= ALPHA
 
 
 def _below(found: pd.DataFrame) -> tuple[int, int]:
@@ -129,10 +135,13 @@ def beats(view: View, protocol: str, finder: str) -> Finding:
         for placebo, found in by_placebo.items():
             beyond = surplus(found)
             (k, n), draws = _below(found), _draws(view, protocol, finder, step, placebo)
-            few = draws > 0 and 1 / (1 + draws) >= ALPHA
             verdict = side(beyond, +1)
             against.append(OPEN if verdict == CLEAR and 2 * k <= n else verdict)
-            rank = f"{plural(draws, 'draw')} cannot give p < {ALPHA}" if few else f"p < {ALPHA} in {k} of {n}"
+            rank = (
+                f"{plural(draws, 'draw')} cannot give p < {ALPHA}"
+                if _too_few(draws)
+                else f"p < {ALPHA} in {k} of {n}"
+            )
             rivals.append(
                 f"{placebo} {number(found['placebo_mean'].mean())} (difference {interval(beyond)}; {rank})"
             )

@@ -45,6 +45,6 @@ ANSWERS: dict[str, str] = {
     "fixed": "static injection doesn't reproduce the dynamic patterns",
     "state_1d": "1D state shows weaker, sometimes absent responses",
     "memory": "more memory means more stability but slower adaptation",
-    "swap": "a state put into a model with another history: things break; state and weights are entangled",
+    "swap": "when you take a state trained on one trajectory and drop it into a model with a different history, things break",
 }
-"""What the published document answers, in its words or shortened, where it prints no number."""
+"""What the published document answers, in its own words, where it prints no number."""

@@ -101,7 +101,11 @@ def _curve(tables: Tables, conditions: Sequence[str]) -> list[str]:
         for name in conditions
         if name in mean.index
     ]
-    return [table(head, rows)]
+    return [
+        table(head, rows),
+        "Held-out text is never disturbed, but the model is tested as it stands: within a window of a regime, or just after one, that "
+        "is a model which has just been trained under it.",
+    ]
 
 
 class Deltas:
@@ -165,7 +169,9 @@ def regimes(tables: Tables, figures: str) -> Section:
         "How loss, entropy, state_drift and state_effect change while a regime acts; beside it what changes in a calm "
         "run at the same steps, since everything drifts in training, and in a run without self-state.",
         body,
-        "`self` − `self_calm` is what the regime did; Δ alone mixes it with the training's own course. A mark on the "
+        "`self` − `self_calm` takes the training's own course off. What is left is the regime's, but also what earlier regimes left "
+        "behind, since in fixed windows each follows others and the calm run had none: `false_feedback` and `self_clamp` do nothing at "
+        "all to `vanilla`, so where its Δ is like that of `self`, neither did it. Whether marks differ from one regime to another is asked below, by classification. A mark on the "
         "state says that the state was moved, not that the model uses it: that is the frozen-weight test's question.",
         [fingerprints(marks), _replication(ours), _shared_shifts(without)],
     )

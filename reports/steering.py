@@ -57,7 +57,7 @@ def effects(tables: Tables, figures: str) -> Section:
             ]
         )
     head = ["condition", "effect, nats", "− untrained readers", "− partner's directions", "− trained on shuffled statistics",
-            "seeds above untrained"]  # fmt: skip
+            "seeds above the mean of untrained readers"]  # fmt: skip
     mine = rows[(rows["condition"] == SHOWN)]
     against = {kind: surplus(mine[mine["placebo"] == kind]) for kind in ("untrained", "foreign")}
     third = estimate(per_seed(trained[trained["condition"] == SHOWN], "difference"))
@@ -75,7 +75,8 @@ def effects(tables: Tables, figures: str) -> Section:
         "what they read helps. That it steers no further than placebos would not say that it goes unread, either: placebo readers "
         "act through the same weights, and at large norms all of them saturate. Whether predictions follow the values that the state "
         "itself takes is asked on [the page on beliefs](beliefs.md), by putting those in. *Trained on shuffled statistics*: only "
-        "where the same world, model and mechanism was trained so, too; a dash elsewhere says that there is no such run.",
+        "where the same world, model and mechanism was trained so, too; a dash elsewhere says that there is no such run. A state "
+        "of one dimension has one direction, up to its sign: the partner's is its own, so that difference is zero by construction.",
         [difference(f"`{SHOWN}` steers further than every placebo.", parts, +1, " nats", 3)],
     )
 
@@ -95,8 +96,8 @@ def usual(tables: Tables) -> Section:
         usual_table(rows) or [MISSING],
         "Read along the dose curves, between doses interpolated, on fewer placebo draws than the test has and without a choice of "
         "magnitude; the norm was set after first results were seen. A rotated reader has the learned one's columns, mixed, and so "
-        "its column space and norms: that it steers as far says that the axes of the state mean nothing by themselves, not "
-        "that the reader learned nothing. The untrained reader has the norms alone.",
+        "its column space and norms: where it steers as far, the axes of the state mean nothing by themselves, which is "
+        "not to say that the reader learned nothing. The untrained reader has the norms alone.",
         [
             difference(f"`{SHOWN}` at its usual norm steers further than untrained readers.", parts, +1, " nats", 3),
             difference(f"`{SHOWN}` at its usual norm steers further along its own axes than along turned ones.", turned, +1, " nats", 3),
@@ -128,13 +129,13 @@ def sharpening(tables: Tables) -> Section:
     head = ["condition, finder", "KL, nats", "learned: Δ entropy", "untrained: Δ entropy", "learned: Δ NLL", "untrained: Δ NLL",
             "Δ entropy, learned − untrained", "Δ NLL, learned − untrained", "n"]  # fmt: skip
     findings = []
-    for at, said in ((SMALL, f"{SMALL} nats"), (LARGEST, "the largest that all reach")):
+    for at, said in ((SMALL, f"a KL of {SMALL} nats"), (LARGEST, "the largest KL that all reach")):
         found = {
             finder: gaps(here)
             for finder in ("dimension", FINDER)
             if len(here := matched[(matched["condition"] == SHOWN) & (matched["finder"] == finder) & (matched["at"] == at)])
         }  # fmt: skip
-        claim = f"`{SHOWN}`: at a KL of {said} the learned confident direction"
+        claim = f"`{SHOWN}`: at {said} the learned confident direction"
         for place, (verb, what) in enumerate(
             (("lowers entropy further", "Δ entropy"), ("costs less NLL", "Δ NLL"))
         ):
@@ -202,6 +203,7 @@ def doses(tables: Tables) -> Section:
         "Does entropy follow the dose?",
         "Set the state to seven norms on each side of zero along each learned direction: is the change of entropy monotone?",
         [table(head, cells)] if cells else [MISSING],
-        "Monotone says that there is an axis, however weak: the range stands beside it.",
+        "Monotone says that there is an axis, however weak: the range stands beside it. A τ well inside ±1 "
+        "belongs to a curve that turns or saturates within the doses, not to a steady one.",
         findings,
     )

@@ -95,8 +95,8 @@ def at_once(tables: Tables, figures: str) -> Section:
     more = [(f"`other` − `{name}`", found.minus("other", name, "first_loss")) for name in ("random", "zero")]
     return Section(
         "Do things break?",
-        f'Published: "{published.ANSWERS["swap"]}", without numbers. Training goes on from one checkpoint; at the first step '
-        "nothing but the state differs.",
+        f'Published: "{published.ANSWERS["swap"]}"; state and weights, it says, are "entangled". It gives no numbers. Training goes on from '
+        "one checkpoint; at the first step nothing but the state differs.",
         body,
         "A loss that rises says that the weights had come to count on their own state. It does not say on what of it: where a "
         "random state or none costs as much as another seed's, what was lost is the own state, not harmed by any meaning of "
@@ -137,8 +137,8 @@ def afterwards(tables: Tables) -> Section:
         "Steps until the loss differs by little from that of the training that kept its own state, and what is left in the last 50 "
         "steps. Two trainings that begin with almost the same state (`jitter`) give the rounding floor.",
         body,
-        "Short-lived at most, by construction: each step keeps a part of the state and makes the rest from statistics. What stays "
-        "after that is in the weights. The rounding floor is no measure of chance: it says what a thousandth of a state's norm comes "
+        "What was put in is soon gone, by construction: each step keeps a part of the state and makes the rest from statistics. What "
+        "stays after that, in the state as well, comes of the weights that the first steps made otherwise. The rounding floor is no measure of chance: it says what a thousandth of a state's norm comes "
         "to in so many steps, and any real change of the first updates stays above it. So what lasts is told by the steps until "
         "small, and whether it is another seed's state that lasts, by the random state and none.",
         [

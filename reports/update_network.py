@@ -91,7 +91,7 @@ def replay(tables: Tables, figures: str) -> Section:
         "Feed the finished network the statistics of the whole run and let the state go: does it go where the log went?",
         body,
         "Where the replay moves far less than the log, the rest came with the change of the network's weights through "
-        "learning: they moved the state themselves, chiefly by the output biases, or read the statistics otherwise then. "
+        "learning: they moved the state themselves, as output biases can, or read the statistics otherwise then. "
         "All that follows is about the network as it was after the last step, and so about that smaller part.",
         [Finding(claim, all_of(verdicts), evidence)],
     )
@@ -250,7 +250,7 @@ def probe(tables: Tables) -> Section:
     better = [_gain(rows, HIDDEN, BEFORE), _gain(rows, HIDDEN, RAW)]
     return Section(
         "Do the hidden units tell the regime?",
-        "A linear probe of the 64 hidden units, or however many there are, for the regime, tried on a run left out. That "
+        "A linear probe of the hidden units for the regime, tried on a run left out. That "
         "run's own network is fed all runs' statistics, since hidden units of two networks have nothing to do with one another.",
         body,
         "The hidden units are a function of one step's five statistics: they can't hold more than these, only lay it out so "

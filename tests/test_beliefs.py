@@ -423,7 +423,7 @@ def test_figures(figure: Figure, made: dict[str, pd.DataFrame]) -> None:
 
 def test_titles_say_what_was_found(made: dict[str, pd.DataFrame]) -> None:
     by_name = {figure.name.split("/")[1]: figure for figure in figures.FIGURES}
-    assert "moves predictions towards its optimum (strong" in title_of(
+    assert "moves predictions towards its optimum (recurring" in title_of(
         drawn(by_name["intervention.png"], made)
     )
     away = made["belief_shifts"][made["belief_shifts"]["condition"] == "yoked"].assign(
@@ -433,18 +433,18 @@ def test_titles_say_what_was_found(made: dict[str, pd.DataFrame]) -> None:
     assert "does not clearly move" in title
     knows = title_of(drawn(by_name["what-the-state-knows.png"], made))
     own = mean(made["beliefs"], "r2", "calibrated_recurring", "state", "posterior")
-    assert f"strong {own:.2f} (" in knows
+    assert f"recurring {own:.2f} (" in knows
 
 
 def test_the_page_says_what_fails_first(made: dict[str, pd.DataFrame], tmp_path: Path) -> None:
     page = written(report, made, tmp_path)
     assert_tables(page)
-    assert verdict(page, "World strong: the state tells something") == "Clear"
-    assert verdict(page, "World faint: the state tells more") == "Not clear"
-    assert verdict(page, "World strong: the mean state of bewilderment, put in") == "Clear"
-    assert verdict(page, "World five regimes: the mean state of bewilderment, put in") == "Not clear"
+    assert verdict(page, "In the recurring world the state tells something") == "Clear"
+    assert verdict(page, "In the faint world the state tells more") == "Not clear"
+    assert verdict(page, "In the recurring world the mean state of bewilderment, put in") == "Clear"
+    assert verdict(page, "In the mix of five regimes the mean state of bewilderment, put in") == "Not clear"
     assert verdict(page, "In the faint world one batch leaves real doubt") == "Clear"
-    assert page.index("Not clear: ") < page.index("Clear: World")
+    assert page.index("Not clear: ") < page.index("Clear: In the recurring")
     pushed = page[page.index("| KL(optimum") : page.index("| NLL, nats")]
     before, after, share = cells(pushed, "`oracle` |")[1:4]
     assert float(share.split()[0]) == pytest.approx(

@@ -241,7 +241,7 @@ def test_figures_draw_and_say_what_the_tables_say() -> None:
     assert {figure.name for figure in SCATTERS} == {f"controls/{name}.png" for name in CONDITIONS}
     titles = {name: title_of(drawn(scatter_of(name), tables)) for name in ("self", "fixed_one", "vanilla")}
     assert titles["self"] == f"self: state effect reacts clearly to {', '.join(figures.style.REGIMES)}"
-    assert titles["fixed_one"] == "fixed_one: state effect reacts clearly to no regime"
+    assert titles["fixed_one"] == "fixed_one: effect of the bias reacts clearly to no regime"
     assert (
         titles["vanilla"]
         == "vanilla: entropy reacts clearly to bewilderment, sensory_fog, false_feedback, self_clamp, lr_heatwave"

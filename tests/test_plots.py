@@ -390,8 +390,8 @@ def test_conditions_can_be_told_apart_without_colour() -> None:
 @pytest.mark.parametrize(
     ("gain", "draws", "words"),
     [
-        (1.0, 20, "steer no more than selection-matched placebos"),
-        (6.0, 20, "steer more than selection-matched placebos"),
+        (1.0, 20, "do not clearly steer more than every placebo selected alike"),
+        (6.0, 20, "directions steer more than every placebo selected alike"),
         (6.0, 3, "too few placebo draws for a verdict"),
     ],
 )
@@ -412,7 +412,7 @@ def test_titles_count_what_is_in_the_tables(
     assert perturbation.marked(deltas, "self_clamp")["state_drift"].mean < 0
     assert "state_drift" not in perturbation.marked(deltas, "false_feedback")
     titles = {name: title_of(figure) for name, (figure, _) in drawn.items()}
-    assert "lowers state drift" in titles["perturbation/self_clamp.png"]
+    assert "lower state drift" in titles["perturbation/self_clamp.png"]
     assert (
         "change accuracy by +0.05 (0.56 → 0.61), raw statistics reach 0.60"
         in titles["perturbation/classification.png"]

@@ -12,7 +12,7 @@ import phases
 import publish
 from plots.registry import FIGURES
 from plots.series import Estimate, estimate
-from reports import claims, document_rows, documents, markdown, pages, parts, published
+from reports import claims, document_rows, documents, markdown, pages, parts, placebos, published
 from scripts import make_report
 from storage import UserError
 
@@ -530,3 +530,45 @@ def test_no_row_of_the_document_is_left_out(tmp_path: Path) -> None:
         "3 of 3 learned readers lie above that, and 0 % of the rotated placebo readers, 100 % of the untrained"
         in section.text()
     )
+
+
+def test_a_finding_says_where_an_interval_lies_on_the_other_side() -> None:
+    below, above, across = (
+        estimate(pd.Series([centre - 0.1, centre, centre + 0.1])) for centre in (-1.0, 1.0, 0.0)
+    )
+    parted = parts.difference("It falls.", [("a", below), ("b", above), ("c", across)], -1, " nats", 2)
+    assert parted.verdict == "not clear" and parted.evidence.endswith("n = 3. Clearly the other way: b.")
+    whole = parts.difference("It falls.", [("b", above)], -1, " nats", 2)
+    assert whole.verdict == "not clear" and whole.evidence.endswith("n = 3. Clearly the other way.")
+    assert "other way" not in parts.difference("It falls.", [("a", below), ("c", across)], -1, "", 2).evidence
+
+
+@pytest.mark.parametrize(("draws", "shown"), [(10, "– (10 draws)"), (20, "1 of 1")])
+def test_a_rank_that_too_few_draws_cannot_give_is_not_counted(tmp_path: Path, draws: int, shown: str) -> None:
+    run = {
+        "suite": "mine",
+        "condition": "self",
+        "seed": 1,
+        "run_step": 9,
+        "protocol": "heldout",
+        "finder": "dimension",
+    }
+    effects = pd.DataFrame(
+        [run | {"reader": "untrained", "draw": draw, "effect_size": 0.1} for draw in range(draws)]
+    )
+    summary = {
+        "effect": 0.3,
+        "placebo": "untrained",
+        "placebo_mean": 0.1,
+        "placebo_sd": 0.0,
+        "placebo_max": 0.1,
+    }
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    effects.to_csv(folder / "frozen_effects.csv", index=False)
+    pd.DataFrame([run | summary | {"p_value": 1 / (1 + draws)}]).to_csv(
+        folder / "frozen_effects_summary.csv", index=False
+    )
+    view = placebos.View(parts.Tables(tmp_path, "mine"), "self")
+    lines = placebos.effect_table(view, [("heldout", "dimension")])
+    assert lines[0].splitlines()[-1].endswith(f"| {shown} |")

@@ -258,7 +258,7 @@ def test_numbers_and_published_words_stand_on_the_page(tmp_path: Path) -> None:
     tables = study()
     text = written(swap, tables, tmp_path)
     assert_tables(text)
-    assert "things break; state and weights are entangled" in text
+    assert "a different history, things break" in text
     lines = [line for line in text.splitlines() if line.startswith("| `random`: a random state")]
     assert (
         "| 24 (8 of 8) | 46 (7 of 8) | 21 (8 of 8) |" in lines[1]
