@@ -232,6 +232,21 @@ def test_the_figure(tmp_path: Path) -> None:
     assert "None of 3 conditions" in title_of(drawn(figures.FIGURES[0], flat))
 
 
+def test_every_kl_has_a_square_with_its_name() -> None:
+    panels = drawn(figures.FIGURES[0], study(4, 0.8)).axes[1:]
+    assert [panel.get_title(loc="left").strip() for panel in panels] == [
+        "KL: 0.05 nats",
+        "largest KL: 0.4 nats",
+    ]
+    assert [panel.get_box_aspect() for panel in panels] == [1, 1]
+    (heading,) = [text.get_text() for panel in panels for text in panel.texts]
+    assert heading.startswith("calibrated_recurring")
+    tables = study(4, 0.8)
+    tables["steering_matched"] = tables["steering_matched"].iloc[:0]
+    (panel,) = drawn(figures.FIGURES[0], tables).axes[1:]
+    assert "not measured yet" in [text.get_text() for text in panel.texts]
+
+
 @pytest.mark.parametrize(
     ("seeds", "gain", "verdicts"),
     [(8, 0.8, ("Clear", "Clear")), (8, 0.0, ("Not clear", "Not clear")), (2, 0.8, ("Open", "Open"))],
