@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
+from matplotlib.gridspec import SubplotSpec
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import WEIGHTS
@@ -26,6 +28,7 @@ PLACEBOS = {
     "untrained": Look("untrained reader", style.GREY, marker="^", filled=False),
     "foreign": Look("partner seed's direction", style.ORANGE, marker="D", filled=False),
 }
+PAIR = {"learned": LEARNED, "untrained": PLACEBOS["untrained"]}  # readers compared at matched KL
 SHOWN = "calibrated_recurring"  # the condition whose confident direction is compared at matched KL
 FINDER = "gradient"
 
@@ -42,10 +45,11 @@ def steering(tables: Tables, note: str) -> Drawing:
     names = list(dict.fromkeys(rows["condition"]))
     if not names:
         raise NothingToDraw("frozen_effects_summary.csv has no held-out test of the gradient finder")
-    made = style.figure(style.WIDE, 2.6 + 0.27 * len(names))
-    left, right = made.subplots(1, 2, width_ratios=[1.5, 1])
-    _effects(left, rows, tables[TRAINED], names)
-    _matched(right, tables[MATCHED])
+    tall, square = 0.5 + 0.24 * len(names), 2.1  # inches
+    made = style.figure(style.WIDE, tall + square + 1.5)
+    grid = made.add_gridspec(2, 1, height_ratios=[tall, square], hspace=0.04)
+    _effects(made.add_subplot(grid[0]), rows, tables[TRAINED], names)
+    _matched(made, grid[1], tables[MATCHED])
     looks = [LEARNED, *PLACEBOS.values()]
     handles = [
         Line2D([], [], ls="", marker=look.marker, c=look.colour, mfc=look.face, ms=4) for look in looks
@@ -53,10 +57,11 @@ def steering(tables: Tables, note: str) -> Drawing:
     handles.append(Line2D([], [], c=style.VERMILLION, lw=1, ls=(0, (4, 1.6))))
     labels = [*(look.label for look in looks), "trained on shuffled statistics, mean"]
     caption = (
-        "Weights frozen, held-out text, gradient finder. Left: |entropy(confident) − entropy(uncertain)|; every point a seed, "
+        "Weights frozen, held-out text, gradient finder. Above: |entropy(confident) − entropy(uncertain)|; every point a seed, "
         "placebos the mean of their draws; bars: means; states trained on shuffled statistics stand only where world, model and "
-        "mechanism are theirs; of one dimension, the partner's direction is the own one. Right: the confident direction where learned and placebo directions change the predictions by the "
-        "same KL (0.02, 0.05 and 0.1 nats, and the largest that all reach; lines join means); left and down is sharper and more often right."
+        "mechanism are theirs; of one dimension, the partner's direction is the own one. Below: the confident direction where learned and "
+        "placebo directions change the predictions by the same KL; lines join a seed's two, crosses: means; left and down is sharper "
+        "and more often right. The largest KL that all reach differs between seeds (title: mean) and has axes of its own."
     )
     return style.finish(made, title(rows), caption, note, (handles, labels), 4)
 
@@ -90,34 +95,56 @@ def _effects(axes: Axes, rows: pd.DataFrame, trained: pd.DataFrame, names: list[
     axes.set_title("how far the state steers")
 
 
-def _matched(axes: Axes, matched: pd.DataFrame) -> None:
+def _matched(made: Drawing, place: SubplotSpec, matched: pd.DataFrame) -> None:
+    """A square panel a KL, from the smallest to the largest; all but the last, whose KL the curves set, on the same axes."""
     rows = (
         matched[(matched["condition"] == SHOWN) & (matched["finder"] == FINDER)] if len(matched) else matched
     )
-    axes.axhline(0, c="k", lw=0.6)
-    axes.axvline(0, c="k", lw=0.6)
-    axes.set_xlabel("Δ entropy (nats)")
-    axes.set_ylabel("Δ NLL (nats)")
-    axes.set_title(f"confident direction at matched KL,\n{SHOWN}")
-    if rows.empty:
-        axes.text(0.5, 0.5, "not measured yet", transform=axes.transAxes, ha="center", color=style.GREY)
-        return
-    for reader, look in (("untrained", PLACEBOS["untrained"]), ("learned", LEARNED)):
-        here = rows[rows["reader"] == reader]
-        path = here.groupby("at")[["kl", "delta_entropy", "delta_nll"]].mean().sort_values("kl")
-        axes.plot(path["delta_entropy"], path["delta_nll"], "-", c=look.colour, lw=0.8, zorder=1)
-        for _, of_kl in here.groupby("at"):
-            points = of_kl.groupby("seed")[["delta_entropy", "delta_nll"]].mean()
-            axes.plot(
-                points["delta_entropy"], points["delta_nll"], look.marker, c=look.colour, mfc=look.face, ms=4, mew=0.7
-            )  # fmt: skip
-        if reader == "learned":
-            for name, place in path.iloc[[0, -1]].iterrows():  # the others lie between
-                said = f"{'up to ' if name == LARGEST else ''}{place['kl']:.2g}"
-                axes.annotate(
-                    said, (place["delta_entropy"], place["delta_nll"]), (5, 4), textcoords="offset points", fontsize=7
-                )  # fmt: skip
-    axes.margins(x=0.16, y=0.1)
+    kls = rows.groupby("at")["kl"].mean().sort_values()
+    kls = kls.loc[sorted(kls.index, key=lambda at: at == LARGEST)]
+    squares = place.subgridspec(1, max(len(kls), 1))
+    first: Axes | None = None
+    for column, (at, kl) in enumerate(kls.items() if len(kls) else [(LARGEST, np.nan)]):
+        shared = first if at != LARGEST else None
+        axes = made.add_subplot(squares[column], sharex=shared, sharey=shared)
+        first = first or axes
+        axes.set_box_aspect(1)
+        named = f"{'largest ' if at == LARGEST else ''}KL: {kl:.2g} nats" if len(kls) else ""
+        axes.set_title(f"\n{named}")
+        if column == 0:  # it reaches over the next panels; a title as long would push them off
+            axes.annotate(
+                f"{SHOWN}: the confident direction at matched KL", (0, 1), (0, 16), xycoords="axes fraction",
+                textcoords="offset points", fontsize=axes.title.get_fontsize(), annotation_clip=False
+            ).set_in_layout(False)  # fmt: skip
+        axes.set_xlabel("Δ entropy (nats)")
+        axes.axhline(0, c="k", lw=0.6, zorder=0)
+        axes.axvline(0, c="k", lw=0.6, zorder=0)
+        if shared is None:
+            axes.set_ylabel("Δ NLL (nats)")
+        else:
+            axes.tick_params(labelleft=False)
+        if rows.empty:
+            axes.text(0.5, 0.6, "not measured yet", transform=axes.transAxes, ha="center", color=style.GREY)
+            return
+        _pairs(axes, rows[rows["at"] == at])
+
+
+def _pairs(axes: Axes, rows: pd.DataFrame) -> None:
+    """Changes of entropy and NLL at one KL: two points a seed, joined, and the means."""
+    changes = ["delta_entropy", "delta_nll"]
+    points = {reader: rows[rows["reader"] == reader].groupby("seed")[changes].mean() for reader in PAIR}
+    learned, untrained = points.values()
+    for seed in learned.index.intersection(untrained.index):
+        ends = np.stack([learned.loc[seed], untrained.loc[seed]])  # (2, 2): reader, change
+        axes.plot(ends[:, 0], ends[:, 1], "-", c=style.LIGHT, lw=0.8, zorder=1)
+    for reader, look in PAIR.items():
+        here = points[reader]
+        places = (here[change] for change in changes)
+        axes.plot(*places, look.marker, c=look.colour, mfc=look.face, ms=3.6, mew=0.7, zorder=2)
+        axes.plot(*([value] for value in here.mean()), "+", c=look.colour, ms=9, mew=1.2, zorder=3)
+    axes.margins(0.12)
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
 
 
 def title(rows: pd.DataFrame) -> str:

@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import RUN
@@ -131,7 +132,10 @@ def _steps_panel(axes: Axes, summary: pd.DataFrame, names: list[str], most: int)
         if never:
             beside = np.linspace(-0.16, 0.16, never) if never > 1 else np.zeros(1)
             axes.plot(x + beside, [most * 1.06] * never, "x", c=LOOKS[name].colour, ms=3.6, zorder=2)
-    axes.set_ylim(-0.03 * most, most * 1.12)
+    low, high = axes.dataLim.intervaly  # with the longest count only where a seed never gets there
+    room = 0.06 * max(high - low, 1)
+    axes.set_ylim(min(low, 0) - room, max(high, 1) + room)
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_title("steps until |Δ loss| is small")
     axes.set_ylabel("steps")
 

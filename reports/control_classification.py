@@ -1,5 +1,7 @@
 """The section on telling regimes from the channels of each control, in runs left out."""
 
+from dataclasses import dataclass, replace
+
 import pandas as pd
 
 from plots.controls import STATIC, ordered
@@ -11,37 +13,19 @@ from reports.parts import MISSING, Section, Tables, difference, per_seed, smalle
 CLEAN, NO_CLAMP = "clean", "clean, self_clamp left out"
 PLAIN, RAW = "loss, entropy, confidence", "raw statistics with history"
 WITH_STATE, WITH_BIAS = "with state channels", "with bias channels"
+ROUNDED = 1e-6  # tables are written with nine digits
 ONE = ("state_1d", "state_1d_matched")
 
 
 def told(tables: Tables) -> Section:
     """Classification by condition and feature set, pooled with its null and seed by seed."""
     pooled, seeds = tables.rows("classification"), tables.rows("classification_seeds")
-    rows = []
-    for protocol in (CLEAN, NO_CLAMP):
-        of_protocol = pooled[pooled["protocol"] == protocol]
-        for name in ordered(of_protocol):
-            for features, group in of_protocol[of_protocol["condition"] == name].groupby(
-                "features", sort=False
-            ):
-                said = published.CLASSIFICATION.get(str(features)) if name == "self" else None
-                by_seed = estimate(scores(seeds, name, str(features), protocol))
-                values = [
-                    group[c].mean() for c in ("accuracy", "null_mean", "null_95", "p_value", "majority")
-                ]
-                rows.append(
-                    [
-                        f"{protocol}, `{name}`: {features}",
-                        percent(said) if said is not None else "–",
-                        number(float(values[0])),
-                        interval(by_seed, sign=False),
-                        *(number(float(value)) for value in values[1:]),
-                        f"{int(group['windows'].max())}, {int(group['runs'].max())}",
-                    ]
-                )
-    head = ["protocol, condition: features", "published", "accuracy", "by seed", "null mean", "null 95 %", "p",
-            "commonest class", "windows, runs"]  # fmt: skip
-    body = [table(head, rows) if rows else MISSING]
+    rows = scored(pooled, seeds)
+    twice = all(row.repeats for row in rows)  # as where all runs have the same number of windows
+    head = ["protocol, condition: features", "published", *(["accuracy, mean of seeds"] if twice else ["accuracy", "by seed"]),
+            "null mean", "null 95 %", "p", "commonest class", "windows, runs"]  # fmt: skip
+    lines = [[row.label, row.published, *([] if twice else [row.accuracy]), *row.cells] for row in rows]
+    body = [table(head, lines) if lines else MISSING]
     if rows:
         body.append(
             "Windows of ten steps; whole runs left out, regimes at random times. Published: one run, neighbours of one window "
@@ -71,6 +55,71 @@ def told(tables: Tables) -> Section:
             difference("The channels of a state of one dimension tell regimes less well.", one, -1, "", 3),
         ],
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """A protocol's, condition's and feature set's line of the table.
+
+    accuracy: over all windows. cells: accuracy by seed and what follows. repeats: whether their mean is that accuracy.
+    """
+
+    protocol: str
+    condition: str
+    features: str
+    published: str
+    accuracy: str
+    cells: tuple[str, ...]
+    repeats: bool
+
+    @property
+    def label(self) -> str:
+        return f"{self.protocol}, {self.condition}: {self.features}"
+
+
+def scored(pooled: pd.DataFrame, seeds: pd.DataFrame) -> list[Row]:
+    """The table's lines; features that give every condition of a protocol the same numbers have one line, above the others."""
+    found = []
+    for protocol in (CLEAN, NO_CLAMP):
+        of_protocol = pooled[pooled["protocol"] == protocol]
+        names = ordered(of_protocol)
+        rows = [
+            _row(protocol, name, str(features), group, seeds)
+            for name in names
+            for features, group in of_protocol[of_protocol["condition"] == name].groupby(
+                "features", sort=False
+            )
+        ]
+        alike = {}
+        for features in dict.fromkeys(row.features for row in rows):
+            of_features = [row for row in rows if row.features == features]
+            numbers = {(row.published, row.accuracy, row.cells) for row in of_features}
+            if len(of_features) == len(names) > 1 and len(numbers) == 1:
+                alike[features] = replace(of_features[0], condition="every condition")
+        found += [*alike.values(), *(row for row in rows if row.features not in alike)]
+    return found
+
+
+def _row(protocol: str, name: str, features: str, group: pd.DataFrame, seeds: pd.DataFrame) -> Row:
+    said = published.CLASSIFICATION.get(features) if name == "self" else None
+    by_seed = estimate(scores(seeds, name, features, protocol))
+    accuracy = float(group["accuracy"].mean())
+    return Row(
+        protocol,
+        f"`{name}`",
+        features,
+        percent(said) if said is not None else "–",
+        number(accuracy),
+        (
+            interval(by_seed, sign=False),
+            *(
+                number(float(group[column].mean()))
+                for column in ("null_mean", "null_95", "p_value", "majority")
+            ),
+            f"{int(group['windows'].max())}, {int(group['runs'].max())}",
+        ),
+        by_seed.n > 0 and abs(by_seed.mean - accuracy) < ROUNDED,
+    )
 
 
 def scores(seeds: pd.DataFrame, condition: str, features: str, protocol: str) -> "pd.Series[float]":

@@ -6,8 +6,8 @@ from analysis.levels import ALPHA
 from analysis.table_files import WEIGHTS
 from plots.series import Estimate, estimate, paired
 from plots.steering import FINDER, LARGEST, SHOWN, learned_effects
-from reports.markdown import interval, number, percent, table
-from reports.parts import MISSING, Finding, Section, Tables, difference, per_seed
+from reports.markdown import interval, listed, number, percent, plural, signed, table
+from reports.parts import ABSENT, CLEAR, MISSING, Finding, Section, Tables, difference, per_seed, side
 from reports.placebos import surplus
 from reports.usual_norm import USUAL, at_usual_norm, usual_table
 
@@ -29,6 +29,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "steering_matched": (*WEIGHTS, "finder", "at", "reader", "draw", "kl", "delta_entropy", "delta_nll"),
 }
 YOKED = "yoked"
+KEPT = (SHOWN, "seed_recurring", YOKED, "large")  # in the long tables; the CSV tables have all conditions
+ABOUT, OUTER = "about zero", ("negative doses", "positive doses")  # stretches of a dose curve
 SMALL = "0.05"  # nats: the one of the small KLs that findings are told at
 
 
@@ -54,10 +56,11 @@ def effects(tables: Tables, figures: str) -> Section:
                 *(interval(surplus(found)) for found in against.values()),
                 interval(estimate(per_seed(third, "difference"))) if len(third) else "–",
                 f"{above} of {here['seed'].nunique()}",
+                str(len(per_seed(here, "effect"))),
             ]
         )
     head = ["condition", "effect, nats", "− untrained readers", "− partner's directions", "− trained on shuffled statistics",
-            "seeds above the mean of untrained readers"]  # fmt: skip
+            "seeds above the mean of untrained readers", "n"]  # fmt: skip
     mine = rows[(rows["condition"] == SHOWN)]
     against = {kind: surplus(mine[mine["placebo"] == kind]) for kind in ("untrained", "foreign")}
     third = estimate(per_seed(trained[trained["condition"] == SHOWN], "difference"))
@@ -93,7 +96,7 @@ def usual(tables: Tables) -> Section:
         "Do they steer at the norms that the state usually has?",
         "The doses of the test go up to the largest norm that a run saw, which can be one of its first steps. The same "
         "directions, learned and placebo, at the mean norm of the last half of the steps.",
-        usual_table(rows) or [MISSING],
+        usual_lines(rows) or [MISSING],
         "Read along the dose curves, between doses interpolated, on fewer placebo draws than the test has and without a choice of "
         "magnitude; the norm was set after first results were seen. A rotated reader has the learned one's columns, mixed, and so "
         "its column space and norms: where it steers as far, the axes of the state mean nothing by themselves, which is "
@@ -105,11 +108,34 @@ def usual(tables: Tables) -> Section:
     )  # fmt: skip
 
 
+def usual_lines(rows: pd.DataFrame) -> list[str]:
+    """The table of usual norms; where all rows are of the same weights, their step stands under it and in no row."""
+    steps = rows["run_step"].unique()
+    blocks = usual_table(rows)
+    if len(steps) != 1:
+        return blocks
+    plain = [
+        block.replace(f"`, step {steps[0]}, ", "`, ").replace(
+            "condition, weights, finder", "condition, finder"
+        )
+        for block in blocks
+    ]
+    return [*plain, f"All with the weights of step {steps[0]}."]
+
+
+def kept(rows: pd.DataFrame, name: str) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of conditions in KEPT, and a sentence on how many others the table of that name has; none, no sentence."""
+    others = set(rows["condition"]) - set(KEPT)
+    said = f"Of {plural(len(others), 'further condition')} the numbers are in `{name}.csv` only."
+    return rows[rows["condition"].isin(KEPT)], [said] if others else []
+
+
 def sharpening(tables: Tables) -> Section:
     """Confident directions at matched KL: entropy and NLL of learned and placebo directions."""
     matched = tables.rows("steering_matched")
+    shown, others = kept(matched, "steering_matched")
     cells = []
-    for (name, finder, at), here in matched.groupby(["condition", "finder", "at"], sort=False):
+    for (name, finder, at), here in shown.groupby(["condition", "finder", "at"], sort=False):
         if at != LARGEST and name != SHOWN:
             continue
         learned, placebo = (here[here["reader"] == reader] for reader in ("learned", "untrained"))
@@ -145,7 +171,7 @@ def sharpening(tables: Tables) -> Section:
         "Does the confident direction sharpen without harm?",
         "Any push changes predictions. Where the learned confident direction and those of untrained readers change them by the same "
         "KL, which lowers entropy more, and which costs likelihood of the true token?",
-        [table(head, cells)] if cells else [MISSING],
+        [table(head, cells) if cells else MISSING, *others],
         "Entropy rises under any damage, so a fall is not free; but a model made overconfident also has lower entropy, and there "
         "the NLL rises. Only lower entropy at an NLL that is not higher is sharpening. The largest KL that all curves reach can lie "
         "past the turning point of a curve, where even the confident direction raises entropy and nothing sharpens; the small "
@@ -168,8 +194,9 @@ def gaps(here: pd.DataFrame) -> tuple[Estimate, Estimate]:
 def doses(tables: Tables) -> Section:
     """Kendall's tau of dose and entropy along each direction."""
     rows = tables.rows("steering_doses")
+    shown, others = kept(rows, "steering_doses")
     cells = []
-    for place, group in rows.groupby(["condition", "direction"], sort=False) if len(rows) else ():
+    for place, group in shown.groupby(["condition", "direction"], sort=False) if len(shown) else ():
         name, direction = map(str, place)
         if direction == "random":
             continue
@@ -178,32 +205,74 @@ def doses(tables: Tables) -> Section:
             [
                 f"`{name}`, {direction}",
                 interval(estimate(per_seed(group, "tau")), 2),
+                percent(float(per_seed(group, "rises").mean())),
                 f"{clear} of {len(group)}",
                 interval(estimate(per_seed(group, "range")), 3, sign=False),
+                str(group["seed"].nunique()),
             ]
         )
-    head = [
-        "condition, direction",
-        "Kendall's τ of norm and Δ entropy",
-        "seeds with p < 0.05",
-        "largest − smallest Δ entropy, nats",
-    ]
+    head = ["condition, direction", "Kendall's τ of norm and Δ entropy", "steps that rise", "seeds with p < 0.05",
+            "largest − smallest Δ entropy, nats", "n"]  # fmt: skip
+    curves = tables.rows("frozen_doses", condition=SHOWN, direction="gradient")
     gradient = rows[(rows["condition"] == SHOWN) & (rows["direction"] == "gradient")]
-    findings: list[Finding] = [
-        difference(
-            f"`{SHOWN}`: entropy rises with the dose along the gradient.",
-            [("Kendall's τ", estimate(per_seed(gradient, "tau")))],
-            +1,
-            f" ({percent(float(gradient['rises'].mean())) if len(gradient) else '–'} of the steps rise)",
-            2,
-            pairs=False,
-        )
-    ]
     return Section(
         "Does entropy follow the dose?",
         "Set the state to seven norms on each side of zero along each learned direction: is the change of entropy monotone?",
-        [table(head, cells)] if cells else [MISSING],
+        [table(head, cells) if cells else MISSING, *others],
         "Monotone says that there is an axis, however weak: the range stands beside it. A τ well inside ±1 "
-        "belongs to a curve that turns or saturates within the doses, not to a steady one.",
-        findings,
+        "belongs to a curve that turns or saturates within the doses, not to a steady one; so a rise is found only where "
+        "more than half of the steps between neighbouring doses rise, too.",
+        [follows(gradient, curves)],
     )
+
+
+def follows(gradient: pd.DataFrame, curves: pd.DataFrame) -> Finding:
+    """Whether entropy rises with the dose along the gradient: all the way, or about zero only, and turns further out.
+
+    gradient: rows of steering_doses. curves: of frozen_doses, of the same condition and direction.
+    """
+    tau, share = (per_seed(gradient, column) for column in ("tau", "rises"))
+    steady = difference(
+        f"`{SHOWN}`: entropy rises with the dose along the gradient.",
+        [("Kendall's τ", estimate(tau)), ("share of the steps that rise − ½", estimate(share - 0.5))],
+        +1,
+        "",
+        2,
+        pairs=False,
+    )
+    if steady.verdict in (CLEAR, ABSENT):
+        return steady
+    changes = {
+        name: estimate(per_seed(part, "change")) for name, part in stretches(curves).groupby("stretch")
+    }
+    turned = [name for name in OUTER if name in changes and side(changes[name], -1) == CLEAR]
+    if not turned or side(changes[ABOUT], +1) != CLEAR:
+        return steady
+    return Finding(
+        f"`{SHOWN}`: along the gradient entropy rises about zero, then turns further out, at {listed(turned)}.",
+        CLEAR,
+        f"From the smallest negative dose to the smallest positive one {interval(changes[ABOUT])} nats; between the smallest and "
+        f"the largest dose, upwards, {'; '.join(f'{name} {interval(changes[name])}' for name in OUTER)} nats, n = {changes[ABOUT].n}. "
+        f"Over all doses Kendall's τ {signed(float(tau.mean()), 2)}, {percent(float(share.mean()))} of the steps rise.",
+    )
+
+
+def stretches(curves: pd.DataFrame) -> pd.DataFrame:
+    """How far Δ entropy changes, in nats, from the lower to the upper dose of three stretches: a row a seed and stretch.
+
+    The stretches end at doses fixed beforehand, not where a curve peaks, so that a curve without a turn shows none by
+    chance: ABOUT zero between the smallest doses of each sign, and OUTER, from there to the largest of each sign.
+    """
+    found = []
+    last = curves[curves["run_step"] == curves["run_step"].max()]
+    for seed, rows in last.groupby("seed"):
+        entropy = rows.groupby("magnitude")["delta_entropy"].mean()  # by signed dose, in rising order
+        below, above = entropy[entropy.index < 0], entropy[entropy.index > 0]
+        if len(below) and len(above):
+            ends = (
+                above.iloc[0] - below.iloc[-1],
+                below.iloc[-1] - below.iloc[0],
+                above.iloc[-1] - above.iloc[0],
+            )
+            found += [(seed, name, change) for name, change in zip((ABOUT, *OUTER), ends, strict=True)]
+    return pd.DataFrame(found, columns=["seed", "stretch", "change"])

@@ -327,6 +327,33 @@ def test_published_words_and_numbers_stand_beside_ours(tmp_path: Path) -> None:
     assert len(rows) == len(CONDITIONS)
 
 
+def test_the_same_numbers_stand_once(tmp_path: Path) -> None:
+    tables = study()
+    kinds = ["condition", "protocol", "features"]
+    alone = tables["classification_seeds"]["features"] == told.PLAIN
+    same = tables["classification_seeds"][alone].assign(features="progress alone")
+    same["accuracy"] = 0.2 + 0.01 * same["seed"]  # of the schedule alone, so alike in every condition
+    seeds = pd.concat([tables["classification_seeds"], same])
+    pooled = tables["classification"]
+    pooled = pd.concat([pooled, pooled[pooled["features"] == told.PLAIN].assign(features="progress alone")])
+    means = seeds.groupby(kinds)["accuracy"].mean()
+    pooled["accuracy"] = [means[place] for place in pooled[kinds].itertuples(index=False, name=None)]
+    text = page(tmp_path, {**tables, "classification": pooled, "classification_seeds": seeds})
+    rows = [line for line in text.splitlines() if "progress alone" in line]
+    assert [row.split(" | ")[0] for row in rows] == [
+        f"| {protocol}, every condition: progress alone" for protocol in (told.CLEAN, told.NO_CLAMP)
+    ]
+    assert "| published | accuracy, mean of seeds | null mean |" in text
+    assert cells(text, f"{told.NO_CLAMP}, `self`: {told.WITH_STATE}")[2].startswith("0.70")
+    one = pooled["condition"] == "vanilla"
+    pooled["p_value"] = pooled["p_value"].where(
+        ~one, 0.9
+    )  # differs: a row a condition; more windows in one run: both columns
+    pooled["accuracy"] = pooled["accuracy"].where(~one, 0.4)
+    text = page(tmp_path / "other", {**tables, "classification": pooled, "classification_seeds": seeds})
+    assert "every condition" not in text and "| published | accuracy | by seed |" in text
+
+
 @pytest.mark.parametrize("absent", [*study(1), "all"])
 def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
     text = page(tmp_path, {name: table for name, table in study(1).items() if absent not in (name, "all")})

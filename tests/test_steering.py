@@ -232,6 +232,21 @@ def test_the_figure(tmp_path: Path) -> None:
     assert "None of 3 conditions" in title_of(drawn(figures.FIGURES[0], flat))
 
 
+def test_every_kl_has_a_square_with_its_name() -> None:
+    panels = drawn(figures.FIGURES[0], study(4, 0.8)).axes[1:]
+    assert [panel.get_title(loc="left").strip() for panel in panels] == [
+        "KL: 0.05 nats",
+        "largest KL: 0.4 nats",
+    ]
+    assert [panel.get_box_aspect() for panel in panels] == [1, 1]
+    (heading,) = [text.get_text() for panel in panels for text in panel.texts]
+    assert heading.startswith("calibrated_recurring")
+    tables = study(4, 0.8)
+    tables["steering_matched"] = tables["steering_matched"].iloc[:0]
+    (panel,) = drawn(figures.FIGURES[0], tables).axes[1:]
+    assert "not measured yet" in [text.get_text() for text in panel.texts]
+
+
 @pytest.mark.parametrize(
     ("seeds", "gain", "verdicts"),
     [(8, 0.8, ("Clear", "Clear")), (8, 0.0, ("Not clear", "Not clear")), (2, 0.8, ("Open", "Open"))],
@@ -252,3 +267,80 @@ def test_verdicts_follow_the_tables(
 def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
     text = written(page, {n: t for n, t in study(1, 0.0).items() if absent not in (n, "all")}, tmp_path)
     assert "nan" not in text and "- **Clear" not in text
+
+
+STEADY, TURNS = (
+    "entropy rises with the dose along the gradient",
+    "along the gradient entropy rises about zero, then turns",
+)
+
+
+def bent(below: float, above: float, seeds: int = 4) -> pd.DataFrame:
+    """Curves that rise by 2 between doses of −1 and +1 and, from there to −3 and +3, upwards by these; seeds differ a little."""
+    rows = [
+        {**PLACE, "condition": "calibrated_recurring", "seed": seed, "reader": "learned", "draw": 0, "direction": "gradient",
+         "magnitude": float(dose), "delta_entropy": entropy + 0.01 * seed * dose}
+        for seed in range(1, seeds + 1)
+        for dose, entropy in ((-3, -1 - below), (-1, -1.0), (0, 0.0), (1, 1.0), (3, 1 + above))
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("rises", "below", "above", "expected", "where"),
+    [
+        (0.9, -0.5, 0.3, (STEADY, "Clear"), ""),  # most steps rise: whatever the ends do
+        (0.43, -0.5, 0.3, (TURNS, "Clear"), "at negative doses."),
+        (0.43, 0.3, -0.5, (TURNS, "Clear"), "at positive doses."),
+        (0.43, -0.5, -0.5, (TURNS, "Clear"), "at negative doses and positive doses."),
+        (0.43, 0.3, 0.3, (STEADY, "Not clear"), ""),  # no turn to tell of
+    ],
+)
+def test_a_rise_needs_most_steps_and_a_turn_its_curve(
+    tmp_path: Path, rises: float, below: float, above: float, expected: tuple[str, str], where: str
+) -> None:
+    tables = study(4, 0.0)
+    tables["steering_doses"] = tables["steering_doses"].assign(tau=0.43, rises=rises)
+    text = written(page, {**tables, "frozen_doses": bent(below, above)}, tmp_path)
+    assert verdict(text, expected[0]) == expected[1] and where in text
+    assert (STEADY in text) != (TURNS in text)
+
+
+def test_the_ends_of_stretches_are_fixed_doses() -> None:
+    found = page.stretches(bent(-0.5, 0.3, seeds=1)).set_index("stretch")["change"]
+    assert found.to_dict() == pytest.approx(
+        {"about zero": 2.02, "negative doses": -0.48, "positive doses": 0.32}
+    )
+    assert page.stretches(bent(0.0, 0.0).query("magnitude >= 0")).empty  # of one sign only
+
+
+def test_long_tables_keep_few_conditions_and_say_so(tmp_path: Path) -> None:
+    tables = study(3, 0.0)
+    for name in ("steering_doses", "steering_matched"):
+        more = tables[name][tables[name]["condition"] == "yoked"]
+        tables[name] = pd.concat(
+            [tables[name], more.assign(condition="clock"), more.assign(condition="faint")]
+        )
+    text = written(page, tables, tmp_path)
+    assert "| `yoked`, gradient |" in text and "`clock`, " not in text and "`faint`, " not in text
+    for name in ("steering_doses", "steering_matched"):
+        assert f"Of 2 further conditions the numbers are in `{name}.csv` only." in text
+    assert "further condition" not in written(page, study(3, 0.0), tmp_path / "few")
+
+
+def test_the_step_stands_in_rows_only_where_they_differ(tmp_path: Path) -> None:
+    tables = study(3, 0.0)
+    text = written(page, tables, tmp_path)
+    assert "All with the weights of step 2000." in text and ", step 2000, " not in text
+    early = tables["usual_norm"].assign(run_step=1000)
+    text = written(page, {**tables, "usual_norm": pd.concat([tables["usual_norm"], early])}, tmp_path / "two")
+    assert (
+        "`, step 2000, gradient" in text and "`, step 1000, gradient" in text and "All with the" not in text
+    )
+
+
+def test_effects_and_doses_name_their_seeds(tmp_path: Path) -> None:
+    text = written(page, study(5, 0.0), tmp_path)
+    for row in ("`yoked`", "`yoked`, gradient"):
+        lines = [line for line in text.splitlines() if line.startswith(f"| {row} |")]
+        assert lines and all(line.endswith(" 5 |") for line in lines)

@@ -219,6 +219,19 @@ def test_few_seeds_and_missing_conditions_draw(wanted: tuple[str, ...]) -> None:
         drawn(FIGURE, some_conditions(study(1), ("else",)))
 
 
+def test_the_axis_of_steps_ends_with_the_data() -> None:
+    tables = study()
+    tables["swap_summary"]["steps_small"] = tables["swap_summary"]["seed"] * 2.0
+    longest = tables["swap_paths"]["since"].max() + 1
+
+    def reach() -> float:
+        return float(drawn(FIGURE, tables).axes[5].get_ylim()[1])
+
+    assert 2 * tables["swap_summary"]["seed"].max() < reach() < longest / 2
+    tables["swap_summary"].loc[0, "steps_small"] = np.nan  # one that never gets there
+    assert reach() > longest
+
+
 BREAK, ENTANGLED, MORE = "Things break", "State and weights are entangled", "more than a random one or none"
 LASTS, APART, LONGER = (
     "The harm of another seed's state lasts",
