@@ -96,7 +96,7 @@ def usual(tables: Tables) -> Section:
         "Do they steer at the norms that the state usually has?",
         "The doses of the test go up to the largest norm that a run saw, which can be one of its first steps. The same "
         "directions, learned and placebo, at the mean norm of the last half of the steps.",
-        usual_lines(rows) or [MISSING],
+        usual_table(rows) or [MISSING],
         "Read along the dose curves, between doses interpolated, on fewer placebo draws than the test has and without a choice of "
         "magnitude; the norm was set after first results were seen. A rotated reader has the learned one's columns, mixed, and so "
         "its column space and norms: where it steers as far, the axes of the state mean nothing by themselves, which is "
@@ -106,21 +106,6 @@ def usual(tables: Tables) -> Section:
             difference(f"`{SHOWN}` at its usual norm steers further along its own axes than along turned ones.", turned, +1, " nats", 3),
         ],
     )  # fmt: skip
-
-
-def usual_lines(rows: pd.DataFrame) -> list[str]:
-    """The table of usual norms; where all rows are of the same weights, their step stands under it and in no row."""
-    steps = rows["run_step"].unique()
-    blocks = usual_table(rows)
-    if len(steps) != 1:
-        return blocks
-    plain = [
-        block.replace(f"`, step {steps[0]}, ", "`, ").replace(
-            "condition, weights, finder", "condition, finder"
-        )
-        for block in blocks
-    ]
-    return [*plain, f"All with the weights of step {steps[0]}."]
 
 
 def kept(rows: pd.DataFrame, name: str) -> tuple[pd.DataFrame, list[str]]:

@@ -18,15 +18,15 @@ def at_usual_norm(rows: pd.DataFrame, condition: str, finder: str, placebo: str)
 
 
 def usual_table(rows: pd.DataFrame) -> list[str]:
-    """A row a condition, set of weights and finder; nothing without rows."""
-    lines = []
+    """A row a condition, set of weights and finder; nothing without rows. One step for all rows stands under the table."""
+    lines, steps = [], rows["run_step"].unique()
     for (name, step, finder), here in rows.groupby(["condition", "run_step", "finder"], sort=False):
         effects = {
             reader: per_seed(here[here["reader"] == reader], "effect") for reader in ("learned", *READERS)
         }
         lines.append(
             [
-                f"`{name}`, step {step}, {finder}",
+                f"`{name}`, {f'step {step}, ' if len(steps) > 1 else ''}{finder}",
                 f"{number(here['norm'].mean(), 2)} of {number(here['largest'].mean(), 2)}",
                 interval(estimate(effects["learned"]), sign=False),
                 *(number(float(effects[reader].mean())) if len(effects[reader]) else "–" for reader in READERS),
@@ -34,6 +34,7 @@ def usual_table(rows: pd.DataFrame) -> list[str]:
                 str(len(effects["learned"])),
             ]
         )  # fmt: skip
-    head = ["condition, weights, finder", "usual norm, of the largest dose", "learned effect, nats", "rotated readers", "untrained readers",
+    head = [f"condition, {'weights, ' if len(steps) > 1 else ''}finder", "usual norm, of the largest dose", "learned effect, nats", "rotated readers", "untrained readers",
             "learned − rotated", "learned − untrained", "n"]  # fmt: skip
-    return [table(head, lines)] if lines else []
+    under = [f"All with the weights of step {steps[0]}."] if len(steps) == 1 else []
+    return [table(head, lines), *under] if lines else []
