@@ -32,6 +32,8 @@ SEED_COLUMNS = ("suite", "condition", "protocol", "features", "seed", "accuracy"
 PUBLISHED, CLEAN, NO_CLAMP = "published", "clean", "clean, self_clamp left out"
 PAIRS = (("self", PUBLISHED), ("vanilla", PUBLISHED), ("self_random", CLEAN), ("vanilla_random", CLEAN))
 """What `classification` does by default: pairs of condition and protocol."""
+PAIRS_NO_CLAMP = tuple((condition, NO_CLAMP) for condition, protocol in PAIRS if protocol == CLEAN)
+"""The same of runs left out, without the held state."""
 BASIC = ("loss", "entropy", "top1")
 STATE = ("state_norm", "state_drift", "state_ema_drift")
 RAW = ("loss", "entropy", "top1", "grad_norm")
@@ -40,6 +42,7 @@ TIME_NAME, RAW_NAME = "progress alone", "raw statistics with history"
 BIAS_NAME = "with bias channels"
 FOLDS = 5
 PUBLISHED_SHARE = 5  # the published way takes one in so many of the permutations
+FEWER_SHARE = 5  # and so does `fewer`, for where there are many questions
 EMA_SHARE = 0.2  # of the new window in the running averages of "raw statistics with history"
 
 
@@ -120,6 +123,11 @@ def accuracy(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return float((predicted == y).mean()), float(balanced_accuracy_score(y, predicted))
+
+
+def fewer(settings: config.Signatures) -> config.Signatures:
+    """The settings with one in FEWER_SHARE of the permutations, at least one."""
+    return settings.model_copy(update={"permutations": max(1, settings.permutations // FEWER_SHARE)})
 
 
 Parts = list[tuple[np.ndarray, np.ndarray]]

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.polynomial import Polynomial
 
 import config
-from analysis.classification import CLEAN, NO_CLAMP, classification, classification_seeds
+from analysis.classification import CLEAN, NO_CLAMP, classification, classification_seeds, fewer
 from analysis.context import Context
 from analysis.runs import CALM, METRICS, Run
 from analysis.signatures import regime_deltas
@@ -26,19 +26,16 @@ LOSSES = (*RUN, "heldout_loss", "vanilla", "difference")
 DEGREE = 2  # of the polynomial through a run's calm steps
 AFTERMATH = 50  # steps after a regime that count neither as calm nor as the regime
 FEWEST_STEPS = 30  # measured calm steps for a fit without the aftermath; with fewer it is left in
-PERMUTATION_SHARE = 5  # one in so many of the permutations is taken: there are many questions here
 
 
 def tables(context: Context) -> dict[str, pd.DataFrame]:
     """The tables controls_comparison, control_losses, classification and classification_seeds."""
     settings = context.suite.signatures
-    few = max(1, settings.permutations // PERMUTATION_SHARE)
     pairs = [(name, protocol) for name in context.suite.conditions for protocol in (CLEAN, NO_CLAMP)]
-    fewer = settings.model_copy(update={"permutations": few})
     return {
         "controls_comparison": comparison(context.made["regime_deltas"], context.runs, settings),
         "control_losses": losses(context.made["runs"]),
-        "classification": classification(context.runs, fewer, pairs, with_bias=True),
+        "classification": classification(context.runs, fewer(settings), pairs, with_bias=True),
         "classification_seeds": classification_seeds(context.runs, settings, pairs, with_bias=True),
     }
 

@@ -2,14 +2,17 @@
 
 import pandas as pd
 
-from analysis.classification import classification
+from analysis.classification import PAIRS_NO_CLAMP, classification, fewer
 from analysis.context import Context
 from analysis.trajectory import state_path
 
 
 def tables(context: Context) -> dict[str, pd.DataFrame]:
-    """The tables classification and state_path."""
+    """The tables classification and state_path. Without self_clamp, with as few permutations as the controls."""
+    settings = context.suite.signatures
+    told = classification(context.runs, settings)
+    unheld = classification(context.runs, fewer(settings), PAIRS_NO_CLAMP)
     return {
-        "classification": classification(context.runs, context.suite.signatures),
+        "classification": told if unheld.empty else pd.concat([told, unheld], ignore_index=True),
         "state_path": state_path(context.runs),
     }

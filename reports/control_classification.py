@@ -7,12 +7,12 @@ import pandas as pd
 from plots.controls import STATIC, ordered
 from plots.series import estimate, paired
 from reports import published
+from reports.classification import CLEAN, NO_CLAMP, PLAIN, RAW
+from reports.classification import STATE as WITH_STATE
 from reports.markdown import interval, number, percent, table
 from reports.parts import MISSING, Section, Tables, difference, per_seed, smaller
 
-CLEAN, NO_CLAMP = "clean", "clean, self_clamp left out"
-PLAIN, RAW = "loss, entropy, confidence", "raw statistics with history"
-WITH_STATE, WITH_BIAS = "with state channels", "with bias channels"
+WITH_BIAS = "with bias channels"
 ROUNDED = 1e-6  # tables are written with nine digits
 ONE = ("state_1d", "state_1d_matched")
 

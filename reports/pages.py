@@ -10,6 +10,7 @@ from plots.figure import OF_ANY_SUITE
 from reports import (
     beliefs,
     claims,
+    conditions,
     controls,
     frozen,
     generalization,
@@ -65,8 +66,16 @@ PAGES = (
 )
 
 
-WITHOUT_A_PAGE = ("ambiguous",)
-"""Suites of the study that are sections of another suite's page."""
+WITHOUT_A_PAGE = {"ambiguous": "memory"}
+"""Suites of the study that are sections of another suite's page, and that suite."""
+
+
+def on_conditions(one: Page, tables: Tables) -> str:
+    """What a page says of its conditions: the first of a suite explains them, the others point there; "" for nothing."""
+    first = next(page for page in PAGES if page.suite == one.suite)
+    guests = [guest for guest, host in WITHOUT_A_PAGE.items() if host == one.suite]
+    found = conditions.listing(tables, *guests)
+    return found if one is first or not found else conditions.pointer(first.file)
 
 
 def warning_of(tables_dir: Path, suite: str) -> str:
@@ -97,7 +106,8 @@ def write_all(
         for one in PAGES:
             if one.suite == (suite if suite in known else OF_ANY_SUITE):
                 tables = one.tables(out / "tables", suite)
-                text = page(one.title, note, tables, one.sections(tables, figures), ENDING, one.reading)
+                ending = "\n\n".join(filter(None, (on_conditions(one, tables), ENDING)))
+                text = page(one.title, note, tables, one.sections(tables, figures), ending, one.reading)
                 storage.write_text(folder / one.file, text)
                 written.append(folder / one.file)
     return written

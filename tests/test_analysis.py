@@ -11,7 +11,8 @@ from scipy import stats
 
 import config
 import storage
-from analysis import classification, over_seeds, runs, signatures, trajectory
+from analysis import classification, over_seeds, runs, shakespeare, signatures, trajectory
+from analysis.context import Context
 from analysis.runs import Run
 
 
@@ -22,6 +23,7 @@ def row(table: pd.DataFrame, *key: str) -> Any:
 
 
 SETTINGS = config.Signatures(pre_steps=10, classify_steps=5, permutations=10)
+ROOT = Path(__file__).parents[1]
 STEPS = 200
 
 
@@ -105,6 +107,39 @@ def test_classification_finds_what_is_there_and_nothing_else(tmp_path: Path) -> 
     assert blind["accuracy"] < blind["majority"] + 0.2 and blind["p_value"] > 0.09
     loss = row(table, "self_random", classification.BASIC_NAME)
     assert best["accuracy"] > loss["accuracy"] > loss["null_95"]  # loss tells regime from calm, not which
+
+
+def test_without_the_held_state_its_zero_drift_names_nothing(tmp_path: Path) -> None:
+    """Drift is noise but in self_clamp, where it is zero: all that state channels tell then goes with that regime."""
+    places = [(10, 40), (60, 90), (120, 150)]
+    names = ("sensory_fog", "bewilderment", "self_clamp")
+    made = []
+    for seed in range(1, 6):
+        order = np.random.default_rng(seed).permutation(3)
+        windows = [(names[index], *places[place]) for index, place in enumerate(order)]
+        made.append(write_run(tmp_path, "self_random", seed, windows, 0.0, noise=0.3))
+        made.append(write_run(tmp_path, "vanilla_random", seed, windows, 0.0, noise=0.3))
+        path = made[-2].folder / "metrics.csv"
+        log = pd.read_csv(path)
+        log.loc[log["regime"] == "self_clamp", "state_drift"] = 0.0
+        log.to_csv(path, index=False)
+    suite = config.load_suite(ROOT / "configs" / "shakespeare.toml").model_copy(
+        update={"signatures": SETTINGS}
+    )
+    table = shakespeare.tables(Context(suite, made))["classification"]
+    keys = ["condition", "protocol", "features"]
+    assert not table.duplicated(keys).any()
+    full = classification.classification(made, SETTINGS)
+    pd.testing.assert_frame_equal(table.iloc[: len(full)], full)  # nothing of the full protocol is another
+    few = table[table["protocol"] == classification.NO_CLAMP]
+    assert set(few["condition"]) == {"self_random", "vanilla_random"} and (few["classes"] == 3).all()
+    assert few["p_value"].min() >= 1 / 3  # of two draws, a fifth of ten
+    told = table[table["condition"] == "self_random"].set_index(["protocol", "features"])["accuracy"]
+    gain = {
+        way: told[way, classification.STATE_NAME] - told[way, classification.BASIC_NAME]
+        for way in (classification.CLEAN, classification.NO_CLAMP)
+    }
+    assert gain[classification.CLEAN] > 0.15 and abs(gain[classification.NO_CLAMP]) < 0.1
 
 
 def test_published_protocol_and_too_few_runs(tmp_path: Path) -> None:

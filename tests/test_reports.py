@@ -1,6 +1,7 @@
 """Pages from made-up tables whose right answers are known."""
 
 import re
+import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import config
 import phases
 import publish
 from plots.registry import FIGURES
 from plots.series import Estimate, estimate
-from reports import claims, document_rows, documents, markdown, pages, parts, placebos, published
+from reports import claims, conditions, document_rows, documents, markdown, pages, parts, placebos, published
+from reports.classification import NO_CLAMP
 from scripts import make_report
 from storage import UserError
 
@@ -112,7 +115,10 @@ def study(
             ("published", "self", "with state channels", 0.93),
             ("clean", "self_random", "loss, entropy, confidence", 0.55),
             ("clean", "self_random", "raw statistics with history", 0.65),
-            ("clean", "self_random", "with state channels", 0.50),
+            ("clean", "self_random", "with state channels", 0.90),
+            (NO_CLAMP, "self_random", "loss, entropy, confidence", 0.55),
+            (NO_CLAMP, "self_random", "raw statistics with history", 0.65),
+            (NO_CLAMP, "self_random", "with state channels", 0.50),
         )
     ]
     path = [
@@ -256,13 +262,18 @@ def test_state_that_adds_nothing_in_runs_left_out_fails(tmp_path: Path) -> None:
     ):
         assert verdict(page, claim) == "Not clear"
     rows = tables["classification"]
-    state = (rows["protocol"] == "clean") & (rows["features"] == "with state channels")
+    state = (rows["protocol"] == NO_CLAMP) & (rows["features"] == "with state channels")
     rows.loc[state, "accuracy"] = (
         0.70  # 0.15 above one rival, 0.05 above the other; the null reaches 0.1 above its mean
     )
     page = written(tmp_path, tables)[0]
     assert verdict(page, "loss, entropy and confidence do not") == "Clear"
     assert verdict(page, "the state was made from") == "Open"
+    assert "0.900" in next(
+        line for line in page.splitlines() if line.startswith("| clean, `self_random`: with state")
+    )
+    tables["classification"] = rows[rows["protocol"] != NO_CLAMP]  # the held state is no ground for a finding
+    assert verdict(written(tmp_path, tables)[0], "loss, entropy and confidence do not") == "Not measured"
 
 
 def test_classification_by_seed_is_judged_over_seeds(tmp_path: Path) -> None:
@@ -271,7 +282,7 @@ def test_classification_by_seed_is_judged_over_seeds(tmp_path: Path) -> None:
     by_seed = [rows.assign(seed=seed, accuracy=rows["accuracy"] + 0.01 * seed) for seed in SEEDS]
     tables["classification"] = pd.concat(by_seed)
     state = tables["classification"]["features"] == "with state channels"
-    tables["classification"].loc[state, "accuracy"] = [0.93, 0.70, 0.93, 0.71, 0.93, 0.73]
+    tables["classification"].loc[state, "accuracy"] = [0.93, 0.90, 0.70, 0.93, 0.90, 0.71, 0.93, 0.90, 0.73]
     page = written(tmp_path, tables)[0]
     assert verdict(page, "loss, entropy and confidence do not") == "Clear"
     assert "n = 3" in next(line for line in page.splitlines() if "confidence do not" in line)
@@ -419,6 +430,52 @@ def test_a_suite_without_a_page_writes_none(tmp_path: Path) -> None:
     assert pages.write_all(tmp_path, {"ambiguous": ""}) == []  # and not the first suite's, of its tables
     (tmp_path / "tables" / "ambiguous").rename(tmp_path / "tables" / "mine")
     assert "shakespeare.md" in [path.name for path in pages.write_all(tmp_path, {"mine": ""})]
+
+
+RUNS_COLUMNS = sorted({name for page in pages.PAGES for name in page.tables(ROOT).columns["runs"]})
+
+
+def test_every_condition_of_every_suite_has_its_words() -> None:
+    suites = {}
+    for path in sorted((ROOT / "configs").glob("*.toml")):
+        if "conditions" in tomllib.loads(path.read_text()):
+            suite = config.load_suite(path)
+            suites[suite.name] = set(suite.conditions)
+    assert {suite: set(words) for suite, words in conditions.WORDS.items()} == suites
+
+
+def test_pages_say_what_their_conditions_are(tmp_path: Path) -> None:
+    """The first page of a suite lists those that it has runs of; the links of the others lead there."""
+    training, frozen = written(tmp_path, study())
+    listed = training.split("\n## Conditions\n")[1]
+    for name in ("self", "self_calm", "vanilla", "vanilla_calm"):
+        assert f"| `{name}` | {conditions.WORDS['shakespeare'][name]} |" in listed
+    assert "| `self_random` |" not in listed  # it has no run here
+    assert "(shakespeare.md#conditions)" in frozen and "## Conditions" not in frozen
+    for page in pages.PAGES:
+        tables = page.tables(tmp_path / "tables")
+        (tmp_path / "tables" / page.suite).mkdir(exist_ok=True)
+        said = conditions.WORDS.get(page.suite, {})
+        pd.DataFrame({"suite": page.suite, "condition": list(said)}).reindex(columns=RUNS_COLUMNS).to_csv(
+            tmp_path / "tables" / page.suite / "runs.csv", index=False
+        )
+        text = pages.on_conditions(page, tables)
+        link = re.search(r"\((.*\.md)#conditions\)", text)
+        target = next((one for one in pages.PAGES if link and one.file == link[1]), page)
+        assert target.suite == page.suite
+        found = pages.on_conditions(target, target.tables(tmp_path / "tables"))
+        assert found.startswith("## Conditions\n") == bool(said)
+        assert found.count("\n| `") == len(said)
+
+
+def test_guests_of_a_page_are_explained_there(tmp_path: Path) -> None:
+    for suite in ("memory", "ambiguous"):
+        (tmp_path / suite).mkdir()
+        rows = pd.DataFrame({"condition": ["none", "none_long", "mine"]}).reindex(columns=RUNS_COLUMNS)
+        rows.to_csv(tmp_path / suite / "runs.csv", index=False)
+    (memory,) = [page for page in pages.PAGES if page.suite == "memory"]
+    text = pages.on_conditions(memory, memory.tables(tmp_path))
+    assert re.findall(r"^\| `(.*?)`", text, flags=re.M) == ["none", "none_long"]
 
 
 def test_the_time_counts_tests(tmp_path: Path) -> None:

@@ -1,0 +1,180 @@
+"""What each condition is, in plain words, for readers of the pages.
+
+The words stand here rather than in configs/: tables are made anew when their config changes, and a word mended must not
+cost that. A test holds them to configs/: every condition has its line, and no line is of a condition that is not there.
+"""
+
+from reports.markdown import table
+from reports.parts import Tables
+
+HEADING = "Conditions"
+NO_STATE = "a model without self-state"
+PLAIN = {  # the same in every suite that has them
+    "self": "the published self-state; each of five regimes comes once, at set times",
+    "self_calm": "the published self-state; no regime ever acts",
+    "vanilla": f"{NO_STATE}, regimes as in `self`",
+    "vanilla_calm": f"{NO_STATE}; no regime ever acts",
+}
+BUFFER = "memory of {} past states, one every {} steps"
+
+
+def _swept(dial: str, values: dict[str, str], vanilla: bool = False) -> dict[str, str]:
+    """The conditions of one dial: `dial`_VALUE and, where the dial turns the world, its model without self-state."""
+    lines = {}
+    for name, words in values.items():
+        lines[f"{dial}_{name}"] = f"as `base`, {words}"
+        if vanilla:
+            lines[f"vanilla_{dial}_{name}"] = f"{NO_STATE} in the world of `{dial}_{name}`"
+    return lines
+
+
+def _ambiguous(memory: str, words: str) -> dict[str, str]:
+    """The conditions of one kind of memory: the origin, and what goes on from it."""
+    after = f"goes on from `{memory}_origin`"
+    return {
+        f"{memory}_origin": f"calm training up to the step that the disturbances begin with; {words}",
+        f"{memory}_long": f"{after} through long bewilderment (wrong targets), then a calm window",
+        f"{memory}_short": f"{after} through short bewilderment that ends at the same step, then the same window",
+        f"{memory}_feedback_long": f"{after} through long false feedback (the state is shown a false loss), then a calm window",
+        f"{memory}_feedback_short": f"{after} through short false feedback that ends at the same step, then the same window",
+    }
+
+
+def _mechanism(name: str, words: str) -> dict[str, str]:
+    """The four worlds of recurring.toml, for one mechanism or none."""
+    return {
+        f"{name}_windows": f"{words}; each of five regimes comes once, at set times",
+        f"{name}_random": f"{words}; each of five regimes comes once, at times drawn for each seed",
+        f"{name}_recurring": f"{words}; half of the targets are replaced, on and off through the whole run",
+        f"{name}_mix": f"{words}; from calm into one of five regimes and back, through the whole run",
+    }
+
+
+RECURRING = "as `calibrated_recurring`, but "
+WORDS: dict[str, dict[str, str]] = {
+    "shakespeare": {
+        **PLAIN,
+        "self_random": "the published self-state; each of five regimes comes once, at times drawn for each seed",
+        "vanilla_random": f"{NO_STATE}, regimes as in `self_random`",
+    },
+    "generalization": PLAIN,
+    "tolerance": {"self": "the calibrated self-state; each of five regimes comes once, at set times"},
+    "controls": {
+        "self": "the published self-state, whose bias the others are measured by; each of five regimes comes once, at times drawn "
+        "for each seed, in all conditions alike",
+        "vanilla": NO_STATE,
+        "fixed_half": "no state: a bias in a random direction that never changes, half as long as the bias of `self` is in the end",
+        "fixed_one": "the same bias, as long as that of `self`",
+        "fixed_two": "the same bias, twice as long as that of `self`",
+        "learned_bias": "no state: one bias that is learned as weights are, and answers to nothing",
+        "state_1d": "a self-state of one dimension in place of 32",
+        "state_1d_matched": "a self-state of one dimension whose bias is made as long as that of `self`",
+    },
+    "memory": {
+        "none": "the published self-state without memory; each of five regimes comes once, at times drawn for each seed, in all "
+        "conditions alike",
+        "ema": "as `none`, with memory of an exponential average of its past states",
+        "buffer_32": "as `none`, with " + BUFFER.format(32, 10),
+        "buffer_64": "as `none`, with " + BUFFER.format(64, 10),
+        "buffer_128": "as `none`, with " + BUFFER.format(128, 10),
+        "buffer_64_stride_5": "as `none`, with " + BUFFER.format(64, 5),
+        "buffer_64_stride_20": "as `none`, with " + BUFFER.format(64, 20),
+    },
+    "ambiguous": {
+        **_ambiguous("none", "without memory"),
+        **_ambiguous("ema", "memory of an exponential average"),
+        **_ambiguous("buffer_64", BUFFER.format(64, 10)),
+    },
+    "swap": {
+        "origin": "calm training with the published self-state, which the others go on from",
+        "own": "goes on from `origin` with its own state",
+        "other": "goes on from `origin` with the state of its partner seed at that step",
+        "zero": "goes on from `origin` with a state of zeros",
+        "random": "goes on from `origin` with a state in a random direction, as long as its own",
+        "jitter": "goes on from `origin` with its own state changed by a thousandth of its norm: what any change does",
+    },
+    "recurring": {
+        **_mechanism("calibrated", "self-state with the calibrated mechanism"),
+        **_mechanism("seed", "self-state with the published mechanism"),
+        **_mechanism("vanilla", NO_STATE),
+        "learned_bias": RECURRING
+        + "in place of the state one bias that is learned as weights are, and answers to nothing",
+        "fixed_bias": RECURRING
+        + "in place of the state a random bias that never changes, as long as the state's",
+        "state_1d": RECURRING + "with a state of one dimension in place of 32",
+        "yoked": RECURRING
+        + "shown the statistics of its partner seed's run, whose regimes come at other times",
+        "shuffled": RECURRING + "shown the statistics of that same run in random order",
+        "clock": RECURRING + "shown nothing but how far training has come",
+        "oracle": RECURRING
+        + "shown the regime that truly acts on this very step, with nothing carried on: the ceiling",
+        "direct": RECURRING
+        + "with nothing carried on: the state is made from the last batch's statistics alone",
+        **{
+            f"delayed_{age}": RECURRING + f"shown its statistics {age} steps late (others: 1 step)"
+            for age in (4, 16, 64)
+        },
+        "faint": "as `calibrated_recurring`, in a world where only one target in a hundred is replaced, so that one batch leaves doubt",
+        "faint_vanilla": f"{NO_STATE} in the world of `faint`",
+        "faint_oracle": "as `oracle`, in the world of `faint`",
+        "faint_direct": "as `direct`, in the world of `faint`",
+        "large": "as `calibrated_recurring`, with the model of the published size",
+        "large_vanilla": f"{NO_STATE}, of the published size, in the recurring world",
+        "large_yoked": "as `yoked`, of the published size: shown what the partner seed of `large` was shown",
+        "large_bias": "as `learned_bias`, of the published size",
+        "large_fixed_bias": "as `fixed_bias`, of the published size: as long as the bias of `large`",
+    },
+    "sweeps": {
+        "base": "self-state with the calibrated mechanism, where every dial starts: 32 dimensions, decay 0.2, half of the targets "
+        "replaced, on and off, with a switch at one step in fifty",
+        "vanilla": f"{NO_STATE} in the world of `base`",
+        **_swept(
+            "decay",
+            {
+                "0_05": "5 % of the state new at each step (`base`: 20 %)",
+                "0_1": "10 % of the state new at each step",
+                "0_5": "50 % of the state new at each step",
+                "1": "all of the state new at each step: nothing carried on",
+            },
+        ),
+        **_swept("dim", {str(size): f"the state's dimensions: {size}" for size in (1, 2, 4, 8, 16, 64)}),
+        **_swept(
+            "rate",
+            {
+                "0_005": "a switch at one step in 200",
+                "0_01": "a switch at one step in 100",
+                "0_05": "a switch at one step in 20",
+                "0_1": "a switch at one step in 10",
+            },
+            vanilla=True,
+        ),
+        **_swept(
+            "strength",
+            {
+                f"0_{tenths}": f"{10 * tenths} % of the targets replaced while corruption acts"
+                for tenths in (1, 2, 3, 8)
+            },
+            vanilla=True,
+        ),
+    },
+}
+"""By suite and condition. Mechanisms and regimes are explained where a page first needs them."""
+
+
+def listing(tables: Tables, *others: str) -> str:
+    """The section on the conditions of which the tables have runs, of other suites too; "" where none has words.
+
+    A condition without words, as in a suite of the user's own, is left out: its config is the reader's.
+    """
+    lines = []
+    for suite in (tables.suite, *others):
+        have = set(tables.of(suite).rows("runs")["condition"])
+        lines += [[f"`{name}`", words] for name, words in WORDS.get(suite, {}).items() if name in have]
+    if not lines:
+        return ""
+    return f"## {HEADING}\n\n{table(['condition', 'what it is'], lines).replace('---:', '---')}"
+
+
+def pointer(file: str) -> str:
+    """The sentence of a page whose conditions another page explains."""
+    return f"What each condition is: [the list of conditions]({file}#{HEADING.lower()})."
