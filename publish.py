@@ -8,7 +8,7 @@ import refresh
 import run_card
 import storage
 
-SMALL_BYTES = 1_000_000  # of a table that is committed; larger ones stay in the output folder
+SMALL_BYTES = 5_000_000  # of a table that is committed; larger ones stay in the output folder
 NOT_COMMITTED = ("metrics", "state_path")
 """Tables with a row a step of each run, which are not committed whatever their size: README's findings do without."""
 
