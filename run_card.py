@@ -19,6 +19,7 @@ import config
 import freshness
 import storage
 from pipeline import Study, Task
+from reports import markdown
 from storage import UserError
 
 PACKAGES = (
@@ -154,8 +155,6 @@ def _of(done: Iterable[Task]) -> str:
 
 def page(found: Mapping[str, Any]) -> str:
     """The card as Markdown, whatever its names hold."""
-    from reports import markdown  # loads what draws, which no other use of the card needs
-
     runs, tests, here = found["runs"], found["tests"], found["machine"]
     hours = (runs["core_seconds"] + tests["core_seconds"]) / 3600
     rows = {

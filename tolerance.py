@@ -14,6 +14,7 @@ import pandas as pd
 import agreement
 import config
 from agreement import SEED
+from plots import wording
 from reports import markdown
 
 LOGGED = (
@@ -38,9 +39,9 @@ def page(folders: Mapping[str, Path], words: Mapping[str, str], suite: config.Su
         name: pd.read_csv(folder / "tables" / suite.name / "metrics.csv") for name, folder in folders.items()
     }
     seeds = {name: sorted(set(log[SEED])) for name, log in logs.items()}
-    lines = [f"`{reference}`: {words[reference]}, {markdown.plural(len(seeds[reference]), 'seed')}."]
+    lines = [f"`{reference}`: {words[reference]}, {wording.plural(len(seeds[reference]), 'seed')}."]
     for name in others:
-        lines.append(f"`{name}`: {words[name]}, {markdown.plural(len(seeds[name]), 'seed')}.")
+        lines.append(f"`{name}`: {words[name]}, {wording.plural(len(seeds[name]), 'seed')}.")
     head = ["mean distance", *(f"step {_stretch(ends, place)}" for place in range(len(ends)))]
     for name in others:
         rows = [
@@ -130,7 +131,7 @@ def summary(found: pd.DataFrame) -> list[str]:
     """What `page` says of an arithmetic, from `of_tables`: of the values that differ between seeds at all."""
     spread = found[(found["sd"] > 0) & (found["freedom"] > 0)]
     if spread.empty:
-        return [markdown.ABSENT] * 9
+        return [wording.ABSENT] * 9
     sds = (spread["distance"] / spread["sd"]).to_numpy(float)
     known = found[found["freedom"] > 0]
     beyond = [float((known["distance"] > known[limit]).mean()) for limit in ("rounding", "usual", "widest")]
@@ -145,4 +146,4 @@ def summary(found: pd.DataFrame) -> list[str]:
 
 def _number(value: float) -> str:
     """Three digits of a size that may be of any order."""
-    return markdown.ABSENT if not math.isfinite(value) else f"{value:.2g}"
+    return wording.ABSENT if not math.isfinite(value) else f"{value:.2g}"

@@ -12,10 +12,11 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import RUN
-from plots import series, style
+from plots import series, style, wording
 from plots.figure import Figure, Tables
 from plots.series import NothingToDraw
 from plots.style import Look
+from plots.wording import number
 
 SUITE = "recurring"
 ANY = "any"
@@ -98,10 +99,10 @@ def what_the_state_knows(tables: Tables, note: str) -> Drawing:
         column[0].set_title(f"{name}{told}")
     n = int(table["seed"].nunique())
     caption = (
-        f"n = {style.plural(n, 'seed')}; bars: mean and, from three seeds on, 95 % t interval. All read by ridge regression within each run, fitted on "
+        f"n = {wording.plural(n, 'seed')}; bars: mean and, from three seeds on, 95 % t interval. All read by ridge regression within each run, fitted on "
         "earlier steps and tested on later ones. Posterior: forward filter over all statistics shown so far, its emission fitted on other seeds. Averages: at "
         "the state's own decay. Untrained: the same shape, never trained, shown the statistics of the run without a state and read for the posterior from those (beside it in the title, so is the state). Published kind: of the published mechanism. Turned in time: the run's own states, moved against the steps. Mix: of five regimes, whether any acts. "
-        f"R² below {_r2(LOWEST)} is drawn at the edge. Dotted: nothing known. One batch's loss: against calm; in the mix, bewilderment's."
+        f"R² below {number(LOWEST, 2)} is drawn at the edge. Dotted: nothing known. One batch's loss: against calm; in the mix, bewilderment's."
     )
     return style.finish(made, _knows_title(table, worlds), caption, note)
 
@@ -138,16 +139,11 @@ def _knows_title(table: pd.DataFrame, worlds: Sequence[tuple[str, str, str | Non
         verb = (
             "not clearly other than" if not change.clear else "more than" if change.mean > 0 else "less than"
         )
-        rival = f"{ROWS[best].label}, {_r2(rivals[best].mean())}"
-        parts.append(f"{name} {_r2(own.mean())} ({verb} {rival})")
+        rival = f"{ROWS[best].label}, {number(rivals[best].mean(), 2)}"
+        parts.append(f"{name} {number(own.mean(), 2)} ({verb} {rival})")
     if not parts:
         return "What can be read of the posterior from the state (too few seeds to test)"
     return "R² of the filter's belief, read from the state, beside its best rival: " + "; ".join(parts)
-
-
-def _r2(value: float) -> str:
-    """Two digits with a true minus sign, never a negative zero."""
-    return style.signed(value).removeprefix("+")
 
 
 def belief_over_time(tables: Tables, note: str) -> Drawing:
@@ -172,8 +168,8 @@ def belief_over_time(tables: Tables, note: str) -> Drawing:
         axes.set_ylim(-0.35, 1.35)
         axes.set_yticks([0, 0.5, 1])
         found = values(tables["beliefs"], condition, "state", "posterior", "r2")
-        own = f" ({_r2(found[seed])} here)" if seed in found.index else ""
-        axes.set_title(f"{name}: R² {_r2(found.mean())} over seeds{own}")
+        own = f" ({number(found[seed], 2)} here)" if seed in found.index else ""
+        axes.set_title(f"{name}: R² {number(found.mean(), 2)} over seeds{own}")
         axes.set_ylabel("p(a regime acts)")
     panels[-1].set_xlabel("step")
     handles = [
@@ -192,7 +188,7 @@ def belief_over_time(tables: Tables, note: str) -> Drawing:
 
 def _time_title(table: pd.DataFrame, worlds: Sequence[tuple[str, str, str | None]]) -> str:
     found = {name: values(table, condition, "state", "posterior", "r2") for name, condition, _ in worlds}
-    sizes = ", ".join(f"{name} {_r2(one.mean())}" for name, one in found.items() if len(one))
+    sizes = ", ".join(f"{name} {number(one.mean(), 2)}" for name, one in found.items() if len(one))
     n = max((len(one) for one in found.values()), default=0)
     return f"The filter's belief, and how far a linear reading of the state follows it: mean R² {sizes} (n = {n})"
 
@@ -217,8 +213,8 @@ def mix_components(tables: Tables, note: str) -> Drawing:
                 edgecolors=look.colour, facecolors=look.colour if look.filled else "none", zorder=1 + (name != "calm"),
             )  # fmt: skip
         axes.set_title(title)
-        axes.set_xlabel(f"component 1 ({style.percent(rows['share1'].iloc[0])} of the variance)")
-    panels[0].set_ylabel(f"component 2 ({style.percent(rows['share2'].iloc[0])})")
+        axes.set_xlabel(f"component 1 ({wording.percent(rows['share1'].iloc[0])} of the variance)")
+    panels[0].set_ylabel(f"component 2 ({wording.percent(rows['share2'].iloc[0])})")
     looks = [REGIMES[name] for name in names]
     handles = [Line2D([], [], ls="", marker=one.marker, c=one.colour, mfc=one.face, ms=4.5) for one in looks]
     agree = (rows["believed"] == rows["regime"]).mean()
@@ -227,8 +223,8 @@ def mix_components(tables: Tables, note: str) -> Drawing:
         "points are surer beliefs. self_clamp holds the state, so it leaves it wherever it was. Two components chosen for variance, not to part the regimes."
     )
     title = (
-        f"States among five regimes: the filter names the acting one in {style.percent(agree)} of the steps; two components hold "
-        f"{style.percent(rows['share1'].iloc[0] + rows['share2'].iloc[0])} of the state's variance"
+        f"States among five regimes: the filter names the acting one in {wording.percent(agree)} of the steps; two components hold "
+        f"{wording.percent(rows['share1'].iloc[0] + rows['share2'].iloc[0])} of the state's variance"
     )
     return style.finish(made, title, caption, note, (handles, [one.label for one in looks]), 6)
 
@@ -285,7 +281,7 @@ def intervention(tables: Tables, note: str) -> Drawing:
         axes.set_xlabel("KL(optimum ‖ prediction), nats")
     n = int(table["seed"].nunique())
     caption = (
-        f"n = {style.plural(n, 'seed')}; bars: mean and, from three seeds on, 95 % t interval; random: mean of its draws. Weights frozen, held-out batches. Optimum of "
+        f"n = {wording.plural(n, 'seed')}; bars: mean and, from three seeds on, 95 % t interval; random: mean of its draws. Weights frozen, held-out batches. Optimum of "
         "bewilderment at probability p: (1 − p) times the prediction under the calm mean, p over the vocabulary; so the calm mean's own KL is what there is "
         "to gain, and p differs between panels. Mirrored: as far from the calm mean, the other way. Means of the last half of training. Published kind: of the published mechanism. Yoked: fed another run's statistics; oracle: shown the true regime."
     )

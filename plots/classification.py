@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from plots import style
 from plots.figure import Tables
 from plots.series import NothingToDraw
-from plots.style import signed
+from plots.wording import signed
 
 PROTOCOLS = (
     ("published", "published way: fixed windows, random folds,\nneighbouring windows in both train and test"),
@@ -123,7 +123,7 @@ def _title(table: pd.DataFrame) -> str:
         if (protocol, BASIC) not in score or (protocol, STATE) not in score:
             continue
         before, after = score[protocol, BASIC], score[protocol, STATE]
-        told = f"{words}, state channels change accuracy by {signed(after - before)} ({before:.2f} → {after:.2f})"
+        told = f"{words}, state channels change accuracy by {signed(after - before, 2)} ({before:.2f} → {after:.2f})"
         if (protocol, RAW) in score:
             told += f", raw statistics reach {score[protocol, RAW]:.2f}"
         parts.append(told)

@@ -8,7 +8,7 @@ from matplotlib.gridspec import GridSpec
 from scipy import stats
 
 from analysis.levels import ALPHA, FEWEST_SEEDS
-from plots import series, style
+from plots import series, style, wording
 from plots.figure import Tables
 from plots.series import NothingToDraw
 
@@ -110,7 +110,7 @@ def finding(summary: pd.DataFrame, step: int) -> str:
     placebo = rows.groupby("placebo")["placebo_mean"].mean().max()  # the stronger of them
     effect = rows.groupby("seed")["effect"].first().mean()
     sizes = f"effect {effect:.2f}, strongest placebo {placebo:.2f}"
-    count = f"rank p < {ALPHA} in {k} of {style.plural(n, 'seed')}"
+    count = f"rank p < {ALPHA} in {k} of {wording.plural(n, 'seed')}"
     if k == 0 and _few_draws(rows):
         return f"{where}: too few placebo draws for a verdict; {sizes}"
     if 2 * k > n:

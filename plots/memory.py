@@ -13,10 +13,11 @@ from analysis.levels import FEWEST_SEEDS
 from analysis.spans import DISTURBANCE as REGIME
 from analysis.spans import ONSET_BIN as BIN
 from analysis.table_files import RUN
-from plots import series, style
+from plots import series, style, wording
 from plots.figure import Figure, Tables
 from plots.series import NothingToDraw
-from plots.style import Look, signed
+from plots.style import Look
+from plots.wording import signed
 
 SUITE = "memory"
 
@@ -96,7 +97,7 @@ def _dynamics(table: pd.DataFrame, note: str, condition: str) -> Drawing:
         axes.set_xlabel("steps since the onset")
     n = rows["seed"].nunique()
     caption = (
-        f"Condition {condition}, n = {style.plural(n, 'seed')}, means of 5 steps. Thin: seeds; bold: their mean. Grey: {REGIME}, in which "
+        f"Condition {condition}, n = {wording.plural(n, 'seed')}, means of 5 steps. Thin: seeds; bold: their mean. Grey: {REGIME}, in which "
         "half of the targets are random. Steps of other regimes are left out. Scales are the same in the figures of all memories. "
         "Memory share: memory's part over the sum of both. Pull: minus the update's component away from the mean state of the 50 steps "
         "before, above zero is back; broken line: the memory's part of it. Thin lines end where a seed's next regime begins; there the mean can jump."
@@ -206,7 +207,7 @@ def _tradeoff_title(ranks: pd.DataFrame) -> str:
     if not found or max(value.n for value in found.values()) < FEWEST_SEEDS:
         return "Stability against leverage (too few seeds or memories to test)"
     sizes = ", ".join(
-        f"{name} ρ = {signed(value.mean)} [{signed(value.low)}, {signed(value.high)}]"
+        f"{name} ρ = {signed(value.mean, 2)} [{signed(value.low, 2)}, {signed(value.high, 2)}]"
         for name, value in found.items()
     )
     lower, higher = (all(test(value) for value in found.values()) for test in (_below, _above))

@@ -30,8 +30,8 @@ from plots.gains import (
 )
 from plots.seeds import by_seed
 from plots.series import NothingToDraw
-from plots.style import percent, plural, signed
 from plots.switches import FIGURES as AROUND
+from plots.wording import number, percent, plural
 
 __all__ = ["COLUMNS", "FIGURES", "what_it_pays"]
 
@@ -122,7 +122,7 @@ def _share_text(summary: pd.DataFrame, name: str, measure: str) -> str:
     found = share_of(summary, name, measure)
     if name == ORACLE or not found.n:
         return "–"
-    text, low, high = (signed(value).removeprefix("+") for value in (found.mean, found.low, found.high))
+    text, low, high = (number(value, 2) for value in (found.mean, found.low, found.high))
     return f"{text} [{low}, {high}]" if found.n >= FEWEST_SEEDS else text
 
 
@@ -139,9 +139,7 @@ def _pay_title(losses: pd.DataFrame, summary: pd.DataFrame) -> str:
         return "What a self-state pays, by mechanism, world and control (too few seeds to test)"
     text = f"On calm steps a clear gain for {', for '.join(parts)}"
     shares = [(name, share_of(summary, name, "clean_loss")) for name in (STATE, "direct", "yoked")]
-    told = [
-        f"{name} {percent(found.mean).replace('-', '−')}" for name, found in shares if found.n >= FEWEST_SEEDS
-    ]
+    told = [f"{name} {percent(found.mean)}" for name, found in shares if found.n >= FEWEST_SEEDS]
     return f"{text}. Of the oracle's gain: {', '.join(told)}" if told else text
 
 

@@ -30,6 +30,7 @@ from plots import (
     sweeps,
     training,
     update_network,
+    wording,
 )  # fmt: skip
 from plots.figure import OF_ANY_SUITE, Figure
 from plots.series import NothingToDraw
@@ -148,7 +149,7 @@ def note_of(tables_dir: Path, suite: str) -> str:
     if runs.empty or not {"corpus", "seed"} <= set(runs):
         return f"Suite {suite}"
     corpora = ", ".join(sorted(set(runs["corpus"])))
-    return f"Corpus: {corpora}; {style.plural(runs['seed'].nunique(), 'seed')}."
+    return f"Corpus: {corpora}; {wording.plural(runs['seed'].nunique(), 'seed')}."
 
 
 def draw_all(

@@ -13,7 +13,8 @@ from analysis.table_files import WEIGHTS
 from plots import series, style
 from plots.figure import Figure, Tables
 from plots.series import NothingToDraw
-from plots.style import Look, signed
+from plots.style import Look
+from plots.wording import signed
 
 SUMMARY, TRAINED, MATCHED = "frozen_effects_summary", "steering_trained", "steering_matched"
 _TEST = (*WEIGHTS, "finder")
@@ -162,7 +163,7 @@ def title(rows: pd.DataFrame) -> str:
     if not found:
         return f"None of {tested} conditions steers clearly further than untrained readers"
     best, size = max(found, key=lambda pair: pair[1])
-    beyond = f"({signed(float(np.round(size, 2)))} nats)"
+    beyond = f"({signed(float(np.round(size, 2)), 2)} nats)"
     if len(found) == 1:
         return f"1 of {tested} conditions steers clearly further than untrained readers: {best} {beyond}"
     return f"{len(found)} of {tested} conditions steer clearly further than untrained readers, {best} by most {beyond}"

@@ -249,19 +249,3 @@ def condition_legend(names: Sequence[str], marks: str = "line") -> tuple[list[Li
         for look in looks
     ]
     return handles, [look.label for look in looks]
-
-
-def percent(share: float) -> str:
-    """0.9 as `90 %`."""
-    return f"{100 * share:.0f} %"
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 seed`, `2 seeds`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def signed(value: float, digits: int = 2) -> str:
-    """A signed number with a true minus sign; zero has none."""
-    text = f"{value:+.{digits}f}"
-    return (text[1:] if float(text) == 0 else text).replace("-", "−")

@@ -12,7 +12,8 @@ from plots import series, style
 from plots.figure import Figure, Tables
 from plots.seeds import by_seed
 from plots.series import NothingToDraw
-from plots.style import Look, signed
+from plots.style import Look
+from plots.wording import signed
 
 SUITE, POINTS = "sweeps", "sweep_points"
 DIALS = {
@@ -125,7 +126,7 @@ def _title(points: pd.DataFrame, dials: list[str]) -> str:
     parts = []
     for word, sign in (("rises with", 1), ("falls with", -1)):
         named = [
-            f"{dial} (ρ {signed(value.mean)})"
+            f"{dial} (ρ {signed(value.mean, 2)})"
             for dial, value in known.items()
             if value.clear and value.mean * sign > 0
         ]

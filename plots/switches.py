@@ -23,7 +23,7 @@ from plots.gains import (
     upright,
 )
 from plots.series import NothingToDraw
-from plots.style import percent, plural, signed
+from plots.wording import listed, percent, plural, signed
 
 CURVES = (ORACLE, "direct", STATE, "yoked")
 
@@ -86,7 +86,7 @@ def _switch_title(recovery: pd.DataFrame) -> str:
         found = series.estimate(after_switch(recovery, STATE, kind))
         if found.n >= FEWEST_SEEDS:
             word = "not clearly another" if not found.clear else "less" if found.mean < 0 else "more"
-            parts.append(f"switch {kind}: {word} loss than vanilla ({signed(found.mean)} nats)")
+            parts.append(f"switch {kind}: {word} loss than vanilla ({signed(found.mean, 2)} nats)")
     if not parts:
         return "Loss around switches, against the model without a state (too few seeds to test)"
     return f"The self-state in the 20 steps after a {', after a '.join(parts)}"
@@ -148,8 +148,7 @@ def _fresh_title(losses: pd.DataFrame, names: list[str], ages: "pd.Series[float]
 
 def _steps(ages: list[str]) -> str:
     """`1 step`, `4 and 16 steps`."""
-    said = ages[0] if len(ages) == 1 else f"{', '.join(ages[:-1])} and {ages[-1]}"
-    return f"{said} {'step' if ages == ['1'] else 'steps'}"
+    return f"{listed(ages)} {'step' if ages == ['1'] else 'steps'}"
 
 
 FIGURES: tuple[Figure, ...] = (

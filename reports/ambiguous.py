@@ -9,8 +9,9 @@ from analysis.levels import ALPHA
 from analysis.spans import GATE, LATE, STATE, STATISTICS, WHOLE
 from plots.memory import LOOKS
 from plots.series import Estimate, paired
-from reports.markdown import ABSENT as NO_NUMBER
-from reports.markdown import interval, listed, number, plural, signed, table
+from plots.wording import ABSENT as NO_NUMBER
+from plots.wording import listed, number, plural, signed
+from reports.markdown import interval, table
 from reports.parts import (
     ABSENT,
     CLEAR,

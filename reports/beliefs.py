@@ -7,7 +7,8 @@ import pandas as pd
 from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import RUN
 from plots.series import Estimate, estimate, paired
-from reports.markdown import interval, number, table
+from plots.wording import number
+from reports.markdown import interval, table
 from reports.parts import (
     ABSENT,
     CLEAR,

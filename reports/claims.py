@@ -12,10 +12,11 @@ from analysis.claim_file import ADDED, CHANGED, PRIMARY, SEEN
 from analysis.claim_tests import ALPHA, NOT_SUPPORTED, RULE, VERDICTS, smallest_p
 from analysis.claims import BESIDE, CLAIMS, REMOVED
 from plots.series import Estimate
+from plots.wording import listed, number, plural
 from reports import published
 from reports.document_rows import COLUMNS as OF_DOCUMENT
 from reports.document_rows import rows_of_the_document
-from reports.markdown import interval, listed, number, plural, table
+from reports.markdown import interval, table
 from reports.parts import MISSING, Finding, Section, Tables
 
 TITLE = "Claims: what holds, what fell, what stays open"

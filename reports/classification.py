@@ -3,8 +3,9 @@
 import pandas as pd
 
 from plots.series import paired
+from plots.wording import number, percent, signed
 from reports import published
-from reports.markdown import interval, number, percent, signed, table
+from reports.markdown import interval, table
 from reports.parts import (
     ABSENT,
     CLEAR,

@@ -6,10 +6,11 @@ import pandas as pd
 
 from plots.controls import STATIC, ordered
 from plots.series import estimate, paired
+from plots.wording import number, percent
 from reports import published
 from reports.classification import CLEAN, NO_CLAMP, PLAIN, RAW
 from reports.classification import STATE as WITH_STATE
-from reports.markdown import interval, number, percent, table
+from reports.markdown import interval, table
 from reports.parts import MISSING, Section, Tables, difference, per_seed, smaller
 
 WITH_BIAS = "with bias channels"

@@ -5,8 +5,9 @@ import math
 from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import RUN
 from plots.series import Estimate, estimate, paired
+from plots.wording import number, percent, signed
 from reports import published
-from reports.markdown import interval, number, percent, signed, table
+from reports.markdown import interval, table
 from reports.parts import MISSING, Section, Tables, over_seeds, per_seed
 
 COLUMNS: dict[str, tuple[str, ...]] = {

@@ -8,8 +8,9 @@ from typing import Protocol
 import pandas as pd
 
 import storage
+from plots.wording import listed, plural
 from reports import claims, markdown
-from reports.markdown import listed, plural, table
+from reports.markdown import table
 from reports.pages import PAGES
 from reports.parts import READING, VERDICTS, made_from
 from storage import UserError

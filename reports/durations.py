@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis import claim_tests
 from analysis.levels import ALPHA
-from reports.markdown import number, plural
+from plots.wording import number, plural
 from reports.parts import CLEAR, NOT_CLEAR, OPEN
 
 FEWEST_SIGNS = 5  # seeds: fewer than five equal signs cannot give p < 0.05, one-sided

@@ -5,8 +5,9 @@ import pandas as pd
 from analysis.levels import FEWEST_SEEDS
 from analysis.over_seeds import rank_correlation
 from plots.series import estimate, paired
+from plots.wording import listed, number, percent, signed
 from reports import published
-from reports.markdown import interval, listed, number, percent, signed, table
+from reports.markdown import interval, table
 from reports.parts import (
     CLEAR,
     MISSING,

@@ -9,8 +9,9 @@ from analysis.levels import FEWEST_SEEDS
 from plots.generalization import METRICS, corpus_of
 from plots.perturbation import beyond_calm
 from plots.series import estimate, paired
+from plots.wording import listed, plural, signed
 from reports import published
-from reports.markdown import interval, listed, plural, signed, table
+from reports.markdown import interval, table
 from reports.parts import (
     ABSENT,
     CLEAR,

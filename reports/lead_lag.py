@@ -10,8 +10,9 @@ from analysis.table_files import RUN
 from plots.lead_lag import at_the_end, leads
 from plots.series import estimate, paired
 from plots.style import REGIMES
-from reports.markdown import ABSENT as NO_NUMBER
-from reports.markdown import interval, number, signed, table
+from plots.wording import ABSENT as NO_NUMBER
+from plots.wording import number, signed
+from reports.markdown import interval, table
 from reports.parts import (
     ABSENT,
     CLEAR,

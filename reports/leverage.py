@@ -2,9 +2,10 @@
 
 from plots.memory import LOOKS, REGIME
 from plots.series import Estimate, estimate
+from plots.wording import signed
 from reports import published
 from reports.by_condition import ByCondition
-from reports.markdown import interval, signed, table
+from reports.markdown import interval, table
 from reports.parts import ABSENT, MISSING, Finding, Section, Tables, all_of, difference, side, smaller
 
 BUFFERS = ("buffer_64", "buffer_128")  # of the published study

@@ -1,13 +1,15 @@
-"""Markdown tables and numbers, written the same way on every page."""
+"""Markdown tables and intervals, written the same way on every page. What is loaded here is little: a study with nothing to do writes a page, too."""
 
 import math
 import re
 import unicodedata
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from plots.series import Estimate
+from plots.wording import number, signed
 
-ABSENT = "–"
+if TYPE_CHECKING:
+    from plots.series import Estimate
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -30,40 +32,9 @@ def harmless(page: str) -> str:
     )
 
 
-def number(value: float, digits: int = 3) -> str:
-    """A plain number with a true minus sign; a dash where there is none; never a negative zero."""
-    if not math.isfinite(value):
-        return ABSENT
-    text = f"{value:.{digits}f}"
-    return text.replace("-", "" if float(text) == 0 else "−")
-
-
-def signed(value: float, digits: int = 3) -> str:
-    """A number with its sign, for differences."""
-    text = number(value, digits)
-    return text if text == ABSENT or text.startswith("−") or float(text) == 0 else f"+{text}"
-
-
-def interval(value: Estimate, digits: int = 3, sign: bool = True) -> str:
+def interval(value: "Estimate", digits: int = 3, sign: bool = True) -> str:
     """`mean [low, high]`: the mean over seeds and its 95 % t interval; the mean alone for one seed."""
     show = signed if sign else number
     if value.n < 2 or not math.isfinite(value.low):
         return show(value.mean, digits)
     return f"{show(value.mean, digits)} [{show(value.low, digits)}, {show(value.high, digits)}]"
-
-
-def percent(share: float) -> str:
-    """A share as a percentage."""
-    return f"{100 * share:.0f} %" if math.isfinite(share) else ABSENT
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 seed`, `2 seeds`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def listed(words: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`; `none` for no word."""
-    if not words:
-        return "none"
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

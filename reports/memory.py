@@ -8,12 +8,13 @@ import pandas as pd
 from analysis.table_files import RUN
 from plots.memory import LOOKS, REGIME
 from plots.series import Estimate
+from plots.wording import listed, number, percent
 from reports import durations, published
 from reports.ambiguous import COLUMNS as OF_AMBIGUOUS
 from reports.ambiguous import ambiguous
 from reports.by_condition import ByCondition
 from reports.leverage import BUFFERS, leverage
-from reports.markdown import interval, listed, number, percent, table
+from reports.markdown import interval, table
 from reports.parts import (
     ABSENT,
     MISSING,

@@ -11,8 +11,9 @@ from analysis import claim_tests, table_files
 from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import RUN, WEIGHTS
 from plots.series import Estimate, estimate
+from plots.wording import listed, plural
 from reports import published
-from reports.markdown import harmless, interval, listed, plural
+from reports.markdown import harmless, interval
 
 NOT_CLEAR, OPEN, CLEAR, ABSENT = "not clear", "open", "clear", claim_tests.ABSENT
 VERDICTS = (NOT_CLEAR, OPEN, CLEAR, ABSENT)  # the order of a page: what fails comes first

@@ -7,8 +7,9 @@ import pandas as pd
 
 from analysis.levels import ALPHA
 from plots.series import Estimate, estimate
+from plots.wording import listed, number, plural
 from reports import published
-from reports.markdown import interval, listed, number, plural, table
+from reports.markdown import interval, table
 from reports.parts import (
     ABSENT,
     CLEAR,

@@ -9,7 +9,7 @@ from analysis.claim_file import PRIMARY, Claim, Claims, Query, load, marks, read
 from analysis.claim_tests import RULE, smallest_p
 from analysis.claims import named
 from analysis.levels import ALPHA
-from reports.markdown import number, plural
+from plots.wording import number, plural
 
 TESTS = {
     "sign_flip": "paired sign-flip permutation over seeds, all 2^n of them",

@@ -17,8 +17,9 @@ from plots.gains import (
 )
 from plots.gains import LOOKS as IN_WORLD
 from plots.series import Estimate
+from plots.wording import listed, number
 from reports.by_condition import ByCondition
-from reports.markdown import interval, listed, number, table
+from reports.markdown import interval, table
 from reports.parts import (
     ABSENT,
     CLEAR,

@@ -6,7 +6,8 @@ from analysis.levels import ALPHA
 from analysis.table_files import WEIGHTS
 from plots.series import Estimate, estimate, paired
 from plots.steering import FINDER, LARGEST, SHOWN, learned_effects
-from reports.markdown import interval, listed, number, percent, plural, signed, table
+from plots.wording import listed, number, percent, plural, signed
+from reports.markdown import interval, table
 from reports.parts import ABSENT, CLEAR, MISSING, Finding, Section, Tables, difference, per_seed, side
 from reports.placebos import surplus
 from reports.usual_norm import USUAL, at_usual_norm, usual_table

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.table_files import RUN
+from plots.wording import number, signed
 from reports import durations, published
 from reports.by_condition import ByCondition
-from reports.markdown import interval, number, signed, table
+from reports.markdown import interval, table
 from reports.parts import (
     ABSENT,
     MISSING,

@@ -19,8 +19,9 @@ from plots.gains import (
 from plots.gains import COLUMNS as DRAWN
 from plots.gains import LOOKS as IN_WORLD
 from plots.series import Estimate, estimate
+from plots.wording import number, percent
 from reports.by_condition import ByCondition
-from reports.markdown import interval, number, percent, table
+from reports.markdown import interval, table
 from reports.parts import MISSING, Section, Tables, difference, over_seeds
 
 _HELDOUT = ("heldout_loss_calm", "heldout_loss_acting", "heldout_ece_calm", "heldout_ece_acting")

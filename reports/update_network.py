@@ -5,7 +5,8 @@ import pandas as pd
 from analysis.levels import ALPHA, FEWEST_SEEDS
 from analysis.table_files import RUN
 from plots.series import Estimate, estimate, paired
-from reports.markdown import interval, listed, number, percent, plural, table
+from plots.wording import listed, number, percent, plural
+from reports.markdown import interval, table
 from reports.parts import (
     ABSENT,
     CLEAR,

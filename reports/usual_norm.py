@@ -3,7 +3,8 @@
 import pandas as pd
 
 from plots.series import Estimate, estimate, paired
-from reports.markdown import interval, number, table
+from plots.wording import number
+from reports.markdown import interval, table
 from reports.parts import per_seed
 
 USUAL = "usual_norm"

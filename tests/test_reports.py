@@ -12,6 +12,7 @@ import pytest
 import config
 import phases
 import publish
+from plots import wording
 from plots.registry import FIGURES
 from plots.series import Estimate, estimate
 from reports import claims, conditions, document_rows, documents, markdown, pages, parts, placebos, published
@@ -195,7 +196,7 @@ def test_interval_is_the_t_interval_over_seeds() -> None:
     # 1, 2, 3: mean 2, standard error 1/sqrt(3), t(0.975, 2) = 4.302653
     assert markdown.interval(estimate(pd.Series([1.0, 2.0, 3.0])), 3) == "+2.000 [−0.484, +4.484]"
     assert markdown.interval(estimate(pd.Series([-0.5])), 2) == "−0.50"
-    assert markdown.signed(-0.0001) == "0.000"
+    assert wording.signed(-0.0001) == "0.000"
 
 
 @pytest.mark.parametrize(
