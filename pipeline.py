@@ -113,7 +113,7 @@ def plan(study: Study) -> list[Task]:
     tasks: dict[str, Task] = {}  # by key; by name while the key is not known
     trained: dict[
         tuple[str, str, int], Task
-    ] = {}  # a run is asked for by each of its tests, and by what starts from it
+    ] = {}  # a run is asked for by its tests, and by what starts from it
 
     def add(task: Task) -> Task:
         place = task.key or task.name

@@ -173,8 +173,7 @@ def page(found: Mapping[str, Any]) -> str:
     }  # fmt: skip
     lines = ["# Run card", "", f"Written {found['written']}. What it is for: docs/REPRODUCIBILITY.md.", ""]
     lines += [f"**{found['warning']}**", ""] if found["warning"] else []
-    lines += ["| what | |", "| --- | --- |"]
-    lines += [f"| {name} | {markdown.cell(text)} |" for name, text in rows.items()]
+    lines.append(markdown.table(["what", ""], rows.items(), words=True))
     return markdown.harmless("\n".join(lines) + "\n")
 
 

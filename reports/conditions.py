@@ -172,7 +172,7 @@ def listing(tables: Tables, *others: str) -> str:
         lines += [[f"`{name}`", words] for name, words in WORDS.get(suite, {}).items() if name in have]
     if not lines:
         return ""
-    return f"## {HEADING}\n\n{table(['condition', 'what it is'], lines).replace('---:', '---')}"
+    return f"## {HEADING}\n\n{table(['condition', 'what it is'], lines, words=True)}"
 
 
 def pointer(file: str) -> str:

@@ -3,7 +3,7 @@
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from plots.wording import number, signed
@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from plots.series import Estimate
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table: first column to the left, the others to the right. A bar in a cell is escaped."""
-    marks = ["---", *["---:"] * (len(head) - 1)]
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], words: bool = False) -> str:
+    """A Markdown table: first column to the left, the others to the right, or of words to the left, too. A bar in a cell is
+    escaped."""
+    marks = ["---", *["---" if words else "---:"] * (len(head) - 1)]
     lines = [[cell(text) for text in cells] for cells in (head, *rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [lines[0], marks, *lines[1:]])
 
