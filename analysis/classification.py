@@ -21,6 +21,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedKFold
 
 import config
+from analysis.feature_sets import BASIC, BIAS, CLEAN, NO_CLAMP, PUBLISHED, RAW, STATE, TIME
 from analysis.runs import CALM, Run
 from rng import Stream, generator
 
@@ -29,20 +30,15 @@ COLUMNS = (
     *("p_value", "windows", "runs", "classes", "majority"),
 )
 SEED_COLUMNS = ("suite", "condition", "protocol", "features", "seed", "accuracy", "windows")
-PUBLISHED, CLEAN, NO_CLAMP = "published", "clean", "clean, self_clamp left out"
 PAIRS = (("self", PUBLISHED), ("vanilla", PUBLISHED), ("self_random", CLEAN), ("vanilla_random", CLEAN))
 """What `classification` does by default: pairs of condition and protocol."""
 PAIRS_NO_CLAMP = tuple((condition, NO_CLAMP) for condition, protocol in PAIRS if protocol == CLEAN)
 """The same of runs left out, without the held state."""
-BASIC = ("loss", "entropy", "top1")
-STATE = ("state_norm", "state_drift", "state_ema_drift")
-RAW = ("loss", "entropy", "top1", "grad_norm")
-BASIC_NAME, STATE_NAME = "loss, entropy, confidence", "with state channels"
-TIME_NAME, RAW_NAME = "progress alone", "raw statistics with history"
-BIAS_NAME = "with bias channels"
+BASIC_CHANNELS = ("loss", "entropy", "top1")
+STATE_CHANNELS = ("state_norm", "state_drift", "state_ema_drift")
+RAW_CHANNELS = ("loss", "entropy", "top1", "grad_norm")
 FOLDS = 5
-PUBLISHED_SHARE = 5  # the published way takes one in so many of the permutations
-FEWER_SHARE = 5  # and so does `fewer`, for where there are many questions
+FEWER = 5  # one in so many of the permutations, where each is dear or there are many questions
 EMA_SHARE = 0.2  # of the new window in the running averages of "raw statistics with history"
 
 
@@ -52,7 +48,7 @@ def windows_to_classify(
     """Features by set, each (windows, k), and labels of the whole windows of one run that lie in one regime.
 
     Calm windows are one more class, thinned evenly to as many as the commonest regime has. `with_bias` adds the set
-    BIAS_NAME where a bias is injected: effect and norm of it, which a constant bias has as well as a self-state.
+    BIAS where a bias is injected: effect and norm of it, which a constant bias has as well as a self-state.
     """
     count = len(log) // length
     log = log.iloc[: count * length]
@@ -70,16 +66,16 @@ def windows_to_classify(
         return np.nan_to_num(log[name].to_numpy(dtype=float).reshape(count, length).std(1))
 
     sets = {
-        BASIC_NAME: [f(name) for name in BASIC for f in (means, spreads)],
-        TIME_NAME: [means("progress")],
-        RAW_NAME: [column for name in RAW for column in _history(means(name))],
+        BASIC: [f(name) for name in BASIC_CHANNELS for f in (means, spreads)],
+        TIME: [means("progress")],
+        RAW: [column for name in RAW_CHANNELS for column in _history(means(name))],
     }
     if log["state_norm"].notna().any():
-        state = [f(name) for name in STATE for f in (means, spreads)]
-        sets[STATE_NAME] = [*sets[BASIC_NAME], *state, means("state_effect")]
+        state = [f(name) for name in STATE_CHANNELS for f in (means, spreads)]
+        sets[STATE] = [*sets[BASIC], *state, means("state_effect")]
     if with_bias and log["state_effect"].notna().any():
         norm = [f("bias_norm") for f in (means, spreads)] if "bias_norm" in log else []
-        sets[BIAS_NAME] = [*sets[BASIC_NAME], means("state_effect"), *norm]
+        sets[BIAS] = [*sets[BASIC], means("state_effect"), *norm]
     keep = pure & (labels != CALM)
     commonest = max((int((labels[keep] == name).sum()) for name in set(labels[keep])), default=0)
     calm = np.flatnonzero(pure & (labels == CALM))
@@ -126,8 +122,12 @@ def accuracy(
 
 
 def fewer(settings: config.Signatures) -> config.Signatures:
-    """The settings with one in FEWER_SHARE of the permutations, at least one."""
-    return settings.model_copy(update={"permutations": max(1, settings.permutations // FEWER_SHARE)})
+    """The settings with one in FEWER of the permutations, at least one."""
+    return settings.model_copy(update={"permutations": _fewer(settings.permutations)})
+
+
+def _fewer(permutations: int) -> int:
+    return max(1, permutations // FEWER)
 
 
 Parts = list[tuple[np.ndarray, np.ndarray]]
@@ -166,7 +166,7 @@ def classification(
     Args:
         pairs: condition and protocol (PUBLISHED, CLEAN or NO_CLAMP) of each question; conditions without a run are
             left out.
-        with_bias: ask with the feature set BIAS_NAME too.
+        with_bias: ask with the feature set BIAS too.
     """
     rows = [
         {**place, **_row(parts, place["protocol"], settings.permutations)}
@@ -237,7 +237,7 @@ def _row(parts: Parts, protocol: str, permutations: int) -> dict[str, object]:
         return {**row, **dict.fromkeys(unknown, float("nan"))}
     scores = np.array([accuracy(x, y, folds) for x, y, folds in problems]).mean(0)
     if protocol == PUBLISHED:  # one fit a run and fold: dear, and its p-value is not what is believed
-        permutations = max(1, permutations // PUBLISHED_SHARE)
+        permutations = _fewer(permutations)
     null = []
     for draw in range(permutations):
         random = generator(0, Stream.ANALYSIS, draw)

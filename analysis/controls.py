@@ -13,8 +13,9 @@ import pandas as pd
 from numpy.polynomial import Polynomial
 
 import config
-from analysis.classification import CLEAN, NO_CLAMP, classification, classification_seeds, fewer
+from analysis.classification import classification, classification_seeds, fewer
 from analysis.context import Context
+from analysis.feature_sets import CLEAN, NO_CLAMP
 from analysis.runs import CALM, METRICS, Run
 from analysis.signatures import regime_deltas
 from analysis.table_files import RUN

@@ -2,6 +2,5 @@
 
 ALPHA = 0.05  # below which a p counts
 LEVEL = 0.95  # of intervals
-FEWEST_SEEDS = (
-    3  # for an interval to be drawn or a test to be told: two make a t interval of 12.7 standard errors
-)
+FEWEST_SEEDS = 3
+"""For an interval to be drawn or a test to be told: two make a t interval of 12.7 standard errors."""

@@ -4,17 +4,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.feature_sets import BASIC, CLEAN, PUBLISHED, RAW, STATE, TIME
 from plots import style
 from plots.figure import Tables
 from plots.series import NothingToDraw
 from plots.wording import signed
 
 PROTOCOLS = (
-    ("published", "published way: fixed windows, random folds,\nneighbouring windows in both train and test"),
-    ("clean", "clean way: windows at random times,\nwhole runs left out"),
+    (PUBLISHED, "published way: fixed windows, random folds,\nneighbouring windows in both train and test"),
+    (CLEAN, "clean way: windows at random times,\nwhole runs left out"),
 )
-BASIC, STATE = "loss, entropy, confidence", "with state channels"
-TIME, RAW = "progress alone", "raw statistics with history"
 ORDER = (TIME, BASIC, RAW, STATE)
 PUBLISHED_ACCURACY = {BASIC: 0.80, STATE: 1.00}  # the seed document
 SHIFT = {"self": -0.13, "vanilla": 0.13}  # a model with a self-state and its twin without, side by side
@@ -36,7 +35,7 @@ def classification(tables: Tables, note: str) -> Figure:
         axes.set_title(label)
         for x, name in enumerate(features):
             _column(axes, x, rows[rows["features"] == name])
-            if protocol == "published" and name in PUBLISHED_ACCURACY:
+            if protocol == PUBLISHED and name in PUBLISHED_ACCURACY:
                 axes.plot(
                     x - 0.36, PUBLISHED_ACCURACY[name], "*", c="k", mfc="white", ms=7, mew=0.8, zorder=4, label="published value"
                 )  # fmt: skip
@@ -119,7 +118,7 @@ def _title(table: pd.DataFrame) -> str:
         for protocol, features, value in zip(own["protocol"], own["features"], own["accuracy"], strict=True)
     }
     parts = []
-    for protocol, words in (("clean", "with whole runs left out"), ("published", "the published way")):
+    for protocol, words in ((CLEAN, "with whole runs left out"), (PUBLISHED, "the published way")):
         if (protocol, BASIC) not in score or (protocol, STATE) not in score:
             continue
         before, after = score[protocol, BASIC], score[protocol, STATE]
@@ -128,7 +127,7 @@ def _title(table: pd.DataFrame) -> str:
             told += f", raw statistics reach {score[protocol, RAW]:.2f}"
         parts.append(told)
         break
-    if ("published", TIME) in score:
-        parts.append(f"the published way, the step alone gives {score['published', TIME]:.2f}")
+    if (PUBLISHED, TIME) in score:
+        parts.append(f"the published way, the step alone gives {score[PUBLISHED, TIME]:.2f}")
     title = "; ".join(parts) or "telling regimes apart from short windows of the log"
     return title[0].upper() + title[1:]

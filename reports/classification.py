@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from analysis.feature_sets import BASIC, NO_CLAMP, PUBLISHED, RAW, STATE, TIME
 from plots.series import paired
 from plots.wording import number, percent, signed
 from reports import published
@@ -18,10 +19,7 @@ from reports.parts import (
     side,
 )
 
-STATE, PLAIN, CLOCK = "with state channels", "loss, entropy, confidence", "progress alone"
-CLEAN, NO_CLAMP = "clean", "clean, self_clamp left out"
-REPEATED, LEFT_OUT = ("published", "self"), (NO_CLAMP, "self_random")  # protocol, condition
-RAW = "raw statistics with history"
+REPEATED, LEFT_OUT = (PUBLISHED, "self"), (NO_CLAMP, "self_random")  # protocol, condition
 
 
 def classification(tables: Tables, figures: str) -> Section:
@@ -111,7 +109,7 @@ def _classification_findings(found: pd.DataFrame) -> list[Finding]:
             "Without self_clamp, in runs left out, state channels tell regimes that loss, entropy and confidence do not.",
             LEFT_OUT,
             STATE,
-            PLAIN,
+            BASIC,
         ),
         _compare(
             found,
@@ -121,7 +119,7 @@ def _classification_findings(found: pd.DataFrame) -> list[Finding]:
             RAW,
         ),
         _compare(
-            found, "The published way shows more than what the time alone tells.", REPEATED, STATE, CLOCK
+            found, "The published way shows more than what the time alone tells.", REPEATED, STATE, TIME
         ),
     ]
     mine = _accuracies(found, REPEATED, STATE)

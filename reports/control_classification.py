@@ -4,16 +4,14 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from analysis.feature_sets import BASIC, BIAS, CLEAN, NO_CLAMP, RAW, STATE
 from plots.controls import STATIC, ordered
 from plots.series import estimate, paired
 from plots.wording import number, percent
 from reports import published
-from reports.classification import CLEAN, NO_CLAMP, PLAIN, RAW
-from reports.classification import STATE as WITH_STATE
 from reports.markdown import interval, table
 from reports.parts import MISSING, Section, Tables, difference, per_seed, smaller
 
-WITH_BIAS = "with bias channels"
 ROUNDED = 1e-6  # tables are written with nine digits
 ONE = ("state_1d", "state_1d_matched")
 
@@ -37,10 +35,10 @@ def told(tables: Tables) -> Section:
     def of(name: str, features: str) -> "pd.Series[float]":
         return scores(seeds, name, features, NO_CLAMP)
 
-    own = of("self", WITH_STATE)
-    adds = [(f"{WITH_STATE} − {rival}", paired(own, of("self", rival))) for rival in (PLAIN, RAW)]
-    static = [(f"`self` − `{name}`", paired(of("self", WITH_BIAS), of(name, WITH_BIAS))) for name in STATIC]
-    one = [(f"`{name}` − `self`", paired(of(name, WITH_STATE), own)) for name in ONE]
+    own = of("self", STATE)
+    adds = [(f"{STATE} − {rival}", paired(own, of("self", rival))) for rival in (BASIC, RAW)]
+    static = [(f"`self` − `{name}`", paired(of("self", BIAS), of(name, BIAS))) for name in STATIC]
+    one = [(f"`{name}` − `self`", paired(of(name, STATE), own)) for name in ONE]
     return Section(
         "Can the regime be told from each?",
         "Published: 80 % with loss, entropy and confidence, 100 % with the state's channels, from windows of one run. Here the "

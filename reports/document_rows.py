@@ -2,6 +2,7 @@
 
 import math
 
+from analysis.feature_sets import CLEAN
 from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import RUN
 from plots.series import Estimate, estimate, paired
@@ -121,7 +122,7 @@ def meaningful(study: Tables) -> str:
 
 def classification_rows(controls: Tables) -> list[list[str]]:
     """Accuracies on runs that the classifier has not seen."""
-    rows = controls.rows("classification_seeds", condition="self", protocol="clean")
+    rows = controls.rows("classification_seeds", condition="self", protocol=CLEAN)
     lines = []
     for features, said in published.CLASSIFICATION.items():
         ours = over_seeds(rows[rows["features"] == features], "accuracy")

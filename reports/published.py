@@ -1,5 +1,7 @@
 """The published study's numbers, as its document prints them (one run, seed 42, Tiny Shakespeare)."""
 
+from analysis.feature_sets import BASIC, STATE
+
 PARAMETERS = 0.8e6
 """Of its model. One of less than half of that is called smaller."""
 
@@ -31,7 +33,7 @@ REGIME_DELTAS: dict[str, dict[str, float]] = {
 }
 """Mean during the window minus mean before it. Its `state_effect` was measured on token ids 0 to 3, ours on text."""
 
-CLASSIFICATION: dict[str, float] = {"loss, entropy, confidence": 0.80, "with state channels": 1.00}
+CLASSIFICATION: dict[str, float] = {BASIC: 0.80, STATE: 1.00}
 """Accuracy of naming the regime from windows of one run's log."""
 
 MEMORY: dict[str, tuple[float, str, str]] = {

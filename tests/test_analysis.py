@@ -13,6 +13,7 @@ import config
 import storage
 from analysis import classification, over_seeds, runs, shakespeare, signatures, trajectory
 from analysis.context import Context
+from analysis.feature_sets import BASIC, CLEAN, NO_CLAMP, STATE
 from analysis.runs import Run
 
 
@@ -101,11 +102,11 @@ def test_classification_finds_what_is_there_and_nothing_else(tmp_path: Path) -> 
         made.append(write_run(tmp_path, "vanilla_random", seed, windows, 0.0, noise=0.3))
     table = classification.classification(made, SETTINGS).set_index(["condition", "features"])
     assert (table["protocol"] == "clean").all() and (table["runs"] == 4).all()
-    best = row(table, "self_random", classification.STATE_NAME)
+    best = row(table, "self_random", STATE)
     assert best["accuracy"] == 1.0 and best["p_value"] == pytest.approx(1 / 11)
-    blind = row(table, "vanilla_random", classification.BASIC_NAME)
+    blind = row(table, "vanilla_random", BASIC)
     assert blind["accuracy"] < blind["majority"] + 0.2 and blind["p_value"] > 0.09
-    loss = row(table, "self_random", classification.BASIC_NAME)
+    loss = row(table, "self_random", BASIC)
     assert best["accuracy"] > loss["accuracy"] > loss["null_95"]  # loss tells regime from calm, not which
 
 
@@ -131,15 +132,12 @@ def test_without_the_held_state_its_zero_drift_names_nothing(tmp_path: Path) -> 
     assert not table.duplicated(keys).any()
     full = classification.classification(made, SETTINGS)
     pd.testing.assert_frame_equal(table.iloc[: len(full)], full)  # nothing of the full protocol is another
-    few = table[table["protocol"] == classification.NO_CLAMP]
+    few = table[table["protocol"] == NO_CLAMP]
     assert set(few["condition"]) == {"self_random", "vanilla_random"} and (few["classes"] == 3).all()
     assert few["p_value"].min() >= 1 / 3  # of two draws, a fifth of ten
     told = table[table["condition"] == "self_random"].set_index(["protocol", "features"])["accuracy"]
-    gain = {
-        way: told[way, classification.STATE_NAME] - told[way, classification.BASIC_NAME]
-        for way in (classification.CLEAN, classification.NO_CLAMP)
-    }
-    assert gain[classification.CLEAN] > 0.15 and abs(gain[classification.NO_CLAMP]) < 0.1
+    gain = {way: told[way, STATE] - told[way, BASIC] for way in (CLEAN, NO_CLAMP)}
+    assert gain[CLEAN] > 0.15 and abs(gain[NO_CLAMP]) < 0.1
 
 
 def test_published_protocol_and_too_few_runs(tmp_path: Path) -> None:
@@ -148,8 +146,8 @@ def test_published_protocol_and_too_few_runs(tmp_path: Path) -> None:
         write_run(tmp_path, "self_random", 1, WINDOWS, 3.0),
     ]
     table = classification.classification(made, SETTINGS).set_index(["protocol", "features"])
-    assert row(table, "published", classification.STATE_NAME)["accuracy"] == 1.0
-    assert np.isnan(row(table, "clean", classification.STATE_NAME)["accuracy"])
+    assert row(table, "published", STATE)["accuracy"] == 1.0
+    assert np.isnan(row(table, "clean", STATE)["accuracy"])
 
 
 def test_too_few_windows_are_no_answer_rather_than_an_error(tmp_path: Path) -> None:

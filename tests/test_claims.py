@@ -22,6 +22,7 @@ from analysis import (
     claims,
     classification,
     controls,
+    feature_sets,
     frozen,
     memory,
     recurring,
@@ -535,9 +536,9 @@ def test_the_committed_claims_ask_for_what_the_analyses_make() -> None:
             assert query.where.get("regime", "bewilderment") in config.Regimes.model_fields, name
             assert query.where.get("source", STATE) in (STATE, BATCH, AVERAGES, UNTRAINED), name
             assert query.where.get("target", POSTERIOR) in (POSTERIOR, TWIN), name
-            features = (classification.STATE_NAME, classification.BASIC_NAME, classification.RAW_NAME)
+            features = (feature_sets.STATE, feature_sets.BASIC, feature_sets.RAW)
             assert query.where.get("features", features[0]) in features, name
-            protocols = ("heldout", "replication", classification.CLEAN, classification.NO_CLAMP)
+            protocols = ("heldout", "replication", feature_sets.CLEAN, feature_sets.NO_CLAMP)
             assert query.where.get("protocol", "heldout") in protocols, name
     for name, reading in found.readings.items():
         for shown in reading.beside:

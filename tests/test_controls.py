@@ -12,11 +12,11 @@ import config
 from analysis import classification as told_by
 from analysis import controls as analysis
 from analysis.context import Context
+from analysis.feature_sets import BASIC, BIAS, CLEAN, NO_CLAMP, RAW, STATE, TIME
 from analysis.runs import METRICS, STATE_METRICS, Run
 from plots import controls as figures
 from plots.figure import Figure
 from plots.series import NothingToDraw
-from reports import control_classification as told
 from reports import controls, placebos
 from tests.made_runs import (
     assert_tables,
@@ -92,9 +92,7 @@ def test_a_reaction_beyond_the_calm_course_is_found_with_its_size(tmp_path: Path
     losses: Any = tables["control_losses"].set_index(["condition", "seed"])["difference"]
     assert losses["self", 1] == pytest.approx(0.03) and losses["fixed_one", 2] == pytest.approx(-0.02)
     asked = set(zip(tables["classification"]["condition"], tables["classification"]["protocol"], strict=True))
-    assert asked == {
-        (run, way) for run in ("self", "fixed_one", "vanilla") for way in (told.CLEAN, told.NO_CLAMP)
-    }
+    assert asked == {(run, way) for run in ("self", "fixed_one", "vanilla") for way in (CLEAN, NO_CLAMP)}
 
 
 def test_regimes_do_not_bend_the_calm_course(tmp_path: Path) -> None:
@@ -118,13 +116,6 @@ def test_no_run_gives_empty_tables() -> None:
 
 
 def test_the_page_asks_for_what_the_analysis_answers() -> None:
-    assert (told.CLEAN, told.NO_CLAMP) == (told_by.CLEAN, told_by.NO_CLAMP)
-    assert (*(told_by.BASIC_NAME, told_by.RAW_NAME, told_by.STATE_NAME, told_by.BIAS_NAME),) == (
-        told.PLAIN,
-        told.RAW,
-        told.WITH_STATE,
-        told.WITH_BIAS,
-    )
     assert set(controls.COLUMNS["controls_comparison"]) <= set(analysis.COMPARISON)
     assert set(controls.COLUMNS["control_losses"]) <= set(analysis.LOSSES)
     assert set(controls.COLUMNS["classification_seeds"]) <= set(told_by.SEED_COLUMNS)
@@ -181,11 +172,9 @@ def study(
             change = gain if name == "self" else constant if name != "vanilla" else 0.0
             change += 0.002 * random.normal() if name != "vanilla" else 0.0
             losses.append(("controls", name, seed, 1.9 + change, 1.9, change))
-            for protocol in (told.CLEAN, told.NO_CLAMP):
-                for features in (told.PLAIN, told.RAW, told.WITH_STATE, told.WITH_BIAS):
-                    rate = (
-                        accuracy if name == "self" and features in (told.WITH_STATE, told.WITH_BIAS) else 0.5
-                    )
+            for protocol in (CLEAN, NO_CLAMP):
+                for features in (BASIC, RAW, STATE, BIAS):
+                    rate = accuracy if name == "self" and features in (STATE, BIAS) else 0.5
                     scores.append(
                         ("controls", name, protocol, features, seed, rate + 0.01 * random.normal(), 0.2)
                     )
@@ -196,8 +185,8 @@ def study(
                         spread = (learned, placebo, 0.3, 0.05, 0.38, 0.2)
                         tests.append(("controls", name, seed, 2000, "heldout", finder, *spread))
     for name in CONDITIONS:
-        for protocol in (told.CLEAN, told.NO_CLAMP):
-            for features in (told.PLAIN, told.RAW, told.WITH_STATE, told.WITH_BIAS):
+        for protocol in (CLEAN, NO_CLAMP):
+            for features in (BASIC, RAW, STATE, BIAS):
                 pooled.append(
                     ("controls", name, protocol, features, 0.5, 0.2, 0.26, 0.01, 60 * seeds, seeds, 5, 0.24)
                 )
@@ -317,10 +306,10 @@ def test_published_words_and_numbers_stand_beside_ours(tmp_path: Path) -> None:
     text = page(tmp_path, study())
     assert "static injection doesn't reproduce the dynamic patterns" in text
     assert "1D state shows weaker, sometimes absent responses" in text
-    row = cells(text, f"{told.NO_CLAMP}, `self`: {told.WITH_STATE}")
+    row = cells(text, f"{NO_CLAMP}, `self`: {STATE}")
     assert row[1:3] == ["100 %", "0.500"] and row[3].startswith("0.70")  # pooled, then the mean over seeds
-    assert cells(text, f"{told.CLEAN}, `self`: {told.PLAIN}")[1] == "80 %"
-    assert cells(text, f"{told.CLEAN}, `fixed_one`: {told.PLAIN}")[1] == "–"
+    assert cells(text, f"{CLEAN}, `self`: {BASIC}")[1] == "80 %"
+    assert cells(text, f"{CLEAN}, `fixed_one`: {BASIC}")[1] == "–"
     row = cells(text, "`state_1d`, held-out protocol, gradient finder, 2000 steps, untrained")
     assert row[3] == "0.300 ± 0.050" and row[2].startswith("0.40")
     rows = [line for line in text.splitlines() if line.startswith("| `self_clamp`, `")]
@@ -330,21 +319,21 @@ def test_published_words_and_numbers_stand_beside_ours(tmp_path: Path) -> None:
 def test_the_same_numbers_stand_once(tmp_path: Path) -> None:
     tables = study()
     kinds = ["condition", "protocol", "features"]
-    alone = tables["classification_seeds"]["features"] == told.PLAIN
-    same = tables["classification_seeds"][alone].assign(features="progress alone")
+    alone = tables["classification_seeds"]["features"] == BASIC
+    same = tables["classification_seeds"][alone].assign(features=TIME)
     same["accuracy"] = 0.2 + 0.01 * same["seed"]  # of the schedule alone, so alike in every condition
     seeds = pd.concat([tables["classification_seeds"], same])
     pooled = tables["classification"]
-    pooled = pd.concat([pooled, pooled[pooled["features"] == told.PLAIN].assign(features="progress alone")])
+    pooled = pd.concat([pooled, pooled[pooled["features"] == BASIC].assign(features=TIME)])
     means = seeds.groupby(kinds)["accuracy"].mean()
     pooled["accuracy"] = [means[place] for place in pooled[kinds].itertuples(index=False, name=None)]
     text = page(tmp_path, {**tables, "classification": pooled, "classification_seeds": seeds})
-    rows = [line for line in text.splitlines() if "progress alone" in line]
+    rows = [line for line in text.splitlines() if TIME in line]
     assert [row.split(" | ")[0] for row in rows] == [
-        f"| {protocol}, every condition: progress alone" for protocol in (told.CLEAN, told.NO_CLAMP)
+        f"| {protocol}, every condition: progress alone" for protocol in (CLEAN, NO_CLAMP)
     ]
     assert "| published | accuracy, mean of seeds | null mean |" in text
-    assert cells(text, f"{told.NO_CLAMP}, `self`: {told.WITH_STATE}")[2].startswith("0.70")
+    assert cells(text, f"{NO_CLAMP}, `self`: {STATE}")[2].startswith("0.70")
     one = pooled["condition"] == "vanilla"
     pooled["p_value"] = pooled["p_value"].where(
         ~one, 0.9

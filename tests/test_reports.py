@@ -12,11 +12,11 @@ import pytest
 import config
 import phases
 import publish
+from analysis.feature_sets import BASIC, NO_CLAMP, RAW, STATE, TIME
 from plots import wording
 from plots.registry import FIGURES
 from plots.series import Estimate, estimate
 from reports import claims, conditions, document_rows, documents, markdown, pages, parts, placebos, published
-from reports.classification import NO_CLAMP
 from scripts import make_report
 from storage import UserError
 
@@ -111,15 +111,15 @@ def study(
     classes = [
         ("shakespeare", condition, protocol, features, accuracy, 0.3, 0.4, 0.005, 65, 3, 0.3)
         for protocol, condition, features, accuracy in (
-            ("published", "self", "loss, entropy, confidence", 0.77),
-            ("published", "self", "progress alone", 0.97),
-            ("published", "self", "with state channels", 0.93),
-            ("clean", "self_random", "loss, entropy, confidence", 0.55),
-            ("clean", "self_random", "raw statistics with history", 0.65),
-            ("clean", "self_random", "with state channels", 0.90),
-            (NO_CLAMP, "self_random", "loss, entropy, confidence", 0.55),
-            (NO_CLAMP, "self_random", "raw statistics with history", 0.65),
-            (NO_CLAMP, "self_random", "with state channels", 0.50),
+            ("published", "self", BASIC, 0.77),
+            ("published", "self", TIME, 0.97),
+            ("published", "self", STATE, 0.93),
+            ("clean", "self_random", BASIC, 0.55),
+            ("clean", "self_random", RAW, 0.65),
+            ("clean", "self_random", STATE, 0.90),
+            (NO_CLAMP, "self_random", BASIC, 0.55),
+            (NO_CLAMP, "self_random", RAW, 0.65),
+            (NO_CLAMP, "self_random", STATE, 0.50),
         )
     ]
     path = [
@@ -263,7 +263,7 @@ def test_state_that_adds_nothing_in_runs_left_out_fails(tmp_path: Path) -> None:
     ):
         assert verdict(page, claim) == "Not clear"
     rows = tables["classification"]
-    state = (rows["protocol"] == NO_CLAMP) & (rows["features"] == "with state channels")
+    state = (rows["protocol"] == NO_CLAMP) & (rows["features"] == STATE)
     rows.loc[state, "accuracy"] = (
         0.70  # 0.15 above one rival, 0.05 above the other; the null reaches 0.1 above its mean
     )
@@ -282,7 +282,7 @@ def test_classification_by_seed_is_judged_over_seeds(tmp_path: Path) -> None:
     rows = tables["classification"]
     by_seed = [rows.assign(seed=seed, accuracy=rows["accuracy"] + 0.01 * seed) for seed in SEEDS]
     tables["classification"] = pd.concat(by_seed)
-    state = tables["classification"]["features"] == "with state channels"
+    state = tables["classification"]["features"] == STATE
     tables["classification"].loc[state, "accuracy"] = [0.93, 0.90, 0.70, 0.93, 0.90, 0.71, 0.93, 0.90, 0.73]
     page = written(tmp_path, tables)[0]
     assert verdict(page, "loss, entropy and confidence do not") == "Clear"
