@@ -10,7 +10,6 @@ import config
 
 ROOT = config.ROOT
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-RESULTS = ROOT / "docs" / "results"
 
 
 def test_no_tracked_file_is_a_link() -> None:
@@ -29,8 +28,4 @@ def test_every_relative_link_leads_to_a_file(document: Path) -> None:
     targets = re.findall(r"\]\(([^)\s]+)\)", document.read_text())
     inside = [target.partition("#")[0] for target in targets if not re.match(r"[a-z]+:|#", target)]
     lost = [document.parent / target for target in inside if not (document.parent / target).exists()]
-    if not (
-        RESULTS / "tables" / "claims"
-    ).exists():  # the pages of all suites come with the first whole study
-        lost = [path for path in lost if not {RESULTS, ROOT / "figures"} & set(path.resolve().parents)]
     assert lost == []
