@@ -142,6 +142,11 @@ def default_suites(only: Iterable[str] = ()) -> tuple[str, ...]:
     )
 
 
+def optional_suites() -> frozenset[str]:
+    """Names of the suites that the default study leaves out."""
+    return frozenset(Path(suite).stem for phase in PHASES if phase.optional for suite in phase.suites)
+
+
 def by_name(name: str) -> Phase:
     """The phase of a name. ConfigError with the nearest name for an unknown one."""
     for phase in PHASES:

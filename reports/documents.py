@@ -1,7 +1,7 @@
 """Parts of README.md and docs/ that are written from the tables and from the code's own declarations."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -93,12 +93,19 @@ def write_readme(root: Path) -> Path:
     return path
 
 
-def pipeline_page(phases: str, figures: Iterable[Figure]) -> str:
-    """docs/PIPELINE.md from the phases' table (Markdown) and the declared figures."""
+def pipeline_page(phases: str, figures: Iterable[Figure], optional: Collection[str]) -> str:
+    """docs/PIPELINE.md from the phases' table (Markdown) and the declared figures.
+
+    optional: names of suites that the default study leaves out, so that nothing of them is committed and linked to.
+    """
+
+    def shown(suite: str, name: str, folder: str) -> str:
+        return f"`{name}`" if suite in optional else f"[`{name}`]({folder}/{name})"
+
     head = ["figure", "suite", "tables it is drawn from", "what it shows"]
     rows = [
         [
-            f"[`{figure.name}`](../figures/{figure.name})",
+            shown(figure.suite, figure.name, "../figures"),
             f"`{figure.suite}`",
             ", ".join(f"`{name}`" for name in figure.tables),
             figure.caption,
@@ -107,12 +114,13 @@ def pipeline_page(phases: str, figures: Iterable[Figure]) -> str:
     ]
     pages = table(
         ["page", "suite", "title"],
-        [[f"[`{one.file}`](results/{one.file})", f"`{one.suite}`", one.title] for one in PAGES],
+        [[shown(one.suite, one.file, "results"), f"`{one.suite}`", one.title] for one in PAGES],
+        words=True,
     )
     return PIPELINE.format(
         phases=phases.strip(),
-        figures=table(head, rows).replace("---:", "---"),
-        pages=pages.replace("---:", "---"),
+        figures=table(head, rows, words=True),
+        pages=pages,
     )
 
 

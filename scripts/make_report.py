@@ -60,7 +60,7 @@ def write_pipeline_page() -> Path:
     from plots.registry import FIGURES
 
     path = ROOT / "docs" / "PIPELINE.md"
-    storage.write_text(path, documents.pipeline_page(phases.describe(), FIGURES))
+    storage.write_text(path, documents.pipeline_page(phases.describe(), FIGURES, phases.optional_suites()))
     return path
 
 

@@ -381,7 +381,7 @@ def test_readme_is_what_the_committed_tables_give() -> None:
 
 
 def test_pipeline_page_is_what_the_code_declares() -> None:
-    made = documents.pipeline_page(phases.describe(), FIGURES)
+    made = documents.pipeline_page(phases.describe(), FIGURES, phases.optional_suites())
     assert (ROOT / "docs" / "PIPELINE.md").read_text() == made, (
         "run: ./run.sh python scripts/make_report.py --pipeline"
     )
