@@ -8,6 +8,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from typing import Any
@@ -58,12 +59,21 @@ class Workers(Executor):
 
 @contextlib.contextmanager
 def _no_interrupt() -> Iterator[None]:
-    """Block Ctrl-C while a process starts: it inherits this, and so never dies of a Ctrl-C meant for its parent."""
-    if not hasattr(signal, "pthread_sigmask"):
+    """Put Ctrl-C off while a process starts: it inherits the block, and so never dies of a Ctrl-C meant for its parent.
+
+    Another thread of this process may take the signal all the same, and Python would then raise here, in the midst of
+    what the new process is told. So the handler is put off, too.
+    """
+    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
         yield
         return
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
