@@ -111,9 +111,8 @@ def plan(study: Study) -> list[Task]:
     Tasks of equal keys are one task: a run that two conditions share is trained once, and seen from both.
     """
     tasks: dict[str, Task] = {}  # by key; by name while the key is not known
-    trained: dict[
-        tuple[str, str, int], Task
-    ] = {}  # a run is asked for by its tests, and by what starts from it
+    # a run is asked for by each of its tests, and by what starts from it
+    trained: dict[tuple[str, str, int], Task] = {}
 
     def add(task: Task) -> Task:
         place = task.key or task.name

@@ -11,11 +11,12 @@ from matplotlib.lines import Line2D
 from analysis.levels import ALPHA, FEWEST_SEEDS
 from analysis.over_seeds import mean_of_known
 from analysis.spans import WINDOW_BIN as BIN
-from plots import series, style, wording
+from plots import series, style
 from plots.figure import Figure, Tables
 from plots.memory import LOOKS
 from plots.series import NothingToDraw
 from plots.style import Look
+from plots.wording import plural, signed
 
 R = TypeVar("R")
 SUITE = "ambiguous"
@@ -91,7 +92,7 @@ def window(tables: Tables, note: str) -> Drawing:
     ]
     n = int(table["n"].max())
     caption = (
-        f"n = {wording.plural(n, 'pair')} of runs, one a seed, with the same batches in the window. AUC of a linear read-out made from the other "
+        f"n = {plural(n, 'pair')} of runs, one a seed, with the same batches in the window. AUC of a linear read-out made from the other "
         f"seeds, in bins of {BIN} steps: over all pairs of a long and a short run, or the share of seeds whose twins are told apart; 0.5 is chance, and below it "
         "the read-out does not carry over. Dotted: the highest 95 % point of the nulls, long and short turned round within seeds. Rows: the "
         "disturbance before the window. Title: single runs, second half of the window, p < 0.05, bootstrap interval of the gain above zero."
@@ -151,7 +152,7 @@ def seeds(tables: Tables, note: str) -> Drawing:
         if memory == memories[0]:
             axes.set_ylabel(ASIDE[column])
     caption = (
-        f"Means of the second half of the window, minus the same run's before the disturbance; n = {wording.plural(table['seed'].nunique(), 'seed')}. A "
+        f"Means of the second half of the window, minus the same run's before the disturbance; n = {plural(table['seed'].nunique(), 'seed')}. A "
         "line joins the two runs of a seed; bars: means. The displacement is the state's way to the end of the disturbance, mean of both runs. Title: "
         "long minus short along it, paired by seed, intervals that leave zero out."
     )
@@ -176,7 +177,7 @@ def _seeds_title(late: pd.DataFrame) -> str:
         total += 1
         value = series.paired(wide["long"], wide["short"])
         if value.n >= FEWEST_SEEDS and value.clear:
-            clear.append(f"{memory} after {regime} {wording.signed(value.mean, 2)}")
+            clear.append(f"{memory} after {regime} {signed(value.mean, 2)}")
     if late["seed"].nunique() < FEWEST_SEEDS:
         return "Twins late in the window (too few seeds to test)"
     text = f"Late in the window the longer disturbance has clearly left the state elsewhere in {len(clear)} of {total} cases"

@@ -12,11 +12,11 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import RUN
-from plots import series, style, wording
+from plots import series, style
 from plots.figure import Figure, Tables
 from plots.series import NothingToDraw
 from plots.style import Look
-from plots.wording import number
+from plots.wording import number, percent, plural
 
 SUITE = "recurring"
 ANY = "any"
@@ -99,7 +99,7 @@ def what_the_state_knows(tables: Tables, note: str) -> Drawing:
         column[0].set_title(f"{name}{told}")
     n = int(table["seed"].nunique())
     caption = (
-        f"n = {wording.plural(n, 'seed')}; bars: mean and, from three seeds on, 95 % t interval. All read by ridge regression within each run, fitted on "
+        f"n = {plural(n, 'seed')}; bars: mean and, from three seeds on, 95 % t interval. All read by ridge regression within each run, fitted on "
         "earlier steps and tested on later ones. Posterior: forward filter over all statistics shown so far, its emission fitted on other seeds. Averages: at "
         "the state's own decay. Untrained: the same shape, never trained, shown the statistics of the run without a state and read for the posterior from those (beside it in the title, so is the state). Published kind: of the published mechanism. Turned in time: the run's own states, moved against the steps. Mix: of five regimes, whether any acts. "
         f"R² below {number(LOWEST, 2)} is drawn at the edge. Dotted: nothing known. One batch's loss: against calm; in the mix, bewilderment's."
@@ -213,8 +213,8 @@ def mix_components(tables: Tables, note: str) -> Drawing:
                 edgecolors=look.colour, facecolors=look.colour if look.filled else "none", zorder=1 + (name != "calm"),
             )  # fmt: skip
         axes.set_title(title)
-        axes.set_xlabel(f"component 1 ({wording.percent(rows['share1'].iloc[0])} of the variance)")
-    panels[0].set_ylabel(f"component 2 ({wording.percent(rows['share2'].iloc[0])})")
+        axes.set_xlabel(f"component 1 ({percent(rows['share1'].iloc[0])} of the variance)")
+    panels[0].set_ylabel(f"component 2 ({percent(rows['share2'].iloc[0])})")
     looks = [REGIMES[name] for name in names]
     handles = [Line2D([], [], ls="", marker=one.marker, c=one.colour, mfc=one.face, ms=4.5) for one in looks]
     agree = (rows["believed"] == rows["regime"]).mean()
@@ -223,8 +223,8 @@ def mix_components(tables: Tables, note: str) -> Drawing:
         "points are surer beliefs. self_clamp holds the state, so it leaves it wherever it was. Two components chosen for variance, not to part the regimes."
     )
     title = (
-        f"States among five regimes: the filter names the acting one in {wording.percent(agree)} of the steps; two components hold "
-        f"{wording.percent(rows['share1'].iloc[0] + rows['share2'].iloc[0])} of the state's variance"
+        f"States among five regimes: the filter names the acting one in {percent(agree)} of the steps; two components hold "
+        f"{percent(rows['share1'].iloc[0] + rows['share2'].iloc[0])} of the state's variance"
     )
     return style.finish(made, title, caption, note, (handles, [one.label for one in looks]), 6)
 
@@ -281,7 +281,7 @@ def intervention(tables: Tables, note: str) -> Drawing:
         axes.set_xlabel("KL(optimum ‖ prediction), nats")
     n = int(table["seed"].nunique())
     caption = (
-        f"n = {wording.plural(n, 'seed')}; bars: mean and, from three seeds on, 95 % t interval; random: mean of its draws. Weights frozen, held-out batches. Optimum of "
+        f"n = {plural(n, 'seed')}; bars: mean and, from three seeds on, 95 % t interval; random: mean of its draws. Weights frozen, held-out batches. Optimum of "
         "bewilderment at probability p: (1 − p) times the prediction under the calm mean, p over the vocabulary; so the calm mean's own KL is what there is "
         "to gain, and p differs between panels. Mirrored: as far from the calm mean, the other way. Means of the last half of training. Published kind: of the published mechanism. Yoked: fed another run's statistics; oracle: shown the true regime."
     )

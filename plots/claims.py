@@ -12,9 +12,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from analysis.claim_tests import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED, VERDICTS
-from plots import style, wording
+from plots import style
 from plots.figure import Figure, Tables
 from plots.series import NothingToDraw
+from plots.wording import signed
 
 CLAIMS, SEEDS = "claims", "claim_seeds"
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -190,7 +191,7 @@ def _number(row: "pd.Series[Any]") -> str:
     if not np.isfinite(row["effect"]):
         return "no seed decides"
     digits = max(2, 1 - int(np.floor(np.log10(row["smallest"]))))
-    shown = wording.signed(row["effect"], digits)
+    shown = signed(row["effect"], digits)
     if row["null"]:
         shown = shown.removeprefix("+")
     return f"{shown} {row['unit']}"

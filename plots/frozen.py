@@ -8,14 +8,12 @@ from matplotlib.gridspec import GridSpec
 from scipy import stats
 
 from analysis.levels import ALPHA, FEWEST_SEEDS
-from plots import series, style, wording
+from plots import published, series, style
 from plots.figure import Tables
 from plots.series import NothingToDraw
+from plots.wording import plural
 
 # The seed document: one run (seed 42), weights of step 1000, directions found and tested on training data.
-PUBLISHED_EFFECT = 0.35
-PUBLISHED_DELTAS = {"confident": -0.093, "uncertain": 0.259, "random": 0.040}
-PUBLISHED_RANDOM_SD = 0.100
 
 PANELS = (
     ("replication", "dimension", "replication protocol\n(found and tested on train data)"),
@@ -69,11 +67,11 @@ def _draw(tables: Tables, note: str, step: int) -> Figure:
         axes.set_title(title)
         if protocol == "replication":
             axes.set_ylim(
-                0, max(axes.get_ylim()[1], 1.3 * PUBLISHED_EFFECT)
+                0, max(axes.get_ylim()[1], 1.3 * published.EFFECT_SIZE)
             )  # room for the p-values above it
-            axes.axhline(PUBLISHED_EFFECT, c=style.VERMILLION, ls=(0, (4, 1.6)), lw=1, zorder=1)
+            axes.axhline(published.EFFECT_SIZE, c=style.VERMILLION, ls=(0, (4, 1.6)), lw=1, zorder=1)
             axes.annotate(
-                f"published {PUBLISHED_EFFECT}", (0.99, PUBLISHED_EFFECT), xycoords=("axes fraction", "data"),
+                f"published {published.EFFECT_SIZE}", (0.99, published.EFFECT_SIZE), xycoords=("axes fraction", "data"),
                 xytext=(0, 2), textcoords="offset points", ha="right", fontsize=7, color="#9c4400",
                 bbox={"fc": "white", "ec": "none", "alpha": 0.75, "pad": 0.5}, zorder=6,
             )  # fmt: skip
@@ -110,7 +108,7 @@ def finding(summary: pd.DataFrame, step: int) -> str:
     placebo = rows.groupby("placebo")["placebo_mean"].mean().max()  # the stronger of them
     effect = rows.groupby("seed")["effect"].first().mean()
     sizes = f"effect {effect:.2f}, strongest placebo {placebo:.2f}"
-    count = f"rank p < {ALPHA} in {k} of {wording.plural(n, 'seed')}"
+    count = f"rank p < {ALPHA} in {k} of {plural(n, 'seed')}"
     if k == 0 and _few_draws(rows):
         return f"{where}: too few placebo draws for a verdict; {sizes}"
     if 2 * k > n:
@@ -213,9 +211,9 @@ def _delta_panel(axes: Axes, conditions: pd.DataFrame) -> None:
             axes.plot(x + beside, means, look.marker, c=look.colour, mfc=look.face, ms=3.6, mew=0.8, zorder=4)
             _mean_bar(axes, x, means)
             if protocol == "replication":
-                error = PUBLISHED_RANDOM_SD if state == "random" else None
+                error = published.FROZEN_RANDOM_SD if state == "random" else None
                 axes.errorbar(
-                    x + 0.4, PUBLISHED_DELTAS[state], yerr=error, fmt="*", c=style.VERMILLION, mfc="white", ms=6, lw=0.8,
+                    x + 0.4, published.FROZEN_DELTA_ENTROPY[state], yerr=error, fmt="*", c=style.VERMILLION, mfc="white", ms=6, lw=0.8,
                     zorder=5, label="published" if state == "confident" else None,
                 )  # fmt: skip
             ticks.append((x, look.label))

@@ -11,11 +11,11 @@ from matplotlib.patches import Patch
 
 from analysis.levels import ALPHA, FEWEST_SEEDS
 from analysis.table_files import RUN
-from plots import series, style, wording
+from plots import series, style
 from plots.figure import Figure, Tables
 from plots.series import NothingToDraw
 from plots.training import curve
-from plots.wording import signed
+from plots.wording import plural, signed
 
 CONDITIONS = ("self_calm", "self", "self_random")
 MEASURES = ("state_drift", "state_norm", "state_effect")
@@ -171,7 +171,7 @@ def leads(summary: pd.DataFrame, measure: str) -> list[str]:
 def _lead_title(summary: pd.DataFrame) -> str:
     """Which measures lead the loss somewhere, which nowhere, and whether the norm follows it."""
     if int(summary["n"].max()) < FEWEST_SEEDS:
-        return f"Loss and state by lag ({wording.plural(int(summary['n'].max()), 'seed')}: too few to test)"
+        return f"Loss and state by lag ({plural(int(summary['n'].max()), 'seed')}: too few to test)"
     known = [name for name in MEASURES if (summary["measure"] == name).any()]
     where = {name: leads(summary, name) for name in known}
     short = {name: style.CHANNELS[name].name.removeprefix("state ") for name in known}
@@ -244,9 +244,7 @@ def _path_title(table: pd.DataFrame, regimes: list[str]) -> str:
         found = at_the_end(table, regime)
         further = series.paired(found["own"], found["calm"])
         if further.n < FEWEST_SEEDS:
-            return (
-                f"The state's path through each regime ({wording.plural(further.n, 'seed')}: too few to test)"
-            )
+            return f"The state's path through each regime ({plural(further.n, 'seed')}: too few to test)"
         if further.low > 0 and further.p < ALPHA / len(regimes):
             moved.append(regime)
     names = ", ".join(moved) if moved else "no regime"

@@ -13,11 +13,11 @@ from analysis.levels import FEWEST_SEEDS
 from analysis.spans import DISTURBANCE as REGIME
 from analysis.spans import ONSET_BIN as BIN
 from analysis.table_files import RUN
-from plots import series, style, wording
+from plots import series, style
 from plots.figure import Figure, Tables
 from plots.series import NothingToDraw
 from plots.style import Look
-from plots.wording import signed
+from plots.wording import plural, signed
 
 SUITE = "memory"
 
@@ -97,7 +97,7 @@ def _dynamics(table: pd.DataFrame, note: str, condition: str) -> Drawing:
         axes.set_xlabel("steps since the onset")
     n = rows["seed"].nunique()
     caption = (
-        f"Condition {condition}, n = {wording.plural(n, 'seed')}, means of 5 steps. Thin: seeds; bold: their mean. Grey: {REGIME}, in which "
+        f"Condition {condition}, n = {plural(n, 'seed')}, means of 5 steps. Thin: seeds; bold: their mean. Grey: {REGIME}, in which "
         "half of the targets are random. Steps of other regimes are left out. Scales are the same in the figures of all memories. "
         "Memory share: memory's part over the sum of both. Pull: minus the update's component away from the mean state of the 50 steps "
         "before, above zero is back; broken line: the memory's part of it. Thin lines end where a seed's next regime begins; there the mean can jump."

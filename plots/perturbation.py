@@ -10,11 +10,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.levels import ALPHA, FEWEST_SEEDS
-from plots import series, style, wording
+from plots import series, style
 from plots.figure import Tables
 from plots.series import NothingToDraw
 from plots.style import CHANNELS, COMMON, OF_STATE
 from plots.training import curve, shade
+from plots.wording import plural
 
 DRAWN = ("self_calm", "self", "vanilla")  # from back to front: dashes show what lies under them
 TOLD = ("self", "vanilla", "self_calm")  # in legends, and from top to bottom
@@ -103,14 +104,14 @@ def _marks_title(deltas: pd.DataFrame) -> str:
     regimes = _regimes(deltas)
     both = {"self", "self_calm"} <= set(deltas["condition"])
     if not both or deltas["seed"].nunique() < FEWEST_SEEDS:
-        return f"What {wording.plural(len(regimes), 'regime')} do to each channel ({_untested(deltas)})"
+        return f"What {plural(len(regimes), 'regime')} do to each channel ({_untested(deltas)})"
     marks = {regime: marked(deltas, regime) for regime in regimes}
     common = [regime for regime in regimes if any(channel in marks[regime] for channel in COMMON)]
     state = [regime for regime in regimes if any(channel in marks[regime] for channel in OF_STATE)]
     hidden = [regime for regime in state if regime not in common]
     title = (
         f"Loss, entropy, confidence or gradient differ clearly from self_calm's in {len(common)} of "
-        f"{wording.plural(len(regimes), 'regime')}, the self-state in {len(state)}"
+        f"{plural(len(regimes), 'regime')}, the self-state in {len(state)}"
     )
     return title + (f" ({', '.join(hidden)}: the self-state alone)" if hidden else "")
 
@@ -314,7 +315,7 @@ def _mark_windows(
 def _untested(deltas: pd.DataFrame) -> str:
     seeds = deltas["seed"].nunique()
     if seeds < FEWEST_SEEDS:
-        return f"{wording.plural(seeds, 'seed')}: too few to test"
+        return f"{plural(seeds, 'seed')}: too few to test"
     return "not tested: that takes the conditions self and self_calm"
 
 

@@ -30,10 +30,10 @@ from plots import (
     sweeps,
     training,
     update_network,
-    wording,
 )  # fmt: skip
 from plots.figure import OF_ANY_SUITE, Figure
 from plots.series import NothingToDraw
+from plots.wording import plural
 
 _FROZEN = ("frozen_effects", "frozen_effects_summary", "frozen_conditions", "frozen_doses")
 _REGIMES = ("metrics", "windows", "regime_deltas")
@@ -149,7 +149,7 @@ def note_of(tables_dir: Path, suite: str) -> str:
     if runs.empty or not {"corpus", "seed"} <= set(runs):
         return f"Suite {suite}"
     corpora = ", ".join(sorted(set(runs["corpus"])))
-    return f"Corpus: {corpora}; {wording.plural(runs['seed'].nunique(), 'seed')}."
+    return f"Corpus: {corpora}; {plural(runs['seed'].nunique(), 'seed')}."
 
 
 def draw_all(

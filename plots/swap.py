@@ -9,12 +9,12 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import RUN
-from plots import series, style, wording
+from plots import series, style
 from plots.figure import Figure, Tables
 from plots.seeds import by_seed
 from plots.series import NothingToDraw
 from plots.style import Look
-from plots.wording import signed
+from plots.wording import plural, signed
 
 LOOKS: dict[str, Look] = {
     "other": Look("other seed's state", style.VERMILLION, "-", "s"),
@@ -57,7 +57,7 @@ def swap(tables: Tables, note: str) -> Drawing:
     handles = [
         Line2D([], [], c=one.colour, ls=one.line, marker=one.marker, mfc=one.face, ms=3.8) for one in looks
     ]
-    seeds = wording.plural(int(paths["seed"].nunique()), "seed")
+    seeds = plural(int(paths["seed"].nunique()), "seed")
     caption = (
         f"All against the continuation with the own state, same seed and batches ({seeds}). Lines: mean over seeds; faint: single seeds; "
         "bars: mean and, from three seeds on, 95 % t interval. Black dots: what the update leaves of the first distance, (1 − decay)ⁿ, "
@@ -153,7 +153,7 @@ def _title(summary: pd.DataFrame) -> str:
     text += f", a random one by {signed(loss['random'].mean(), 3)}"
     more = series.paired(loss["other"], loss["random"])
     if more.n < FEWEST_SEEDS:
-        return f"{text} ({wording.plural(more.n, 'seed')}: too few to test)"
+        return f"{text} ({plural(more.n, 'seed')}: too few to test)"
     if not more.clear:
         return f"{text}: no clear difference"
     return f"{text}: the other's hurts {'more' if more.mean > 0 else 'less'}"

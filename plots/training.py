@@ -9,10 +9,10 @@ from matplotlib.gridspec import GridSpec
 
 from analysis.levels import FEWEST_SEEDS
 from analysis.over_seeds import rank_correlation
-from plots import series, style, wording
+from plots import series, style
 from plots.figure import Tables
 from plots.style import Look
-from plots.wording import signed
+from plots.wording import percent, plural, signed
 
 PAIRS = (  # each condition with a self-state beside its twin without one: same seeds, same batches
     ("self", "vanilla", "regimes in fixed windows"),
@@ -96,7 +96,7 @@ def _learning_title(finals: pd.DataFrame) -> str:
     if not lower and not higher:
         return f"A self-state makes no clear difference to the final held-out loss {differences}"
     parts = [f"{verb} it in {count}" for verb, count in (("lowers", lower), ("raises", higher)) if count]
-    schedules = wording.plural(len(found), "schedule")
+    schedules = plural(len(found), "schedule")
     return f"Final held-out loss: a self-state clearly {' and '.join(parts)} of {schedules} {differences}"
 
 
@@ -221,12 +221,10 @@ def state_trajectory(tables: Tables, note: str) -> Figure:
         share1, share2 = rows_of_seed["share1"].iloc[0], rows_of_seed["share2"].iloc[0]
         if index == 0:
             axes.set_title(f"seed {seed}")
-            axes.set_xlabel(f"first principal component ({wording.percent(share1)} of variance)")
-            axes.set_ylabel(f"second principal component ({wording.percent(share2)} of variance)")
+            axes.set_xlabel(f"first principal component ({percent(share1)} of variance)")
+            axes.set_ylabel(f"second principal component ({percent(share2)} of variance)")
         else:
-            axes.set_title(
-                f"seed {seed}: {wording.percent(share1)}, {wording.percent(share2)}", fontsize=7, pad=2
-            )
+            axes.set_title(f"seed {seed}: {percent(share1)}, {percent(share2)}", fontsize=7, pad=2)
             axes.set_xticks([])
             axes.set_yticks([])
     assert lines is not None
@@ -280,6 +278,6 @@ def _path_title(path: pd.DataFrame) -> str:
     )
     mean = "" if len(ranks) == 1 else " on average"
     return (
-        f"{start}: its first component holds {wording.percent(share)} of the variance{mean} and follows the step with "
+        f"{start}: its first component holds {percent(share)} of the variance{mean} and follows the step with "
         f"rank correlation {strength:.2f}"
     )

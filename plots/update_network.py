@@ -9,9 +9,10 @@ from matplotlib.lines import Line2D
 
 from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import RUN
-from plots import series, style, wording
+from plots import series, style
 from plots.figure import Figure, Tables
 from plots.series import NothingToDraw
+from plots.wording import percent
 
 CONDITIONS = ("self_calm", "self", "self_random")
 INPUTS: dict[str, style.Look] = {
@@ -194,7 +195,7 @@ def probe_gain(table: pd.DataFrame, one: str, other: str) -> series.Estimate:
 def _title(tables: Tables) -> str:
     share = series.estimate(tables["update_replay"].groupby("seed")["movement_share"].mean())
     parts = [
-        f"The finished update network, fed the whole run's statistics, makes {wording.percent(share.mean)} of the state's logged movement"
+        f"The finished update network, fed the whole run's statistics, makes {percent(share.mean)} of the state's logged movement"
     ]
     probe = tables["update_probe"]
     if probe["balanced_accuracy"].notna().any():

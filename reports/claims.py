@@ -11,9 +11,9 @@ import pandas as pd
 from analysis.claim_file import ADDED, CHANGED, PRIMARY, SEEN
 from analysis.claim_tests import ALPHA, NOT_SUPPORTED, RULE, VERDICTS, smallest_p
 from analysis.claims import BESIDE, CLAIMS, REMOVED
+from plots import published
 from plots.series import Estimate
 from plots.wording import listed, number, plural
-from reports import published
 from reports.document_rows import COLUMNS as OF_DOCUMENT
 from reports.document_rows import rows_of_the_document
 from reports.markdown import interval, table

@@ -3,9 +3,9 @@
 import pandas as pd
 
 from analysis.feature_sets import BASIC, NO_CLAMP, PUBLISHED, RAW, STATE, TIME
+from plots import published
 from plots.series import paired
 from plots.wording import number, percent, signed
-from reports import published
 from reports.markdown import interval, table
 from reports.parts import (
     ABSENT,

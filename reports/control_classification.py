@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from analysis.feature_sets import BASIC, BIAS, CLEAN, NO_CLAMP, RAW, STATE
+from plots import published
 from plots.controls import STATIC, ordered
 from plots.series import estimate, paired
 from plots.wording import number, percent
-from reports import published
 from reports.markdown import interval, table
 from reports.parts import MISSING, Section, Tables, difference, per_seed, smaller
 

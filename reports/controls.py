@@ -7,11 +7,11 @@ import pandas as pd
 from analysis.levels import ALPHA, FEWEST_SEEDS
 from analysis.over_seeds import UNKNOWN
 from analysis.table_files import RUN
+from plots import published
 from plots.controls import COMMON, STATIC, ordered, regimes_in, response, unlike
 from plots.series import Estimate, estimate, of_condition, paired
 from plots.style import REGIMES
 from plots.wording import listed, number, plural, signed
-from reports import published
 from reports.by_condition import ByCondition
 from reports.control_classification import told
 from reports.markdown import interval, table

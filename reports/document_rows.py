@@ -5,9 +5,9 @@ import math
 from analysis.feature_sets import CLEAN
 from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import RUN
+from plots import published
 from plots.series import Estimate, estimate, paired
 from plots.wording import number, percent, signed
-from reports import published
 from reports.markdown import interval, table
 from reports.parts import MISSING, Section, Tables, over_seeds, per_seed
 

@@ -4,9 +4,9 @@ import pandas as pd
 
 from analysis.levels import FEWEST_SEEDS
 from analysis.over_seeds import rank_correlation
+from plots import published
 from plots.series import estimate, paired
 from plots.wording import listed, number, percent, signed
-from reports import published
 from reports.markdown import interval, table
 from reports.parts import (
     CLEAR,

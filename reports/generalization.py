@@ -6,11 +6,11 @@ from math import log
 import pandas as pd
 
 from analysis.levels import FEWEST_SEEDS
+from plots import published
 from plots.generalization import METRICS, corpus_of
 from plots.perturbation import beyond_calm
 from plots.series import estimate, paired
 from plots.wording import listed, plural, signed
-from reports import published
 from reports.markdown import interval, table
 from reports.parts import (
     ABSENT,

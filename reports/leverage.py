@@ -1,9 +1,9 @@
 """The section on what stability costs: leverage of each memory, beyond placebo too, beside how still its state is held."""
 
+from plots import published
 from plots.memory import LOOKS, REGIME
 from plots.series import Estimate, estimate
 from plots.wording import signed
-from reports import published
 from reports.by_condition import ByCondition
 from reports.markdown import interval, table
 from reports.parts import ABSENT, MISSING, Finding, Section, Tables, all_of, difference, side, smaller

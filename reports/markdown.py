@@ -1,4 +1,7 @@
-"""Markdown tables and intervals, written the same way on every page. What is loaded here is little: a study with nothing to do writes a page, too."""
+"""Markdown tables and intervals, written the same way on every page.
+
+What is loaded here is little: a study with nothing to do writes a page, too.
+"""
 
 import math
 import re

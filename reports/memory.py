@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.table_files import RUN
+from plots import published
 from plots.memory import LOOKS, REGIME
 from plots.series import Estimate
 from plots.wording import listed, number, percent
-from reports import durations, published
+from reports import durations
 from reports.ambiguous import COLUMNS as OF_AMBIGUOUS
 from reports.ambiguous import ambiguous
 from reports.by_condition import ByCondition

@@ -10,9 +10,9 @@ import pandas as pd
 from analysis import claim_tests, table_files
 from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import RUN, WEIGHTS
+from plots import published
 from plots.series import Estimate, estimate
 from plots.wording import listed, plural
-from reports import published
 from reports.markdown import harmless, interval
 
 NOT_CLEAR, OPEN, CLEAR, ABSENT = "not clear", "open", "clear", claim_tests.ABSENT

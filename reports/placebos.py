@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.levels import ALPHA
+from plots import published
 from plots.series import Estimate, estimate
 from plots.wording import listed, number, plural
-from reports import published
 from reports.markdown import interval, table
 from reports.parts import (
     ABSENT,

@@ -7,9 +7,9 @@ import pandas as pd
 
 from analysis.levels import ALPHA, FEWEST_SEEDS
 from analysis.over_seeds import correlation
+from plots import published
 from plots.series import Estimate, estimate, paired
 from plots.wording import listed, number, plural, signed
-from reports import published
 from reports.classification import classification
 from reports.markdown import interval, table
 from reports.parts import (

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.table_files import RUN
+from plots import published
 from plots.wording import number, signed
-from reports import durations, published
+from reports import durations
 from reports.by_condition import ByCondition
 from reports.markdown import interval, table
 from reports.parts import (

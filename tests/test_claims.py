@@ -557,7 +557,7 @@ def test_what_was_added_after_results_is_marked_as_such() -> None:
 
 
 def test_published_numbers_are_those_of_the_document() -> None:
-    from reports import published
+    from plots import published
 
     said = committed().claims
     for name, regime, metric in (

@@ -13,10 +13,10 @@ import config
 import phases
 import publish
 from analysis.feature_sets import BASIC, NO_CLAMP, RAW, STATE, TIME
-from plots import wording
+from plots import published, wording
 from plots.registry import FIGURES
 from plots.series import Estimate, estimate
-from reports import claims, conditions, document_rows, documents, markdown, pages, parts, placebos, published
+from reports import claims, conditions, document_rows, documents, markdown, pages, parts, placebos
 from scripts import make_report
 from storage import UserError
 

@@ -1,4 +1,4 @@
-"""The published study's numbers, as its document prints them (one run, seed 42, Tiny Shakespeare)."""
+"""The published study's numbers, as its document prints them (one run, seed 42, Tiny Shakespeare); figures and pages read them here."""
 
 from analysis.feature_sets import BASIC, STATE
 
