@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes of two threads each would wait for one another
 
 import pytest
 import torch
+
+from tests.tiny_study import SUITE
 
 torch.set_num_threads(1)
 
@@ -16,3 +19,11 @@ def _denormals_kept() -> Iterator[None]:
     """Training flushes denormals in its process; a test after it must not feel that."""
     yield
     torch.set_flush_denormal(False)
+
+
+@pytest.fixture
+def suite_file(tmp_path: Path) -> Path:
+    """The config of the tiny study, as a file."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(SUITE)
+    return path

@@ -2,175 +2,20 @@
 
 import re
 import tomllib
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
 import config
-import phases
-import publish
-from analysis.feature_sets import BASIC, NO_CLAMP, RAW, STATE, TIME
+from analysis.feature_sets import NO_CLAMP, STATE
 from plots import published, wording
 from plots.registry import FIGURES
-from plots.series import Estimate, estimate
-from reports import claims, conditions, document_rows, documents, markdown, pages, parts, placebos
+from plots.series import estimate
+from reports import conditions, markdown, pages, parts, placebos
 from scripts import make_report
 from storage import UserError
-
-ROOT = Path(__file__).resolve().parent.parent
-SEEDS = (1, 2, 3)
-PLACEBO = {"rotated": 0.20, "untrained": 0.18}
-
-
-def study(
-    effect: float = 0.5, gain: float = -0.05, drift: float = 0.03, p: float = 1 / 21
-) -> dict[str, pd.DataFrame]:
-    """Tables of three seeds: `effect` learned effect size, `gain` self − vanilla, `drift` Δ of drift under regimes."""
-    conditions = ("self", "self_calm", "vanilla", "vanilla_calm")
-    runs, deltas, tests, effects, states, doses = [], [], [], [], [], []
-    for seed in SEEDS:
-        wobble = 0.001 * (seed - 2)
-        for name in conditions:
-            loss = 1.9 + wobble * seed + (gain if name.startswith("self") else 0)
-            runs.append(
-                (
-                    "shakespeare",
-                    name,
-                    seed,
-                    f"{name}{seed}",
-                    2000,
-                    3600.0,
-                    loss,
-                    "bfloat16",
-                    "shakespeare_char",
-                    804_224,
-                    1.44 * loss,
-                    "char",
-                )
-            )
-            for regime in published.REGIME_DELTAS:
-                for metric in (
-                    "loss",
-                    "entropy",
-                    "state_norm",
-                    "state_drift",
-                    "state_ema_drift",
-                    "state_effect",
-                ):
-                    if name.startswith("vanilla") and metric.startswith("state"):
-                        continue
-                    value = 1.234 if (metric, regime) == ("loss", "bewilderment") else 0.0
-                    value = drift if metric == "state_drift" else value
-                    value = 0.0 if name.endswith("calm") else value
-                    deltas.append(("shakespeare", name, seed, regime, metric, value + wobble))
-        for step in (1000, 2000):
-            head = ("shakespeare", "self_calm", seed, step)
-            for protocol, finder in (
-                ("replication", "dimension"),
-                ("heldout", "dimension"),
-                ("heldout", "gradient"),
-            ):
-                effects.append((*head, protocol, finder, "learned", 0, effect + wobble, 0.67))
-                for placebo, mean in PLACEBO.items():
-                    if (finder, placebo) == ("gradient", "rotated"):
-                        continue
-                    tests.append(
-                        (*head, protocol, finder, effect + wobble, placebo, mean, 0.05, mean + 0.1, p)
-                    )
-                    effects += [(*head, protocol, finder, placebo, draw, mean, 0.67) for draw in range(20)]
-                for state, change in (("confident", -0.111), ("uncertain", 0.222), ("random", 0.033)):
-                    states.append(
-                        (
-                            *head,
-                            protocol,
-                            finder,
-                            state,
-                            0,
-                            0.67,
-                            2.0,
-                            2.1,
-                            0.02,
-                            change + wobble,
-                            0.01,
-                            0.1,
-                            0.8,
-                        )
-                    )
-            states.append(
-                (*head, "heldout", "none", "own", 0, 0.3, 2.0, 2.1, 0.02, -0.01, -0.0123 + wobble, 0.004, 0.9)
-            )
-            for direction in ("confident", "uncertain", "gradient", "random"):
-                slope = -0.3 if direction == "confident" else 0.3
-                for dose in range(-7, 8):
-                    doses.append((*head, direction, dose / 10, 2.0, 2.1, slope * dose / 10, 0.0))
-    head_names = ["suite", "condition", "seed"]
-    test_names = [*head_names, "run_step", "protocol", "finder"]
-    classes = [
-        ("shakespeare", condition, protocol, features, accuracy, 0.3, 0.4, 0.005, 65, 3, 0.3)
-        for protocol, condition, features, accuracy in (
-            ("published", "self", BASIC, 0.77),
-            ("published", "self", TIME, 0.97),
-            ("published", "self", STATE, 0.93),
-            ("clean", "self_random", BASIC, 0.55),
-            ("clean", "self_random", RAW, 0.65),
-            ("clean", "self_random", STATE, 0.90),
-            (NO_CLAMP, "self_random", BASIC, 0.55),
-            (NO_CLAMP, "self_random", RAW, 0.65),
-            (NO_CLAMP, "self_random", STATE, 0.50),
-        )
-    ]
-    path = [
-        ("shakespeare", "self", seed, step, "calm", step / 2000, 0.0, 0.9, 0.05)
-        for seed in SEEDS
-        for step in range(0, 2000, 100)
-    ]
-
-    def frame(rows: list[Any], columns: list[str]) -> pd.DataFrame:
-        return pd.DataFrame(rows, columns=columns)
-
-    return {
-        "runs": frame(runs, [*head_names, "key", "steps", "seconds", "heldout_loss", "dtype", "corpus", "parameters", "heldout_bpb", "tokenizer"]),
-        "regime_deltas": frame(deltas, [*head_names, "regime", "metric", "delta"]),
-        "classification": frame(
-            classes,
-            ["suite", "condition", "protocol", "features", "accuracy", "null_mean", "null_95", "p_value", "windows", "runs", "majority"],
-        ),
-        "state_path": frame(path, [*head_names, "step", "regime", "pc1", "pc2", "share1", "share2"]),
-        "frozen_effects": frame(effects, [*test_names, "reader", "draw", "effect_size", "magnitude"]),
-        "frozen_effects_summary": frame(
-            tests, [*test_names, "effect", "placebo", "placebo_mean", "placebo_sd", "placebo_max", "p_value"]
-        ),
-        "frozen_conditions": frame(
-            states,
-            [*test_names, "state", "draw", "magnitude", "entropy", "nll", "ece", "delta_entropy", "delta_nll", "kl", "sign_consistency"],
-        ),
-        "frozen_doses": frame(
-            doses, [*head_names, "run_step", "direction", "magnitude", "entropy", "nll", "delta_entropy", "delta_nll"]
-        ),
-    }  # fmt: skip
-
-
-def written(folder: Path, tables: dict[str, pd.DataFrame], note: str = "", **how: Any) -> tuple[str, str]:
-    """The two pages (shakespeare, frozen test) of some tables."""
-    place = folder / "tables" / "shakespeare"
-    place.mkdir(parents=True, exist_ok=True)
-    for name, table in tables.items():
-        table.to_csv(place / f"{name}.csv", index=False)
-    files = {path.name: path.read_text() for path in pages.write_all(folder, {"shakespeare": note}, **how)}
-    return files["shakespeare.md"], files["frozen-test.md"]
-
-
-def verdicts(page: str) -> list[tuple[str, str]]:
-    """(verdict, claim) of each finding, in the order of the page."""
-    return re.findall(r"^- \*\*([A-Z][a-z ]+): (.*?)\*\*", page, flags=re.M)
-
-
-def verdict(page: str, words: str) -> str:
-    (found,) = [verdict for verdict, claim in verdicts(page) if words in claim]
-    return found
+from tests.made_tables import ROOT, SEEDS, study, verdict, verdicts, written
 
 
 def test_published_numbers_stand_beside_ours(tmp_path: Path) -> None:
@@ -349,70 +194,6 @@ def test_note_and_figures(tmp_path: Path) -> None:
     assert (tmp_path / "docs" / "shakespeare.md").is_file()
 
 
-def test_readme_blocks(tmp_path: Path) -> None:
-    written(tmp_path, study())
-    text = "a\n<!-- time -->\nstale\n<!-- /time -->\nb\n<!-- results -->\nstale\n<!-- /results -->\nc\n"
-    made = documents.readme(text, tmp_path / "tables")
-    assert "stale" not in made and made.startswith("a\n") and made.endswith("\nc\n")
-    assert "(12 runs) took 12.0 hours of one core" in made  # four conditions, three seeds, an hour each
-    assert "about 6.0 hours on 2 cores" in made
-    assert documents.readme(made, tmp_path / "tables") == made
-    with pytest.raises(UserError, match="must have one <!-- results -->"):
-        documents.readme("no marks", tmp_path / "tables")
-
-
-def test_readme_needs_no_table_too_large_to_commit(tmp_path: Path) -> None:
-    training, frozen = written(tmp_path, study())
-    for name in publish.NOT_COMMITTED:
-        (tmp_path / "tables" / "shakespeare" / f"{name}.csv").unlink(missing_ok=True)
-    made = documents.readme_results(tmp_path / "tables")
-    for page in (training, frozen):
-        for verdict, count in Counter(found.lower() for found, _ in verdicts(page)).items():
-            assert f"{count} {verdict}" in made
-    assert "No claim has been decided yet." in made
-
-
-def test_readme_is_what_the_committed_tables_give() -> None:
-    tables = ROOT / "docs" / "results" / "tables"
-    assert list(tables.glob("*.csv")) == [], "tables of an earlier layout; each suite has a folder of its own"
-    assert [path for path in tables.rglob("*.csv") if path.stem in publish.NOT_COMMITTED] == []
-    text = (ROOT / "README.md").read_text()
-    assert documents.readme(text, tables) == text, "run: ./run.sh python scripts/make_report.py --readme"
-
-
-def test_pipeline_page_is_what_the_code_declares() -> None:
-    made = documents.pipeline_page(phases.describe(), FIGURES, phases.optional_suites())
-    assert (ROOT / "docs" / "PIPELINE.md").read_text() == made, (
-        "run: ./run.sh python scripts/make_report.py --pipeline"
-    )
-    assert all(f"`{phase.name}`" in made for phase in phases.PHASES)
-    assert all(figure.name in made for figure in FIGURES)
-
-
-def test_metrics_page_names_every_column() -> None:
-    train = pytest.importorskip("train")
-    text = (ROOT / "docs" / "METRICS.md").read_text()
-    assert [name for name in train.METRICS if f"| `{name}` |" not in text] == []
-
-
-def test_metrics_page_names_every_column_of_the_pages_tables() -> None:
-    text = (ROOT / "docs" / "METRICS.md").read_text()
-    sections = text.split("\n## ")
-    everywhere = next(section for section in sections if section.startswith("Columns that many tables have"))
-    lacking = []
-    for page in pages.PAGES:
-        for name, columns in {**parts.COLUMNS, **page.columns}.items():
-            about = [section for section in sections if re.search(rf"`{name}(\\.csv)?`", section)]
-            about += [
-                section for section in sections if name == "metrics" and section.startswith("metrics.csv")
-            ]
-            if not about:
-                lacking.append(name)
-            known = "".join([everywhere, *about])
-            lacking += [f"{name}: {column}" for column in columns if f"`{column}`" not in known]
-    assert sorted(set(lacking)) == []
-
-
 def test_pages_made_again_keep_what_the_study_said_first(tmp_path: Path) -> None:
     written(tmp_path, study(), destination=tmp_path / "elsewhere")
     (tmp_path / "tables" / "shakespeare" / "warning.txt").write_text("QUICK STUDY: too small.\n")
@@ -477,21 +258,6 @@ def test_guests_of_a_page_are_explained_there(tmp_path: Path) -> None:
     assert re.findall(r"^\| `(.*?)`", text, flags=re.M) == ["none", "none_long"]
 
 
-def test_the_time_counts_tests(tmp_path: Path) -> None:
-    written(tmp_path, study())
-    tests = pd.DataFrame(
-        [("shakespeare", "self_calm", 1, "frozen", 1000, "ab", 3600.0), ("shakespeare", "self", 1, "belief", 60, "cd", 7200.0)],
-        columns=["suite", "condition", "seed", "kind", "run_step", "key", "seconds"],
-    )  # fmt: skip
-    tests.to_csv(tmp_path / "tables" / "shakespeare" / "tests.csv", index=False)
-    said = documents.readme_time(tmp_path / "tables")
-    assert (
-        "(12 runs, 2 tests of finished runs) took 15.0 hours of one core, 12.0 for training, 3.0 for testing"
-        in said
-    )
-    assert "about 7.5 hours on 2 cores" in said
-
-
 def test_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written(tmp_path, study(), destination=tmp_path / "elsewhere")
     make_report.main(["--out", str(tmp_path)])
@@ -518,74 +284,6 @@ def test_published_numbers_beside_those_of_a_smaller_model_say_so(tmp_path: Path
         found = parts.smaller(parts.Tables(tmp_path, "s"))
         assert said in found and bool(said) == bool(found)
     assert parts.smaller(parts.Tables(tmp_path, "nothing")) == ""
-
-
-def test_every_row_of_the_document_has_its_sign_judged_by_the_whole_interval() -> None:
-    def of(low: float, high: float, n: int = 8) -> Estimate:
-        return Estimate(n, (low + high) / 2, low, high, 0.01)
-
-    assert (
-        document_rows.sign(0.27, of(0.1, 0.3))
-        == document_rows.sign(-0.05, of(-0.3, -0.1))
-        == document_rows.SAME
-    )
-    assert document_rows.sign(-0.05, of(0.1, 0.3)) == document_rows.OTHER
-    assert (
-        document_rows.sign(0.27, of(-0.1, 0.3))
-        == document_rows.sign(0.27, of(0.1, 0.3, 2))
-        == document_rows.UNSETTLED
-    )
-
-
-def test_no_row_of_the_document_is_left_out(tmp_path: Path) -> None:
-    seeds = range(1, 4)
-    deltas = [
-        {"suite": "shakespeare", "condition": name, "seed": seed, "regime": regime, "metric": metric,
-         "delta": (2 * said if name == "self" else said) + 0.0001 * seed * seed * (name == "self")}
-        for regime, metrics in published.REGIME_DELTAS.items()
-        for metric, said in metrics.items()
-        for name in ("self", "self_calm")
-        for seed in seeds
-    ]  # fmt: skip
-    weights = {
-        "suite": "shakespeare",
-        "condition": "self_calm",
-        "run_step": 1000,
-        "protocol": "replication",
-        "finder": "dimension",
-    }
-    frozen = [
-        {**weights, "seed": seed, "state": state, "magnitude": 0.3, "entropy": 2.0, "nll": 2.0, "ece": 0.1, "delta_nll": 0.0,
-         "kl": 0.1, "sign_consistency": 1.0, "delta_entropy": said + 0.001 * seed}
-        for state, said in published.FROZEN_DELTA_ENTROPY.items()
-        for seed in seeds
-    ]  # fmt: skip
-    effects = [
-        {**weights, "seed": seed, "reader": reader, "effect_size": size}
-        for reader, size in (("learned", 0.35), ("rotated", 0.3), ("untrained", 0.31))
-        for seed in seeds
-    ]
-    (tmp_path / "shakespeare").mkdir()
-    for name, rows in (("regime_deltas", deltas), ("frozen_conditions", frozen), ("frozen_effects", effects)):
-        pd.DataFrame(rows).to_csv(tmp_path / "shakespeare" / f"{name}.csv", index=False)
-    section = document_rows.rows_of_the_document(parts.Tables(tmp_path, "claims", claims.COLUMNS))
-    lines = section.text().splitlines()
-    for regime, metrics in published.REGIME_DELTAS.items():
-        for metric in metrics:
-            (line,) = [
-                one for one in lines if one.startswith(f"| {regime}, {document_rows.METRICS[metric]} |")
-            ]
-            assert line.endswith(f"| {document_rows.SAME} | 3 |"), line
-    (heat,) = [one for one in lines if one.startswith("| lr_heatwave, loss |")]
-    assert (
-        "| −0.010 | −0.020 [" in heat and "| −0.010 [" in heat
-    )  # ours, and what is left beside the calm run
-    (random,) = [one for one in lines if one.startswith("| frozen weights, random |")]
-    assert "+0.040 ± 0.100" in random
-    assert (
-        "3 of 3 learned readers lie above that, and 0 % of the rotated placebo readers, 100 % of the untrained"
-        in section.text()
-    )
 
 
 def test_a_finding_says_where_an_interval_lies_on_the_other_side() -> None:

@@ -25,7 +25,7 @@ from runner import Runner
 from scripts import run_all
 from storage import UserError
 from study import Request
-from tests.test_pipeline import SUITE, TEXT
+from tests.tiny_study import SUITE, TEXT
 
 COMMON = ("suite", "condition", "seed")
 

@@ -1,0 +1,304 @@
+"""The study from its text to its pages through the command line: corpora, publishing, bad input, twice, interrupted."""
+
+import contextlib
+import io
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import command_line
+import config
+import phases
+import pipeline
+import publish
+import session
+import storage
+import study as studies
+from data.corpus import Corpus
+from data.prepare import prepare_text
+from data.sources import SourceNotFound
+from scripts import run_all as script
+from tests.tiny_study import RUN_ALL, SUITE, TEXT, request
+
+# Corpora
+
+
+def test_without_shakespeare_the_embedded_corpus_stands_in(
+    tmp_path: Path, suite_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def prepare(name: str, data: Path, tokenizer: str) -> Corpus:
+        tried.append(name)
+        if name == "shakespeare_char":
+            raise SourceNotFound("no network")
+        return prepare_text(name, TEXT.encode(), data)
+
+    monkeypatch.setattr(studies, "prepare_corpus", prepare)
+    monkeypatch.setattr(studies, "find_local", lambda *_: None)
+    suite_file.write_text(SUITE.replace("tiny_text", "shakespeare_char"))
+    asked = request(tmp_path, suite_file)
+    suites = studies.load_suites(asked)
+    study, _, said = studies.find_corpora(asked, suites, suites)
+    assert study.corpora["shakespeare_char", "char"][0] == "pydoc_char"
+    (suite,) = study.suites
+    assert all("pydoc_char" in text for text in (study.note(suite, 1), study.warnings(suite), said[0]))
+    assert pipeline.plan(study)[0].parts["config"]["corpus"] == "pydoc_char"
+    studies.find_corpora(asked, suites, suites)
+    assert tried == ["shakespeare_char", "pydoc_char", "pydoc_char"]  # begun so, it goes on so
+    given = request(tmp_path, suite_file, "corpus=shakespeare_char")
+    suites = studies.load_suites(given)
+    with pytest.raises(SourceNotFound):
+        studies.find_corpora(given, suites, suites)
+
+
+# Publishing
+
+
+def test_publishing_replaces_only_what_it_publishes(tmp_path: Path) -> None:
+    out, root = tmp_path / "out", tmp_path / "clone"
+    for name in ("figures/a.png", "figures/sub/b.png", "report/published/p.md", "tables/s/small.csv"):
+        storage.write_text(out / name, name)
+    storage.write_text(out / "tables" / "s" / "large.csv", "x" * (publish.SMALL_BYTES + 1))
+    storage.write_text(root / "figures" / "other.png", "mine")
+    changed = publish.publish(out, root)
+    assert {path.relative_to(root).as_posix() for path in changed} == {
+        "figures/a.png",
+        "figures/sub/b.png",
+        "docs/results/p.md",
+        "docs/results/tables/s/small.csv",
+    }
+    assert (root / "figures" / "other.png").read_text() == "mine"
+    assert publish.publish(out, root) == []
+
+
+@pytest.mark.parametrize(
+    "more", [{"quick": True}, {"seeds": 8}, {"only": ("shakespeare",)}, {"overrides": ("train.steps=5",)}]
+)
+def test_only_the_default_study_is_published(tmp_path: Path, more: dict) -> None:
+    assert request(tmp_path, None).is_default
+    assert not replace(request(tmp_path, None), **more).is_default
+
+
+# The command line
+
+
+def run_all(tmp_path: Path, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    texts = tmp_path / "texts" / "tiny_text" / "input.txt"
+    if not texts.exists():
+        storage.write_text(texts, TEXT)
+    environment = {**os.environ, "INTEROCEPTION_DATA": str(tmp_path / "texts")}
+    command = [sys.executable, str(RUN_ALL), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, **more)
+
+
+BAD = [
+    (["--seeds", "0"], "--seeds 0"),
+    (["--seeds", "-3"], "--seeds -3"),
+    (["--seeds", "many"], "many"),
+    (["--jobs", "0"], "--jobs 0"),
+    (["--jobs", "1000000"], "--jobs 1000000"),
+    (["--only", "shakespear"], "did you mean 'shakespeare'"),
+    (["--only"], "--only"),
+    (["--sed", "3"], "--sed"),
+    (["--config", "missing.toml"], "missing.toml does not exist"),
+    (["--set", "train.stepz=3"], "train.steps"),
+    (["--set", "train.steps=true"], "train.steps"),
+    (["--set", "conditions.self.schedule=two"], "two"),
+    (["--set", "frozen_test.conditions=[\"nobody\"]"], "nobody"),
+    (["--out", "a\0b"], "can't be shown"),
+    (["--only", "figures"], "--only data"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_bad_input_is_one_line_and_nothing_is_written(
+    tmp_path: Path, suite_file: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    if "--config" not in arguments:
+        arguments = ["--config", str(suite_file), *arguments]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["run_all.py", *arguments])
+    error = io.StringIO()
+    with contextlib.redirect_stderr(error), pytest.raises(SystemExit) as end:
+        command_line.run(script.main)
+    assert end.value.code == 2
+    (line,) = error.getvalue().splitlines()
+    assert line.startswith("error: ") and said in line
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
+
+
+def test_listing_names_every_phase() -> None:
+    for phase in phases.PHASES:
+        assert phase.name in session.list_phases()
+        assert f"`{phase.name}`" in phases.describe()
+        assert set(phase.needs) < {other.name for other in phases.PHASES}
+
+
+def test_nothing_heavy_is_loaded_to_find_nothing_to_do() -> None:
+    code = (
+        "import sys; sys.path.insert(0, '.'); import session; "
+        "print([name for name in ('torch', 'pandas', 'matplotlib', 'sklearn') if name in sys.modules])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=config.ROOT, check=True
+    )
+    assert found.stdout.strip() == "[]"
+
+
+def test_ctrl_c_while_modules_are_loaded_ends_quietly(tmp_path: Path) -> None:
+    code = f"""
+import os, runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Press:
+    def find_spec(self, name, *_):
+        if name == "study":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Press())
+runpy.run_path({str(RUN_ALL)!r}, run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 130 and done.stderr == ""
+
+
+def stamps(out: Path) -> dict[str, int]:
+    """Every file of an output folder with its time, but the lock's."""
+    return {
+        str(path): path.stat().st_mtime_ns
+        for path in out.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def children_s() -> float:
+    """Processor time of the subprocesses so far: other work on the machine does not count."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def test_the_whole_study_twice(tmp_path: Path, suite_file: Path) -> None:
+    study = ("--config", str(suite_file), "--out", "out", "--jobs", "1")
+    dry = run_all(tmp_path, *study, "--dry-run")
+    assert dry.returncode == 0 and "run   train tiny/self/seed-1: waits for data" in dry.stdout
+    assert not (tmp_path / "out").exists()
+
+    first = run_all(tmp_path, *study)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "[7/7] report" in first.stdout and first.stderr == ""
+    out = tmp_path / "out"
+    assert (out / "figures" / "learning-curves.png").is_file()
+    assert "tiny_text" in (out / "report" / "shakespeare.md").read_text()
+    assert os.readlink(out / "tiny" / "self" / "seed-1").startswith("../../runs/")
+    run = json.loads((out / "tiny" / "self" / "seed-1" / "run.json").read_text())
+    assert run["status"] == "complete" and run["threads"] == 1
+    assert list((out / "progress").iterdir()) == []
+
+    before = stamps(out)
+    started = children_s()
+    second = run_all(tmp_path, *study)
+    assert second.returncode == 0 and "nothing to run: all is up to date" in second.stdout
+    assert stamps(out) == before
+    assert children_s() - started < 3
+
+    def would_run(*more: str) -> list[str]:
+        found = run_all(tmp_path, *study, "--dry-run", *more)
+        assert found.returncode == 0, found.stderr
+        return [line for line in found.stdout.splitlines() if not line.startswith("skip")]
+
+    assert would_run() == []
+    assert would_run("--set", "regimes.bewilderment.probability=0.4") == [
+        "run   train tiny/self/seed-1: config changed: regimes.bewilderment.probability 0.5 -> 0.4",
+        "run   tables tiny: input changed: train tiny/self/seed-1",
+        "run   figures tiny: input changed: tables tiny",
+        "run   report tiny: input changed: tables tiny",
+    ]
+    weights = out / "tiny" / "self_calm" / "seed-1" / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    (line,) = would_run()
+    assert line.startswith("run   train tiny/self_calm/seed-1: not whole: ") and weights.name in line
+    third = run_all(tmp_path, *study, "--only", "shakespeare")
+    assert f"note: train tiny/self_calm/seed-1 is made again, not whole: {Path('out/runs')}" in third.stdout
+    assert "[1/1] train tiny/self_calm/seed-1" in third.stdout
+    assert weights.read_bytes() == content
+    assert would_run() == []
+    (tmp_path / "texts" / "tiny_text" / "input.txt").write_text(TEXT + "More.")
+    assert would_run()[0].startswith("run   data tiny_text: data changed")
+
+
+@contextlib.contextmanager
+def started_study(tmp_path: Path, suite_file: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """A study that would train for minutes, once a run of it has begun."""
+    storage.write_text(tmp_path / "texts" / "tiny_text" / "input.txt", TEXT)
+    environment = {**os.environ, "INTEROCEPTION_DATA": str(tmp_path / "texts")}
+    command = [sys.executable, str(RUN_ALL), "--config", str(suite_file), "--out", "out", "--jobs", "1"]
+    command += ["--set", "train.steps=1000000", "--set", "frozen_test.steps=[]", *more]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not list((tmp_path / "out" / "progress").glob("*.json")):
+            assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+            time.sleep(0.05)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def worker_of(out: Path) -> int:
+    """The process that writes the log of the first run."""
+    (log,) = (out / "logs").glob("train-tiny-self-*.log")
+    return int(log.read_text().split("process ")[1].split(",")[0])
+
+
+def gone(process: int, seconds: float = 3.0) -> bool:
+    """Whether a process ends within some time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if "\nState:\tZ" in Path(f"/proc/{process}/status").read_text():
+                return True
+        except OSError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks at processes in /proc")
+def test_interrupted_and_killed_studies_leave_nothing_behind(tmp_path: Path, suite_file: Path) -> None:
+    with started_study(tmp_path, suite_file) as process:
+        worker = worker_of(tmp_path / "out")
+        second = run_all(tmp_path, "--config", str(suite_file), "--out", "out")
+        assert second.returncode == 2 and f"in use by process {process.pid}" in second.stderr
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=5)
+        assert process.returncode == 130
+        (line,) = error.splitlines()
+        assert "goes on" in line
+        assert gone(worker)
+    with started_study(tmp_path, suite_file) as process:
+        worker = worker_of(tmp_path / "out")
+        process.kill()
+        process.communicate()
+        assert gone(worker)
+    assert studies.holder(tmp_path / "out") is None

@@ -1,0 +1,262 @@
+"""Running a plan: what follows what, what fails, killed workers, and folders and machines that will not do."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import phases
+import pipeline
+import progress
+import refresh
+import session
+import storage
+import study as studies
+import work
+import workers
+from data.corpus import Corpus
+from data.prepare import prepare_text
+from pipeline import Study, Task
+from runner import Runner
+from storage import UserError
+from tests.tiny_study import SUITE, TEXT, planned, request
+from work import Outcome
+
+
+class Script(Executor):
+    """Ends each task at once as the script says: an error, an exception to raise, or nothing for success."""
+
+    def __init__(self, ends: dict[str, list[str | Exception | None]]) -> None:
+        self.ends = ends
+        self.started: list[str] = []
+        self.tasks: list[Task] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        task = args[0]
+        self.started.append(task.name)
+        self.tasks.append(task)
+        ends = self.ends.get(task.name)
+        end = ends.pop(0) if ends else None
+        future: Future = Future()
+        if isinstance(end, Exception):
+            future.set_exception(end)
+        else:
+            future.set_result(Outcome(1.0, end))
+        return future
+
+
+def scripted(tmp_path: Path, suite_file: Path, jobs: int = 1, **ends: Any) -> tuple[Runner, Script]:
+    suites = studies.load_suites(request(tmp_path, suite_file, seeds=2))
+    study = Study(tmp_path, suites, {("tiny_text", "char"): ("tiny_text", "0" * 64)})
+    plan = pipeline.plan(study)
+    script = Script(ends.get("ends", {}))
+    names = frozenset(task.name for task in plan)
+    kinds = ("tables", "figures", "report")
+    costs = progress.Costs()
+    costs.guess_s = 1.0
+    return Runner(study, plan, names, names, kinds, jobs, costs, executor=lambda count: script), script
+
+
+def test_tables_follow_each_seed(tmp_path: Path, suite_file: Path) -> None:
+    runner, script = scripted(tmp_path, suite_file)
+    assert runner.run() == []
+    kinds = [name.split(" ")[0] for name in script.started]
+    seed = ["train", "train", "frozen", "frozen", "tables", "figures", "report"]
+    assert kinds == seed * 2
+    tables = [task for task in script.tasks if task.kind == "tables"]
+    assert [len(task.arguments["runs"]) for task in tables] == [2, 4]
+    assert [len(test.frozen) for test in tables[0].arguments["runs"]] == [0, 2]
+
+
+OTHER = (
+    SUITE.replace('name = "tiny"', 'name = "other"')
+    .replace("steps = 60", "steps = 50")
+    .replace("steps = [30, 60]", "steps = [30, 50]")
+)
+
+
+def two_suites(tmp_path: Path, suite_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study of two phases: `shakespeare` with the suite tiny, `controls` with other, no more."""
+    (tmp_path / "other.toml").write_text(OTHER)
+    made = {"shakespeare": (str(suite_file),), "controls": (str(tmp_path / "other.toml"),)}
+    kept = [
+        replace(phase, suites=made.get(phase.name, ()))
+        for phase in phases.PHASES
+        if phase.name in made or not phase.suites
+    ]
+    monkeypatch.setattr(phases, "PHASES", tuple(kept))
+
+
+def test_one_experiment_goes_from_its_text_to_its_page(
+    tmp_path: Path, suite_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_suites(tmp_path, suite_file, monkeypatch)
+    prepared = []
+
+    def prepare(name: str, data: Path, tokenizer: str) -> Corpus:
+        prepared.append(name)
+        return prepare_text(name, TEXT.encode(), data)
+
+    monkeypatch.setattr(studies, "prepare_corpus", prepare)
+    (tmp_path / "other.toml").write_text(OTHER.replace("tiny_text", "other_text"))
+    out = tmp_path / "out"
+    asked = request(out, None, only=("controls", "figures", "report"))
+    study, data = session.prepare(asked, write=True)
+    assert prepared == ["other_text"]  # what its runs need, and nothing of the others'
+    assert [(name, chosen) for name, _, chosen in data] == [
+        ("data tiny_text", False),
+        ("data other_text", True),
+    ]
+    plan = pipeline.plan(study)
+    _, _, stale = session.judge(asked, study, plan)
+    chosen = phases.choose(asked.only)
+    session.require_inputs(asked, chosen, plan, stale)
+    for alone in (("figures", "report"), ("frozen_test",)):  # nothing is finished yet
+        with pytest.raises(UserError, match=r"first run: \./run\.sh all --only shakespeare"):
+            session.require_inputs(asked, phases.choose(alone), plan, stale)
+
+    due = frozenset(task.name for task in plan if task.of({"controls"}))
+    script = Script({})
+    kinds = session.refresh_kinds(chosen)
+    costs = progress.Costs()
+    costs.guess_s = 1.0
+    runner = Runner(study, plan, stale, due, kinds, 1, costs, executor=lambda count: script)
+    assert runner.run() == []
+    seed = ["train other/self", "train other/self_calm", "frozen other/self_calm", "frozen other/self_calm"]
+    made = ["tables other", "figures other", "report other"]  # of the other suite, and of the claims, nothing
+    assert [name.split("/seed")[0] for name in script.started] == [*seed, *made]
+    assert runner.ran == 7 == runner._total()
+
+
+def test_a_page_that_another_suite_made_is_not_cleared_away(tmp_path: Path) -> None:
+    folder = tmp_path / "report"
+    one, other = (
+        Task("report", f"report {name}", ("report",), name * 64, {}, (), folder) for name in ("a", "b")
+    )
+    for name in ("shared.md", "gone.md"):
+        storage.write_text(folder / name, name)
+    work._finish(one, tmp_path, [folder / "shared.md", folder / "gone.md"], 0.0)
+    work._finish(other, tmp_path, [folder / "shared.md"], 0.0)
+    work._finish(one, tmp_path, [], 0.0)
+    assert [path.name for path in folder.iterdir()] == ["shared.md"]
+
+
+def test_a_seed_is_shown_once_its_phase_has_all_of_it(tmp_path: Path, suite_file: Path) -> None:
+    tasks = planned(tmp_path, suite_file)
+    names = [task.name for task in tasks]
+    phase = tasks[0].phase
+    tests = tasks[2].phase
+    assert refresh.whole(tasks, names) == {(phase, 1), (phase, 2), (tests, 1), (tests, 2)}
+    assert refresh.whole(tasks, names[:2]) == {(phase, 1)}
+    assert refresh.whole(tasks, names[:5]) == {(phase, 1), (tests, 1)}
+    assert refresh.whole(tasks, names[:5], awaited={1}) == frozenset()
+    suites = studies.load_suites(request(tmp_path, suite_file, seeds=2))
+    study = Study(tmp_path, suites, {("tiny_text", "char"): ("tiny_text", "0" * 64)})
+    shown = refresh.finished_runs(study, tasks[:5], refresh.whole(tasks, names[:5]))
+    assert [(run.condition, run.seed, len(run.frozen)) for run in shown] == [
+        ("self", 1, 0),
+        ("self_calm", 1, 2),
+    ]
+    shown = refresh.finished_runs(study, tasks[:3], refresh.whole(tasks, names[:3]))
+    assert [len(run.frozen) for run in shown] == [0, 0]  # one of its tests is still to come
+    assert refresh.refresh_tasks(study, tasks[:1], refresh.whole(tasks, names[:1])) == []
+
+
+def test_a_failure_stops_only_what_needs_it(
+    tmp_path: Path, suite_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runner, script = scripted(tmp_path, suite_file, ends={"train tiny/self_calm/seed-1": ["no luck"]})
+    failures = runner.run()
+    assert [(failure.task.name, failure.error) for failure in failures] == [
+        ("train tiny/self_calm/seed-1", "no luck")
+    ]
+    assert {task.name for task in runner.skipped} == {
+        "frozen tiny/self_calm/seed-1/step-30",
+        "frozen tiny/self_calm/seed-1/step-60",
+    }
+    assert script.started.count("train tiny/self_calm/seed-1") == 1  # not tried again
+    tables = [task for task in script.tasks if task.kind == "tables"]
+    assert [len(task.arguments["runs"]) for task in tables] == [1, 3]
+    assert "FAILED train tiny/self_calm/seed-1: no luck" in capsys.readouterr().out
+
+
+def test_a_run_that_cannot_be_linked_is_a_failure_and_stands(tmp_path: Path, suite_file: Path) -> None:
+    runner, script = scripted(tmp_path, suite_file)
+    (tmp_path / "tiny" / "self_calm" / "seed-1").mkdir(parents=True)
+    (failure,) = runner.run()
+    assert failure.task.name == "train tiny/self_calm/seed-1" and "not linked" in failure.error
+    assert runner.skipped == [] and "frozen tiny/self_calm/seed-1/step-30" in script.started
+
+
+@pytest.mark.parametrize(("deaths", "failed"), [(1, 0), (2, 1)])
+def test_a_killed_worker_costs_one_more_try(
+    tmp_path: Path, suite_file: Path, deaths: int, failed: int
+) -> None:
+    name = "train tiny/self/seed-1"
+    runner, script = scripted(tmp_path, suite_file, ends={name: [BrokenExecutor()] * deaths})
+    assert len(runner.run()) == failed
+    assert script.started.count(name) == 2
+
+
+def test_a_killed_process_breaks_its_own_future_only() -> None:
+    pools = workers.Workers(2)
+    try:
+        quick, slow = pools.submit(os.getpid), pools.submit(time.sleep, 1)
+        with pytest.raises(RuntimeError, match="busy"):
+            pools.submit(os.getpid)
+        victim = pools.submit(time.sleep, 60) if quick.result(60) else None
+        assert victim is not None
+        os.kill(quick.result(), signal.SIGKILL)
+        with pytest.raises(BrokenExecutor):
+            victim.result(10)
+        assert pools.submit(os.getpid).result(60) != quick.result()
+        assert slow.result(10) is None
+    finally:
+        pools.shutdown(wait=False)
+
+
+def test_ctrl_c_that_another_thread_takes_waits_for_the_start_of_a_worker() -> None:
+    leave = threading.Event()
+    other = threading.Thread(target=leave.wait)  # started before the block, so it does not inherit it
+    other.start()
+    handler = signal.getsignal(signal.SIGINT)
+    whole = False
+    try:
+        with pytest.raises(KeyboardInterrupt), workers._no_interrupt():
+            assert other.ident is not None
+            signal.pthread_kill(other.ident, signal.SIGINT)
+            time.sleep(0.2)
+            whole = True
+    finally:
+        leave.set()
+        other.join()
+    assert whole and signal.getsignal(signal.SIGINT) is handler
+
+
+def test_two_studies_do_not_share_a_folder(tmp_path: Path) -> None:
+    with studies.locked(tmp_path):
+        with pytest.raises(UserError, match=f"in use by process {os.getpid()}"), studies.locked(tmp_path):
+            pass
+        assert studies.holder(tmp_path) == os.getpid()
+    assert studies.holder(tmp_path) is None
+    with studies.locked(tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_found_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="can't write to"), studies.locked(tmp_path / "file"):
+        pass
+
+
+def test_a_model_larger_than_the_machine_is_refused(tmp_path: Path, suite_file: Path) -> None:
+    huge = ("model.n_embd=8192", "model.n_layer=96")
+    with pytest.raises(UserError, match="GB of memory"):
+        studies.check_memory(studies.load_suites(request(tmp_path, suite_file, *huge)), jobs=4)

@@ -1,0 +1,77 @@
+"""A study of two conditions and a few steps: its config and text, a request for it, and its plan."""
+
+from pathlib import Path
+from typing import Any
+
+import config
+import pipeline
+import study as studies
+from pipeline import Study, Task
+from study import Request
+
+SUITE = """
+name = "tiny"
+seeds = 1
+corpus = "tiny_text"
+[model]
+n_layer = 1
+n_head = 2
+n_embd = 16
+block_size = 8
+[train]
+steps = 60
+batch_size = 2
+warmup_steps = 1
+[log]
+effect_interval = 5
+probe_sequences = 2
+eval_interval = 20
+eval_batches = 1
+checkpoint_interval = 20
+keep_steps = [30]
+[self_state]
+dim = 4
+hidden = 4
+[regimes.bewilderment]
+probability = 0.5
+[schedules.one]
+kind = "windows"
+windows = [{ regime = "bewilderment", start = 20, end = 40 }]
+[conditions.self]
+schedule = "one"
+[conditions.self_calm]
+[frozen_test]
+conditions = ["self_calm"]
+steps = [30, 60]
+finder_batches = 1
+dev_batches = 1
+heldout_batches = 1
+top = 1
+doses = 2
+random_directions = 2
+placebo_draws = 2
+[signatures]
+permutations = 3
+classify_steps = 4
+"""
+TEXT = "To see a world in a grain of sand, and a heaven in a wild flower. " * 60
+RUN_ALL = config.ROOT / "scripts" / "run_all.py"
+
+
+def request(
+    out: Path, suite: Path | None, *overrides: str, only: tuple[str, ...] = (), **more: Any
+) -> Request:
+    plain = {"quick": False, "seeds": None, "jobs": 1, "force": False, "publish": False}
+    return Request(out=out, config=suite, overrides=overrides, only=only, **{**plain, **more})
+
+
+def planned(
+    out: Path, suite: Path, *overrides: str, seeds: int = 2, tokens: str | None = "0" * 64
+) -> list[Task]:
+    """The plan of a suite as if its corpus were prepared."""
+    suites = studies.load_suites(request(out, suite, *overrides, seeds=seeds))
+    return pipeline.plan(Study(out, suites, {("tiny_text", "char"): ("tiny_text", tokens)}))
+
+
+def keys(tasks: list[Task]) -> dict[str, str | None]:
+    return {task.name: task.key for task in tasks}
