@@ -1,6 +1,7 @@
 """What every command line of the project shares: arguments, progress, and how errors end it."""
 
 import argparse
+import atexit
 import contextlib
 import io
 import os
@@ -71,7 +72,8 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
 def run(main: Callable[[Sequence[str]], object]) -> NoReturn:
     """Call `main` with the command line and exit: 2 and one line for a user's mistake, 130 for Ctrl-C.
 
-    A file system that refuses (full, read-only) ends with 1 and one line.
+    A file system that refuses (full, read-only) ends with 1 and one line. A Ctrl-C that comes after all that changes
+    nothing.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal of few signs gets the others escaped
@@ -92,8 +94,15 @@ def run(main: Callable[[Sequence[str]], object]) -> NoReturn:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         sys.exit(2 if isinstance(error, NotADirectoryError | IsADirectoryError) else 1)
     except KeyboardInterrupt:
-        with contextlib.suppress(ValueError):  # so that a second Ctrl-C makes no traceback of it
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _ignore_interrupts()  # so that a second one makes no traceback of it
         print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
+    finally:
+        atexit.unregister(_ignore_interrupts)
+        atexit.register(_ignore_interrupts)  # last, and so the first to be called
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _ignore_interrupts() -> None:
+    with contextlib.suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGINT, signal.SIG_IGN)

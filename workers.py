@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from multiprocessing import resource_tracker
 from typing import Any
 
 import work
@@ -62,11 +63,13 @@ def _no_interrupt() -> Iterator[None]:
     """Put Ctrl-C off while a process starts: it inherits the block, and so never dies of a Ctrl-C meant for its parent.
 
     Another thread of this process may take the signal all the same, and Python would then raise here, in the midst of
-    what the new process is told. So the handler is put off, too.
+    what the new process is told. So the handler is put off, too. The resource tracker, which multiprocessing starts
+    before a first worker, lifts any block as it starts (Python 3.11), and so has to run already.
     """
     if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
         yield
         return
+    resource_tracker.ensure_running()
     came: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import config
 import phases
 import pipeline
 import progress
@@ -238,6 +241,19 @@ def test_ctrl_c_that_another_thread_takes_waits_for_the_start_of_a_worker() -> N
         leave.set()
         other.join()
     assert whole and signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_first_worker_starts_with_ctrl_c_blocked() -> None:
+    code = """
+import signal, workers
+pools = workers.Workers(1)
+print(signal.SIGINT in pools.submit(signal.pthread_sigmask, signal.SIG_BLOCK, []).result(60))
+pools.shutdown()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=config.ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "True\n"
 
 
 def test_two_studies_do_not_share_a_folder(tmp_path: Path) -> None:

@@ -229,17 +229,27 @@ def test_a_test_whose_record_is_gone_is_named(tmp_path: Path) -> None:
 # Ctrl-C
 
 
-def test_a_second_ctrl_c_changes_nothing() -> None:
-    """The first comes while a study runs, the second while the process ends."""
-    code = """
+@pytest.mark.parametrize(
+    ("does", "status", "says"),
+    [
+        (
+            "os.kill(os.getpid(), signal.SIGINT)",
+            130,
+            "interrupted; the same command goes on from the last checkpoint\n",
+        ),
+        ("None", 0, ""),
+    ],
+)
+def test_ctrl_c_while_the_process_ends_changes_nothing(does: str, status: int, says: str) -> None:
+    """Whether another one came before it, while a study ran, or none."""
+    code = f"""
 import atexit, os, signal, command_line
 atexit.register(os.kill, os.getpid(), signal.SIGINT)
 signal.signal(signal.SIGINT, signal.default_int_handler)
-command_line.run(lambda _: os.kill(os.getpid(), signal.SIGINT))
+command_line.run(lambda _: {does})
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=config.ROOT)
-    assert done.returncode == 130
-    assert done.stderr == "interrupted; the same command goes on from the last checkpoint\n"
+    assert (done.returncode, done.stderr) == (status, says)
 
 
 # The record of what was tried

@@ -35,8 +35,8 @@ SECOND_S = 1.0
 def interrupted(trials: Trials, times: int) -> Part:
     """Ctrl-C, to the process group as a terminal sends it, at random moments, the first ones soon after the start.
 
-    Not before Python itself has started, whose affair that is. Every second time an impatient one: twice, at a random
-    distance.
+    Not before Python itself has started, whose affair that is; one that comes after all is done changes nothing. Every
+    second time an impatient one: twice, at a random distance.
     """
     part = trials.part("Ctrl-C at a random moment")
     out, wanted = trials.out, trials.after[1]
@@ -62,7 +62,8 @@ def interrupted(trials: Trials, times: int) -> Part:
                     os.killpg(process.pid, signal.SIGINT)
             end = study.ended(process, begun)
             waited = min(time.monotonic() - asked, max(0.1, _processor_s() - before))
-            wrong = [] if end.status == 130 else [f"it ended with {end.status}: {end.said}"]
+            late = end.status == 0 and not outcome.differences(out, wanted)  # nothing was left to interrupt
+            wrong = [] if late or end.status == 130 else [f"it ended with {end.status}: {end.said}"]
             wrong += [f"it took {waited:.1f} s"] * (waited > INTERRUPT_S)
             wrong += quiet(end) + outcome.broken(out, wanted) + outcome.not_kept(out, kept)
             wrong += [f"process {left} is left" for left in _left(process.pid)]
