@@ -32,9 +32,9 @@ SIZES = {
     "gate and share": 2.4,
 }  # so that none hides another at the top
 ASIDE = {
-    "loss": "loss (nats)",
-    "along": "state along the\ndisplacement (share of it)",
-    "gate": "gate",
+    "loss": "Δ loss (nats)",
+    "along": "Δ state along the\ndisplacement (share of it)",
+    "gate": "Δ gate",
 }
 _PAIR = ("suite", "memory", "regime")
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -90,6 +90,7 @@ def window(tables: Tables, note: str) -> Drawing:
         Line2D([], [], color=look.colour, ls=look.line, marker=look.marker, ms=SIZES[name], mfc=look.face)
         for name, look in WHO.items()
     ]
+    handles.append(Line2D([], [], color="#9a9a9a", lw=0.8, ls=":"))
     n = int(table["n"].max())
     caption = (
         f"n = {plural(n, 'pair')} of runs, one a seed, with the same batches in the window. AUC of a linear read-out made from the other "
@@ -102,7 +103,8 @@ def window(tables: Tables, note: str) -> Drawing:
         _title(table, tables["ambiguous_advantage"]),
         caption,
         note,
-        (handles, [look.label for look in WHO.values()]),
+        (handles, [*(look.label for look in WHO.values()), "95 % of the nulls below"]),
+        4,
     )
 
 
@@ -177,7 +179,7 @@ def _seeds_title(late: pd.DataFrame) -> str:
         total += 1
         value = series.paired(wide["long"], wide["short"])
         if value.n >= FEWEST_SEEDS and value.clear:
-            clear.append(f"{memory} after {regime} {signed(value.mean, 2)}")
+            clear.append(f"{memory} after {regime} {signed(value.mean, 3)}")
     if late["seed"].nunique() < FEWEST_SEEDS:
         return "Twins late in the window (too few seeds to test)"
     text = f"Late in the window the longer disturbance has clearly left the state elsewhere in {len(clear)} of {total} cases"

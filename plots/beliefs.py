@@ -37,10 +37,10 @@ WORLDS = (  # its name, the condition whose state is asked, the same with the ot
 )
 ROWS: dict[str, Look] = {
     "state": Look("state", style.BLUE),
-    "state, seed": Look("state, published kind", style.SKY, marker="^"),
-    "statistics": Look("statistics of one batch", style.ORANGE, marker="s"),
+    "state, seed": Look("state, published kind", style.ORANGE, marker="s", filled=False),
+    "statistics": Look("statistics of one batch", style.GREEN, marker="^"),
     "averages": Look("their averages", style.VERMILLION, marker="D"),
-    "untrained": Look("state, untrained network", style.GREY, marker="v", filled=False),
+    "untrained": Look("state, untrained network", style.GREY, marker="^", filled=False),
     "shuffle": Look("state, turned in time", style.GREY, marker="P", filled=False),
     "filter": Look("forward filter", style.BLACK, marker="*"),
 }
@@ -54,6 +54,7 @@ REGIMES: dict[str, Look] = {
 }
 LOWEST = -0.6  # R2; what lies below is drawn at the edge
 SHOWN = 300  # steps of the example
+FURTHEST = ([-1.5, 1.2], [-0.2, 2.5])  # of the example's axes: least and most of either end
 
 
 def regime_of(rows: pd.DataFrame) -> pd.DataFrame:
@@ -86,6 +87,10 @@ def what_the_state_knows(tables: Tables, note: str) -> Drawing:
                 of, read = (other, "state") if source == "state, seed" else (condition, source)
                 found = values(table, of, read, target, measure) if of else pd.Series(dtype=float)
                 _points(axes, y, found, ROWS[source], LOWEST if measure == "r2" else 0.0)
+                if not of:
+                    axes.text(
+                        0.5, y, "not run", va="center", ha="center", fontsize=7, color=style.GREY, zorder=4
+                    )
             axes.set_yticks(range(len(names)), [ROWS[one].label for one in names])
             axes.set_ylim(len(names) - 0.5, -0.5)
             low, high, chance = (LOWEST, 1.04, 0.0) if measure == "r2" else (0.3, 1.02, 0.5)
@@ -101,22 +106,26 @@ def what_the_state_knows(tables: Tables, note: str) -> Drawing:
     caption = (
         f"n = {plural(n, 'seed')}; bars: mean and, from three seeds on, 95 % t interval. All read by ridge regression within each run, fitted on "
         "earlier steps and tested on later ones. Posterior: forward filter over all statistics shown so far, its emission fitted on other seeds. Averages: at "
-        "the state's own decay. Untrained: the same shape, never trained, shown the statistics of the run without a state and read for the posterior from those (beside it in the title, so is the state). Published kind: of the published mechanism. Turned in time: the run's own states, moved against the steps. Mix: of five regimes, whether any acts. "
-        f"R² below {number(LOWEST, 2)} is drawn at the edge. Dotted: nothing known. One batch's loss: against calm; in the mix, bewilderment's."
+        "the state's own decay. Untrained: the same shape, never trained, shown the statistics of the run without a state and read for the posterior from those; where it is the best rival, the title reads the state for the same. Published kind: of the published mechanism. Turned in time: the run's own states, moved against the steps. Mix: of five regimes, whether any acts. "
+        f"R² below {number(LOWEST, 2)}, of a seed or of an interval's end: an arrowhead at the edge. Dotted: nothing known. One batch's loss: against calm; in the mix, bewilderment's."
     )
     return style.finish(made, _knows_title(table, worlds), caption, note)
 
 
 def _points(axes: Axes, y: float, found: "pd.Series[float]", look: Look, lowest: float) -> None:
     """A point a seed about y, the mean as a bar, and its interval."""
-    kept = np.maximum(found.to_numpy(float), lowest)
-    beside = np.linspace(-0.2, 0.2, len(kept)) if len(kept) > 1 else np.zeros(len(kept))
-    axes.plot(kept, y + beside, look.marker, c=look.colour, mfc=look.face, ms=3.6, mew=0.7, zorder=2)
+    known = found.to_numpy(float)
+    beside = np.linspace(-0.2, 0.2, len(known)) if len(known) > 1 else np.zeros(len(known))
+    for some, marker in ((known >= lowest, look.marker), (known < lowest, "<")):
+        places = np.maximum(known[some], lowest)
+        axes.plot(places, y + beside[some], marker, c=look.colour, mfc=look.face, ms=3.6, mew=0.7, zorder=2)
     value = series.estimate(found)
     if value.n:
         axes.plot([max(value.mean, lowest)] * 2, [y - 0.32, y + 0.32], c="k", lw=1.4, zorder=4)
     if value.n >= FEWEST_SEEDS:
         axes.plot([max(value.low, lowest), max(value.high, lowest)], [y, y], c="k", lw=0.8, zorder=3)
+        if value.low < lowest:
+            axes.plot(lowest, y, "<", c="k", ms=3, zorder=3)
 
 
 def _knows_title(table: pd.DataFrame, worlds: Sequence[tuple[str, str, str | None]]) -> str:
@@ -165,7 +174,8 @@ def belief_over_time(tables: Tables, note: str) -> Drawing:
         axes.plot(rows["step"], rows["decoded"], c=style.BLUE, lw=1.0, zorder=3)
         axes.plot(rows["step"], rows["posterior"], c="k", lw=1.2, ls=(0, (4, 1.4)), zorder=4)
         axes.set_xlim(rows["step"].min(), rows["step"].max())
-        axes.set_ylim(-0.35, 1.35)
+        read = rows[["decoded", "averages"]].to_numpy(float)
+        axes.set_ylim(*np.clip([np.nanmin(read) - 0.05, np.nanmax(read) + 0.05], *FURTHEST))
         axes.set_yticks([0, 0.5, 1])
         found = values(tables["beliefs"], condition, "state", "posterior", "r2")
         own = f" ({number(found[seed], 2)} here)" if seed in found.index else ""
@@ -207,9 +217,9 @@ def mix_components(tables: Tables, note: str) -> Drawing:
     ):
         for name in names:
             mine, look = rows[rows[column] == name], REGIMES[name]
-            sizes = 2 + 14 * mine["probability"] ** 2 if column == "believed" else 12.0
+            sizes = 1 + 7 * mine["probability"] ** 2 if column == "believed" else 7.0
             axes.scatter(
-                mine["component1"], mine["component2"], s=sizes, marker=look.marker, linewidths=0.6, alpha=0.75,
+                mine["component1"], mine["component2"], s=sizes, marker=look.marker, linewidths=0.5, alpha=0.6,
                 edgecolors=look.colour, facecolors=look.colour if look.filled else "none", zorder=1 + (name != "calm"),
             )  # fmt: skip
         axes.set_title(title)
@@ -218,12 +228,19 @@ def mix_components(tables: Tables, note: str) -> Drawing:
     looks = [REGIMES[name] for name in names]
     handles = [Line2D([], [], ls="", marker=one.marker, c=one.colour, mfc=one.face, ms=4.5) for one in looks]
     agree = (rows["believed"] == rows["regime"]).mean()
+    commonest = rows["regime"].value_counts(normalize=True)
+    absent = {name: (rows["believed"] == name).mean() for name in names if name not in commonest.index}
+    never = "".join(
+        f" {name} never acts in these steps, and is named in {percent(share)} of them."
+        for name, share in absent.items()
+    )
     caption = (
         f"calibrated_mix, seed {int(rows['seed'].iloc[0])} (the middle one by R²), the {len(rows)} steps of the last half, a point each. Left: larger "
-        "points are surer beliefs. self_clamp holds the state, so it leaves it wherever it was. Two components chosen for variance, not to part the regimes."
+        f"points are surer beliefs.{never} self_clamp holds the state, so it leaves it wherever it was. Two components chosen for variance, not to part the regimes."
     )
     title = (
-        f"States among five regimes: the filter names the acting one in {percent(agree)} of the steps; two components hold "
+        f"States of one run among five regimes: the filter names the acting one in {percent(agree)} of the steps, where always saying "
+        f"{commonest.index[0]} is right in {percent(commonest.iloc[0])}; two components hold "
         f"{percent(rows['share1'].iloc[0] + rows['share2'].iloc[0])} of the state's variance"
     )
     return style.finish(made, title, caption, note, (handles, [one.label for one in looks]), 6)
@@ -242,7 +259,7 @@ STATES: dict[str, Look] = {
     "regime": Look("bewilderment mean (after)", style.BLUE, marker="o"),
     "mirrored": Look("mirrored", style.PURPLE, marker="v"),
     "random": Look("random, as far", style.GREY, marker="P", filled=False),
-    "foreign": Look("partner seed's mean", style.VERMILLION, marker="s"),
+    "foreign": Look("partner seed's mean", style.ORANGE, marker="D", filled=False),
     "zero": Look("zero", style.BLACK, marker="x"),
 }
 
@@ -275,8 +292,7 @@ def intervention(tables: Tables, note: str) -> Drawing:
             _points(axes, y, shifts(table, condition, state), look, -np.inf)
         axes.set_yticks(range(len(STATES)), [look.label for look in STATES.values()])
         axes.set_ylim(len(STATES) - 0.5, -0.5)
-        axes.set_xlim(left=0)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        style.log_axis(axes, across=True)
         axes.set_title(name)
         axes.set_xlabel("KL(optimum ‖ prediction), nats")
     n = int(table["seed"].nunique())
@@ -285,22 +301,25 @@ def intervention(tables: Tables, note: str) -> Drawing:
         "bewilderment at probability p: (1 − p) times the prediction under the calm mean, p over the vocabulary; so the calm mean's own KL is what there is "
         "to gain, and p differs between panels. Mirrored: as far from the calm mean, the other way. Means of the last half of training. Published kind: of the published mechanism. Yoked: fed another run's statistics; oracle: shown the true regime."
     )
-    return style.finish(made, _intervention_title(table, panels[0]), caption, note)
+    return style.finish(made, _intervention_title(table, panels), caption, note)
 
 
-def _intervention_title(table: pd.DataFrame, panel: tuple[str, str]) -> str:
-    condition, name = panel
+def _intervention_title(table: pd.DataFrame, panels: Sequence[tuple[str, str]]) -> str:
+    condition, name = panels[0]
     before, after, random = (shifts(table, condition, state) for state in ("calm", "regime", "random"))
     change = series.paired(after, before)
     sizes = f"KL {before.mean():.2f} before, {after.mean():.2f} after, {random.mean():.2f} at random states"
     if change.n < FEWEST_SEEDS:
         return f"A belief in bewilderment, put in by hand ({name}): {sizes} (too few seeds to test)"
-    verb = (
-        "does not clearly move predictions towards its optimum" if not change.clear
-        else "moves predictions towards its optimum" if change.mean < 0
-        else "moves predictions away from its optimum"
-    )  # fmt: skip
-    return f"A belief in bewilderment, put in by hand, {verb} ({name}: {sizes})"
+    moves = {
+        one: series.paired(shifts(table, one, "regime"), shifts(table, one, "calm")) for one, _ in panels
+    }
+    towards = [label for one, label in panels if moves[one].clear and moves[one].mean < 0]
+    told = f" ({'; '.join(towards)})" if towards else ""
+    return (
+        f"A belief in bewilderment, put in by hand, clearly moves predictions towards its optimum in {len(towards)} of "
+        f"{len(panels)} conditions{told}. {name[0].upper()}{name[1:]}: {sizes}"
+    )
 
 
 FIGURES: tuple[Figure, ...] = (

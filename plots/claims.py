@@ -58,7 +58,8 @@ def claims(tables: Tables, note: str) -> Drawing:
     caption = (
         "Each effect counts from its null, in units of its own smallest effect of interest (linear to ±1, logarithmic beyond; the "
         "claimed side is to the right). Grey band: too small to matter; for claims of no difference (≈) the band is what is claimed. "
-        "Black: supported; grey: inconclusive; white: not supported. Bars: 95 % intervals over seeds; dots: single seeds, n = "
+        "Black: supported, that is p (Holm) below 0.05, the whole bar on the claimed side, and the effect itself beyond the band; white: not "
+        "supported, the whole bar short of the band's right edge; grey: inconclusive. Bars: 95 % intervals over seeds; dots: single seeds, n = "
         f"{_range(measured['n'])}. Diamond: the published value, taken as published, without a control. Square: what a placebo or a "
         "control reaches. Where directions are ranked among placebos, everything counts from the placebos' mean. Italics: claims of this study. p-values exact, Holm within each family. "
         f"{_marks(rows)}"

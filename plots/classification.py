@@ -1,18 +1,24 @@
 """The figure on classification: can the regime of a short window be told, and what do the state's channels add?"""
 
+import textwrap
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.feature_sets import BASIC, CLEAN, PUBLISHED, RAW, STATE, TIME
+from analysis.feature_sets import BASIC, CLEAN, NO_CLAMP, PUBLISHED, RAW, STATE, TIME
 from plots import published, style
 from plots.figure import Tables
 from plots.series import NothingToDraw
 from plots.wording import signed
 
 PROTOCOLS = (
-    (PUBLISHED, "published way: fixed windows, random folds,\nneighbouring windows in both train and test"),
-    (CLEAN, "clean way: windows at random times,\nwhole runs left out"),
+    (
+        PUBLISHED,
+        "published way: fixed windows,\nrandom folds, so that neighbours\nare in both train and test",
+    ),
+    (CLEAN, "clean way: windows at random\ntimes, whole runs left out"),
+    (NO_CLAMP, "clean way, and the regime that\nholds the state left out"),
 )
 ORDER = (TIME, BASIC, RAW, STATE)
 SHIFT = {"self": -0.13, "vanilla": 0.13}  # a model with a self-state and its twin without, side by side
@@ -36,7 +42,7 @@ def classification(tables: Tables, note: str) -> Figure:
             _column(axes, x, rows[rows["features"] == name])
             if protocol == PUBLISHED and name in published.CLASSIFICATION:
                 axes.plot(
-                    x - 0.36, published.CLASSIFICATION[name], "*", c="k", mfc="white", ms=7, mew=0.8, zorder=4, label="published value"
+                    x - 0.36, published.CLASSIFICATION[name], "*", c=style.VERMILLION, mfc="white", ms=7, mew=0.8, zorder=4, label="published value"
                 )  # fmt: skip
         if rows["accuracy"].isna().all():
             axes.text(
@@ -47,7 +53,7 @@ def classification(tables: Tables, note: str) -> Figure:
                 ha="center",
                 color=style.GREY,
             )
-        axes.set_xticks(range(len(features)), [_wrapped(name) for name in features])
+        axes.set_xticks(range(len(features)), [textwrap.fill(name, 10) for name in features])
         axes.set_xlim(-0.6, len(features) - 0.4)
         axes.set_ylim(0, 1.06)
         axes.tick_params(labelleft=True)
@@ -60,19 +66,11 @@ def classification(tables: Tables, note: str) -> Figure:
     )
     caption = (
         "Accuracy: share of windows whose regime (or calm) is named rightly; the published way: mean over runs, each "
-        f"classified by itself. The raw statistics are what the state is made from. self_clamp holds the state, so its drift of exactly zero "
+        f"classified by itself; runs one by one are on the page, for they share what they are predicted from. The raw statistics are what the state is made from. self_clamp holds the state, so its drift of exactly zero "
         f"names it among state channels. {counts}"
     )
     legend = (list(handles.values()), list(handles))
     return style.finish(made, _title(table), caption, note, legend)  # type: ignore[arg-type]
-
-
-def _wrapped(name: str) -> str:
-    """A feature set's name on two lines, broken near its middle."""
-    words = name.split()
-    cuts = range(1, len(words)) if len(words) > 1 else [1]
-    lines = [(" ".join(words[:cut]), " ".join(words[cut:])) for cut in cuts]
-    return "\n".join(min(lines, key=lambda pair: max(map(len, pair)))).strip()
 
 
 def _column(axes: Axes, x: int, rows: pd.DataFrame) -> None:
@@ -97,9 +95,10 @@ def _column(axes: Axes, x: int, rows: pd.DataFrame) -> None:
         axes.plot(place, accuracy, look.marker, c=look.colour, ms=4.6, zorder=3, label=label)
         other = rows.loc[rows["condition"] != condition, "accuracy"]
         below = not other.empty and accuracy <= other.max() and (kind == "vanilla" or accuracy < other.min())
+        beside = below and accuracy < max(top, majority) + 0.1  # else the number would lie on the null
         axes.annotate(
-            f"{accuracy:.2f}", (place, accuracy), xytext=(0, -5 if below else 5), textcoords="offset points",
-            ha="center", va="top" if below else "bottom", fontsize=7, zorder=3,
+            f"{accuracy:.2f}", (place, accuracy), xytext=(4, 0) if beside else (0, -5 if below else 5), textcoords="offset points",
+            ha="left" if beside else "center", va="center" if beside else "top" if below else "bottom", fontsize=7, zorder=3,
             bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 0.4}, color=look.colour if kind == "self" else "#8f3f00",
         )  # fmt: skip
 
@@ -117,7 +116,12 @@ def _title(table: pd.DataFrame) -> str:
         for protocol, features, value in zip(own["protocol"], own["features"], own["accuracy"], strict=True)
     }
     parts = []
-    for protocol, words in ((CLEAN, "with whole runs left out"), (PUBLISHED, "the published way")):
+    ways = (
+        (NO_CLAMP, "with whole runs and the held state left out"),
+        (CLEAN, "with whole runs left out"),
+        (PUBLISHED, "the published way"),
+    )
+    for protocol, words in ways:
         if (protocol, BASIC) not in score or (protocol, STATE) not in score:
             continue
         before, after = score[protocol, BASIC], score[protocol, STATE]

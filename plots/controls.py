@@ -20,8 +20,8 @@ from plots.style import Look
 
 LOOKS: dict[str, Look] = {
     "self": Look("self (32-D state)", style.BLUE),
-    "state_1d": Look("state_1d", style.PURPLE, marker="X"),
-    "state_1d_matched": Look("state_1d_matched (norm of self)", style.SKY, marker="P", filled=False),
+    "state_1d": Look("state_1d", style.SKY, marker="P", filled=False),
+    "state_1d_matched": Look("state_1d_matched (norm of self)", style.SKY, marker="H"),
     "fixed_half": Look("fixed_half (½ norm of self)", style.ORANGE, marker="v", filled=False),
     "fixed_one": Look("fixed_one (norm of self)", style.ORANGE, marker="D"),
     "fixed_two": Look("fixed_two (2 × norm of self)", style.ORANGE, marker="^", filled=False),
@@ -35,6 +35,7 @@ REGIME_COLOURS = {
     "self_clamp": style.PURPLE,
     "lr_heatwave": style.ORANGE,
 }
+OF_BIAS = "the bias's effect"
 GROUPED: dict[str, Any] = {"upright": True, "thick": 1.2, "ms": 2.8, "mew": 0.6, "alpha": 0.8}  # of by_seed
 STATIC = ("fixed_half", "fixed_one", "fixed_two", "learned_bias")
 COMMON = ("loss", "entropy", "top1", "grad_norm", "state_effect")  # channels that a constant bias has too
@@ -105,7 +106,8 @@ def comparison(tables: Tables, note: str) -> Drawing:
     caption = (
         "Every point a seed; bars: mean and, from three seeds on, 95 % t interval. Calm course: a parabola through the run's own calm "
         "steps, since a self-state's bias grows through training and a fixed one does not. Title: paired t test over seeds, "
-        "p < 0.05 / number of regimes and channels (loss, entropy, confidence, gradient norm, effect). Frozen-weight test: "
+        "p < 0.05 / number of regimes and channels (loss, entropy, confidence, gradient norm, effect), three of them not drawn; how strongly an "
+        "effect reacts: mean over regimes of |Δ|, over that of self. Frozen-weight test: "
         "held-out protocol, gradient finder, the one that a state of one dimension has; bars: untrained placebos, mean over seeds."
     )
     handles = [
@@ -276,7 +278,7 @@ FIGURES: tuple[Figure, ...] = (
             f"controls/{name}.png",
             scatter(name),
             (COMPARISON,),
-            f"Change of loss against change of the bias's effect in `{name}`, by regime and seed.",
+            f"Change of loss against change of {'entropy' if name == 'vanilla' else OF_BIAS} in `{name}`, by regime and seed.",
             "controls",
         )
         for name in LOOKS

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import RUN
@@ -13,6 +14,7 @@ from plots.perturbation import beyond_calm
 from plots.seeds import by_seed
 from plots.series import NothingToDraw
 from plots.style import Look
+from plots.wording import listed
 
 DELTAS, RUNS = "regime_deltas", "runs"
 FIRST_DELTAS, FIRST_RUNS = (
@@ -21,6 +23,7 @@ FIRST_DELTAS, FIRST_RUNS = (
 )  # of the first corpus's suite
 METRICS = ("loss", "entropy", "state_drift", "state_effect")
 IN_NATS = ("loss", "entropy")
+NEAR_ZERO = {"loss": 0.1, "entropy": 0.1}  # within which axes are linear, beyond it logarithmic
 FIRST, SECOND = Look("", style.BLUE), Look("", style.VERMILLION, "-", "s", filled=False)
 COLUMNS: dict[str, tuple[str, ...]] = {
     DELTAS: (*RUN, "regime", "metric", "delta"),
@@ -69,6 +72,10 @@ def generalization(tables: Tables, note: str) -> Drawing:
         unit = f"{channel.name} (bits a byte)" if bits and metric in IN_NATS else channel.label
         axes.set_xlabel(f"Δ {unit}")
         axes.axvline(0, c="k", lw=0.6, zorder=1)
+        if metric in NEAR_ZERO:
+            axes.set_xscale("symlog", linthresh=NEAR_ZERO[metric], linscale=1.5)
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         for y in range(1, len(regimes), 2):
             axes.axhspan(y - 0.5, y + 0.5, color="#f3f3f3", lw=0, zorder=-1)
     panels[0].set_yticks(range(len(regimes)), regimes)
@@ -82,8 +89,9 @@ def generalization(tables: Tables, note: str) -> Drawing:
     ]
     caption = (
         "Mean in the window minus mean before it, self minus self_calm at the same steps, paired by seed. Every point a seed; bars: "
-        f"mean and, from three seeds on, 95 % t interval. {'Loss and entropy in bits a byte, so that tokens of different length compare. ' if bits else ''}"
-        "Corrupted targets are drawn from the whole vocabulary, so the size of bewilderment depends on the tokenizer."
+        f"mean and, from three seeds on, 95 % t interval. {'Loss and entropy in bits a byte, so that tokens of different length compare; ' if bits else 'Loss and entropy: '}linear to ± {NEAR_ZERO['loss']:g}, logarithmic beyond. "
+        "Corrupted targets are drawn from the whole vocabulary, so the size of bewilderment depends on the tokenizer. Title: clear is an interval that leaves zero out, "
+        f"not corrected for {len(regimes) * len(METRICS)} changes."
     )
     return style.finish(made, _title(both, regimes, names), caption, note, (handles, labels), 2)
 
@@ -97,20 +105,22 @@ def corpus_of(runs: pd.DataFrame) -> str:
 
 def _title(both: list[tuple[pd.DataFrame, pd.DataFrame, Look]], regimes: list[str], names: list[str]) -> str:
     """How many changes are clear on either corpus, and how many of those agree in sign."""
-    pairs = [
-        [beyond_calm(deltas, regime, metric) for deltas, *_ in both]
+    pairs = {
+        f"{style.CHANNELS[metric].name} in {regime}": [
+            beyond_calm(deltas, regime, metric) for deltas, *_ in both
+        ]
         for regime in regimes
         for metric in METRICS
-    ]
-    known = [pair for pair in pairs if min(value.n for value in pair) >= FEWEST_SEEDS]
+    }
+    known = {name: pair for name, pair in pairs.items() if min(value.n for value in pair) >= FEWEST_SEEDS}
     if not known:
         return f"What each regime does on {names[0]} and on {names[1]} (too few seeds to test)"
-    first = [pair for pair in known if pair[0].clear]
-    same = sum(pair[1].clear and pair[0].mean * pair[1].mean > 0 for pair in first)
-    opposite = sum(pair[1].clear and pair[0].mean * pair[1].mean < 0 for pair in first)
+    first = {name: pair for name, pair in known.items() if pair[0].clear}
+    same = sum(pair[1].clear and pair[0].mean * pair[1].mean > 0 for pair in first.values())
+    opposite = [name for name, pair in first.items() if pair[1].clear and pair[0].mean * pair[1].mean < 0]
     return (
         f"Of {len(first)} changes that are clear on {names[0]}, {same} are clear with the same sign on {names[1]}, "
-        f"{opposite} with the opposite one"
+        f"{len(opposite)} with the opposite one{f' ({listed(opposite)})' if 0 < len(opposite) < 4 else ''}"
     )
 
 

@@ -15,7 +15,7 @@ from plots import series, style
 from plots.figure import Figure, Tables
 from plots.series import NothingToDraw
 from plots.training import curve
-from plots.wording import plural, signed
+from plots.wording import listed, plural, signed
 
 CONDITIONS = ("self_calm", "self", "self_random")
 MEASURES = ("state_drift", "state_norm", "state_effect")
@@ -109,6 +109,8 @@ def _by_lag(axes: Axes, table: pd.DataFrame, summary: pd.DataFrame, condition: s
     axes.plot(by_lag.index, by_lag.mean(axis=1), c="k", lw=1.0, zorder=3)
     p_value = float(own["p_value"].iloc[0])
     p_text = f", p = {p_value:.3f}" if np.isfinite(p_value) else ""
+    if condition in leads(summary, measure):
+        p_text += f"; a lead, p = {float(own['lead_p_value'].iloc[0]):.3f}"
     axes.annotate(
         f"peak at {signed(float(own['peak_lag'].iloc[0]), 0)}{p_text}", (1, 1), xycoords="axes fraction", xytext=(0, 1),
         textcoords="offset points", ha="right", va="bottom", fontsize=7,
@@ -175,14 +177,22 @@ def _lead_title(summary: pd.DataFrame) -> str:
     known = [name for name in MEASURES if (summary["measure"] == name).any()]
     where = {name: leads(summary, name) for name in known}
     short = {name: style.CHANNELS[name].name.removeprefix("state ") for name in known}
-    parts = [f"{short[name]} does in {', '.join(where[name])}" for name in known if where[name]]
-    never = [short[name] for name in known if not where[name]]
-    if never:
-        parts.append(f"{', '.join(never)}: not clearly")
+    in_all = [
+        name
+        for name in known
+        if set(where[name]) == set(summary.loc[summary["measure"] == name, "condition"])
+    ]
+    some = [name for name in known if where[name] and name not in in_all]
+    leading = listed([short[name] for name in in_all]) if in_all else "no measure of the state"
+    parts = [f"{leading} leads the loss in every condition"]
+    if some:
+        told = [f"{short[name]} in {listed(where[name])}" for name in some]
+        parts[0] += f" ({listed(told)} alone, by uncorrected tests)"
     norm = summary[(summary["measure"] == "state_norm") & (summary["method"] == "differences")]
     if len(norm) and ((norm["peak_lag"] > 0) & (norm["p_value"] < ALPHA)).all():
         parts.append("the norm follows the loss")
-    return f"Does the state move before the loss? {'; '.join(parts)}"
+    title = "; ".join(parts)
+    return title[0].upper() + title[1:]
 
 
 def state_decomposition(tables: Tables, note: str) -> Drawing:

@@ -121,13 +121,13 @@ def _memory_pull(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _limits(axes: Axes, table: pd.DataFrame, column: str, from_zero: bool) -> None:
-    """One scale for all memories: the inner 99.8 % of all values, so that one outlier does not flatten the rest."""
+    """One scale for all memories, with room for every value of any."""
     columns = [column, "force_memory"] if column == "force" else [column]
     values = table[columns].to_numpy(float)
     values = values[np.isfinite(values)]
     if not len(values):
         return
-    low, high = np.quantile(values, [0.001, 0.999])
+    low, high = values.min(), values.max()
     margin = 0.06 * (high - low) or 0.1
     axes.set_ylim(0 if from_zero else low - margin, high + margin)
 
@@ -170,16 +170,20 @@ def tradeoff(tables: Tables, note: str) -> Drawing:
         raise NothingToDraw("memory_tradeoff.csv has no frozen-weight test")
     made = style.figure(style.WIDE, 6.2)
     for (x, y, label), axes in zip(AXES, made.subplots(2, 2).ravel(), strict=True):
+        drawn: list[pd.DataFrame] = []
         for name in names:
             own, rows = look(name), series.of_condition(table, name).dropna(subset=[x, y])
             if rows.empty:
                 continue
+            drawn.append(rows)
             axes.plot(
                 rows[x], rows[y], own.marker, c=own.colour, mfc=own.face, ms=3.2, mew=0.6, alpha=0.6, zorder=2
             )
             axes.plot(
                 rows[x].mean(), rows[y].mean(), own.marker, c=own.colour, mfc=own.face, ms=7.5, mew=1.4, zorder=3
             )  # fmt: skip
+        for _, of_seed in pd.concat(drawn).sort_values(x).groupby("seed") if drawn else ():
+            axes.plot(of_seed[x], of_seed[y], c=style.LIGHT, lw=0.6, zorder=0)
         if y != "leverage":
             axes.axhline(0, c="k", lw=0.6, zorder=1)
         axes.set_xlabel(X_LABELS[x])
@@ -190,10 +194,11 @@ def tradeoff(tables: Tables, note: str) -> Drawing:
         for name in names
     ]
     caption = (
-        f"In {REGIME}. Small: single seeds (n = {table['seed'].nunique()} at most); large: their mean. Leverage: held-out effect of the frozen-weight "
+        f"In {REGIME}. Small: single seeds (n = {table['seed'].nunique()} at most), a grey line through those of one seed; large: their mean. Leverage: held-out effect of the frozen-weight "
         "test, dimension finder, weights of the last step; beyond placebo: minus the larger of the mean effects of the placebos selected "
         "in the same way. Displacement: mean distance from the mean state of the 50 steps before, over the norm then. Drift and leverage "
-        "follow the scale of a state; displacement does not. Title: Spearman's correlation over the memories of each seed, mean and 95 % t interval."
+        "follow the scale of a state; displacement does not. Title: Spearman's correlation of little movement with leverage beyond placebo over the "
+        "memories of each seed, mean and 95 % t interval; below zero, stiller steers less."
     )
     legend = (handles, [look(name).label for name in names])
     return style.finish(made, _tradeoff_title(tables["memory_ranks"]), caption, note, legend)
@@ -207,16 +212,17 @@ def _tradeoff_title(ranks: pd.DataFrame) -> str:
     if not found or max(value.n for value in found.values()) < FEWEST_SEEDS:
         return "Stability against leverage (too few seeds or memories to test)"
     sizes = ", ".join(
-        f"{name} ρ = {signed(value.mean, 2)} [{signed(value.low, 2)}, {signed(value.high, 2)}]"
+        f"little {name} {signed(value.mean, 2)} [{signed(value.low, 2)}, {signed(value.high, 2)}]"
         for name, value in found.items()
     )
     lower, higher = (all(test(value) for value in found.values()) for test in (_below, _above))
     verdict = (
         "Memories that hold the state stiller steer less" if lower
         else "Memories that hold the state stiller steer more" if higher
+        else "Two measures of stability point to opposite trade-offs with leverage" if len({value.mean > 0 for value in found.values()}) > 1
         else "No clear trade-off of stability against leverage"
     )  # fmt: skip
-    return f"{verdict} (beyond placebo; {sizes})"
+    return f"{verdict} (ρ beyond placebo: {sizes})"
 
 
 def _below(value: series.Estimate) -> bool:

@@ -13,16 +13,17 @@ from analysis.levels import ALPHA, FEWEST_SEEDS
 from plots import series, style
 from plots.figure import Tables
 from plots.series import NothingToDraw
-from plots.style import CHANNELS, COMMON, OF_STATE
+from plots.style import CHANNELS, COMMON, OF_STATE, OF_STATE_ALONE
 from plots.training import curve, shade
-from plots.wording import plural
+from plots.wording import listed, plural
 
 DRAWN = ("self_calm", "self", "vanilla")  # from back to front: dashes show what lies under them
 TOLD = ("self", "vanilla", "self_calm")  # in legends, and from top to bottom
 LAYOUT = [name for pair in zip(COMMON, OF_STATE, strict=True) for name in pair]  # two columns, row by row
 MARGIN = 100  # steps drawn on each side of a window, at most
 EARLIER = (  # the runs without regimes had none before, either
-    "Traces of earlier regimes are in that, too: what vanilla shows as well under false_feedback or self_clamp, which leave it alone, is theirs."
+    "Traces of earlier regimes are in that, too. What vanilla shows as well under false_feedback or self_clamp, which leave it alone, is theirs: "
+    "there a channel that vanilla has counts only where self and vanilla differ by the same test."
 )
 
 
@@ -85,12 +86,28 @@ def beyond_calm(deltas: pd.DataFrame, regime: str, metric: str) -> series.Estima
 
 
 def marked(deltas: pd.DataFrame, regime: str) -> dict[str, series.Estimate]:
-    """Channels that a regime moves beyond self_calm: paired t test over seeds, p < 0.05 / number of channels."""
+    """Channels that a regime moves beyond self_calm: paired t test over seeds, p < 0.05 / number of channels.
+
+    A regime that acts on the state alone does nothing to vanilla: a channel that any model has changes with it only if it
+    changes beyond vanilla, too, by the same test. What both share is what earlier regimes left behind.
+    """
     found = {channel: beyond_calm(deltas, regime, channel) for channel in CHANNELS}
+    level = ALPHA / len(CHANNELS)
+
+    def own(channel: str) -> bool:
+        if regime not in OF_STATE_ALONE or channel not in COMMON:
+            return True
+        rows = deltas[(deltas["regime"] == regime) & (deltas["metric"] == channel)]
+        one, other = (
+            series.of_condition(rows, name).groupby("seed")["delta"].mean() for name in ("self", "vanilla")
+        )
+        beyond = series.paired(one, other)
+        return beyond.n < FEWEST_SEEDS or beyond.p < level
+
     return {
         channel: value
         for channel, value in found.items()
-        if value.n >= FEWEST_SEEDS and value.p < ALPHA / len(CHANNELS)
+        if value.n >= FEWEST_SEEDS and value.p < level and own(channel)
     }
 
 
@@ -110,7 +127,7 @@ def _marks_title(deltas: pd.DataFrame) -> str:
     state = [regime for regime in regimes if any(channel in marks[regime] for channel in OF_STATE)]
     hidden = [regime for regime in state if regime not in common]
     title = (
-        f"Loss, entropy, confidence or gradient differ clearly from self_calm's in {len(common)} of "
+        f"Loss, entropy, confidence or gradient change clearly beyond self_calm's in {len(common)} of "
         f"{plural(len(regimes), 'regime')}, the self-state in {len(state)}"
     )
     return title + (f" ({', '.join(hidden)}: the self-state alone)" if hidden else "")
@@ -328,5 +345,5 @@ def _detail_title(deltas: pd.DataFrame, regime: str, gloss: str) -> str:
     down = [CHANNELS[channel].name for channel, value in marks.items() if value.mean < 0]
     if not marks:
         return f"{name} moves no channel clearly beyond self_calm"
-    parts = ([f"higher {', '.join(up)}"] if up else []) + ([f"lower {', '.join(down)}"] if down else [])
-    return f"{name}: {'; '.join(parts)} than in self_calm"
+    parts = [f"{listed(names)} {way}" for names, way in ((up, "up"), (down, "down")) if names]
+    return f"{name}: against self_calm's change, {'; '.join(parts)}"

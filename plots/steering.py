@@ -60,7 +60,9 @@ def steering(tables: Tables, note: str) -> Drawing:
     caption = (
         "Weights frozen, held-out text, gradient finder. Above: |entropy(confident) − entropy(uncertain)|; every point a seed, "
         "placebos the mean of their draws; bars: means; states trained on shuffled statistics stand only where world, model and "
-        "mechanism are theirs; of one dimension, the partner's direction is the own one. Below: the confident direction where learned and "
+        "mechanism are theirs; of one dimension, the partner's direction is the own one. Names: seed_ is the published mechanism, "
+        "calibrated_ the other one; the page on steering explains each. Title: paired by seed, 95 % t intervals that leave zero out, not corrected for "
+        "their number. Below: the confident direction where learned and "
         "placebo directions change the predictions by the same KL; lines join a seed's two, crosses: means; left and down is sharper "
         "and more often right. The largest KL that all reach differs between seeds (title: mean) and has axes of its own."
     )
@@ -149,24 +151,25 @@ def _pairs(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def title(rows: pd.DataFrame) -> str:
-    """Which conditions steer clearly further than untrained readers do, paired by seed."""
+    """How many conditions steer clearly further than untrained readers do, paired by seed, and how many less far."""
     found = []
-    tested = 0
+    tested = less = 0
     for name, here in rows[rows["placebo"] == "untrained"].groupby("condition", sort=False):
         more = series.paired(here.set_index("seed")["effect"], here.set_index("seed")["placebo_mean"])
         if more.n >= FEWEST_SEEDS:
             tested += 1
             if more.clear and more.mean > 0:
                 found.append((str(name), more.mean))
+            less += more.clear and more.mean < 0
     if not tested:
         return "How far each state steers the model (too few seeds to test)"
+    counts = f"{less} clearly less far, {tested - less - len(found)} neither"
     if not found:
-        return f"None of {tested} conditions steers clearly further than untrained readers"
+        return f"None of {tested} conditions steers clearly further than untrained readers ({counts})"
     best, size = max(found, key=lambda pair: pair[1])
-    beyond = f"({signed(float(np.round(size, 2)), 2)} nats)"
-    if len(found) == 1:
-        return f"1 of {tested} conditions steers clearly further than untrained readers: {best} {beyond}"
-    return f"{len(found)} of {tested} conditions steer clearly further than untrained readers, {best} by most {beyond}"
+    verb = "condition steers" if len(found) == 1 else "conditions steer"
+    told = f"{best} by {'most, ' if len(found) > 1 else ''}{signed(float(np.round(size, 2)), 2)} nats"
+    return f"{len(found)} of {tested} {verb} clearly further than untrained readers ({told}), {counts}"
 
 
 FIGURES: tuple[Figure, ...] = (

@@ -138,6 +138,7 @@ CHANNELS: dict[str, Channel] = {
     "state_ema_drift": Channel("state off its EMA (1 − cosine)", "distance from its EMA", log=True),
     "state_effect": Channel("state effect (mean |Δ logit|)", "state effect"),
 }
+OF_STATE_ALONE = ("false_feedback", "self_clamp")  # regimes that leave batches, targets and steps as they are
 COMMON = ("loss", "entropy", "top1", "grad_norm")
 OF_STATE = ("state_norm", "state_drift", "state_ema_drift", "state_effect")
 
@@ -209,14 +210,14 @@ def context() -> Any:
     return mpl.rc_context(settings)
 
 
-def log_axis(axes: Axes) -> None:
-    """A logarithmic y axis with plain numbers: 1, 2, 5 a decade where it spans few decades."""
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
-    subs = (1.0,) if high > 30 * low else (1.0, 2.0, 5.0)
-    axes.yaxis.set_major_locator(LogLocator(subs=subs))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+def log_axis(axes: Axes, across: bool = False) -> None:
+    """A logarithmic y axis, or x axis, with plain numbers: 1, 2, 5 a decade where it spans few decades."""
+    (axes.set_xscale if across else axes.set_yscale)("log")
+    low, high = axes.get_xlim() if across else axes.get_ylim()
+    axis = axes.xaxis if across else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high > 30 * low else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def panel_legend(axes: Axes, title: str, columns: int = 4, **how: Any) -> None:

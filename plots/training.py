@@ -150,7 +150,8 @@ def learning_curves(tables: Tables, note: str) -> Figure:
         f"Training loss is the mean of {width} steps. Lines: mean over seeds; band: its 95 % t interval, from three seeds on; faint lines and "
         "points: single seeds, joined where they saw the same batches. Regimes at random times differ from seed to seed, so "
         "only single seeds are drawn there. Grey: a regime acts. Held-out text is never disturbed, but the model is tested there as "
-        "the regimes have left it."
+        "the regimes have left it. Brackets: 95 % t interval of the difference paired by seed; clear where it leaves zero out, not corrected for "
+        "the number of schedules. Where the pair's curves coincide, the second hides the first."
     )
     return style.finish(made, _learning_title(finals), caption, note, legend, columns=2)
 
@@ -234,7 +235,7 @@ def state_trajectory(tables: Tables, note: str) -> Figure:
     legend = axes_of[0].get_legend_handles_labels()
     caption = (
         f"Condition {names[0]}. Markers: every 10th step inside a regime; circle with a cross: first step. Components are "
-        "fitted to each seed by itself, so axes and signs of different seeds are not comparable, and the two axes are scaled apart; small panels give the "
+        "fitted to each seed by itself, so axes and signs of different seeds are not comparable. The second axis is drawn stretched; small panels give the "
         "variance shares of both components."
     )
     return style.finish(made, _path_title(path), caption, note, legend)
@@ -279,5 +280,5 @@ def _path_title(path: pd.DataFrame) -> str:
     mean = "" if len(ranks) == 1 else " on average"
     return (
         f"{start}: its first component holds {percent(share)} of the variance{mean} and follows the step with "
-        f"rank correlation {strength:.2f}"
+        f"|rank correlation| {strength:.2f}"
     )

@@ -76,7 +76,8 @@ def update_network(tables: Tables, note: str) -> Drawing:
         "distance of a path from its own mean, after warm-up. Top middle: one input through the range it had (5th to 95th percentile), the others "
         f"at their median, mean over seeds of {shown}, band: 95 % t interval from three seeds on. Bottom middle: Spearman correlation of the "
         "drift with the size of an input's change, slow trends taken off; grey: 95 % of absolute correlations under circular "
-        "shifts. Bottom right: linear discriminant tried on a run left out; grey: regimes permuted between stretches (95 % of draws below)."
+        "shifts. Bottom right: linear discriminant tried on a run left out; grey: regimes permuted between stretches (95 % of draws below). "
+        "Dotted: as far as the log (left), one class in as many by chance (right). Title: mean over seeds and conditions."
     )
     return style.finish(made, _title(tables), caption, note, (handles, labels), columns=2)
 
@@ -143,6 +144,8 @@ def _sensitivity(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_title("one input varied")
     axes.set_xlabel("place in the input's range (%)")
     axes.set_ylabel("change of the bias's norm (L2)")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.45 * (high - low))  # room for the names, which else lie on the bands
     axes.legend(loc="upper left", fontsize=7, labelspacing=0.15, handlelength=2)
 
 

@@ -18,6 +18,7 @@ from reports.parts import (
     MISSING,
     NOT_CLEAR,
     OPEN,
+    OTHER_WAY,
     Finding,
     Section,
     Tables,
@@ -237,19 +238,25 @@ def _finding(tables: Tables, regime: str, claim: str, features: str, rival: str)
     )
     if rival == NO_MEMORY:
         rows = rows[rows["memory"] != "none"]
-    verdicts, parts = [], []
+    verdicts, parts, turned = [], [], []
     for row in (rows.iloc[i] for i in range(len(rows))):
         gain = _advantage(
             tables, rival=rival, compared=RUNS, regime=regime, memory=row["memory"], features=features
         )
         verdicts.append(_verdict(row, gain))
+        turned += [f"`{row['memory']}`"] if gain is not None and gain["high"] < 0 else []
         parts.append(f"`{row['memory']}` {_evidence(row, gain)}")
     if not parts:
         return Finding(claim, ABSENT, "It needs both runs of a seed.")
     over = "that of the window's statistics" if rival == STATISTICS else "that of the state without memory"
     n = int(rows["n"].min())
     few = f" Fewer than {FEWEST} seeds cannot give p < {ALPHA}." if n < FEWEST else ""
-    return Finding(claim, all_of(verdicts), f"AUC, and minus {over}: {'; '.join(parts)}. n = {n}.{few}")
+    other = f": {listed(turned)}" if len(turned) < len(parts) else ""
+    return Finding(
+        claim,
+        all_of(verdicts),
+        f"AUC, and minus {over}: {'; '.join(parts)}. n = {n}.{few}{OTHER_WAY.format(other) if turned else ''}",
+    )
 
 
 def _evidence(row: "pd.Series[Any]", gain: "pd.Series[Any] | None") -> str:

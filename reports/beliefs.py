@@ -178,8 +178,8 @@ def knows(tables: Tables, figures: str) -> Section:
         "How much of the forward filter's belief can be read from the state, beside what the same reading finds in one batch's "
         "statistics, in their averages, in the state of a network that was never trained, and in the states turned in time?",
         body,
-        "A state that tells no more than an untrained one holds what any leaky average of the statistics holds: a trace, not "
-        "a belief that was learned. The rivals are strong on purpose: statistics and averages get the trend of the other seeds "
+        "A state that tells no more than an untrained one holds what a random network that leaks makes of the statistics: a trace, "
+        "not a belief that was learned. Plain averages of them can hold more than either. The rivals are strong on purpose: statistics and averages get the trend of the other seeds "
         "taken off, which the state never had; the untrained network saw the statistics of a model without a state, and its target is "
         "the filter's posterior from those: so the difference to it is taken with the state read for that target, too. The state's "
         "axes differ between seeds and move as it learns, which costs a reading that is fitted on earlier steps; it costs "
@@ -328,7 +328,7 @@ def put_in(tables: Tables, figures: str) -> Section:
         "With weights frozen, the state is set to the mean of the run's own states in a regime. The best prediction where targets "
         "are uniform draws with probability p is (1 − p) times the calm prediction plus p over the vocabulary.",
         body,
-        "The calm prediction is the one under the mean state of calm, so that row's KL is all there is to gain. A mean over "
+        "The calm prediction is the one under the mean state of calm, so the KL in its column is all there is to gain. A mean over "
         "a regime takes in the first steps after its onset, when nothing was known yet: the state at its surest may go further. "
         "Moving towards uniform is the easiest way to be moved: random states as far, the mirrored and the foreign one say "
         "whether any push would do. In the faint world p is small, and so is all that can be gained.",

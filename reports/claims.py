@@ -29,6 +29,14 @@ HOW = (
     "*Ours*: the claimed difference with its 95 % interval; among placebos the number itself first, then how far it lies beyond their mean. "
     "*Held against*: the two numbers that the difference is made of, or, alone, what a control gets in its place."
 )
+WORDS = (
+    'Words: *published*, and *the document*, are the essay "Adding Interoception to NanoGPT" and the one run it tells of; *in words*, where it '
+    "gives no number. *Vanilla*: a model without a self-state. *Calibrated*: a self-state whose statistics are standardised by running "
+    "moments, with ordinary initialisation and no weight decay on what updates and reads it. *Recurring world*: half of the targets "
+    "are replaced by random ones, on and off through the whole run; *faint world*: the same with so few that one batch leaves doubt; "
+    "*mix*: five ways of disturbing training, on and off. *Clean loss*: of training batches while nothing disturbs them. *Blind control*: "
+    "a bias or a state that senses nothing of its own run's present, such as a constant or, *yoked*, a state fed another run's statistics."
+)
 HEAD = (
     "claim",
     "published",
@@ -53,7 +61,7 @@ def sections(tables: Tables, figures: str) -> list[Section]:
         return _family(members, shown, figures, len(families), _sizes(members, tables.rows("runs")))
 
     parts = [family(name) for name in families if name == PRIMARY]
-    parts.append(fell(known))
+    parts.append(fell(known, shown))
     parts += [family(name) for name in families if name != PRIMARY]
     return [*parts, rows_of_the_document(tables), registered(rows)]
 
@@ -63,7 +71,7 @@ def _family(rows: pd.DataFrame, shown: pd.DataFrame, figures: str, families: int
     primary = rows["family"].iloc[0] == PRIMARY
     body = [claim_table(rows, shown), HOW, *marked(rows), *([sizes] if sizes else []), *readings(rows, shown)]
     if primary:
-        body += [f"![All claims]({figures}/claims.png)"]
+        body += [WORDS, f"![All claims]({figures}/claims.png)"]
     findings = [Finding(row["statement"], row["verdict"], evidence(row)) for _, row in rows.iterrows()]
     return Section(
         str(rows["family_title"].iloc[0]),
@@ -115,19 +123,25 @@ def _sizes(rows: pd.DataFrame, runs: pd.DataFrame) -> str:
 
 def readings(rows: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
     """How single claims are to be read, with what is shown beside them and takes no part in them: a list, or nothing."""
-    lines = []
-    for _, row in in_order(rows).iterrows():
-        notes = [str(row["note"])] if _known(row["note"]) else []
-        for _, one in shown[(shown["id"] == row["id"]) & (shown["n"] > 0)].iterrows():
-            value = Estimate(int(one["n"]), one["mean"], one["low"], one["high"], math.nan)
-            name = f" (`{one['name']}`)" if _known(one["name"]) else ""
-            digits = max(_digits(row), 4 if abs(one["mean"]) < 0.01 else 0)
-            notes.append(
-                f"{str(one['label'])[0].upper()}{str(one['label'])[1:]}{name}: {interval(value, digits)}."
-            )
-        if notes:
-            lines.append(f"- *{row['short']}* (`{row['id']}`): {' '.join(notes)}")
+    lines = [
+        f"- *{row['short']}* (`{row['id']}`): {said}"
+        for _, row in in_order(rows).iterrows()
+        if (said := reading(row, shown))
+    ]
     return ["Read with them, and no part of any claim:\n\n" + "\n".join(lines)] if lines else []
+
+
+def reading(row: "pd.Series[Any]", shown: pd.DataFrame) -> str:
+    """How one claim is to be read, with what is shown beside it; "" where its file says nothing of that."""
+    notes = [str(row["note"])] if _known(row["note"]) else []
+    for _, one in shown[(shown["id"] == row["id"]) & (shown["n"] > 0)].iterrows():
+        value = Estimate(int(one["n"]), one["mean"], one["low"], one["high"], math.nan)
+        name = f" (`{one['name']}`)" if _known(one["name"]) else ""
+        digits = max(_digits(row), 4 if abs(one["mean"]) < 0.01 else 0)
+        notes.append(
+            f"{str(one['label'])[0].upper()}{str(one['label'])[1:]}{name}: {interval(value, digits)}."
+        )
+    return " ".join(notes)
 
 
 def claim_table(rows: pd.DataFrame, shown: pd.DataFrame) -> str:
@@ -217,7 +231,17 @@ def evidence(row: "pd.Series[Any]") -> str:
     )
 
 
-def fell(rows: pd.DataFrame) -> Section:
+def leaning(row: "pd.Series[Any]") -> str:
+    """Where a claim that fell lies by its whole interval, if on one side of its null; "" for one that lies on neither."""
+    sides = {"greater": (row["low"] > row["null"], row["high"] < row["null"])}
+    sides["less"] = sides["greater"][::-1]
+    claimed, other = sides.get(str(row["direction"]), (False, False))
+    if claimed:
+        return f"It lies on the claimed side, and below the smallest effect of interest ({smallest(row)})."
+    return "It lies on the other side." if other else ""
+
+
+def fell(rows: pd.DataFrame, shown: pd.DataFrame) -> Section:
     """Published claims that are not supported: the published protocol's number here, then the control."""
     lost = rows[(rows["origin"] == "published") & (rows["verdict"] == NOT_SUPPORTED)]
     lines = []
@@ -226,15 +250,18 @@ def fell(rows: pd.DataFrame) -> Section:
         again = Estimate(
             *(int(row["n"]), row["reproduced"], row["reproduced_low"], row["reproduced_high"], math.nan)
         )
+        explained = (str(row["control"]) if _known(row["control"]) else "", leaning(row), reading(row, shown))
         lines.append(
             [
                 re.sub(r"(?<=[ (:])-(?=\d)", "−", str(row["said"])).replace("|", "\\|"),
                 number(row["published"], digits) if _known(row["published"]) else "in words",
-                f"{interval(again, digits, sign=row['null'] == 0 and not _known(row['placebo']))} {unit(row)}",
+                f"{interval(again, digits, sign=row['null'] == 0 and not _known(row['placebo']))} {unit(row)}"
+                if row["reproduced"] != row["effect"]
+                else "–",
                 beside(row),
                 ours(row),
                 str(int(row["n"])),
-                str(row["control"]) if _known(row["control"]) else "–",
+                " ".join(filter(None, explained)) or "–",
             ]
         )
     head = [
@@ -253,7 +280,8 @@ def fell(rows: pd.DataFrame) -> Section:
     return Section(
         "Published claims that fell",
         "Where a published claim is not supported: does its own protocol give its number here, and what explains it? *The document* is the "
-        "published text whose claims these are.",
+        "published text whose claims these are. A dash under *its protocol here*: the claim is tested as it was published, or no protocol "
+        "is given.",
         body,
         "A number that comes back is no evidence for what was said of it where the control beside it gives it, too, without "
         "what was claimed. A number that does not come back may be the one run's that it was measured on.",
@@ -290,7 +318,11 @@ def readme_claims(tables_dir: Path, figures: str = "figures") -> str:
     rows, shown = tables.rows("claims"), tables.rows("claim_beside")
     if rows.empty or not (rows["n"] > 0).any():
         return "No claim has been decided yet."
-    parts = [f"{tally(rows)} {RULE}", f"![All claims: published, ours, placebo]({figures}/claims.png)"]
+    parts = [
+        f"{tally(rows)} {RULE}",
+        f"{HOW} {WORDS}",
+        f"![All claims: published, ours, placebo]({figures}/claims.png)",
+    ]
     for _, members in rows[rows["family"].notna()].groupby("family", sort=False):
         sizes = _sizes(members, tables.rows("runs"))
         parts += [

@@ -4,18 +4,18 @@ import pandas as pd
 
 from analysis.feature_sets import BASIC, NO_CLAMP, PUBLISHED, RAW, STATE, TIME
 from plots import published
-from plots.series import paired
-from plots.wording import number, percent, signed
+from plots.series import estimate, paired
+from plots.wording import number, percent
 from reports.markdown import interval, table
 from reports.parts import (
     ABSENT,
     CLEAR,
     MISSING,
     NOT_CLEAR,
-    OPEN,
     Finding,
     Section,
     Tables,
+    other_way,
     side,
 )
 
@@ -51,7 +51,8 @@ def classification(tables: Tables, figures: str) -> Section:
         body.append(
             "Null: the labels permuted, everything else alike. Commonest class: accuracy of always naming it. Raw "
             "statistics with history: loss, entropy, confidence and gradient norm now, one window ago, and averaged, which "
-            "is what the state was made from."
+            "is what the state was made from. Findings compare the accuracies of each run's own windows, paired by seed; any two "
+            "runs share most of what they were predicted from."
         )
         body.append(f"![Classification]({figures}/perturbation/classification.png)")
     return Section(
@@ -65,40 +66,31 @@ def classification(tables: Tables, figures: str) -> Section:
         "that beats loss, entropy and confidence but not the raw statistics' history holds no more than a running average. One "
         "regime, self_clamp, holds the state still, so that a drift of exactly zero names it, which is no sense of anything. The "
         "findings on what state channels add therefore take the clean protocol without that regime; the claims, judged on [the controls](controls.md), leave it out, too.",
-        _classification_findings(found) if not found.empty else [],
+        _classification_findings(tables.rows("classification_seeds")),
     )
 
 
-def _accuracies(found: pd.DataFrame, place: tuple[str, str], features: str) -> "pd.Series[float]":
-    """Accuracies of a (protocol, condition) and feature set: one pooled value, or one a seed if the table has them."""
-    rows = found[(found["protocol"] == place[0]) & (found["condition"] == place[1])]
-    rows = rows[rows["features"] == features]
-    return rows.set_index("seed" if "seed" in rows else "features")["accuracy"].dropna()
+def _accuracies(seeds: pd.DataFrame, place: tuple[str, str], features: str) -> "pd.Series[float]":
+    """Accuracies of a (protocol, condition) and feature set, by seed."""
+    rows = seeds[(seeds["protocol"] == place[0]) & (seeds["condition"] == place[1])]
+    return rows[rows["features"] == features].set_index("seed")["accuracy"].dropna()
 
 
-def _compare(found: pd.DataFrame, claim: str, place: tuple[str, str], one: str, other: str) -> Finding:
+def _compare(seeds: pd.DataFrame, claim: str, place: tuple[str, str], one: str, other: str) -> Finding:
     """The finding on "these features tell more than those"."""
-    first, second = _accuracies(found, place, one), _accuracies(found, place, other)
-    if first.empty or second.empty:
+    first, second = _accuracies(seeds, place, one), _accuracies(seeds, place, other)
+    gain = paired(first, second)
+    if not gain.n:
         return Finding(claim, ABSENT, f"It needs `{place[1]}` with both feature sets, and two runs at least.")
-    difference = float(first.mean() - second.mean())
     held = (
         " The state channels' accuracy includes self_clamp, which a drift of exactly zero names."
         if one == STATE and place[0] != NO_CLAMP
         else ""
     )
     text = f"Accuracy {percent(first.mean())} ({one}) against {percent(second.mean())} ({other}); "
-    if len(first) > 1 and len(second) > 1:
-        gain = paired(first, second)
-        return Finding(claim, side(gain, +1), f"{text}difference {interval(gain)}, n = {gain.n}.{held}")
-    rows = found[(found["protocol"] == place[0]) & (found["condition"] == place[1])]
-    noise = float((rows["null_95"] - rows["null_mean"]).max())
-    verdict = CLEAR if difference > noise else NOT_CLEAR if difference <= 0 else OPEN
+    other_side = other_way([("", gain)], +1)
     return Finding(
-        claim,
-        verdict,
-        f"{text}difference {signed(difference)}. All runs pooled, so no interval: a difference counts as clear where it "
-        f"exceeds the distance from the null's mean to its 95 % point, here {number(noise)}.{held}",
+        claim, side(gain, +1), f"{text}difference {interval(gain)}, n = {gain.n}.{other_side}{held}"
     )
 
 
@@ -128,7 +120,7 @@ def _classification_findings(found: pd.DataFrame) -> list[Finding]:
             Finding(
                 "The published way gives perfect classification with state channels.",
                 CLEAR if mine.mean() >= 0.995 else NOT_CLEAR,
-                f"Published {percent(published.CLASSIFICATION[STATE])}, ours {number(mine.mean())}.",
+                f"Published {percent(published.CLASSIFICATION[STATE])}, ours {interval(estimate(mine), sign=False)}.",
             )
         )
     return findings

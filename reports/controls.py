@@ -44,7 +44,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "difference",
     ),
     "control_losses": (*RUN, "heldout_loss", "vanilla", "difference"),
-    "classification_seeds": (*RUN[:2], "protocol", "features", "seed", "accuracy"),
 }
 ONE = ("state_1d", "state_1d_matched")
 EFFECT = "state_effect"

@@ -12,7 +12,7 @@ from plots.wording import listed, plural
 from reports import claims, markdown
 from reports.markdown import table
 from reports.pages import PAGES
-from reports.parts import READING, VERDICTS, made_from
+from reports.parts import READING, VERDICTS
 from storage import UserError
 
 WORKERS = 2  # of the machine that README gives the time for
@@ -40,11 +40,12 @@ def readme_results(tables_dir: Path) -> str:
             continue
         verdicts = Counter(f.verdict for section in one.sections(tables, "") for f in section.findings)
         counts = listed([f"{verdicts[verdict]} {verdict}" for verdict in VERDICTS if verdicts[verdict]])
-        pages.append([f"[{one.title}](docs/results/{one.file})", made_from(tables), counts])
+        pages.append([f"[{one.title}](docs/results/{one.file})", one.made_from(tables), counts])
     if not pages:
         return "No results are committed yet."
     found = table(["page", "made from", "findings"], pages).replace("---:", "---")
-    return f"{claims.readme_claims(tables_dir)}\n\n### All findings, page by page\n\n{found}\n\n{READING}"
+    shared = "A run that two suites share stands in both rows, and counts once in the time above."
+    return f"{claims.readme_claims(tables_dir)}\n\n### All findings, page by page\n\n{found}\n\n{shared}\n\n{READING}"
 
 
 def readme_time(tables_dir: Path) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 from analysis import claim_tests
 from analysis.levels import ALPHA
 from plots.wording import number, plural
-from reports.parts import CLEAR, NOT_CLEAR, OPEN
+from reports.parts import CLEAR, NOT_CLEAR, OPEN, OTHER_WAY
 
 FEWEST_SIGNS = 5  # seeds: fewer than five equal signs cannot give p < 0.05, one-sided
 
@@ -44,6 +44,11 @@ class Compared:
     def verdict(self) -> str:
         """On "it takes longer"."""
         return OPEN if self.n < FEWEST_SIGNS else CLEAR if self.p < ALPHA else NOT_CLEAR
+
+    @property
+    def turned(self) -> str:
+        """A sentence, after a space, where it clearly takes shorter; "" elsewhere."""
+        return OTHER_WAY.format("") if sign_test(self.shorter, self.longer) < ALPHA else ""
 
     def counts(self) -> str:
         return f"longer in {self.longer}, shorter in {self.shorter} of {plural(self.n, 'seed')}"

@@ -93,7 +93,8 @@ def replication(view: View, figures: str) -> Section:
         "position, magnitude 0.3, five dimensions? And does a placebo, selected in the same way, give less?",
         body or [MISSING],
         "The best and the worst five of 32 dimensions differ whatever the reader is: selection alone makes an effect. "
-        "Only what exceeds a placebo selected in the same way is the training's. Sign consistency is counted here "
+        "What exceeds an untrained placebo selected in the same way is the training's; what exceeds a rotated one, which "
+        "keeps all that was learned but the axes, is the axes'. Sign consistency is counted here "
         "over sequences in every row; the published table counts batches for learned and draws for random directions.",
         [_returns(view), beats(view, "replication", "dimension"), _consistent(view)],
     )
@@ -280,5 +281,6 @@ def calibration(view: View) -> Section:
         "Entropy can fall because the model knows more or because it is overconfident: NLL and the expected calibration "
         "error (ECE, 10 bins of top-1 confidence) tell the two apart.",
         body or [MISSING],
-        "Where entropy falls and NLL and ECE rise, steering makes the model sure of itself, not better informed.",
+        "Where entropy falls and NLL and ECE rise, steering makes the model sure of itself, not better informed. Where all "
+        "three fall, it predicts better than with the zero state; whether better than without any hand, the run's own state says.",
     )

@@ -200,8 +200,8 @@ def steering(tables: Tables, first: Tables) -> Section:
         "The frozen-weight test of both sets of weights kept, beside Tiny Shakespeare's and beside placebos selected in the same "
         "way.",
         body or [MISSING],
-        "Effects are entropies over vocabularies of different size, so the two corpora's nats don't compare; each effect's "
-        "distance from its own placebos does.",
+        "Effects are entropies over vocabularies of different size, so the two corpora's nats don't compare, nor do distances from "
+        "placebos in nats; on which side of its own placebos each lies does.",
         [_there(further(here, *test)) for test in TESTS],
     )
 

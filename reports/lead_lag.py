@@ -19,6 +19,7 @@ from reports.parts import (
     MISSING,
     NOT_CLEAR,
     OPEN,
+    OTHER_WAY,
     Finding,
     Section,
     Tables,
@@ -72,7 +73,7 @@ def by_lag(tables: Tables, figures: str) -> Section:
             signed(float(row.lead_lag), 0), signed(float(row.lead)), number(float(row.lead_p_value)), str(row.n),
         ])  # fmt: skip
     head = ["condition, measure, series", "strongest lag", "correlation", "p", "strongest lag of each seed",
-            "strongest lag below zero", "correlation", "p", "n"]  # fmt: skip
+            "strongest negative lag", "correlation", "p", "n"]  # fmt: skip
     body = [
         table(head, cells) if cells else MISSING,
         "Spearman's correlation, mean over seeds, lags from −50 to +50 steps (state_effect: in multiples of its interval, "
@@ -104,8 +105,8 @@ def _lead(summary: pd.DataFrame, measure: str) -> Finding:
     if rows["n"].min() < FEWEST_SEEDS:
         verdict = OPEN
     parts = [
-        f"`{row.condition}` {signed(float(row.peak_lag), 0)} (p = {number(float(row.p_value))}), below zero "
-        f"{signed(float(row.lead))} at most (p = {number(float(row.lead_p_value))})"
+        f"`{row.condition}` {signed(float(row.peak_lag), 0)} (p = {number(float(row.p_value))}), strongest at negative "
+        f"lags {signed(float(row.lead))} (p = {number(float(row.lead_p_value))})"
         for row in _each(rows[rows["method"] == "differences"])
     ]
     return Finding(claim, verdict, f"Strongest lag of first differences: {'; '.join(parts)}.")
@@ -175,7 +176,8 @@ def _first(order: pd.DataFrame, regime: str) -> Finding:
         claim,
         verdict,
         f"State first in {row.state_first}, loss first in {row.loss_first}, tie in {row.ties} of {row.n}; median difference "
-        f"{signed(float(row.median_difference), 0)} steps, sign test p = {number(float(row.p_value))}.",
+        f"{signed(float(row.median_difference), 0)} steps, sign test p = {number(float(row.p_value))}."
+        f"{OTHER_WAY.format('') if row.loss_first > row.state_first and row.p_value < ALPHA else ''}",
     )
 
 

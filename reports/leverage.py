@@ -3,10 +3,20 @@
 from plots import published
 from plots.memory import LOOKS, REGIME
 from plots.series import Estimate, estimate
-from plots.wording import signed
 from reports.by_condition import ByCondition
 from reports.markdown import interval, table
-from reports.parts import ABSENT, MISSING, Finding, Section, Tables, all_of, difference, side, smaller
+from reports.parts import (
+    ABSENT,
+    MISSING,
+    Finding,
+    Section,
+    Tables,
+    all_of,
+    difference,
+    other_way,
+    side,
+    smaller,
+)
 
 BUFFERS = ("buffer_64", "buffer_128")  # of the published study
 
@@ -83,8 +93,11 @@ def _trade(tables: Tables) -> Finding:
     known = {name: value for name, value in found.items() if value.n}
     if not known:
         return Finding(claim, ABSENT, "It needs frozen-weight tests of three memories of one seed.")
-    text = "; ".join(
-        f"by {name} ρ = {signed(value.mean, 2)}, {interval(value, 2)}" for name, value in known.items()
-    )
+    text = "; ".join(f"little {name} {interval(value, 2)}" for name, value in known.items())
     n = min(value.n for value in known.values())
-    return Finding(claim, all_of([side(value, -1) for value in known.values()]), f"{text}, n = {n}.")
+    turned = other_way([(f"little {name}", value) for name, value in known.items()], -1)
+    return Finding(
+        claim,
+        all_of([side(value, -1) for value in known.values()]),
+        f"Spearman's ρ with that leverage, which the sentence needs below zero: {text}, n = {n}.{turned}",
+    )

@@ -23,7 +23,7 @@ from reports import (
     sweeps,
     update_network,
 )  # fmt: skip
-from reports.parts import READING, Section, Tables, page
+from reports.parts import READING, Section, Tables, made_from, page
 
 ENDING = "Written from the tables by `scripts/make_report.py`; edits here are lost. What each column means: `docs/METRICS.md`."
 
@@ -51,6 +51,10 @@ class Page:
     def tables(self, folder: Path, suite: str | None = None) -> Tables:
         return Tables(folder, suite or self.suite, self.columns)
 
+    def made_from(self, tables: Tables) -> str:
+        """One sentence on the runs behind the page."""
+        return made_from(tables, *guests_of(tables.suite))
+
 
 PAGES = (
     Page("shakespeare.md", shakespeare.TITLE, "shakespeare", shakespeare.sections),
@@ -70,11 +74,15 @@ WITHOUT_A_PAGE = {"ambiguous": "memory"}
 """Suites of the study that are sections of another suite's page, and that suite."""
 
 
+def guests_of(suite: str) -> list[str]:
+    """Suites that are sections of this suite's page."""
+    return [guest for guest, host in WITHOUT_A_PAGE.items() if host == suite]
+
+
 def on_conditions(one: Page, tables: Tables) -> str:
     """What a page says of its conditions: the first of a suite explains them, the others point there; "" for nothing."""
     first = next(page for page in PAGES if page.suite == one.suite)
-    guests = [guest for guest, host in WITHOUT_A_PAGE.items() if host == one.suite]
-    found = conditions.listing(tables, *guests)
+    found = conditions.listing(tables, *guests_of(one.suite))
     return found if one is first or not found else conditions.pointer(first.file)
 
 
@@ -107,7 +115,9 @@ def write_all(
             if one.suite == (suite if suite in known else OF_ANY_SUITE):
                 tables = one.tables(out / "tables", suite)
                 ending = "\n\n".join(filter(None, (on_conditions(one, tables), ENDING)))
-                text = page(one.title, note, tables, one.sections(tables, figures), ending, one.reading)
+                text = page(
+                    one.title, note, one.made_from(tables), one.sections(tables, figures), ending, one.reading
+                )
                 storage.write_text(folder / one.file, text)
                 written.append(folder / one.file)
     return written

@@ -27,6 +27,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {  # what the pages take from each table
         *("suite", "condition", "protocol", "features", "accuracy", "null_mean", "null_95", "p_value"),
         *("windows", "runs", "majority"),
     ),
+    "classification_seeds": ("suite", "condition", "protocol", "features", "seed", "accuracy"),
     "state_path": (*RUN, "step", "pc1", "share1", "share2"),
     "frozen_conditions": (
         *(*WEIGHTS, "protocol", "finder", "state", "magnitude", "entropy", "nll", "ece", "delta_entropy"),
@@ -40,6 +41,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {  # what the pages take from each table
     "frozen_doses": (*WEIGHTS, "direction", "magnitude", "delta_entropy"),
     "usual_norm": (*WEIGHTS, "finder", "reader", "draw", "norm", "largest", "effect"),
 }
+OTHER_WAY = " Clearly the other way{}."
 MISSING = "The tables hold nothing for this yet."
 READING = (
     "Brackets hold the 95 % t interval of the mean over seeds. *Clear*: the interval lies wholly on that side of zero which "
@@ -143,6 +145,13 @@ def worst(verdicts: Sequence[str]) -> str:
     return min(verdicts, key=VERDICTS.index)
 
 
+def other_way(parts: Sequence[tuple[str, Estimate]], sign: int) -> str:
+    """A sentence, after a space, on which parts lie clearly on the other side of zero; "" where none does."""
+    known = [(name, value) for name, value in parts if value.n]
+    turned = [name for name, value in known if side(value, -sign) == CLEAR]
+    return OTHER_WAY.format(f": {listed(turned)}" if len(turned) < len(known) else "") if turned else ""
+
+
 def difference(
     claim: str, parts: Sequence[tuple[str, Estimate]], sign: int, unit: str, digits: int, pairs: bool = True
 ) -> Finding:
@@ -153,13 +162,8 @@ def difference(
     text = "; ".join(f"{name} {interval(value, digits)}" for name, value in known)
     n = min(value.n for _, value in known)
     verdict = worst([side(value, sign) for _, value in known])
-    turned = [name for name, value in known if side(value, -sign) == CLEAR]
-    other = (
-        f" Clearly the other way{f': {listed(turned)}' if len(turned) < len(known) else ''}."
-        if turned
-        else ""
-    )
-    return Finding(claim, verdict, f"{text}{unit}{', paired by seed' if pairs else ''}, n = {n}.{other}")
+    paired = ", paired by seed" if pairs else ""
+    return Finding(claim, verdict, f"{text}{unit}{paired}, n = {n}.{other_way(known, sign)}")
 
 
 def in_order(findings: Sequence[Finding]) -> list[Finding]:
@@ -167,9 +171,12 @@ def in_order(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: _PLACES[finding.verdict])
 
 
-def made_from(tables: Tables) -> str:
-    """One sentence on the runs behind a page: suite, corpus, size of the models, seeds, steps, number type."""
-    runs = tables.rows("runs")
+def made_from(tables: Tables, *guests: str) -> str:
+    """One sentence on the runs behind a page: suite, corpus, size of the models, seeds, steps, number type.
+
+    guests: other suites whose results stand on the page, too.
+    """
+    runs = pd.concat([one.rows("runs") for one in (tables, *map(tables.of, guests))], ignore_index=True)
     if runs.empty:
         return "No finished run is in the tables."
     corpora = [f"`{name}`" for name in sorted(set(runs["corpus"].astype(str)))]
@@ -200,10 +207,10 @@ def smaller(tables: Tables) -> str:
 
 
 def page(
-    title: str, note: str, tables: Tables, sections: Sequence[Section], ending: str, reading: str = READING
+    title: str, note: str, made: str, sections: Sequence[Section], ending: str, reading: str = READING
 ) -> str:
     """A whole page: the note, what it was made from, the findings (what fails first), then each section."""
     findings = [finding.line() for finding in in_order([f for s in sections for f in s.findings])]
-    blocks = [f"# {title}", *([f"> **{' '.join(note.split())}**"] if note.strip() else []), made_from(tables)]
+    blocks = [f"# {title}", *([f"> **{' '.join(note.split())}**"] if note.strip() else []), made]
     blocks += ["## In short", "\n".join(findings) or "Nothing has been measured yet.", reading]
     return harmless("\n\n".join([*blocks, *(section.text() for section in sections), ending]) + "\n")

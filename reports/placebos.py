@@ -19,6 +19,7 @@ from reports.parts import (
     Section,
     Tables,
     all_of,
+    other_way,
     over_seeds,
     per_seed,
     side,
@@ -130,11 +131,12 @@ def beats(view: View, protocol: str, finder: str) -> Finding:
     claim = (
         f"{TESTS[protocol, finder].capitalize()}: learned directions steer more than placebos selected alike."
     )
-    verdicts, parts = [], []
+    verdicts, parts, beyonds = [], [], []
     for step, by_placebo in _by_step(view, protocol, finder):
         against, rivals = [], []
         for placebo, found in by_placebo.items():
             beyond = surplus(found)
+            beyonds.append((f"{placebo} at step {step}", beyond))
             (k, n), draws = _below(found), _draws(view, protocol, finder, step, placebo)
             verdict = side(beyond, +1)
             against.append(OPEN if verdict == CLEAR and 2 * k <= n else verdict)
@@ -153,7 +155,7 @@ def beats(view: View, protocol: str, finder: str) -> Finding:
     if not parts:
         return Finding(claim, ABSENT, "It was not run.")
     chance = f"By chance, p < {ALPHA} in one seed of twenty at most."
-    return Finding(claim, all_of(verdicts), " ".join([*parts, chance]))
+    return Finding(claim, all_of(verdicts), " ".join([*parts, chance]) + other_way(beyonds, +1))
 
 
 def further(view: View, protocol: str, finder: str) -> Finding:
@@ -165,18 +167,21 @@ def further(view: View, protocol: str, finder: str) -> Finding:
         f"`{view.condition}`, {TESTS[protocol, finder]}: learned directions steer further than the mean of "
         "placebos selected alike."
     )
-    verdicts, parts = [], []
+    verdicts, parts, beyonds = [], [], []
     for step, by_placebo in _by_step(view, protocol, finder):
         against, rivals = [], []
         for placebo, found in by_placebo.items():
             beyond = surplus(found)
+            beyonds.append((f"{placebo} at step {step}", beyond))
             against.append(side(beyond, +1))
             above = int((found["effect"] > found["placebo_max"]).sum())
             rivals.append(f"{placebo} {interval(beyond)}, above every draw in {above} of {len(found)}")
         if against:
             verdicts.append(worst(against))
             parts.append(f"At step {step}, nats beyond the mean: {'; '.join(rivals)}.")
-    return Finding(claim, all_of(verdicts), " ".join(parts) or "It was not run.")
+    if not parts:
+        return Finding(claim, ABSENT, "It was not run.")
+    return Finding(claim, all_of(verdicts), " ".join(parts) + other_way(beyonds, +1))
 
 
 def seeds(view: View) -> Section:

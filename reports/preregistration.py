@@ -10,6 +10,7 @@ from analysis.claim_tests import RULE, smallest_p
 from analysis.claims import named
 from analysis.levels import ALPHA
 from plots.wording import number, plural
+from reports.claims import WORDS
 
 TESTS = {
     "sign_flip": "paired sign-flip permutation over seeds, all 2^n of them",
@@ -25,6 +26,7 @@ def preregistration(claims: Claims, register: Mapping[str, Any]) -> str:
     floor = smallest_p("sign_flip", "greater", seeds)
     rest = sum(claim.family != PRIMARY for claim in claims.claims.values())
     head = PREREGISTRATION.format(
+        words=WORDS.removeprefix("Words: "),
         sha256=claims.sha256, known=claims.registration.known, rule=RULE, seeds=seeds, flips=2**seeds,
         families=len(claims.families), floor=number(floor, 4), most=int(ALPHA / floor - 1e-9), rest=rest, together=number(floor * rest, 2), alpha=ALPHA,
     )  # fmt: skip
@@ -105,6 +107,8 @@ Written by `scripts/make_report.py --preregistration` from [`configs/claims.toml
 
 **What was known.** {known}
 
+**Words.** {words}
+
 **Unit.** One number a seed; {seeds} seeds. Conditions of a seed share first weights, batches and the draw of regimes, so
 differences are paired by seed. Intervals are 95 % t intervals of the mean over seeds (exact binomial ones for shares of seeds).
 
@@ -117,7 +121,7 @@ counted as measured.
 **Families.** There are {families}. p-values are corrected by Holm's method within a family; a claim that was not measured takes part with p = 1. The
 smallest p of a one-sided sign flip over {seeds} seeds is {floor}, so a family of more than {most} such claims could never support
 one of them, and in a family of {most} the first to be supported needs all {seeds} seeds alike. The {rest} claims outside the primary family would need p below {alpha} / {rest} if they were one family, while the
-smallest possible p, times {rest}, is {together}: so they are families by question, each with a {alpha} chance of a false claim of its
+smallest p of a sign flip, times {rest}, is {together}: so they are families by question, each with a {alpha} chance of a false claim of its
 own. A reader who wants one error rate for everything takes the primary family.
 
 **Verdicts.** {rule}

@@ -249,7 +249,9 @@ def _explained(tables: Tables, measure: str, names: Sequence[str]) -> Finding:
     ]
     if alike:
         return Finding(
-            claim, NOT_CLEAR, f"{listed(alike)} gain as much, or not clearly less, in nats, n = {n}."
+            claim,
+            NOT_CLEAR,
+            f"{listed(alike)} gain{'s' if len(alike) == 1 else ''} as much, or not clearly less, in nats, n = {n}.",
         )
     return Finding(
         claim, CLEAR, f"{listed([f'`{name}`' for name in tested])} all gain clearly less, n = {n}."

@@ -29,7 +29,7 @@ from reports.parts import (
 
 TITLE = "Training with a self-state: losses, regime signatures, classification"
 PAIRS = (("self", "vanilla"), ("self_calm", "vanilla_calm"), ("self_random", "vanilla_random"))
-CHANNELS = {"loss": 2, "entropy": 2, "state_drift": 5, "state_effect": 3}  # digits to show
+CHANNELS = {"loss": 3, "entropy": 3, "state_drift": 5, "state_effect": 3}  # digits to show
 STATE_CHANNELS = ("state_norm", "state_drift", "state_ema_drift", "state_effect")
 ALL_CHANNELS = 8  # logged channels of a run with self-state; the threshold below is shared with the figures
 MARK_P = ALPHA / ALL_CHANNELS
@@ -126,7 +126,7 @@ def regimes(tables: Tables, figures: str) -> Section:
     deltas = Deltas(tables)
     rows: list[list[str]] = []
     marks = state_marks(deltas)
-    ours: list[tuple[float, Estimate]] = []
+    ours: list[tuple[float, Estimate, Estimate]] = []
     without: dict[str, Estimate] = {}
     for regime, expected in published.REGIME_DELTAS.items():
         for metric, digits in CHANNELS.items():
@@ -136,7 +136,7 @@ def regimes(tables: Tables, figures: str) -> Section:
             raw, beyond = estimate(delta), paired(delta, calm)
             if raw.n == 0:
                 continue
-            ours.append((expected[metric], raw))
+            ours.append((expected[metric], raw, beyond))
             if metric == "loss":
                 without[regime] = paired(delta, vanilla)
             rows.append(
@@ -172,7 +172,7 @@ def regimes(tables: Tables, figures: str) -> Section:
         body,
         "`self` − `self_calm` takes the training's own course off. What is left is the regime's, but also what earlier regimes left "
         "behind, since in fixed windows each follows others and the calm run had none: `false_feedback` and `self_clamp` do nothing at "
-        "all to `vanilla`, so where its Δ is like that of `self`, neither did it. Whether marks differ from one regime to another is asked below, by classification. A mark on the "
+        "all to `vanilla`, so where its Δ is like that of `self`, the change is not that regime's. Whether marks differ from one regime to another is asked below, by classification. A mark on the "
         "state says that the state was moved, not that the model uses it: that is the frozen-weight test's question.",
         [fingerprints(marks), _replication(ours), _shared_shifts(without)],
     )
@@ -205,23 +205,32 @@ def fingerprints(marks: dict[str, list[str]]) -> Finding:
     return Finding(claim, verdict, text + f"t test over seeds, p < {ALPHA} / {ALL_CHANNELS} a channel.")
 
 
-def _replication(ours: Sequence[tuple[float, Estimate]]) -> Finding:
+def _signs(judged: Sequence[tuple[float, Estimate]]) -> tuple[int, int, int]:
+    """How many values have the expected sign with an interval that leaves zero out, the opposite one, and neither."""
+    same = sum(value.clear and value.mean * expected > 0 for expected, value in judged)
+    opposite = sum(value.clear and value.mean * expected < 0 for expected, value in judged)
+    return same, opposite, len(judged) - same - opposite
+
+
+def _replication(ours: Sequence[tuple[float, Estimate, Estimate]]) -> Finding:
+    """ours: the published change, ours, and ours minus that of the calm run."""
     claim = "The published changes come back, sign by sign."
-    judged = [(expected, value) for expected, value in ours if value.n > 1]
+    judged = [(expected, value) for expected, value, _ in ours if value.n > 1]
     if not judged:
         text = "One seed gives no interval." if ours else "No regime was measured."
         return Finding(claim, OPEN if ours else ABSENT, text)
-    same = sum(value.clear and value.mean * expected > 0 for expected, value in judged)
-    opposite = sum(value.clear and value.mean * expected < 0 for expected, value in judged)
+    same, opposite, across = _signs(judged)
     if opposite >= same:
         verdict = NOT_CLEAR
     else:
         verdict = CLEAR if not opposite and 2 * same >= len(judged) else OPEN
+    beyond = [(expected, value) for expected, _, value in ours if value.n > 1]
+    left = " With the calm run's change at the same steps taken off: {}, {} and {}.".format(*_signs(beyond))
     return Finding(
         claim,
         verdict,
         f"Of {len(judged)} published changes, ours have the same sign with an interval that leaves zero out in {same}, "
-        f"the opposite sign in {opposite}, and an interval across zero in {len(judged) - same - opposite}.",
+        f"the opposite sign in {opposite}, and an interval across zero in {across}.{left if beyond else ''}",
     )
 
 

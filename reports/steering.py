@@ -81,7 +81,11 @@ def effects(tables: Tables, figures: str) -> Section:
         "itself takes is asked on [the page on beliefs](beliefs.md), by putting those in. *Trained on shuffled statistics*: only "
         "where the same world, model and mechanism was trained so, too; a dash elsewhere says that there is no such run. A state "
         "of one dimension has one direction, up to its sign: the partner's is its own, so that difference is zero by construction.",
-        [difference(f"`{SHOWN}` steers further than every placebo.", parts, +1, " nats", 3)],
+        [
+            difference(
+                f"`{SHOWN}`, {FINDER} finder: steers further than every placebo.", parts, +1, " nats", 3
+            )
+        ],
     )
 
 
@@ -237,8 +241,8 @@ def follows(gradient: pd.DataFrame, curves: pd.DataFrame) -> Finding:
     return Finding(
         f"`{SHOWN}`: along the gradient entropy rises about zero, then turns further out, at {listed(turned)}.",
         CLEAR,
-        f"From the smallest negative dose to the smallest positive one {interval(changes[ABOUT])} nats; between the smallest and "
-        f"the largest dose, upwards, {'; '.join(f'{name} {interval(changes[name])}' for name in OUTER)} nats, n = {changes[ABOUT].n}. "
+        f"Δ entropy from the smallest negative dose to the smallest positive one {interval(changes[ABOUT])} nats; from the lowest dose "
+        f"of a sign to the highest, {'; '.join(f'{name} {interval(changes[name])}' for name in OUTER)} nats, n = {changes[ABOUT].n}. "
         f"Over all doses Kendall's τ {signed(float(tau.mean()), 2)}, {percent(float(share.mean()))} of the steps rise.",
     )
 

@@ -105,8 +105,8 @@ def at_once(tables: Tables, figures: str) -> Section:
         "the other. States of two seeds have axes of their own, so that one can't read the other's is to be expected. How "
         "large a rise is worth calling broken is for the reader: it stands in nats.",
         [
-            difference("Things break: another seed's state raises the loss at once.", each[:1], +1, " nats", 4),
-            difference("State and weights are entangled: any state but their own costs loss at once, none included.",
+            difference("Another seed's state raises the loss at once.", each[:1], +1, " nats", 4),
+            difference("The weights count on their own state: any other costs loss at once, none included.",
                        each, +1, " nats", 4),
             difference("Another seed's state costs more than a random one or none.", more, +1, " nats", 4),
         ],
@@ -214,7 +214,7 @@ def _back(found: Summary) -> Finding:
         compared.verdict,
         f"With another seed's state: loss {steps_to(rows, 'steps_small', 'small')}, state "
         f"{steps_to(rows, 'state_steps', 'swapped_distance')} steps; {compared.counts()}; "
-        f"{compared.test()}.",
+        f"{compared.test()}.{compared.turned}",
     )
 
 

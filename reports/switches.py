@@ -36,6 +36,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     RECOVERY: (*DRAWN[RECOVERY], "censored", "steps", "median", "excess", "steps_difference"),
 }
 NATS = " nats"
+BIAS = "fixed_bias"
 
 
 def contrast(
@@ -68,15 +69,20 @@ def heldout(tables: Tables) -> Section:
     state = {
         column: [(f"`{STATE}` − vanilla", found.value(STATE, f"{column}_difference"))] for column in _HELDOUT
     }
+    whole = [
+        (f"`{STATE}` − vanilla", found.value(STATE, "heldout_loss_difference")),
+        (f"`{STATE}` − `{BIAS}`", found.minus(STATE, BIAS, "heldout_loss_difference")),
+    ]
     return Section(
         "What does it pay on held-out text?",
         "The same held-out batches every 100 steps, with the state that the run has at that moment. Held-out text is never "
         "corrupted, whatever acts on training at that moment.",
         [table(head, rows) if rows else MISSING, *(["Minus vanilla at the same steps; below zero is better. Loss in nats a token."] if rows else [])],
         "A state that knows of corrupted targets makes the model less sure, rightly for the training batch and wrongly for "
-        "clean text: a gain at calm moments with a loss while the regime acts is what use of the state looks like, not a flaw "
-        "of it. A gain at all moments alike is one of the weights. With few evaluations a run these are rougher than the training losses.",
+        "clean text: a gain at calm moments with a loss while the regime acts is what use of the state looks like. What comes of "
+        "both depends on how often the regime acts; the first column has it. A gain at all moments alike is one of the weights. With few evaluations a run these are rougher than the training losses.",
         [
+            difference("Over all moments, disturbed or not, the self-state predicts held-out text better than none and than a fixed random bias.", whole, -1, NATS, 4),
             difference("At calm moments the self-state predicts held-out text better.", state["heldout_loss_calm"], -1, NATS, 4),
             difference("While targets are corrupted, too, the self-state predicts clean held-out text better.", state["heldout_loss_acting"], -1, NATS, 4),
             difference("At calm moments the self-state is better calibrated on held-out text.", state["heldout_ece_calm"], -1, "", 4),
@@ -119,7 +125,7 @@ def around_switches(tables: Tables, figures: str) -> Section:
             "A run has recovered when the mean loss of five steps is back within one standard deviation of its own settled level in that "
             "regime, a parabola through its steps from the 30th of a stretch on. *Censored*: the next switch came before; such switches count "
             "as longer than seen (Kaplan–Meier mean up to 60 steps; median over the switches of a run, then mean over seeds). *Excess*: loss above that level, summed over the 20 "
-            "steps, nats a token. The noise of single batches alone costs some steps, in all conditions the same.",
+            "steps, nats a token. The noise of single batches alone costs about a step, in all conditions the same.",
             f"![Around switches]({figures}/recurring/switches.png)",
         ]
     findings = []

@@ -17,6 +17,7 @@ from reports.parts import (
     Section,
     Tables,
     all_of,
+    other_way,
     over_seeds,
     per_seed,
     side,
@@ -68,11 +69,11 @@ def _of(rows: pd.DataFrame, **where: object) -> pd.DataFrame:
 def replay(tables: Tables, figures: str) -> Section:
     """How much of the logged path the finished network makes of the logged statistics."""
     rows = tables.rows("update_replay")
-    cells, verdicts, parts = [], [], []
+    cells, beyond, parts = [], [], []
     for name in _conditions(rows):
         own = _of(rows, condition=name)
         share = over_seeds(own, "movement_share")
-        verdicts.append(side(_minus(per_seed(own, "movement_share"), 0.5), +1))
+        beyond.append((f"`{name}`", _minus(per_seed(own, "movement_share"), 0.5)))
         parts.append(f"{interval(share, 2, sign=False)} (`{name}`)")
         error = per_seed(own, "last_error") / per_seed(own, "last_norm")
         values = (over_seeds(own, "logged_movement"), over_seeds(own, "movement"), share)
@@ -87,6 +88,7 @@ def replay(tables: Tables, figures: str) -> Section:
     ]
     claim = "The state's path is made by what the statistics do: the finished network, fed them again, moves the state at least half as far."
     evidence = f"Share of the logged movement: {listed(parts)}." if parts else "No run with a self-state."
+    evidence += other_way(beyond, +1)
     return Section(
         "Does the network, or its learning, make the state's path?",
         "Feed the finished network the statistics of the whole run and let the state go: does it go where the log went?",
@@ -94,7 +96,7 @@ def replay(tables: Tables, figures: str) -> Section:
         "Where the replay moves far less than the log, the rest came with the change of the network's weights through "
         "learning: they moved the state themselves, as output biases can, or read the statistics otherwise then. "
         "All that follows is about the network as it was after the last step, and so about that smaller part.",
-        [Finding(claim, all_of(verdicts), evidence)],
+        [Finding(claim, all_of([side(value, +1) for _, value in beyond]), evidence)],
     )
 
 

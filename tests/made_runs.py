@@ -118,7 +118,7 @@ def written(topic: Any, tables: dict[str, pd.DataFrame], folder: Path, suites: S
         for name, table in tables.items():
             table.to_csv(folder / suite / f"{name}.csv", index=False)
     known = Tables(folder, topic.SUITE, topic.COLUMNS)
-    return parts.page(topic.TITLE, "", known, topic.sections(known, "figures"), "The end.")
+    return parts.page(topic.TITLE, "", parts.made_from(known), topic.sections(known, "figures"), "The end.")
 
 
 def cells(page: str, start: str) -> list[str]:

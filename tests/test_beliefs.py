@@ -423,14 +423,13 @@ def test_figures(figure: Figure, made: dict[str, pd.DataFrame]) -> None:
 
 def test_titles_say_what_was_found(made: dict[str, pd.DataFrame]) -> None:
     by_name = {figure.name.split("/")[1]: figure for figure in figures.FIGURES}
-    assert "moves predictions towards its optimum (recurring" in title_of(
-        drawn(by_name["intervention.png"], made)
-    )
+    title = title_of(drawn(by_name["intervention.png"], made))
+    assert "towards its optimum in 3 of 5 conditions (recurring, calibrated; " in title
     away = made["belief_shifts"][made["belief_shifts"]["condition"] == "yoked"].assign(
         condition="calibrated_recurring"
     )
     title = title_of(drawn(by_name["intervention.png"], {**made, "belief_shifts": away}))
-    assert "does not clearly move" in title
+    assert "in 0 of 1 conditions. " in title
     knows = title_of(drawn(by_name["what-the-state-knows.png"], made))
     own = mean(made["beliefs"], "r2", "calibrated_recurring", "state", "posterior")
     assert f"recurring {own:.2f} (" in knows

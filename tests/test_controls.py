@@ -17,7 +17,7 @@ from analysis.runs import METRICS, STATE_METRICS, Run
 from plots import controls as figures
 from plots.figure import Figure
 from plots.series import NothingToDraw
-from reports import controls, placebos
+from reports import controls, parts, placebos
 from tests.made_runs import (
     assert_tables,
     cells,
@@ -118,7 +118,7 @@ def test_no_run_gives_empty_tables() -> None:
 def test_the_page_asks_for_what_the_analysis_answers() -> None:
     assert set(controls.COLUMNS["controls_comparison"]) <= set(analysis.COMPARISON)
     assert set(controls.COLUMNS["control_losses"]) <= set(analysis.LOSSES)
-    assert set(controls.COLUMNS["classification_seeds"]) <= set(told_by.SEED_COLUMNS)
+    assert set(parts.COLUMNS["classification_seeds"]) <= set(told_by.SEED_COLUMNS)
 
 
 def study(

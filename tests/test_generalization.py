@@ -141,7 +141,7 @@ def test_the_figure_counts_what_comes_back() -> None:
     )
     assert (
         title
-        == f"Of {number} changes that are clear on a, 0 are clear with the same sign on b, {number} with the opposite one"
+        == f"Of {number} changes that are clear on a, 0 are clear with the same sign on b, {number} with the opposite one"  # too many to be named
     )
 
 
@@ -221,7 +221,7 @@ def test_both_corpora_and_the_published_numbers_stand_side_by_side(tmp_path: Pat
     )
     row = cells(text, "`bewilderment`, loss")
     assert (
-        row[1] == "+1.65" and row[2].startswith("+1.60") and row[3].startswith("+1.60") and row[6] == "8, 8"
+        row[1] == "+1.650" and row[2].startswith("+1.60") and row[3].startswith("+1.60") and row[6] == "8, 8"
     )
     for step in (1000, 2000):
         for corpus_name in ("openwebtext (bpe:1024)", "shakespeare_char (char)"):

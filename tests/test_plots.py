@@ -412,7 +412,7 @@ def test_titles_count_what_is_in_the_tables(
     assert perturbation.marked(deltas, "self_clamp")["state_drift"].mean < 0
     assert "state_drift" not in perturbation.marked(deltas, "false_feedback")
     titles = {name: title_of(figure) for name, (figure, _) in drawn.items()}
-    assert "lower state drift" in titles["perturbation/self_clamp.png"]
+    assert "state drift down" in titles["perturbation/self_clamp.png"]
     assert (
         "change accuracy by +0.05 (0.56 → 0.61), raw statistics reach 0.60"
         in titles["perturbation/classification.png"]

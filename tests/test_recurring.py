@@ -476,7 +476,7 @@ def test_figures_say_what_the_tables_say() -> None:
         mine = rows[(rows["condition"] == "calibrated_recurring") & (rows["switch"] == kind)][
             "loss_after_difference"
         ].mean()
-        assert f"switch {kind}: less loss than vanilla (−{-mine:.2f} nats)" in title
+        assert f"switch {kind}: less loss than vanilla (−{-mine / 20:.2f} [" in title  # a step
     assert (
         title_of(drawn(FRESH, tables))
         == "Statistics 1, 4 and 16 steps old pay on calm steps; 64 steps old not clearly"

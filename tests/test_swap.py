@@ -232,7 +232,11 @@ def test_the_axis_of_steps_ends_with_the_data() -> None:
     assert reach() > longest
 
 
-BREAK, ENTANGLED, MORE = "Things break", "State and weights are entangled", "more than a random one or none"
+BREAK, ENTANGLED, MORE = (
+    "Another seed's state raises",
+    "The weights count on their own state",
+    "more than a random one or none",
+)
 LASTS, APART, LONGER = (
     "The harm of another seed's state lasts",
     "further apart than a random one",
