@@ -16,13 +16,13 @@ from numpy.polynomial import Polynomial
 
 import config
 from analysis.runs import CALM
+from analysis.spans import AFTER_SWITCH
 from analysis.table_files import RUN
 
 if TYPE_CHECKING:
     from analysis.recurring import Pair
 
 LAGS = range(-20, 61)
-AFTER = 20  # steps after a switch over which losses are summed
 SMOOTH = 5  # steps of the mean that has to be back at the settled level
 SETTLED = 30  # steps into a stretch from which a run counts as settled in it
 FEWEST_STEPS = 30  # settled steps for a level
@@ -110,7 +110,7 @@ def recovery(pairs: Sequence["Pair"]) -> pd.DataFrame:
             if not found:
                 continue
             times, seen = _times(found, smooth, spread)
-            late = slice(LAGS.index(0), LAGS.index(AFTER))
+            late = slice(LAGS.index(0), LAGS.index(AFTER_SWITCH))
             rows.append(
                 {
                     **_names(pair, kind),

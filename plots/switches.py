@@ -5,7 +5,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
 from analysis.levels import FEWEST_SEEDS
-from analysis.switches import AFTER
+from analysis.spans import AFTER_SWITCH
 from plots import series, style
 from plots.figure import Figure, Tables
 from plots.gains import (
@@ -66,7 +66,7 @@ def switch_curves(tables: Tables, note: str) -> Drawing:
         f"{int(events.get('on', 0))} switches on and {int(events.get('off', 0))} off. Lines: means over seeds of each seed's mean over its "
         "switches; bands: 95 % t intervals over seeds, from three on. Grey: targets are corrupted. Zero: the model without a state, same batches. "
         "Steps that belong to another stretch are left out, so fewer switches reach far from zero. At step 0 a state still tells what was before "
-        f"the switch. Title: mean of the first {AFTER} steps, with the interval over seeds."
+        f"the switch. Title: mean of the first {AFTER_SWITCH} steps, with the interval over seeds."
     )
     handles = [
         Line2D([], [], color=LOOKS[n].colour, ls=LOOKS[n].line, marker=LOOKS[n].marker, ms=3.6, mfc=LOOKS[n].face) for n in names
@@ -82,17 +82,19 @@ def switch_curves(tables: Tables, note: str) -> Drawing:
 
 
 def _switch_title(recovery: pd.DataFrame) -> str:
-    """The loss beyond vanilla's over the AFTER steps after each kind of switch, a step, of the state."""
+    """The loss beyond vanilla's over the AFTER_SWITCH steps after each kind of switch, a step, of the state."""
     parts = []
     for kind in ("on", "off"):
-        found = series.estimate(after_switch(recovery, STATE, kind) / AFTER)  # from a sum over these steps
+        found = series.estimate(
+            after_switch(recovery, STATE, kind) / AFTER_SWITCH
+        )  # from a sum over these steps
         if found.n >= FEWEST_SEEDS:
             word = "not clearly another" if not found.clear else "less" if found.mean < 0 else "more"
             size = f"{signed(found.mean, 2)} [{signed(found.low, 2)}, {signed(found.high, 2)}]"
             parts.append(f"switch {kind}: {word} loss than vanilla ({size} nats a token)")
     if not parts:
         return "Loss around switches, against the model without a state (too few seeds to test)"
-    return f"The self-state in the {AFTER} steps after a {', after a '.join(parts)}"
+    return f"The self-state in the {AFTER_SWITCH} steps after a {', after a '.join(parts)}"
 
 
 def freshness(tables: Tables, note: str) -> Drawing:

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from analysis.over_seeds import tabled
+from analysis.spans import AFTER_SWITCH
 from analysis.table_files import RUN
 from plots.gains import (
     AGES,
@@ -113,12 +114,12 @@ def _recoveries(recovery: pd.DataFrame, name: str, kind: str) -> list[str]:
 
 
 def around_switches(tables: Tables, figures: str) -> Section:
-    """Steps to recover after each switch, and the loss in the 20 steps after it."""
+    """Steps to recover after each switch, and the loss in the steps after it."""
     recovery = tables.rows(RECOVERY)
     names = [name for name in ("vanilla_recurring", *IN_WORLD) if (recovery["condition"] == name).any()]
     rows = [_recoveries(recovery, name, kind) for kind in ("on", "off") for name in names]
-    head = ["switch, condition", "steps to recover", "median", "steps − vanilla's", "excess over 20 steps, nats",
-            "loss − vanilla's over 20 steps, nats", "censored", "n"]  # fmt: skip
+    head = ["switch, condition", "steps to recover", "median", "steps − vanilla's", f"excess over {AFTER_SWITCH} steps, nats",
+            f"loss − vanilla's over {AFTER_SWITCH} steps, nats", "censored", "n"]  # fmt: skip
     body = [table(head, rows) if rows else MISSING]
     if rows:
         body += [
@@ -143,7 +144,7 @@ def around_switches(tables: Tables, figures: str) -> Section:
                 1,
             ),
             difference(
-                f"In the 20 steps after corruption switches {kind} the self-state loses less.",
+                f"In the {AFTER_SWITCH} steps after corruption switches {kind} the self-state loses less.",
                 less,
                 -1,
                 NATS,
