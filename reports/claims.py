@@ -280,8 +280,8 @@ def fell(rows: pd.DataFrame, shown: pd.DataFrame) -> Section:
     return Section(
         "Published claims that fell",
         "Where a published claim is not supported: does its own protocol give its number here, and what explains it? *The document* is the "
-        "published text whose claims these are. A dash under *its protocol here*: the claim is tested as it was published, or no protocol "
-        "is given.",
+        "published text whose claims these are. A dash under *its protocol here*: the claim was registered with no other number than "
+        "what is left.",
         body,
         "A number that comes back is no evidence for what was said of it where the control beside it gives it, too, without "
         "what was claimed. A number that does not come back may be the one run's that it was measured on.",
