@@ -4,13 +4,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analysis.levels import FEWEST_SEEDS
 from analysis.table_files import RUN
-from plots import series, style
+from plots import style
 from plots.figure import Figure, Tables
-from plots.perturbation import beyond_calm
+from plots.perturbation import beyond, beyond_calm, change_axis
 from plots.seeds import by_seed
 from plots.series import NothingToDraw
 from plots.style import Look
@@ -23,7 +22,6 @@ FIRST_DELTAS, FIRST_RUNS = (
 )  # of the first corpus's suite
 METRICS = ("loss", "entropy", "state_drift", "state_effect")
 IN_NATS = ("loss", "entropy")
-NEAR_ZERO = {"loss": 0.1, "entropy": 0.1}  # within which axes are linear, beyond it logarithmic
 FIRST, SECOND = Look("", style.BLUE), Look("", style.VERMILLION, "-", "s", filled=False)
 COLUMNS: dict[str, tuple[str, ...]] = {
     DELTAS: (*RUN, "regime", "metric", "delta"),
@@ -40,21 +38,10 @@ def bits_a_byte(runs: pd.DataFrame) -> float:
     return float(share.mean())
 
 
-def own_change(deltas: pd.DataFrame, regime: str, metric: str) -> pd.Series:
-    """What a regime did by seed: Δ of `self` minus Δ of `self_calm` at the same steps."""
-    rows = deltas[(deltas["regime"] == regime) & (deltas["metric"] == metric)]
-    one, calm = (
-        series.of_condition(rows, name).groupby("seed")["delta"].mean() for name in ("self", "self_calm")
-    )
-    return (one - calm).dropna()
-
-
 def generalization(tables: Tables, note: str) -> Drawing:
     """Change of each channel by regime beyond the calm run, on both corpora: a point a seed, means and intervals."""
     both = [(tables[FIRST_DELTAS], tables[FIRST_RUNS], FIRST), (tables[DELTAS], tables[RUNS], SECOND)]
-    have = [
-        [regime for regime in style.REGIMES if len(own_change(one, regime, "loss"))] for one, _, _ in both
-    ]
+    have = [[regime for regime in style.REGIMES if len(beyond(one, regime, "loss"))] for one, _, _ in both]
     regimes = [regime for regime in style.REGIMES if any(regime in some for some in have)]
     if not regimes:
         raise NothingToDraw("regime_deltas.csv has no seed with the conditions self and self_calm")
@@ -63,19 +50,18 @@ def generalization(tables: Tables, note: str) -> Drawing:
     made = style.figure(style.WIDE, 5.2)
     panels = made.subplots(2, 2, sharey=True).ravel()
     for axes, metric in zip(panels, METRICS, strict=True):
+        drawn = []
         for (deltas, _, look), scale, shift in zip(both, scales, (-0.17, 0.17), strict=True):
             for y, regime in enumerate(regimes):
-                values = own_change(deltas, regime, metric)
+                values = beyond(deltas, regime, metric)
                 values = values * scale if bits and metric in IN_NATS else values
+                drawn.append(values)
                 by_seed(axes, y + shift, values, look, upright=False, bar=0.13, ms=3, mew=0.7)
         channel = style.CHANNELS[metric]
         unit = f"{channel.name} (bits a byte)" if bits and metric in IN_NATS else channel.label
         axes.set_xlabel(f"Δ {unit}")
         axes.axvline(0, c="k", lw=0.6, zorder=1)
-        if metric in NEAR_ZERO:
-            axes.set_xscale("symlog", linthresh=NEAR_ZERO[metric], linscale=1.5)
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.xaxis.set_minor_formatter(NullFormatter())
+        change_axis(axes, pd.concat(drawn))
         for y in range(1, len(regimes), 2):
             axes.axhspan(y - 0.5, y + 0.5, color="#f3f3f3", lw=0, zorder=-1)
     panels[0].set_yticks(range(len(regimes)), regimes)
@@ -89,7 +75,7 @@ def generalization(tables: Tables, note: str) -> Drawing:
     ]
     caption = (
         "Mean in the window minus mean before it, self minus self_calm at the same steps, paired by seed. Every point a seed; bars: "
-        f"mean and, from three seeds on, 95 % t interval. {'Loss and entropy in bits a byte, so that tokens of different length compare; ' if bits else 'Loss and entropy: '}linear to ± {NEAR_ZERO['loss']:g}, logarithmic beyond. "
+        f"mean and, from three seeds on, 95 % t interval. {'Loss and entropy in bits a byte, so that tokens of different length compare. ' if bits else ''}Axes are linear within the dotted lines where there are any and logarithmic outside. "
         "Corrupted targets are drawn from the whole vocabulary, so the size of bewilderment depends on the tokenizer. Title: clear is an interval that leaves zero out, "
         f"not corrected for {len(regimes) * len(METRICS)} changes."
     )

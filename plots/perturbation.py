@@ -76,13 +76,18 @@ def regime_reactions(tables: Tables, note: str) -> Figure:
     return style.finish(made, _marks_title(tables["regime_deltas"]), caption, note, _legend(conditions))
 
 
-def beyond_calm(deltas: pd.DataFrame, regime: str, metric: str) -> series.Estimate:
-    """Change of a metric in a regime's window, self minus self_calm at the same steps, paired by seed."""
+def beyond(deltas: pd.DataFrame, regime: str, metric: str, other: str = "self_calm") -> "pd.Series[float]":
+    """Change of a metric in a regime's window, self minus another condition at the same steps, by seed."""
     rows = deltas[(deltas["regime"] == regime) & (deltas["metric"] == metric)]
-    one, calm = (
-        series.of_condition(rows, name).groupby("seed")["delta"].mean() for name in ("self", "self_calm")
+    mine, theirs = (
+        series.of_condition(rows, name).groupby("seed")["delta"].mean() for name in ("self", other)
     )
-    return series.paired(one, calm)
+    return (mine - theirs).dropna()
+
+
+def beyond_calm(deltas: pd.DataFrame, regime: str, metric: str) -> series.Estimate:
+    """`estimate` of the change beyond self_calm's."""
+    return series.estimate(beyond(deltas, regime, metric))
 
 
 def marked(deltas: pd.DataFrame, regime: str) -> dict[str, series.Estimate]:
@@ -97,12 +102,8 @@ def marked(deltas: pd.DataFrame, regime: str) -> dict[str, series.Estimate]:
     def own(channel: str) -> bool:
         if regime not in OF_STATE_ALONE or channel not in COMMON:
             return True
-        rows = deltas[(deltas["regime"] == regime) & (deltas["metric"] == channel)]
-        one, other = (
-            series.of_condition(rows, name).groupby("seed")["delta"].mean() for name in ("self", "vanilla")
-        )
-        beyond = series.paired(one, other)
-        return beyond.n < FEWEST_SEEDS or beyond.p < level
+        apart = series.estimate(beyond(deltas, regime, channel, "vanilla"))
+        return apart.n < FEWEST_SEEDS or apart.p < level
 
     return {
         channel: value
@@ -206,6 +207,14 @@ def _delta_axis(axes: Axes, values: pd.Series, channel: str) -> None:
     size = values.abs()
     if size.empty or size.max() == 0:
         _empty(axes)
+        return
+    change_axis(axes, values)
+
+
+def change_axis(axes: Axes, values: "pd.Series[float]") -> None:
+    """An x axis for changes: logarithmic beyond two dotted lines about zero where the largest dwarfs the usual."""
+    size = values.abs()
+    if not size.max() > 0:
         return
     usual = float(size[size > 0].quantile(0.5))
     linear = 10 ** np.ceil(np.log10(usual))

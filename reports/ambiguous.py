@@ -18,11 +18,11 @@ from reports.parts import (
     MISSING,
     NOT_CLEAR,
     OPEN,
-    OTHER_WAY,
     Finding,
     Section,
     Tables,
     all_of,
+    turned_way,
 )
 
 FEWEST = 6  # seeds: of 2^n turnings at least two give the AUC found, so five seeds cannot give p < 0.05
@@ -251,11 +251,10 @@ def _finding(tables: Tables, regime: str, claim: str, features: str, rival: str)
     over = "that of the window's statistics" if rival == STATISTICS else "that of the state without memory"
     n = int(rows["n"].min())
     few = f" Fewer than {FEWEST} seeds cannot give p < {ALPHA}." if n < FEWEST else ""
-    other = f": {listed(turned)}" if len(turned) < len(parts) else ""
     return Finding(
         claim,
         all_of(verdicts),
-        f"AUC, and minus {over}: {'; '.join(parts)}. n = {n}.{few}{OTHER_WAY.format(other) if turned else ''}",
+        f"AUC, and minus {over}: {'; '.join(parts)}. n = {n}.{few}{turned_way(turned, len(parts))}",
     )
 
 

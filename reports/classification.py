@@ -16,6 +16,7 @@ from reports.parts import (
     Section,
     Tables,
     other_way,
+    per_seed,
     side,
 )
 
@@ -70,21 +71,24 @@ def classification(tables: Tables, figures: str) -> Section:
     )
 
 
-def _accuracies(seeds: pd.DataFrame, place: tuple[str, str], features: str) -> "pd.Series[float]":
-    """Accuracies of a (protocol, condition) and feature set, by seed."""
-    rows = seeds[(seeds["protocol"] == place[0]) & (seeds["condition"] == place[1])]
-    return rows[rows["features"] == features].set_index("seed")["accuracy"].dropna()
+def scores(seeds: pd.DataFrame, condition: str, features: str, protocol: str) -> "pd.Series[float]":
+    """Accuracy of each run of a condition, by seed; empty where classification_seeds has none."""
+    rows = seeds[(seeds["condition"] == condition) & (seeds["protocol"] == protocol)]
+    return per_seed(rows[rows["features"] == features], "accuracy")
 
 
 def _compare(seeds: pd.DataFrame, claim: str, place: tuple[str, str], one: str, other: str) -> Finding:
     """The finding on "these features tell more than those"."""
-    first, second = _accuracies(seeds, place, one), _accuracies(seeds, place, other)
+    protocol, condition = place
+    first, second = (scores(seeds, condition, features, protocol) for features in (one, other))
     gain = paired(first, second)
     if not gain.n:
-        return Finding(claim, ABSENT, f"It needs `{place[1]}` with both feature sets, and two runs at least.")
+        return Finding(
+            claim, ABSENT, f"It needs `{condition}` with both feature sets, and two runs at least."
+        )
     held = (
         " The state channels' accuracy includes self_clamp, which a drift of exactly zero names."
-        if one == STATE and place[0] != NO_CLAMP
+        if one == STATE and protocol != NO_CLAMP
         else ""
     )
     text = f"Accuracy {percent(first.mean())} ({one}) against {percent(second.mean())} ({other}); "
@@ -114,7 +118,7 @@ def _classification_findings(found: pd.DataFrame) -> list[Finding]:
             found, "The published way shows more than what the time alone tells.", REPEATED, STATE, TIME
         ),
     ]
-    mine = _accuracies(found, REPEATED, STATE)
+    mine = scores(found, "self", STATE, PUBLISHED)
     if not mine.empty:
         findings.append(
             Finding(

@@ -9,8 +9,9 @@ from plots import published
 from plots.controls import STATIC, ordered
 from plots.series import estimate, paired
 from plots.wording import number, percent
+from reports.classification import scores
 from reports.markdown import interval, table
-from reports.parts import MISSING, Section, Tables, difference, per_seed, smaller
+from reports.parts import MISSING, Section, Tables, difference, smaller
 
 ROUNDED = 1e-6  # tables are written with nine digits
 ONE = ("state_1d", "state_1d_matched")
@@ -119,9 +120,3 @@ def _row(protocol: str, name: str, features: str, group: pd.DataFrame, seeds: pd
         ),
         by_seed.n > 0 and abs(by_seed.mean - accuracy) < ROUNDED,
     )
-
-
-def scores(seeds: pd.DataFrame, condition: str, features: str, protocol: str) -> "pd.Series[float]":
-    """Accuracy of each run of a condition, by seed; empty where classification_seeds has none."""
-    rows = seeds[(seeds["condition"] == condition) & (seeds["protocol"] == protocol)]
-    return per_seed(rows[rows["features"] == features], "accuracy")

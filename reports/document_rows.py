@@ -8,6 +8,7 @@ from analysis.table_files import RUN
 from plots import published
 from plots.series import Estimate, estimate, paired
 from plots.wording import number, percent, signed
+from reports.classification import scores
 from reports.markdown import interval, table
 from reports.parts import MISSING, Section, Tables, over_seeds, per_seed
 
@@ -123,9 +124,8 @@ def classification_rows(study: Tables) -> list[list[str]]:
     """Accuracies in the published way, and on runs that the classifier has not seen."""
     lines = []
     for features, said in published.CLASSIFICATION.items():
-        rows = study.rows("classification_seeds", features=features)
         ours, unseen = (
-            over_seeds(rows[(rows["condition"] == condition) & (rows["protocol"] == protocol)], "accuracy")
+            estimate(scores(study.rows("classification_seeds"), condition, features, protocol))
             for condition, protocol in (("self", PUBLISHED), ("self_random", CLEAN))
         )
         if ours.n:

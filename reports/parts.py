@@ -148,8 +148,12 @@ def worst(verdicts: Sequence[str]) -> str:
 def other_way(parts: Sequence[tuple[str, Estimate]], sign: int) -> str:
     """A sentence, after a space, on which parts lie clearly on the other side of zero; "" where none does."""
     known = [(name, value) for name, value in parts if value.n]
-    turned = [name for name, value in known if side(value, -sign) == CLEAR]
-    return OTHER_WAY.format(f": {listed(turned)}" if len(turned) < len(known) else "") if turned else ""
+    return turned_way([name for name, value in known if side(value, -sign) == CLEAR], len(known))
+
+
+def turned_way(turned: Sequence[str], parts: int) -> str:
+    """That sentence for the parts that are turned, out of so many; all of them need no names."""
+    return OTHER_WAY.format(f": {listed(turned)}" if len(turned) < parts else "") if turned else ""
 
 
 def difference(

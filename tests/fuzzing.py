@@ -34,11 +34,13 @@ from data import pydoc_text, sources
 from data import tokenizers as tokenizers_module
 from data.prepare import prepare_text
 from plots import registry, style
+from tests.least import LEAST_SIGNATURES, LEAST_TEST
 
 CONFIGS = config.ROOT / "configs"
 SUITES = ("shakespeare", "controls", "memory", "ambiguous", "swap", "generalization", "recurring", "sweeps")
 TEXT = "To see a world in a grain of sand,\nand a heaven in a wild flower.\n" * 60
-TINY = """
+TINY = (
+    """
 extends = "base.toml"
 name = "tiny"
 seeds = 1
@@ -64,20 +66,20 @@ self_state.memory = { kind = "buffer", length = 4, stride = 2 }
 [frozen_test]
 conditions = ["self"]
 steps = [30]
-finder_batches = 1
-dev_batches = 1
-heldout_batches = 1
-top = 1
-doses = 2
+"""
+    + LEAST_TEST
+    + """\
 random_directions = 2
 placebo_draws = 2
 [signatures]
-permutations = 3
-classify_steps = 4
+"""
+    + LEAST_SIGNATURES
+    + """\
 [quick]
 train.steps = 20
 frozen_test.steps = [20]
 """
+)
 
 
 class Accepted(Exception):

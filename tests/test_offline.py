@@ -15,6 +15,7 @@ from data.documents import HUB
 from data.sources import SOURCES
 from data.tokenizers import GPT2_FILES, GPT2_URL
 from tests.fuzzing import TEXT
+from tests.least import LEAST_SIGNATURES, LEAST_TEST
 
 BLOCK = """
 import os, socket
@@ -31,7 +32,8 @@ class Socket(socket.socket):
     connect_ex = sendto = connect
 socket.socket = Socket
 """
-SUITE = """
+SUITE = (
+    """
 extends = "base.toml"
 name = "tiny"
 seeds = 1
@@ -46,18 +48,16 @@ schedule = "one"
 [frozen_test]
 conditions = ["self"]
 steps = [20]
-finder_batches = 1
-dev_batches = 1
-heldout_batches = 1
-top = 1
-doses = 2
+"""
+    + LEAST_TEST
+    + """\
 random_directions = 2
 placebo_draws = 2
 [signatures]
 pre_steps = 20
-permutations = 3
-classify_steps = 4
 """
+    + LEAST_SIGNATURES
+)
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,8 @@ from data.corpus import Corpus
 from data.prepare import prepare_text
 from data.sources import SourceNotFound
 from scripts import run_all as script
-from tests.tiny_study import RUN_ALL, SUITE, TEXT, request
+from tests.least import TEXT
+from tests.tiny_study import RUN_ALL, SUITE, request
 
 # Corpora
 

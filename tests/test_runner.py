@@ -29,7 +29,8 @@ from data.prepare import prepare_text
 from pipeline import Study, Task
 from runner import Runner
 from storage import UserError
-from tests.tiny_study import SUITE, TEXT, planned, request
+from tests.least import TEXT
+from tests.tiny_study import SUITE, planned, request
 from work import Outcome
 
 

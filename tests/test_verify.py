@@ -25,7 +25,8 @@ from runner import Runner
 from scripts import run_all
 from storage import UserError
 from study import Request
-from tests.tiny_study import SUITE, TEXT
+from tests.least import TEXT
+from tests.tiny_study import SUITE
 
 COMMON = ("suite", "condition", "seed")
 

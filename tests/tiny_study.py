@@ -8,17 +8,11 @@ import pipeline
 import study as studies
 from pipeline import Study, Task
 from study import Request
+from tests.least import LEAST_MODEL, LEAST_SIGNATURES, LEAST_TEST
 
-SUITE = """
-name = "tiny"
-seeds = 1
-corpus = "tiny_text"
-[model]
-n_layer = 1
-n_head = 2
-n_embd = 16
-block_size = 8
-[train]
+SUITE = (
+    LEAST_MODEL
+    + """\
 steps = 60
 batch_size = 2
 warmup_steps = 1
@@ -43,18 +37,15 @@ schedule = "one"
 [frozen_test]
 conditions = ["self_calm"]
 steps = [30, 60]
-finder_batches = 1
-dev_batches = 1
-heldout_batches = 1
-top = 1
-doses = 2
+"""
+    + LEAST_TEST
+    + """\
 random_directions = 2
 placebo_draws = 2
 [signatures]
-permutations = 3
-classify_steps = 4
 """
-TEXT = "To see a world in a grain of sand, and a heaven in a wild flower. " * 60
+    + LEAST_SIGNATURES
+)
 RUN_ALL = config.ROOT / "scripts" / "run_all.py"
 
 

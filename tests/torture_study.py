@@ -28,17 +28,11 @@ import runner
 import storage
 from plots import registry
 from scripts import run_all as script
+from tests.least import LEAST_MODEL, LEAST_SIGNATURES, LEAST_TEST, TEXT
 
-SUITE = """
-name = "tiny"
-seeds = 1
-corpus = "tiny_text"
-[model]
-n_layer = 1
-n_head = 2
-n_embd = 16
-block_size = 8
-[train]
+SUITE = (
+    LEAST_MODEL
+    + """\
 steps = 18
 batch_size = 2
 warmup_steps = 1
@@ -67,18 +61,15 @@ start = { condition = "self_calm", step = 8, state = "zero" }
 [frozen_test]
 conditions = ["self_calm"]
 steps = [18]
-finder_batches = 1
-dev_batches = 1
-heldout_batches = 1
-top = 1
-doses = 2
+"""
+    + LEAST_TEST
+    + """\
 random_directions = 1
 placebo_draws = 1
 [signatures]
-permutations = 3
-classify_steps = 4
 """
-TEXT = "To see a world in a grain of sand, and a heaven in a wild flower. " * 60
+    + LEAST_SIGNATURES
+)
 RUN_ALL = config.ROOT / "scripts" / "run_all.py"
 TRAINED = ("--only", "data", "shakespeare", "frozen_test")
 WRITTEN = ("--only", "report")
