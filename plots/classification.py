@@ -48,7 +48,7 @@ def classification(tables: Tables, note: str) -> Figure:
             axes.text(
                 0.5,
                 0.5,
-                "not measured: that takes two runs",
+                "not measured: too few runs or windows",
                 transform=axes.transAxes,
                 ha="center",
                 color=style.GREY,

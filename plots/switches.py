@@ -122,10 +122,10 @@ def freshness(tables: Tables, note: str) -> Drawing:
         axes.set_xlim(-0.5, len(names) - 0.5)
         axes.set_title(title)
         axes.set_xlabel("age of the statistics (steps)\nregime still the same")
-        axes.set_ylabel("gain: vanilla's loss minus it (nats a token)")
+        axes.set_ylabel("gain (nats a token)")
     counts = losses[losses["condition"].isin(names)].groupby("condition")["seed"].nunique()
     caption = (
-        f"In the recurring world. Every point a seed ({spread(counts)} an age); bars: mean and, from three seeds on, 95 % t interval. Under each age: share of the "
+        f"In the recurring world. Gain: vanilla's loss minus the condition's. Every point a seed ({spread(counts)} an age); bars: mean and, from three seeds on, 95 % t interval. Under each age: share of the "
         "steps whose regime is the one that the statistics were measured under; 50 % tells nothing where calm and corrupted steps are equally common. Horizontal: means of the oracle "
         "and of the yoked state, which is shown another run's statistics."
     )

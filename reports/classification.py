@@ -84,7 +84,9 @@ def _compare(seeds: pd.DataFrame, claim: str, place: tuple[str, str], one: str, 
     gain = paired(first, second)
     if not gain.n:
         return Finding(
-            claim, ABSENT, f"It needs `{condition}` with both feature sets, and two runs at least."
+            claim,
+            ABSENT,
+            f"It needs `{condition}` with both feature sets, two runs at least, and more windows to learn from than there are classes.",
         )
     held = (
         " The state channels' accuracy includes self_clamp, which a drift of exactly zero names."
