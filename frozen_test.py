@@ -32,15 +32,17 @@ from typing import Any
 import numpy as np
 import torch
 
-import command_line
-import config
-import config_file
-import run_folder
-import storage
+from base import command_line, storage
+from base.rng import Stream, generator
+from base.storage import ROOT, UserError
+from configs import toml_file as config_file
+from configs.run import RunConfig
+from configs.suite import FrozenTest, validate
+from configs.toml_file import ConfigError
 from data.corpus import Corpus, check_block
 from data.prepare import prepare
-from evaluate import batch
-from frozen_rows import (
+from model import GPT
+from probes.frozen_rows import (
     CONDITIONS,
     DOSE_BATCHES,
     DOSES,
@@ -50,10 +52,7 @@ from frozen_rows import (
     dose_rows,
     random_dose_direction,
 )
-from model import GPT
-from rng import Stream, generator
-from self_state import SelfState
-from steering import (
+from probes.instrument import (
     Batch,
     Effect,
     Instrument,
@@ -66,7 +65,9 @@ from steering import (
     untrained,
     weights_sha256,
 )
-from storage import UserError
+from runs import folder as run_folder
+from runs.evaluate import batch
+from self_state import SelfState
 
 CPU = torch.device("cpu")
 SMALLEST_NORM = 1e-6  # a state that never exceeded this did not move
@@ -74,7 +75,7 @@ FIRST_BATCH = {"train": 2_000_000, "dev": 3_000_000, "heldout": 4_000_000}  # co
 UNTRAINED = 1_000_000  # counter of the first untrained reader in the PLACEBO stream; rotations count from 0
 
 
-def count_forwards(settings: config.FrozenTest, dim: int) -> int:
+def count_forwards(settings: FrozenTest, dim: int) -> int:
     """Forward passes of one test."""
     finder, dev, heldout = settings.finder_batches, settings.dev_batches, settings.heldout_batches
     chosen = 2 * settings.doses * dev + 2 * heldout
@@ -99,7 +100,7 @@ def finders(dim: int) -> tuple[str, ...]:
     return ("dimension", "gradient") if dim > 1 else ("gradient",)
 
 
-def state_norms(states: np.ndarray, settings: config.FrozenTest) -> tuple[np.ndarray, bool]:
+def state_norms(states: np.ndarray, settings: FrozenTest) -> tuple[np.ndarray, bool]:
     """`doses` equally spaced norms up to the largest of states (steps, D), and whether the state ever moved.
 
     Where it did not, they go up to settings.magnitude instead.
@@ -114,7 +115,7 @@ def state_norms(states: np.ndarray, settings: config.FrozenTest) -> tuple[np.nda
 class Subject:
     """A run with the weights of one step: its config, its models, its states so far (steps, D), its reader (C, D)."""
 
-    run: config.RunConfig
+    run: RunConfig
     gpt: GPT
     self_state: SelfState
     states: np.ndarray
@@ -137,7 +138,7 @@ def make_trial(
     subject: Subject,
     instrument: Instrument,
     batches: Mapping[str, list[Batch]],
-    settings: config.FrozenTest,
+    settings: FrozenTest,
 ) -> Trial:
     """What a run is tested on, from batches of the splits train, dev and heldout."""
     finder = batches["train"]
@@ -179,7 +180,7 @@ def foreign_effects(
 def run(
     run: Path,
     step: int,
-    settings: config.FrozenTest,
+    settings: FrozenTest,
     corpus: Corpus,
     destination: Path,
     progress: Progress | None = None,
@@ -301,16 +302,16 @@ def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def load_settings(overrides: Sequence[str]) -> config.FrozenTest:
+def load_settings(overrides: Sequence[str]) -> FrozenTest:
     """[frozen_test] of configs/base.toml under `frozen_test.key=value` texts; ConfigError if one is wrong."""
-    source = config_file.read(config.ROOT / "configs" / "base.toml")
+    source = config_file.read(ROOT / "configs" / "base.toml")
     for text in overrides:
         if not text.startswith("frozen_test."):
-            raise config.ConfigError(
+            raise ConfigError(
                 f"--set {config_file.shown(text)}: only frozen_test fields can be set for a finished run"
             )
     source.apply_overrides(overrides)
-    return config.validate(config.FrozenTest, source.document["frozen_test"], source, [("frozen_test",)])
+    return validate(FrozenTest, source.document["frozen_test"], source, [("frozen_test",)])
 
 
 def _summary(path: Path) -> str:

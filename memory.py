@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-import config
+from configs.state import BufferMemory, EmaMemory, NoMemory
 
-Settings = config.NoMemory | config.EmaMemory | config.BufferMemory
+Settings = NoMemory | EmaMemory | BufferMemory
 
 
 @dataclass(frozen=True)

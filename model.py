@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import config
+from configs.run import Model
 
 
 class LayerNorm(nn.Module):
@@ -29,7 +29,7 @@ class LayerNorm(nn.Module):
 class CausalSelfAttention(nn.Module):
     mask: Tensor  # (block_size, block_size), 0 on and below the diagonal, -inf above
 
-    def __init__(self, sizes: config.Model) -> None:
+    def __init__(self, sizes: Model) -> None:
         super().__init__()
         self.n_head = sizes.n_head
         self.dropout = sizes.dropout
@@ -58,7 +58,7 @@ class CausalSelfAttention(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, sizes: config.Model) -> None:
+    def __init__(self, sizes: Model) -> None:
         super().__init__()
         self.dropout = sizes.dropout
         self.norm1 = LayerNorm(sizes.n_embd, sizes.bias)
@@ -79,7 +79,7 @@ class GPT(nn.Module):
     entropies are over the real vocabulary.
     """
 
-    def __init__(self, sizes: config.Model, vocab_size: int) -> None:
+    def __init__(self, sizes: Model, vocab_size: int) -> None:
         super().__init__()
         self.vocab_size = vocab_size
         self.dropout = sizes.dropout

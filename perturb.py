@@ -6,43 +6,46 @@ regime is a pure function of what it acts on and a generator for that step.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-import config
-from rng import Stream, generator
+from base.rng import Stream, generator
+from configs.run import RunConfig
+from configs.state import Clock, OwnStats, RecordedStats, TrueRegime
+from configs.world import RandomWindows, Recurring, Regime, Regimes, Windows
 from self_state import STATS, Parts, SelfState, StateValue
 
 CALM = "calm"
 
 
-def regimes_by_step(run: config.RunConfig) -> list[str]:
+def regimes_by_step(run: RunConfig) -> list[str]:
     """The regime that acts at each step of a run, or "calm": a list of `train.steps` names."""
     steps = run.train.steps
     names = [CALM] * steps
-    if isinstance(run.schedule, config.Recurring):
+    if isinstance(run.schedule, Recurring):
         return _markov_chain(run.schedule, steps, generator(run.seed, Stream.SCHEDULE))
     for regime, start, end in windows(run):
         names[start:end] = [regime] * (end - start)
     return names
 
 
-def windows(run: config.RunConfig) -> list[tuple[str, int, int]]:
+def windows(run: RunConfig) -> list[tuple[str, int, int]]:
     """The stretches of a run's schedule, in order: (regime, start, end), half-open."""
     schedule = run.schedule
-    if isinstance(schedule, config.Windows):
+    if isinstance(schedule, Windows):
         return sorted(((w.regime, w.start, w.end) for w in schedule.windows), key=lambda window: window[1])
-    if isinstance(schedule, config.RandomWindows):
+    if isinstance(schedule, RandomWindows):
         return _random_windows(schedule, run.train.steps, generator(run.seed, Stream.SCHEDULE))
-    if isinstance(schedule, config.Recurring):
+    if isinstance(schedule, Recurring):
         return _stretches(regimes_by_step(run))
     return []
 
 
 def _random_windows(
-    schedule: config.RandomWindows, steps: int, random: np.random.Generator
+    schedule: RandomWindows, steps: int, random: np.random.Generator
 ) -> list[tuple[str, int, int]]:
     """Each regime once. The spare calm steps are shared out uniformly at random among the gaps."""
     names = [str(name) for name in random.permutation(sorted(schedule.durations))]
@@ -61,7 +64,7 @@ def _random_windows(
     return found
 
 
-def _markov_chain(schedule: config.Recurring, steps: int, random: np.random.Generator) -> list[str]:
+def _markov_chain(schedule: Recurring, steps: int, random: np.random.Generator) -> list[str]:
     """Calm at first; each step enters one of the regimes, all alike, or leaves the present one."""
     switch = random.random(steps)
     which = random.integers(0, len(schedule.regimes), size=steps)
@@ -92,7 +95,7 @@ def perturb_batch(
     regime: str,
     x: np.ndarray,
     y: np.ndarray,
-    regimes: config.Regimes,
+    regimes: Regimes,
     vocab_size: int,
     random: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -114,7 +117,7 @@ def perturb_batch(
     return x, y
 
 
-def perturb_stats(regime: str, stats: Tensor, regimes: config.Regimes) -> Tensor:
+def perturb_stats(regime: str, stats: Tensor, regimes: Regimes) -> Tensor:
     """The statistics (5,) as the self-state sees them: false_feedback adds its constants, in raw units."""
     if regime != "false_feedback":
         return stats
@@ -127,7 +130,7 @@ def update_state(
     self_state: SelfState,
     value: StateValue,
     stats: Tensor,
-    regimes: config.Regimes,
+    regimes: Regimes,
     random: np.random.Generator,
 ) -> tuple[StateValue, Parts | None]:
     """One update of the self-state, as the regime allows it, and its parts. Only self_clamp changes anything:
@@ -149,6 +152,42 @@ def update_state(
     return replace(value, state=value.state * clamp.factor), parts
 
 
-def learning_rate_factor(regime: str, regimes: config.Regimes) -> float:
+def learning_rate_factor(regime: str, regimes: Regimes) -> float:
     """What the learning rate of a step is multiplied by."""
     return regimes.lr_heatwave.factor if regime == "lr_heatwave" else 1.0
+
+
+REGIMES = get_args(Regime)
+assert len(REGIMES) == len(STATS)  # the true regime takes the same five places as the statistics
+
+
+def remembered(run: RunConfig, past: Tensor | None, newest: Tensor) -> Tensor:
+    """The statistics that later steps may still ask for, (k, 5), the newest (5,) last."""
+    senses = run.self_state.senses
+    age = senses.age if isinstance(senses, OwnStats) else 1
+    rows = newest[None] if past is None else torch.cat([past, newest[None]])
+    return rows[-age:]
+
+
+def shown(
+    run: RunConfig, step: int, regime: str, stats: Tensor | None, recorded: np.ndarray | None
+) -> Tensor | None:
+    """The five numbers (5,) float32 that the self-state gets at a step, or None where there is nothing to show yet.
+
+    Args:
+        regime: the one that acts on this step. false_feedback acts on statistics that the run itself measured.
+        stats: what `remembered` returned last; None before the first step is done.
+        recorded: what `recorded` returned, for a self-state that is shown another run's statistics.
+    """
+    senses = run.self_state.senses
+    if isinstance(senses, TrueRegime):
+        return torch.tensor([float(regime == name) for name in REGIMES])
+    if isinstance(senses, Clock):
+        return torch.tensor([step / run.train.steps if name == "progress" else 0.0 for name in STATS])
+    if isinstance(senses, RecordedStats):
+        assert recorded is not None
+        row = recorded[step]
+        return None if np.isnan(row).any() else torch.from_numpy(row)
+    if stats is None or len(stats) < senses.age:
+        return None
+    return perturb_stats(regime, stats[-senses.age], run.regimes)

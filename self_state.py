@@ -18,8 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import config
 import memory
+from base.rng import Stream, generator
+from configs.state import FixedBias, LearnedBias
+from configs.state import SelfState as SelfStateConfig
 from memory import MemoryValue
 
 STATS = ("loss", "entropy", "top1", "grad_norm", "progress")
@@ -103,7 +105,7 @@ class SelfState(nn.Module):
     what is recalled, the latter no longer than `limit` times the former.
     """
 
-    def __init__(self, settings: config.SelfState, n_embd: int) -> None:
+    def __init__(self, settings: SelfStateConfig, n_embd: int) -> None:
         super().__init__()
         self.settings = settings
         dim = settings.dim
@@ -209,3 +211,26 @@ class SelfState(nn.Module):
         layer = self.get_submodule(name.rsplit(".", 1)[0])
         assert isinstance(layer, nn.Linear)
         return layer.in_features
+
+
+class ConstantBias(nn.Module):
+    """One vector (n_embd,), float32, added to the embeddings at every step.
+
+    Learned: zero at first, trained like a norm's weights, without weight decay. Fixed: a Gaussian direction drawn from
+    the seed at a given L2 norm, never trained.
+    """
+
+    def __init__(self, settings: FixedBias | LearnedBias, n_embd: int) -> None:
+        super().__init__()
+        learned = settings.kind == "learned"
+        self.vector = nn.Parameter(torch.zeros(n_embd), requires_grad=learned)
+
+    def forward(self) -> Tensor:
+        return self.vector
+
+    def draw(self, seed: int, norm: float) -> None:
+        """Take the seed's direction at an L2 norm."""
+        direction = generator(seed, Stream.CONSTANT_BIAS).normal(size=tuple(self.vector.shape))
+        direction *= norm / np.linalg.norm(direction)
+        with torch.no_grad():
+            self.vector.copy_(torch.from_numpy(direction.astype(np.float32)))

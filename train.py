@@ -22,17 +22,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import command_line
-import config
 import perturb
-import run_folder
-import senses
-import storage
+from base import command_line, storage
+from base.rng import Stream, generator
+from configs.run import RunConfig, Train
+from configs.suite import load_suite
+from configs.toml_file import ConfigError
 from data.corpus import Corpus, check_block
 from data.prepare import prepare
-from evaluate import PROBE, batch, draw, heldout, resolve_dtype, state_effect
-from rng import Stream, generator
-from run_state import METRICS, Training, format_cell, start
+from runs import folder as run_folder
+from runs.evaluate import PROBE, batch, draw, heldout, resolve_dtype, state_effect
+from runs.state import METRICS, Training, format_cell, start
 from self_state import STATS, Parts, batch_stats
 
 EMA_MOMENTUM = 0.99  # of the state's average behind state_ema_drift
@@ -61,7 +61,7 @@ class Timings:
 
 
 def train(
-    run: config.RunConfig,
+    run: RunConfig,
     corpus: Corpus,
     runs: Path,
     progress: Progress | None = None,
@@ -101,7 +101,7 @@ def train(
 
 
 def _train(
-    run: config.RunConfig,
+    run: RunConfig,
     corpus: Corpus,
     key: str,
     work: Path,
@@ -236,7 +236,7 @@ def train_step(
     now.optimizer.step()
     now.optimizer.zero_grad(set_to_none=True)
     row |= {"grad_norm": grad_norm.item(), "lr": rate}
-    now.stats = senses.remembered(run, now.stats, torch.tensor([row[name] for name in STATS], device=device))
+    now.stats = perturb.remembered(run, now.stats, torch.tensor([row[name] for name in STATS], device=device))
 
     done = step + 1
     if done % run.log.eval_interval == 0 or done == run.last:
@@ -253,7 +253,7 @@ def _inject(
     if now.self_state is not None and now.value is not None and now.state_average is not None:
         before = now.value.state.detach()
         parts: Parts | None = None
-        shown = senses.shown(now.run, step, regime, now.stats, now.recorded)
+        shown = perturb.shown(now.run, step, regime, now.stats, now.recorded)
         if shown is not None:
             now.value, parts = perturb.update_state(
                 regime, now.self_state, now.value, shown.to(before.device), now.run.regimes, random
@@ -297,7 +297,7 @@ def _parts_metrics(parts: Parts | None) -> dict[str, float]:
     return found
 
 
-def learning_rate(step: int, settings: config.Train) -> float:
+def learning_rate(step: int, settings: Train) -> float:
     """Linear warm-up to `learning_rate`, then a cosine to `min_learning_rate` at the last step."""
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / (settings.warmup_steps + 1)
@@ -313,10 +313,10 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, default=1, help="from 1 (default 1)")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     given = parser.parse_args(arguments)
-    suite = config.load_suite(given.suite, given.set, given.quick)
+    suite = load_suite(given.suite, given.set, given.quick)
     suite.run(given.condition, given.seed)  # an unknown condition is told before anything is made
     if given.device != "cpu" and not (given.device == "cuda" and torch.cuda.is_available()):
-        raise config.ConfigError(f"--device {given.device}: not here; use cpu")
+        raise ConfigError(f"--device {given.device}: not here; use cpu")
     torch.set_num_threads(1)
 
     def trained(condition: str, seed: int) -> Path:

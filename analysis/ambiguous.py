@@ -26,7 +26,7 @@ from analysis.memory import BEFORE, Followed, follow_all, recalled
 from analysis.runs import windows_of
 from analysis.spans import GATE, LATE, RECALL, STATE, STATISTICS, WHOLE
 from analysis.spans import WINDOW_BIN as BIN
-from rng import Stream, generator
+from base.rng import Stream, generator
 
 EXACT = 10  # seeds up to which all turnings are taken
 DRAWS = 1000  # of the turnings beyond, and of the bootstrap

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-import config
 from analysis import filtering
 from analysis.filtering import Chain, Emission, Log
 from analysis.replay import STATS, Network, Replay, standardised
 from analysis.runs import Run
-from rng import Stream, generator
+from base.rng import Stream, generator
+from configs.run import RunConfig
+from configs.state import OwnStats, SelfState
+from configs.world import Recurring
 
 EVIDENCE = STATS[:-1]  # what tells regimes; progress does not
 STATE, BATCH, AVERAGES, UNTRAINED, SHUFFLE, FILTER = (
@@ -46,7 +48,7 @@ class Subject:
 def is_full(run: Run) -> bool:
     """Whether a run's state is shown its own newest statistics, so that it can be held against them."""
     senses = run.config.self_state.senses
-    return run.config.self_state.enabled and isinstance(senses, config.OwnStats) and senses.age == 1
+    return run.config.self_state.enabled and isinstance(senses, OwnStats) and senses.age == 1
 
 
 def log_of(run: Run) -> Log:
@@ -67,7 +69,7 @@ def subject_of(run: Run, runs: Sequence[Run], logs: Logs) -> Subject | None:
     states, log = run.states(), logs[run.condition, run.seed]
     first = max(run.config.train.warmup_steps, 1)
     schedule = run.config.schedule
-    assert isinstance(schedule, config.Recurring)
+    assert isinstance(schedule, Recurring)
     if states is None or len(log.steps) < first + 10:
         return None
     found = filtering.chain(schedule)
@@ -107,7 +109,7 @@ def _emission(run: Run, runs: Sequence[Run], logs: Logs, chain: Chain) -> Emissi
 
 
 def _posterior(
-    emission: Emission | None, chain: Chain, log: Log, steps: np.ndarray, feels: config.RunConfig | None
+    emission: Emission | None, chain: Chain, log: Log, steps: np.ndarray, feels: RunConfig | None
 ) -> np.ndarray | None:
     """The filter's belief at each step; `feels`: whose false_feedback is added to what is shown, a known constant."""
     if emission is None:
@@ -125,7 +127,7 @@ def _posterior(
     return filtering.belief(emission, chain, steps, shown + acts * moved, added)
 
 
-def inputs_of(log: pd.DataFrame, settings: config.RunConfig, standardise: bool = True) -> np.ndarray:
+def inputs_of(log: pd.DataFrame, settings: RunConfig, standardise: bool = True) -> np.ndarray:
     """What a self-state of these settings is shown from the second step on, (steps - 1, 5)."""
     feedback = [getattr(settings.regimes.false_feedback, name) for name in STATS]
     acts = log["regime"].to_numpy(dtype=str)[1:] == "false_feedback"
@@ -156,7 +158,7 @@ def averaged(values: np.ndarray, decay: float) -> np.ndarray:
     return pd.DataFrame(values).ewm(alpha=decay, adjust=False).mean().to_numpy()
 
 
-def random_network(settings: config.SelfState, counter: int) -> Network | None:
+def random_network(settings: SelfState, counter: int) -> Network | None:
     """An update network of a run's shape and first distribution, never trained. None for kinds other than mlp."""
     if settings.update != "mlp":
         return None

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-import config
 from analysis.belief_subjects import (
     FILTER,
     STATE,
@@ -31,6 +30,7 @@ from analysis.filtering import Chain
 from analysis.readout import Block, auc, blocks, decoded, r_squared
 from analysis.runs import CALM, Run, label, stack
 from analysis.table_files import RUN
+from configs.world import Recurring
 
 ANY = "any"  # that some regime acts, whichever
 POSTERIOR, REGIME = "posterior", "regime"  # targets
@@ -61,11 +61,7 @@ COLUMNS = {
 def tables(context: Context) -> dict[str, pd.DataFrame]:
     """The tables of COLUMNS, from all runs whose schedule is recurring. Posteriors need a second seed."""
     runs = sorted(
-        (
-            run
-            for run in context.runs
-            if isinstance(run.config.schedule, config.Recurring) and not run.config.first
-        ),
+        (run for run in context.runs if isinstance(run.config.schedule, Recurring) and not run.config.first),
         key=lambda run: (run.condition, run.seed),
     )
     logs = {(run.condition, run.seed): log_of(run) for run in runs}
@@ -226,7 +222,7 @@ def batch_auc(run: Run) -> list[dict[str, object]]:
     log = log[log["step"] >= run.config.train.warmup_steps]
     loss, regimes = log["loss"].to_numpy(float), log["regime"].to_numpy(dtype=str)
     schedule = run.config.schedule
-    assert isinstance(schedule, config.Recurring)
+    assert isinstance(schedule, Recurring)
     rows: list[dict[str, object]] = []
     for name in dict.fromkeys(schedule.regimes):
         wins, pairs = 0.0, 0

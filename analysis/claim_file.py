@@ -12,16 +12,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-import config
-import config_file
-import storage
 from analysis.claim_tests import smallest_p
 from analysis.levels import ALPHA
-from config import ConfigError
-from field_types import Name, Positive, Strict
-from storage import UserError
+from base import storage
+from base.storage import ROOT, UserError
+from configs import toml_file as config_file
+from configs.fields import Name, Positive, Strict
+from configs.suite import validate
+from configs.toml_file import ConfigError
 
-FILE = config.ROOT / "configs" / "claims.toml"
+FILE = ROOT / "configs" / "claims.toml"
 PRIMARY, MOST_PRIMARY = "primary", 6
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
 Where = dict[str, Any]
@@ -219,15 +219,15 @@ def load(path: Path = FILE) -> Claims:
     if lacking:
         raise ConfigError(f"{path} has no [{lacking[0]}] table; give it one")
     document = source.document
-    registration = config.validate(Registration, document["registration"], source, (("registration",),))
+    registration = validate(Registration, document["registration"], source, (("registration",),))
     families = {
-        name: config.validate(Family, value, source, (("families", name),))
+        name: validate(Family, value, source, (("families", name),))
         for name, value in document["families"].items()
     }
     claims = {}
     for name, value in document["claims"].items():
         _known(Claim, value, ("claims", name), source)
-        claim = config.validate(Claim, value, source, (("claims", name),))
+        claim = validate(Claim, value, source, (("claims", name),))
         if claim.family not in families:
             where = source.where(("claims", name, "family"))
             raise ConfigError(config_file.unknown("family", claim.family, families, where))
@@ -236,7 +236,7 @@ def load(path: Path = FILE) -> Claims:
     for name, value in document.get("readings", {}).items():
         if name not in claims:
             raise ConfigError(config_file.unknown("claim", name, claims, source.where(("readings", name))))
-        readings[name] = config.validate(Reading, value, source, (("readings", name),))
+        readings[name] = validate(Reading, value, source, (("readings", name),))
     found = Claims(path, storage.sha256_file(path), registration, families, claims, readings)
     for name in families:
         _decidable(found, name, source)

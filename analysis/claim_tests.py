@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 
 from analysis.levels import ALPHA, FEWEST_SEEDS, LEVEL
-from rng import Stream, generator
+from base.rng import Stream, generator
 
 EXACT = 20  # seeds up to which all 2^n sign flips are taken
 DRAWS = 200_000  # of the flips beyond

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import storage
 from analysis import claim_tests
 from analysis.claim_file import FILE, Claim, Claims, Shown, load, marks, read_register, registered, removed
 from analysis.over_seeds import mean_interval
 from analysis.runs import RUNS
 from analysis.shelf import Shelf
+from base import storage
 
 SUITE = "claims"  # the folder of tables that these stand in
 REMOVED = "removed after results existed"

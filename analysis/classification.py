@@ -20,10 +20,10 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedKFold
 
-import config
 from analysis.feature_sets import BASIC, BIAS, CLEAN, NO_CLAMP, PUBLISHED, RAW, STATE, TIME
 from analysis.runs import CALM, Run
-from rng import Stream, generator
+from base.rng import Stream, generator
+from configs.suite import Signatures
 
 COLUMNS = (
     *("suite", "condition", "protocol", "features", "accuracy", "balanced_accuracy", "null_mean", "null_95"),
@@ -121,7 +121,7 @@ def accuracy(
         return float((predicted == y).mean()), float(balanced_accuracy_score(y, predicted))
 
 
-def fewer(settings: config.Signatures) -> config.Signatures:
+def fewer(settings: Signatures) -> Signatures:
     """The settings with one in FEWER of the permutations, at least one."""
     return settings.model_copy(update={"permutations": _fewer(settings.permutations)})
 
@@ -135,7 +135,7 @@ Problem = tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]
 
 
 def _questions(
-    runs: Sequence[Run], settings: config.Signatures, pairs: Sequence[tuple[str, str]], with_bias: bool
+    runs: Sequence[Run], settings: Signatures, pairs: Sequence[tuple[str, str]], with_bias: bool
 ) -> Iterator[tuple[dict[str, str], list[Run], Parts]]:
     """For each condition, protocol and feature set: their names, the runs, and features and labels of each run."""
     for condition, protocol in pairs:
@@ -157,7 +157,7 @@ def _questions(
 
 def classification(
     runs: Sequence[Run],
-    settings: config.Signatures,
+    settings: Signatures,
     pairs: Sequence[tuple[str, str]] = PAIRS,
     with_bias: bool = False,
 ) -> pd.DataFrame:
@@ -177,7 +177,7 @@ def classification(
 
 def classification_seeds(
     runs: Sequence[Run],
-    settings: config.Signatures,
+    settings: Signatures,
     pairs: Sequence[tuple[str, str]] = PAIRS,
     with_bias: bool = False,
 ) -> pd.DataFrame:

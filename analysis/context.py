@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-import config
 from analysis.runs import Run
+from configs.suite import Suite
 
 
 @dataclass(frozen=True)
 class Context:
     """suite: its config. runs: what is finished of it. made: the common tables (analysis/tables.py), by name."""
 
-    suite: config.Suite
+    suite: Suite
     runs: Sequence[Run]
     made: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.polynomial import Polynomial
 
-import config
 from analysis.classification import classification, classification_seeds, fewer
 from analysis.context import Context
 from analysis.feature_sets import CLEAN, NO_CLAMP
 from analysis.runs import CALM, METRICS, Run
 from analysis.signatures import regime_deltas
 from analysis.table_files import RUN
+from configs.suite import Signatures
 
 VANILLA = "vanilla"
 KEYS = [*RUN, "regime", "metric"]
@@ -75,7 +75,7 @@ class CalmCourse(Run):
         return log
 
 
-def comparison(deltas: pd.DataFrame, runs: Sequence[Run], settings: config.Signatures) -> pd.DataFrame:
+def comparison(deltas: pd.DataFrame, runs: Sequence[Run], settings: Signatures) -> pd.DataFrame:
     """One row a run, regime and metric.
 
     delta: mean in the window minus before (analysis/signatures.py). trend: the same of the run's calm course, which is

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.special import logsumexp
 from sklearn.covariance import ledoit_wolf
 
-import config
 from analysis.runs import CALM
+from configs.world import Recurring
 
 CALM_KNOTS, SHIFT_KNOTS = (
     12,
@@ -34,7 +34,7 @@ class Chain:
         return np.linalg.matrix_power(self.transition, steps)[0]
 
 
-def chain(schedule: config.Recurring) -> Chain:
+def chain(schedule: Recurring) -> Chain:
     """The chain that perturb.py draws a recurring schedule from."""
     names = (CALM, *dict.fromkeys(schedule.regimes))
     transition = np.diag(np.full(len(names), 1 - schedule.leave))

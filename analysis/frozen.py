@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.table_files import WEIGHTS
-from storage import UserError
+from base.storage import UserError
 
 FILES = ("conditions", "effects", "doses")
 TEST = (*WEIGHTS, "protocol", "finder")

@@ -15,7 +15,7 @@ from analysis import circular, paths
 from analysis.context import Context
 from analysis.runs import CALM, Run, label, stack, windows_of
 from analysis.table_files import RUN
-from rng import Stream, generator
+from base.rng import Stream, generator
 
 MEASURES = ("state_drift", "state_norm", "state_effect")
 METHODS = ("differences", "detrended")

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-import config
 from analysis.context import Context
 from analysis.over_seeds import mean_of_known, rank_correlation
 from analysis.runs import CALM, Run, label, stack, windows_of
 from analysis.spans import DISTURBANCE
 from analysis.spans import ONSET_BIN as BIN
 from analysis.table_files import RUN
+from configs.state import Memory
 
 BEFORE = 50  # steps before a regime whose mean state is its baseline
 AFTER = 100  # steps after a regime in memory_dynamics
@@ -95,7 +95,7 @@ def follow(run: Run, before: Run | None = None) -> Followed:
     return Followed(log, states, pull, bound)
 
 
-def recalled(states: np.ndarray, settings: config.Memory) -> np.ndarray:
+def recalled(states: np.ndarray, settings: Memory) -> np.ndarray:
     """What the memory recalled in the update that made each state, from the states alone.
 
     The first update makes row 1 and finds the memory empty; the one that makes row i finds in it the states 0 ... i - 2

@@ -18,13 +18,15 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-import config
 from analysis import switches
 from analysis.context import Context
 from analysis.over_seeds import mean_interval, mean_of_known
 from analysis.runs import CALM, Run
 from analysis.table_files import RUN
-from storage import UserError
+from base.storage import UserError
+from configs.run import RunConfig
+from configs.state import OwnStats
+from configs.suite import Suite
 
 WORLDS = ("windows", "random", "recurring", "mix")
 MECHANISMS = ("seed", "calibrated")
@@ -82,18 +84,18 @@ class Pair:
     first: int
 
 
-def first_step(run: config.RunConfig) -> int:
+def first_step(run: RunConfig) -> int:
     """Measures are taken from this step on: the last three quarters of a run."""
     return run.first + (run.last - run.first) // 4
 
 
-def world_of(run: config.RunConfig) -> str:
+def world_of(run: RunConfig) -> str:
     """All that makes two runs of one seed see the same batches under the same regimes, as text."""
     parts = (run.schedule, run.regimes, run.model, run.train)
     return "|".join([run.corpus, run.tokenizer, *(part.model_dump_json() for part in parts)])
 
 
-def vanillas(conditions: Mapping[str, config.RunConfig]) -> dict[str, str]:
+def vanillas(conditions: Mapping[str, RunConfig]) -> dict[str, str]:
     """The vanilla of each condition's world, by condition: the first that injects nothing. Left out where there is none."""
     plain: dict[str, str] = {}
     for name, run in conditions.items():
@@ -138,14 +140,14 @@ def paired_logs(context: Context) -> list[Pair]:
     return pairs
 
 
-def mechanism_of(run: config.RunConfig) -> str:
+def mechanism_of(run: RunConfig) -> str:
     """seed or calibrated, told by whether statistics are standardised; none without a self-state."""
     if not run.self_state.enabled:
         return "none"
     return "calibrated" if run.self_state.standardise else "seed"
 
 
-def role_of(name: str, run: config.RunConfig) -> str:
+def role_of(name: str, run: RunConfig) -> str:
     """What a condition is there for: vanilla, state (a mechanism in a world, shown its own statistics), oracle, control."""
     if not run.injects:
         return "vanilla"
@@ -169,7 +171,7 @@ def losses(pairs: Sequence[Pair]) -> pd.DataFrame:
         log = pair.log[pair.log["step"] >= pair.first]
         calm = (log["regime"] == CALM).to_numpy()
         run, senses = pair.run.config, pair.run.config.self_state.senses
-        age = senses.age if run.self_state.enabled and isinstance(senses, config.OwnStats) else np.nan
+        age = senses.age if run.self_state.enabled and isinstance(senses, OwnStats) else np.nan
         row = {
             **{"suite": pair.run.suite, "condition": pair.run.condition, "seed": pair.run.seed},
             **{"world": pair.world, "mechanism": mechanism_of(run), "role": role_of(pair.run.condition, run)},
@@ -206,7 +208,7 @@ def _fresh(pair: Pair, age: float) -> float:
     return float((regime[steps] == regime[steps - int(age)]).mean()) if len(steps) else float("nan")
 
 
-def summary(suite: config.Suite, found: pd.DataFrame, recovery: pd.DataFrame) -> pd.DataFrame:
+def summary(suite: Suite, found: pd.DataFrame, recovery: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds with 95 % intervals. Differences are condition minus reference, paired by seed; below zero is better.
 
     quantity:
@@ -252,7 +254,7 @@ def summary(suite: config.Suite, found: pd.DataFrame, recovery: pd.DataFrame) ->
 
 
 def _shares(
-    suite: config.Suite,
+    suite: Suite,
     values: Mapping[str, pd.DataFrame],
     world: Mapping[Any, str],
     role: Mapping[Any, str],
@@ -286,7 +288,7 @@ def _share(place: tuple, of: "pd.Series[float]", whole: "pd.Series[float]") -> I
         yield (*place, len(both), *share)
 
 
-def is_blind(run: config.RunConfig) -> bool:
+def is_blind(run: RunConfig) -> bool:
     """Whether a condition injects something that senses nothing of its own run's present: a constant, time, others' statistics."""
     if not run.injects or not run.self_state.enabled:
         return run.injects

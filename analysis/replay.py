@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import erf, expit
 
-import config
-import storage
 from analysis.runs import Run
-from rng import Stream, generator
+from base import storage
+from base.rng import Stream, generator
+from configs.state import SelfState
 
 STATS = ("loss", "entropy", "top1", "grad_norm", "progress")  # what the network is fed, in this order
 PREFIX = "self_state."
@@ -142,7 +142,7 @@ def open_replay(run: Run) -> Replay | None:
     )
 
 
-def standardised(seen: np.ndarray, settings: config.SelfState) -> np.ndarray:
+def standardised(seen: np.ndarray, settings: SelfState) -> np.ndarray:
     """Statistics (n, 5) through the running moments of self_state.SelfState, from the first on, and clipped.
 
     Equal weights until there are enough statistics for the exponential ones.
@@ -158,7 +158,7 @@ def standardised(seen: np.ndarray, settings: config.SelfState) -> np.ndarray:
     return made.clip(-settings.stat_clip, settings.stat_clip)
 
 
-def untrained(settings: config.SelfState, seed: int) -> Network:
+def untrained(settings: SelfState, seed: int) -> Network:
     """The first layer of kind "mlp" as it was before training: the draws of SelfState.initialise, in its order."""
     random = generator(seed, Stream.STATE_INIT)
     shape = (settings.hidden, len(STATS))

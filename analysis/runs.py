@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-import config
-import run_folder
-import storage
 from analysis.table_files import RUN
-from storage import UserError
+from base import storage
+from base.storage import UserError
+from configs.run import RunConfig
+from runs import folder as run_folder
 
 CALM = "calm"
 STATE_METRICS = ("state_norm", "state_drift", "state_ema_drift", "state_effect", "state_kl")
@@ -27,7 +27,7 @@ class Run:
     condition: str
     seed: int
     folder: Path
-    config: config.RunConfig
+    config: RunConfig
 
     def metrics(self) -> pd.DataFrame:
         """metrics.csv: one row a step, NaN where nothing was measured."""

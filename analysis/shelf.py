@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis import table_files
 from analysis.claim_file import Query
-from storage import UserError
+from base.storage import UserError
 
 
 class Shelf:

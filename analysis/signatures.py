@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-import config
 from analysis.over_seeds import mean_interval, mean_of_known
 from analysis.runs import CALM, METRICS, Run, label, stack, windows_of
 from analysis.table_files import RUN
+from configs.suite import Signatures
 
 COLUMNS = (*RUN, "regime", "metric", "before", "during", "after", "delta", "delta_after")
 SUMMARY = (
@@ -21,7 +21,7 @@ SUMMARY = (
 )
 
 
-def regime_deltas(runs: Sequence[Run], settings: config.Signatures) -> pd.DataFrame:
+def regime_deltas(runs: Sequence[Run], settings: Signatures) -> pd.DataFrame:
     """One row a run, regime window and metric.
 
     before: mean over the calm steps among the last N before the window, N its length, at most `pre_steps`; where

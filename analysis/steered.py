@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-import config
 from analysis.context import Context
 from analysis.frozen import rank_p_value
 from analysis.recurring import world_of
 from analysis.table_files import RUN, WEIGHTS
+from configs.run import RunConfig
 
 SHUFFLED = "shuffled"
 TRAINED = (*WEIGHTS, "finder", "effect", "shuffled", "difference", "shuffled_mean", "p_value", "draws")
@@ -45,12 +45,12 @@ def tables(context: Context) -> dict[str, pd.DataFrame]:
     }
 
 
-def alike(conditions: Mapping[str, config.RunConfig]) -> list[str]:
+def alike(conditions: Mapping[str, RunConfig]) -> list[str]:
     """The conditions that differ from `shuffled` in what their state is shown and in nothing else: world, model, mechanism."""
     if SHUFFLED not in conditions:
         return []
 
-    def but_senses(run: config.RunConfig) -> tuple[str, str]:
+    def but_senses(run: RunConfig) -> tuple[str, str]:
         return world_of(run), run.self_state.model_dump_json(exclude={"senses"})
 
     of_placebo = but_senses(conditions[SHUFFLED])

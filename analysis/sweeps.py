@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-import config
 from analysis.context import Context
 from analysis.recurring import Pair, losses, paired_logs
+from configs.run import RunConfig
+from configs.world import Recurring
 
 BASE = "base"
 POINTS = (
@@ -20,11 +21,11 @@ POINTS = (
 )
 
 
-def _rate(run: config.RunConfig) -> float:
-    return run.schedule.enter if isinstance(run.schedule, config.Recurring) else float("nan")
+def _rate(run: RunConfig) -> float:
+    return run.schedule.enter if isinstance(run.schedule, Recurring) else float("nan")
 
 
-DIALS: dict[str, Callable[[config.RunConfig], float]] = {
+DIALS: dict[str, Callable[[RunConfig], float]] = {
     "decay": lambda run: run.self_state.decay,
     "dim": lambda run: float(run.self_state.dim),
     "rate": _rate,
@@ -65,7 +66,7 @@ def points(context: Context, pairs: Sequence[Pair]) -> pd.DataFrame:
     return made
 
 
-def dials_of(name: str, conditions: dict[str, config.RunConfig]) -> list[str]:
+def dials_of(name: str, conditions: dict[str, RunConfig]) -> list[str]:
     """The dials that a condition is a point of: all for `base`, the only one it turns for others, none for more than one."""
     if name == BASE:
         return list(DIALS)

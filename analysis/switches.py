@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.polynomial import Polynomial
 
-import config
 from analysis.runs import CALM
 from analysis.spans import AFTER_SWITCH
 from analysis.table_files import RUN
+from configs.world import Recurring
 
 if TYPE_CHECKING:
     from analysis.recurring import Pair
@@ -188,7 +188,7 @@ def _times(found: Sequence[Switch], smooth: np.ndarray, spread: np.ndarray) -> t
 
 
 def _recurring(pairs: Sequence["Pair"]) -> list["Pair"]:
-    return [pair for pair in pairs if isinstance(pair.run.config.schedule, config.Recurring)]
+    return [pair for pair in pairs if isinstance(pair.run.config.schedule, Recurring)]
 
 
 def _by_kind(pair: "Pair") -> dict[str, list[Switch]]:

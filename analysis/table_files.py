@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from storage import UserError
+from base.storage import UserError
 
 RUN = ("suite", "condition", "seed")  # the columns that say which run a row is of
 WEIGHTS = (*RUN, "run_step")  # and after which of its steps

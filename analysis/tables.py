@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-import config
-import storage
 from analysis import (
     ambiguous,
     belief_shifts,
@@ -28,9 +26,11 @@ from analysis.context import Context
 from analysis.runs import metrics_table, open_run, runs_table, windows_table
 from analysis.signatures import regime_deltas, regime_deltas_summary
 from analysis.table_files import RUN
+from base import storage
+from configs.suite import Suite
 
 if TYPE_CHECKING:
-    from refresh import Finished
+    from study.refresh import Finished
 
 Maker = Callable[[Context], dict[str, pd.DataFrame]]
 
@@ -63,7 +63,7 @@ def tests_table(finished: "Sequence[Finished]") -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(TESTS))
 
 
-def write_all(folder: Path, suite: config.Suite, finished: "Sequence[Finished]") -> list[Path]:
+def write_all(folder: Path, suite: Suite, finished: "Sequence[Finished]") -> list[Path]:
     """Make all tables of a suite from its finished runs and frozen tests.
 
     Args:

@@ -18,7 +18,7 @@ import pandas as pd
 from analysis.replay import Replay, untrained
 from analysis.runs import CALM
 from analysis.table_files import RUN
-from rng import Stream, generator
+from base.rng import Stream, generator
 
 EVERY = 5  # steps between two that the probe sees
 FIRST_COUNTER = 2_000_000  # of the permutations' generators

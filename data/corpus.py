@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from base.storage import UserError, read_json, sha256_file
 from data.sources import SOURCES
 from data.tokenizers import Tokenizer, check_name, restore
-from storage import UserError, read_json, sha256_file
 
 FORMAT = 1  # of meta.json and the splits; a folder of another format is made again
 SPLITS = ("train", "dev", "heldout")

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-import capacity
-from storage import UserError
+from base import machine as capacity
+from base.storage import UserError
 
 SEPARATOR = "\n\n"  # between documents: the empty line that also parts paragraphs, known to every tokenizer
 LONGEST_LINE = 100_000_000  # bytes of a document in JSON lines; a zip bomb has longer ones

@@ -5,12 +5,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import capacity
-import command_line
+from base import command_line
+from base import machine as capacity
+from base.storage import UserError, one_line, sha256_bytes, write_bytes, write_sealed
 from data.corpus import FORMAT, SPLITS, Corpus, command, folder_name, load
 from data.sources import ROOT, SOURCES, Source, find_elsewhere, find_local
 from data.tokenizers import MAX_VOCABULARY, make
-from storage import UserError, one_line, sha256_bytes, write_bytes, write_sealed
 
 
 def prepare_text(

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-import capacity
+from base import machine as capacity
+from base.storage import UserError, sha256_bytes, write_bytes
 from data import pydoc_text
-from storage import UserError, sha256_bytes, write_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA_VARIABLE = "INTEROCEPTION_DATA"

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import tiktoken
 
-from storage import UserError
+from base.storage import UserError
 
 MAX_VOCABULARY = 1 << 16  # tokens are kept as uint16
 

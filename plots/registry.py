@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-import storage
 from analysis import table_files
 from analysis.table_files import RUN, WEIGHTS
+from base import storage
 from plots import (
     ambiguous,
     beliefs,

@@ -7,13 +7,13 @@ from typing import Protocol
 
 import pandas as pd
 
-import storage
+from base import storage
+from base.storage import UserError
 from plots.wording import listed, plural
 from reports import claims, markdown
 from reports.markdown import table
 from reports.pages import PAGES
 from reports.parts import READING, VERDICTS
-from storage import UserError
 
 WORKERS = 2  # of the machine that README gives the time for
 

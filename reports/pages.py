@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import storage
+from base import storage
 from plots.figure import OF_ANY_SUITE
 from reports import (
     beliefs,

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import storage
 from analysis.claim_file import PRIMARY, Claim, Claims, Query, load, marks, read_register
 from analysis.claim_tests import RULE, smallest_p
 from analysis.claims import named
 from analysis.levels import ALPHA
+from base import storage
 from plots.wording import number, plural
 from reports.claims import WORDS
 

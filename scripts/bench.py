@@ -24,14 +24,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import command_line
-import config
-import evaluate
 import perturb
 import train
+from base import command_line
+from base.rng import Stream
+from base.storage import ROOT
+from configs.run import Model, RunConfig
+from configs.suite import load_suite
+from configs.toml_file import ConfigError
 from data.corpus import Corpus
 from data.prepare import prepare
-from rng import Stream
+from runs import evaluate
 
 
 class PlainBlock(nn.Module):
@@ -60,7 +63,7 @@ class PlainBlock(nn.Module):
 
 
 class PlainGPT(nn.Module):
-    def __init__(self, sizes: config.Model, vocab_size: int) -> None:
+    def __init__(self, sizes: Model, vocab_size: int) -> None:
         super().__init__()
         self.tokens = nn.Embedding(vocab_size, sizes.n_embd)
         self.positions = nn.Embedding(sizes.block_size, sizes.n_embd)
@@ -76,7 +79,7 @@ class PlainGPT(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1), y.flatten())
 
 
-def plain_stepper(run: config.RunConfig, corpus: Corpus) -> Callable[[int], None]:
+def plain_stepper(run: RunConfig, corpus: Corpus) -> Callable[[int], None]:
     """One plain training step a call: draw, forward, backward, clip, step."""
     torch.manual_seed(0)
     model = PlainGPT(run.model, corpus.vocab_size)
@@ -96,7 +99,7 @@ def plain_stepper(run: config.RunConfig, corpus: Corpus) -> Callable[[int], None
     return step
 
 
-def our_stepper(run: config.RunConfig, corpus: Corpus, timings: train.Timings) -> Callable[[int], None]:
+def our_stepper(run: RunConfig, corpus: Corpus, timings: train.Timings) -> Callable[[int], None]:
     """One `train.train_step` a call, with the log row and evaluations that it makes."""
     device = torch.device("cpu")
     torch.set_flush_denormal(True)
@@ -120,7 +123,7 @@ def seconds_a_step(step: Callable[[int], None], first: int, count: int) -> float
     return (time.perf_counter() - started) / count
 
 
-def product_seconds(run: config.RunConfig) -> float:
+def product_seconds(run: RunConfig) -> float:
     """Seconds of one step's matrix products alone, one thread, float32: the floor under any step."""
     width, rows = run.model.n_embd, run.model.block_size * run.train.batch_size
     total = 0.0
@@ -135,7 +138,7 @@ def product_seconds(run: config.RunConfig) -> float:
     return 3 * run.model.n_layer * total  # forward, and twice as much backward
 
 
-def worker(run: config.RunConfig, corpus: Corpus, steps: int) -> None:
+def worker(run: RunConfig, corpus: Corpus, steps: int) -> None:
     """Time `steps` steps each time a line comes in; answer with seconds a step, evaluation's share, products alone."""
     torch.set_num_threads(1)
     timings = train.Timings()
@@ -162,7 +165,7 @@ def ask(workers: Sequence[subprocess.Popen[str]]) -> list[list[float]]:
 
 def main(arguments: Sequence[str]) -> None:
     parser = command_line.Parser(prog="bench.py", description="Time our training step against a plain one.")
-    parser.add_argument("--suite", type=Path, default=config.ROOT / "configs/shakespeare.toml")
+    parser.add_argument("--suite", type=Path, default=ROOT / "configs/shakespeare.toml")
     parser.add_argument("--condition", default="self")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument(
@@ -172,11 +175,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.rounds < 1 or given.steps < 10:
-        raise config.ConfigError("--rounds must be at least 1 and --steps at least 10")
+        raise ConfigError("--rounds must be at least 1 and --steps at least 10")
     # Held-out loss comes once in 250 steps; a round of 50 steps takes a fifth of one, on average, at its own price.
-    run = config.load_suite(given.suite, ["log.eval_interval=50", "log.eval_batches=4"]).run(
-        given.condition, 1
-    )
+    run = load_suite(given.suite, ["log.eval_interval=50", "log.eval_batches=4"]).run(given.condition, 1)
     corpus = prepare(run.corpus, given.out / "data")
     if given.worker:
         worker(run, corpus, given.steps)
@@ -211,7 +212,7 @@ def main(arguments: Sequence[str]) -> None:
     report(np.array(table), run, cores)
 
 
-def report(table: np.ndarray, run: config.RunConfig, cores: int) -> None:
+def report(table: np.ndarray, run: RunConfig, cores: int) -> None:
     """Print medians over rounds, ratios taken round by round."""
     plain, one, machine, share, floor = table.T
     dtype = str(evaluate.resolve_dtype(run.train.dtype, torch.device("cpu"))).removeprefix("torch.")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import command_line
 from analysis import table_files
+from base import command_line
 from plots import registry
 
 

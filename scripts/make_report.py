@@ -16,9 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import command_line
-import storage
 from analysis import table_files
+from base import command_line, storage
 from reports import documents, pages, preregistration
 
 
@@ -56,8 +55,8 @@ def main(arguments: Sequence[str]) -> None:
 
 def write_pipeline_page() -> Path:
     """docs/PIPELINE.md from the declared phases and figures."""
-    import phases
     from plots.registry import FIGURES
+    from study import phases
 
     path = ROOT / "docs" / "PIPELINE.md"
     storage.write_text(path, documents.pipeline_page(phases.describe(), FIGURES, phases.optional_suites()))

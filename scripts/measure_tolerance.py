@@ -15,19 +15,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
-import command_line
-import config
-import run_card
-import tolerance
-import verify
-from storage import UserError
-from study import Request
+from base import command_line
+from base.storage import ROOT, UserError
+from configs.suite import load_suite
+from study import run_card, tolerance, verify
+from study.request import Request
 
-SUITE = config.ROOT / "configs" / "tolerance.toml"
+SUITE = ROOT / "configs" / "tolerance.toml"
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
     found = [name for name in names if (given.out / name / "tables").is_dir()]
     if found[:1] != [REFERENCE] or len(found) < 2:
         raise UserError(f"{given.out} has nothing to compare yet; leave --finished away")
-    suite = config.load_suite(given.config, quick=given.quick)
+    suite = load_suite(given.config, quick=given.quick)
     here = run_card.machine()
     print(f"Printed on {here['processor']} ({here['vendor']}; {', '.join(here['instructions'])}).\n")
     print(
@@ -123,7 +120,7 @@ def make(given: argparse.Namespace, name: str) -> int:
 
 def train_on(device: str, request: Request) -> None:
     """Train the runs where the study itself would not: it then finds them finished."""
-    suite = config.load_suite(Path(str(request.config)), request.overrides, request.quick)
+    suite = load_suite(Path(str(request.config)), request.overrides, request.quick)
     for seed in range(1, (request.seeds or 1) + 1):
         for condition in suite.conditions:
             command = [sys.executable, str(ROOT / "train.py"), suite.path, "--condition", condition]

@@ -22,11 +22,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
-import command_line
-import config
-import session
-from storage import UserError
-from study import Request
+from base import command_line
+from base.storage import ROOT, UserError
+from study import session
+from study.request import Request
 
 MOST_SEEDS = 10_000
 
@@ -82,7 +81,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Request]:
         "--verify",
         type=Path,
         nargs="?",
-        const=config.ROOT / "docs" / "results",
+        const=ROOT / "docs" / "results",
         metavar="FOLDER",
         help="check the tables of a results folder (default docs/results) against a fresh run of seed 1, or of --seeds",
     )
@@ -118,7 +117,7 @@ def main(arguments: Sequence[str]) -> int:
     elif given.dry_run:
         print(session.dry_run(request))
     elif given.verify is not None:
-        import verify  # loads pandas, which a study with nothing to do need not wait for
+        from study import verify  # loads pandas, which a study with nothing to do need not wait for
 
         return verify.run(request, given.verify)
     else:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import config
 import perturb
 from analysis.replay import STATS
+from configs.world import Recurring
 from tests.made_runs import MadeRun, made_run, regimes_of
 
 STEPS = 1000
@@ -27,7 +27,7 @@ def log_of(
 ) -> pd.DataFrame:
     """A log whose loss falls with training, with the shifts of the regimes that the seed's own schedule draws."""
     fields: dict[str, Any] = {"kind": "recurring", "regimes": tuple(names), "enter": 0.04, "leave": 0.04}
-    chain = config.Recurring(**fields)
+    chain = Recurring(**fields)
     regimes = np.array(perturb._markov_chain(chain, steps, np.random.default_rng((7, seed))))
     random = np.random.default_rng((8, seed))
     step = np.arange(steps)

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import command_line
-import config
 import train
+from base import command_line
+from base.storage import ROOT
+from configs.suite import Suite, load_suite
 from data.prepare import prepare_text
-from tests.fuzzing import TEXT, TINY
+from tests.stress.fuzzing import TEXT, TINY
 
-CONFIGS = config.ROOT / "configs"
+CONFIGS = ROOT / "configs"
 
 
 class Trap:
@@ -34,11 +35,11 @@ def sparse(path: Path, size: int) -> Path:
     return path
 
 
-def small_suite(folder: Path) -> config.Suite:
+def small_suite(folder: Path) -> Suite:
     """A suite of runs that take a second, its file in a folder."""
     (folder / "base.toml").write_bytes((CONFIGS / "base.toml").read_bytes())
     (folder / "tiny.toml").write_text(TINY)
-    return config.load_suite(folder / "tiny.toml")
+    return load_suite(folder / "tiny.toml")
 
 
 def finished_run(folder: Path) -> Path:

@@ -14,9 +14,10 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-import config
 from analysis.context import Context
 from analysis.runs import Run
+from configs.run import RunConfig
+from configs.suite import FrozenTest, Signatures, Suite
 from plots import style
 from plots.figure import Figure
 from reports import parts
@@ -49,16 +50,14 @@ def made_run(
 ) -> MadeRun:
     """A run of suite "s". `settings`: fields of its RunConfig; what is left out has its default."""
     fields = {name: {} for name in ("model", "train", "log", "self_state", "regimes")} | settings
-    return MadeRun(
-        "s", condition, seed, folder, config.RunConfig(corpus="x", seed=seed, **fields), log, states
-    )
+    return MadeRun("s", condition, seed, folder, RunConfig(corpus="x", seed=seed, **fields), log, states)
 
 
 def context(runs: Sequence[Run], /, **made: pd.DataFrame) -> Context:
     """What an analysis is given, with 20 permutations."""
-    settings: Any = {"frozen_test": config.FrozenTest(), "signatures": config.Signatures(permutations=20)}
+    settings: Any = {"frozen_test": FrozenTest(), "signatures": Signatures(permutations=20)}
     conditions = {run.condition: run.config for run in runs if run.config.start is None}
-    suite = config.Suite(
+    suite = Suite(
         name="s", path="s.toml", seeds=8, conditions=conditions or {"none": made_run("none", 1, pd.DataFrame(), None).config},
         **settings,
     )  # fmt: skip

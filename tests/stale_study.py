@@ -151,11 +151,11 @@ def names_to_run(lines: str) -> list[str]:
 def answer(folder: Path) -> None:
     """The clone's part of `would_run`: cases on standard input, names on standard output."""
     sys.path.insert(0, str(folder))
-    import code_files
-    import run_folder
-    import session
-    from storage import UserError
-    from study import Request
+    from base import code as code_files
+    from base.storage import UserError
+    from runs import folder as run_folder
+    from study import session
+    from study.request import Request
 
     answers = []
     for case in json.load(sys.stdin):

@@ -10,11 +10,11 @@ import pytest
 from scipy.stats import mannwhitneyu
 
 from analysis import ambiguous
+from base.rng import Stream, generator
 from plots import ambiguous as figures
 from plots import style
 from plots.series import NothingToDraw
 from reports import ambiguous as report
-from rng import Stream, generator
 from tests.made_runs import MadeRun, cells, context, drawn, made_run, regimes_of, title_of, verdict, written
 
 STEPS, PARTS, BEGINS, BEGIN = 240, 80, 160, 180  # the window: [180, 240)

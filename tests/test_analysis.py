@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-import config
-import storage
 from analysis import classification, over_seeds, runs, shakespeare, signatures, trajectory
 from analysis.context import Context
 from analysis.feature_sets import BASIC, CLEAN, NO_CLAMP, STATE
 from analysis.runs import Run
+from base import storage
+from configs.suite import Signatures, load_suite
 
 
 def row(table: pd.DataFrame, *key: str) -> Any:
@@ -23,7 +23,7 @@ def row(table: pd.DataFrame, *key: str) -> Any:
     return rows[key]
 
 
-SETTINGS = config.Signatures(pre_steps=10, classify_steps=5, permutations=10)
+SETTINGS = Signatures(pre_steps=10, classify_steps=5, permutations=10)
 ROOT = Path(__file__).parents[1]
 STEPS = 200
 
@@ -124,9 +124,7 @@ def test_without_the_held_state_its_zero_drift_names_nothing(tmp_path: Path) -> 
         log = pd.read_csv(path)
         log.loc[log["regime"] == "self_clamp", "state_drift"] = 0.0
         log.to_csv(path, index=False)
-    suite = config.load_suite(ROOT / "configs" / "shakespeare.toml").model_copy(
-        update={"signatures": SETTINGS}
-    )
+    suite = load_suite(ROOT / "configs" / "shakespeare.toml").model_copy(update={"signatures": SETTINGS})
     table = shakespeare.tables(Context(suite, made))["classification"]
     keys = ["condition", "protocol", "features"]
     assert not table.duplicated(keys).any()
@@ -178,7 +176,7 @@ def test_no_way_to_lay_few_windows_is_an_error(tmp_path: Path) -> None:
                     for start, length in zip(starts, lengths, strict=True)
                 ]
                 made.append(write_run(tmp_path / str(trial), condition, seed, windows, 3.0))
-        table = classification.classification(made, config.Signatures(permutations=3))
+        table = classification.classification(made, Signatures(permutations=3))
         known = table["accuracy"].dropna()
         assert known.between(0, 1).all()
         assert len(classification.classification_seeds(made, SETTINGS)) >= len(known)

@@ -12,23 +12,23 @@ import torch
 from scipy.optimize import brentq
 from scipy.special import log_softmax
 
-import belief
-import command_line
-import config
-import run_folder
-import steering
-import storage
 from analysis import belief_shifts
 from analysis.frozen import FinishedTest
+from base import command_line, storage
+from base.rng import Stream, generator
+from configs.run import Model, RunConfig
+from configs.suite import FrozenTest
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from model import GPT
-from rng import Stream, generator
+from probes import belief
+from probes import instrument as steering
+from runs import folder as run_folder
 from self_state import SelfState
 
 V, C, T, D, P = 10, 16, 8, 4, 0.3
-SIZES = config.Model(n_layer=1, n_head=2, n_embd=C, block_size=T)
-SETTINGS = config.FrozenTest(heldout_batches=2)
+SIZES = Model(n_layer=1, n_head=2, n_embd=C, block_size=T)
+SETTINGS = FrozenTest(heldout_batches=2)
 WINDOWS = [{"regime": "bewilderment", "start": 3, "end": 5}, {"regime": "sensory_fog", "start": 6, "end": 8}]
 
 
@@ -145,7 +145,7 @@ def test_means_are_of_the_last_half_by_the_schedule() -> None:
     assert {name: mean[0] for name, mean in means.items()} == {"bewilderment": 3.5, "calm": 5}
 
 
-def run_config(seed: int, dim: int = D, **more: Any) -> config.RunConfig:
+def run_config(seed: int, dim: int = D, **more: Any) -> RunConfig:
     fields = {
         "corpus": "tiny",
         "seed": seed,
@@ -157,7 +157,7 @@ def run_config(seed: int, dim: int = D, **more: Any) -> config.RunConfig:
         "regimes": {"bewilderment": {"probability": P}},
         **more,
     }
-    return config.RunConfig.model_validate_json(json.dumps(fields))
+    return RunConfig.model_validate_json(json.dumps(fields))
 
 
 def finished(runs: Path, corpus: Corpus, seed: int = 1, dim: int = D, **more: Any) -> Path:

@@ -12,18 +12,20 @@ from scipy.stats import norm
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
-import config
 import perturb
 from analysis import belief_subjects, beliefs, filtering, readout
 from analysis.belief_subjects import log_of, random_network, subject_of
 from analysis.beliefs import TWIN
 from analysis.filtering import Log
 from analysis.replay import STATS
+from base.rng import Stream, generator
+from configs.state import Clock
+from configs.state import SelfState as SelfStateConfig
+from configs.world import FalseFeedback, Recurring, Regimes
 from plots import beliefs as figures
 from plots.figure import Figure
 from plots.series import NothingToDraw
 from reports import beliefs as report
-from rng import Stream, generator
 from self_state import SelfState
 from tests import belief_worlds
 from tests.belief_worlds import FIVE, SHIFTS, SIZES, STEPS, shifts_of, world
@@ -36,7 +38,7 @@ SEEDS = range(1, 5)
 
 
 def test_the_chain_is_the_one_that_schedules_are_drawn_from() -> None:
-    schedule = config.Recurring(kind="recurring", regimes=FIVE, enter=0.2, leave=0.1)
+    schedule = Recurring(kind="recurring", regimes=FIVE, enter=0.2, leave=0.1)
     chain = filtering.chain(schedule)
     np.testing.assert_allclose(chain.transition.sum(1), 1)
     names = perturb._markov_chain(schedule, 200_000, np.random.default_rng(0))
@@ -120,9 +122,7 @@ def test_the_belief_is_as_sure_as_it_is_right() -> None:
 def test_a_level_of_its_own_does_not_pass_for_a_regime(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("calm", "bewilderment")
     others, (own,) = logs(range(2, 9)), logs(range(1, 2))
-    chain = filtering.chain(
-        config.Recurring(kind="recurring", regimes=("bewilderment",), enter=0.04, leave=0.04)
-    )
+    chain = filtering.chain(Recurring(kind="recurring", regimes=("bewilderment",), enter=0.04, leave=0.04))
     emission = filtering.fit(others, names)
     true = own.regimes[1:] != "calm"
 
@@ -175,13 +175,13 @@ def test_false_feedback_is_known_for_what_it_is() -> None:
     assert max(areas(blind)) < 0.95
 
 
-def silent(run: MadeRun) -> config.Regimes:
-    return run.config.regimes.model_copy(update={"false_feedback": config.FalseFeedback(loss=0.0)})
+def silent(run: MadeRun) -> Regimes:
+    return run.config.regimes.model_copy(update={"false_feedback": FalseFeedback(loss=0.0)})
 
 
 def test_an_untrained_network_is_drawn_as_one_is_before_training() -> None:
     for init in ("small", "default"):
-        settings = config.SelfState(init=init, hidden=40, dim=30)
+        settings = SelfStateConfig(init=init, hidden=40, dim=30)
         made = SelfState(settings, n_embd=5)
         made.initialise(generator(4, Stream.STATE_INIT))
         found = random_network(settings, 2_600_100)
@@ -193,7 +193,7 @@ def test_an_untrained_network_is_drawn_as_one_is_before_training() -> None:
         again = random_network(settings, 2_600_100)
         assert again is not None
         np.testing.assert_array_equal(found.weights["network.2.weight"], again.weights["network.2.weight"])
-    assert random_network(config.SelfState(update="gru"), 1) is None
+    assert random_network(SelfStateConfig(update="gru"), 1) is None
 
 
 def test_an_untrained_state_is_shown_what_the_twin_measured() -> None:
@@ -385,8 +385,8 @@ def test_states_that_are_shown_other_things_are_read_without_rivals() -> None:
     assert "clock" not in set(found["belief_example"]["condition"]) | set(found["batch_auc"]["condition"])
 
 
-def clocked(run: MadeRun) -> config.SelfState:
-    return run.config.self_state.model_copy(update={"senses": config.Clock(kind="clock")})
+def clocked(run: MadeRun) -> SelfStateConfig:
+    return run.config.self_state.model_copy(update={"senses": Clock(kind="clock")})
 
 
 def test_few_seeds_short_runs_and_none() -> None:

@@ -12,8 +12,6 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-import config
-import frozen_rows
 from analysis import (
     ambiguous,
     belief_shifts,
@@ -45,12 +43,15 @@ from analysis.claim_tests import (
     smallest_p,
     verdict,
 )
-from config import ConfigError, load_suite
+from base.storage import ROOT, UserError
+from configs.suite import load_suite
+from configs.toml_file import ConfigError
+from configs.world import Regimes
 from plots import claims as figures
 from plots.series import NothingToDraw
+from probes import frozen_rows
 from reports import claims as report
 from reports import parts, preregistration
-from storage import UserError
 from tests.made_runs import assert_tables, cells, drawn, title_of, written
 
 FEW = """\
@@ -527,13 +528,13 @@ def test_the_committed_claims_ask_for_what_the_analyses_make() -> None:
         ]
         for query in (claim.endpoint, *(claim.query(one) for one in others)):
             assert {query.column, *query.where} <= set(DECLARED[query.table]), name
-            suite = load_suite(config.ROOT / "configs" / f"{query.suite}.toml")
+            suite = load_suite(ROOT / "configs" / f"{query.suite}.toml")
             if "condition" in query.where:
                 assert query.where["condition"] in suite.conditions, name
             if query.table.startswith("frozen"):
                 assert query.where["condition"] in suite.frozen_test.conditions, name
                 assert query.where["run_step"] in suite.frozen_test.steps, name
-            assert query.where.get("regime", "bewilderment") in config.Regimes.model_fields, name
+            assert query.where.get("regime", "bewilderment") in Regimes.model_fields, name
             assert query.where.get("source", STATE) in (STATE, BATCH, AVERAGES, UNTRAINED), name
             assert query.where.get("target", POSTERIOR) in (POSTERIOR, TWIN), name
             features = (feature_sets.STATE, feature_sets.BASIC, feature_sets.RAW)
@@ -542,16 +543,14 @@ def test_the_committed_claims_ask_for_what_the_analyses_make() -> None:
             assert query.where.get("protocol", "heldout") in protocols, name
     for name, reading in found.readings.items():
         for shown in reading.beside:
-            suite = load_suite(config.ROOT / "configs" / f"{shown.suite}.toml")
+            suite = load_suite(ROOT / "configs" / f"{shown.suite}.toml")
             for query in shown.queries().values():
                 assert {query.column, *query.where} <= set(DECLARED[query.table]), name
                 assert query.where["condition"] in suite.conditions, name
 
 
 def test_what_was_added_after_results_is_marked_as_such() -> None:
-    marks = claim_file.marks(
-        committed(), claim_file.read_register(config.ROOT / "docs" / "results" / "claims.json")
-    )
+    marks = claim_file.marks(committed(), claim_file.read_register(ROOT / "docs" / "results" / "claims.json"))
     assert {name for name, mark in marks.items() if mark == ADDED} == set(committed().of("review"))
     assert {name for name, mark in marks.items() if mark == CHANGED} == {"faint_pays"}
 
@@ -582,8 +581,8 @@ def test_published_numbers_are_those_of_the_document() -> None:
 
 
 def test_the_preregistration_is_written_from_the_claims() -> None:
-    text = (config.ROOT / "docs" / "PREREGISTRATION.md").read_text()
-    register = claim_file.read_register(config.ROOT / "docs" / "results" / "claims.json")
+    text = (ROOT / "docs" / "PREREGISTRATION.md").read_text()
+    register = claim_file.read_register(ROOT / "docs" / "results" / "claims.json")
     made = preregistration.preregistration(committed(), register)
     assert text == made, "run: ./run.sh python scripts/make_report.py --preregistration"
     assert f"Ours. {ADDED.capitalize()}." in text and f"Ours. {CHANGED.capitalize()}." in text

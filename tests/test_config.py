@@ -7,12 +7,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import config
 import perturb
-from config import ConfigError, load_suite
-from storage import UserError
+from base.storage import ROOT, UserError
+from configs.run import Model, RunConfig, Train
+from configs.state import SelfState
+from configs.suite import load_suite
+from configs.toml_file import ConfigError
+from configs.world import RandomWindows
 
-SUITE = config.ROOT / "configs" / "shakespeare.toml"
+SUITE = ROOT / "configs" / "shakespeare.toml"
 NO_SUITES = {"base.toml", "small.toml", "claims.toml"}
 SUITES = sorted(path for path in SUITE.parent.glob("*.toml") if path.name not in NO_SUITES)
 
@@ -148,7 +151,7 @@ def test_unknown_condition_and_seed() -> None:
 
 FIELDS = [
     f"{table}.{name}"
-    for table, model in (("model", config.Model), ("train", config.Train), ("self_state", config.SelfState))
+    for table, model in (("model", Model), ("train", Train), ("self_state", SelfState))
     for name in model.model_fields
 ]
 VALUES = st.one_of(
@@ -170,7 +173,7 @@ def test_any_value_is_taken_or_refused_in_one_line(field: str, value: str) -> No
         assert str(error) and "\n" not in str(error)
     else:
         run = suite.run("self", 1)
-        assert config.RunConfig.model_validate_json(run.model_dump_json()) == run
+        assert RunConfig.model_validate_json(run.model_dump_json()) == run
 
 
 @settings(max_examples=50, deadline=None)
@@ -186,7 +189,7 @@ def test_random_windows_lie_inside_the_run(durations: dict, first: int, washout:
     if not durations:
         return
     run = load_suite(SUITE).run("self_random", seed)
-    schedule = config.RandomWindows(kind="random_windows", durations=durations, first=first, washout=washout)
+    schedule = RandomWindows(kind="random_windows", durations=durations, first=first, washout=washout)
     run = run.model_copy(update={"schedule": schedule})
     names = perturb.regimes_by_step(run)
     assert len(names) == run.train.steps

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import config
 from analysis import classification as told_by
 from analysis import controls as analysis
 from analysis.context import Context
 from analysis.feature_sets import BASIC, BIAS, CLEAN, NO_CLAMP, RAW, STATE, TIME
 from analysis.runs import METRICS, STATE_METRICS, Run
+from configs.suite import Signatures
 from plots import controls as figures
 from plots.figure import Figure
 from plots.series import NothingToDraw
@@ -32,7 +32,7 @@ from tests.made_runs import (
 
 STEPS = 1000
 WINDOWS = [("bewilderment", 300, 400), ("sensory_fog", 600, 700)]
-SETTINGS = config.Signatures(pre_steps=100, classify_steps=10, permutations=10)
+SETTINGS = Signatures(pre_steps=100, classify_steps=10, permutations=10)
 CONDITIONS = ("self", "vanilla", *figures.STATIC, *controls.ONE)
 
 LOUD = {"bewilderment": 1.6, "sensory_fog": 0.3}  # what a regime does to the loss of any model

@@ -18,11 +18,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from base.storage import UserError, write_sealed
 from data import pydoc_text
 from data.corpus import check_block, load, sample_batch
 from data.prepare import prepare, prepare_text
 from data.sources import PATIENCE_S, SOURCES, Source, SourceNotFound, _fetch, find_local
-from storage import UserError, write_sealed
 from tests.files import files, put
 
 ROOT = Path(__file__).resolve().parent.parent

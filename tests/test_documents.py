@@ -7,11 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import phases
-import publish
+from base.storage import UserError
 from plots.registry import FIGURES
 from reports import documents, pages, parts
-from storage import UserError
+from study import phases, publish
 from tests.made_tables import ROOT, study, verdicts, written
 
 

@@ -12,25 +12,25 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-import command_line
-import config
-import frozen_rows
 import frozen_test
-import pipeline
-import run_folder
-import steering
-import storage
 from analysis import frozen
+from base import command_line, storage
+from base.rng import Stream, generator
+from configs.run import Model, RunConfig
+from configs.suite import FrozenTest
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from model import GPT
-from rng import Stream, generator
+from probes import frozen_rows
+from probes import instrument as steering
+from probes.instrument import ALL, LAST
+from runs import folder as run_folder
 from self_state import SelfState
-from steering import ALL, LAST
+from study import plan as pipeline
 
 V, C, T, D = 10, 16, 8, 12
-SIZES = config.Model(n_layer=1, n_head=2, n_embd=C, block_size=T)
-SETTINGS = config.FrozenTest(
+SIZES = Model(n_layer=1, n_head=2, n_embd=C, block_size=T)
+SETTINGS = FrozenTest(
     finder_batches=1,
     dev_batches=2,
     heldout_batches=2,
@@ -329,7 +329,7 @@ def finished(
         "self_state": {"enabled": enabled, "dim": dim},
         "regimes": {},
     }
-    run = config.RunConfig.model_validate_json(json.dumps(fields))
+    run = RunConfig.model_validate_json(json.dumps(fields))
     work = runs / ".work"
     states = np.random.default_rng(0).normal(size=(6, dim)) * np.array([[1], [2], [3], [9], [9], [9]])
     for name, drawn in (("model-step3", seed + 1), ("model", seed + 2)):
@@ -437,14 +437,14 @@ def test_changed_weights_are_an_error(
 
 
 def test_what_cannot_be_tested_is_refused(corpus: Corpus, tmp_path: Path) -> None:
-    def refused(folder: Path, step: int, settings: config.FrozenTest, match: str) -> None:
+    def refused(folder: Path, step: int, settings: FrozenTest, match: str) -> None:
         with pytest.raises(storage.UserError, match=match):
             frozen_test.run(folder, step, settings, corpus, tmp_path / "test")
         assert not (tmp_path / "test").exists()
 
     whole = finished(tmp_path / "whole", corpus)
     refused(whole, 4, SETTINGS, "no weights of step 4; it has those of 3, 6")
-    refused(whole, 6, config.FrozenTest(top=7), "take at most 6")
+    refused(whole, 6, FrozenTest(top=7), "take at most 6")
     refused(finished(tmp_path / "vanilla", corpus, enabled=False), 6, SETTINGS, "without self-state")
     refused(finished(tmp_path / "other", corpus, data="0" * 64), 6, SETTINGS, "another corpus")
     refused(tmp_path / "none", 6, SETTINGS, "not a run folder")
@@ -563,5 +563,5 @@ def test_foreign_directions_are_those_of_the_other_run(corpus: Corpus, tmp_path:
 @pytest.mark.parametrize("dim", [1, 32])
 @pytest.mark.parametrize("foreign", [False, True])
 def test_the_planner_knows_how_long_a_test_is(dim: int, foreign: bool) -> None:
-    settings = config.FrozenTest(foreign=foreign)
+    settings = FrozenTest(foreign=foreign)
     assert pipeline.forwards(settings, dim, "frozen") == frozen_test.count_forwards(settings, dim)

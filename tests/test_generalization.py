@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import config
+from base.storage import UserError
+from configs.suite import load_suite
 from plots import generalization as figures
 from plots import style
 from plots.series import NothingToDraw
 from reports import generalization
 from reports.shakespeare import STATE_CHANNELS
-from storage import UserError
 from tests.made_runs import assert_tables, cells, drawn, title_of, verdict, written
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -261,7 +261,7 @@ def test_a_table_without_a_needed_column_is_named(tmp_path: Path) -> None:
 
 def test_the_suite_has_the_core_conditions_on_another_corpus() -> None:
     first, second = (
-        config.load_suite(ROOT / "configs" / f"{name}.toml") for name in ("shakespeare", "generalization")
+        load_suite(ROOT / "configs" / f"{name}.toml") for name in ("shakespeare", "generalization")
     )
     assert set(CONDITIONS) == set(second.conditions) <= set(first.conditions)
     assert {(run.corpus, run.tokenizer) for run in second.conditions.values()} == {

@@ -13,16 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-import config
 import frozen_test
-import run_folder
-import sample
-import storage
+from base import storage
+from base.storage import ROOT, UserError
 from data import corpus as corpora
 from data.prepare import prepare_text
-from storage import UserError
-from tests.fuzzing import TEXT
+from runs import folder as run_folder
+from scripts import sample
 from tests.hostile import Trap, assert_refused, ends, finished_run, sparse
+from tests.stress.fuzzing import TEXT
 
 
 def safetensors(header: dict | bytes, body: bytes = b"") -> bytes:
@@ -67,7 +66,7 @@ def test_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a whole safetensors file"):
         storage.load_tensors(path)
     assert not (tmp_path / "sprung").exists()
-    source = "\n".join(file.read_text() for file in config.ROOT.glob("*.py"))
+    source = "\n".join(file.read_text() for file in ROOT.glob("*.py"))
     assert "torch.load" not in source and "import pickle" not in source and "allow_pickle" not in source
 
 

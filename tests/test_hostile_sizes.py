@@ -12,18 +12,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import capacity
-import config
-import config_file
-import session
-import storage
 import train
-from config import ConfigError
+from base import machine as capacity
+from base import storage
+from base.storage import ROOT, UserError
+from configs import toml_file as config_file
+from configs.toml_file import ConfigError
 from data import documents
 from data.openwebtext import prepare as openwebtext
 from data.prepare import prepare_text
 from scripts import run_all as script
-from storage import UserError
+from study import session
 from tests.hostile import CONFIGS, assert_refused, ends, small_suite, sparse
 
 # Texts
@@ -38,7 +37,7 @@ def limited(
     environment = {**os.environ, "INTEROCEPTION_DATA": str(folder / "texts"), "OPENBLAS_NUM_THREADS": "1"}
     found = subprocess.run(
         [sys.executable, "-c", watch, sys.executable, *arguments],
-        capture_output=True, text=True, cwd=config.ROOT, env=environment, check=False,
+        capture_output=True, text=True, cwd=ROOT, env=environment, check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
     )  # fmt: skip
     return found, int(found.stdout.split()[-1]) * 1024
@@ -183,7 +182,7 @@ def test_an_estimate_covers_what_a_run_takes(tmp_path: Path, sizes: list[str]) -
     short = ["train.steps=2", "train.warmup_steps=1", "log.eval_batches=1"]
     found = subprocess.run(
         [sys.executable, "-c", RUN, str(tmp_path), *short, *sizes],
-        capture_output=True, text=True, cwd=config.ROOT, env={**os.environ, "PYTHONPATH": "."}, check=False,
+        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": "."}, check=False,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     peak, estimate = map(float, found.stdout.split())

@@ -11,22 +11,21 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import capacity
-import config
-import config_file
-import refresh
-import run_folder
-import sample
 import train
 from analysis.tables import write_all
-from config import ConfigError
+from base import machine as capacity
+from base.storage import ROOT, UserError
+from configs import toml_file as config_file
+from configs.suite import Suite, load_suite
+from configs.toml_file import ConfigError
 from data import prepare as data_prepare
 from data.openwebtext import prepare as openwebtext
 from plots import registry
 from reports import markdown, pages
-from scripts import make_figures, make_report
+from runs import folder as run_folder
+from scripts import make_figures, make_report, sample
 from scripts import run_all as script
-from storage import UserError
+from study import refresh
 from tests.hostile import CONFIGS, assert_refused, ends, finished_run
 from tests.made_runs import assert_tables
 
@@ -39,11 +38,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # Configs
 
 
-def load(folder: Path, text: str | bytes, name: str = "own.toml") -> config.Suite:
+def load(folder: Path, text: str | bytes, name: str = "own.toml") -> Suite:
     (folder / "base.toml").write_bytes((CONFIGS / "base.toml").read_bytes())
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return config.load_suite(path)
+    return load_suite(path)
 
 
 HEAD = 'extends = "base.toml"\nname = "own"\nseeds = 1\n[conditions.a]\n'
@@ -214,7 +213,7 @@ def test_an_error_is_one_line_whatever_it_holds() -> None:
 
 def test_a_page_holds_no_code(finished: Path, tmp_path: Path) -> None:
     evil = '<script>alert(1)</script> a|b \x1b[31m "q"'
-    suite = config.load_suite(finished.parent.parent.parent / "tiny.toml")
+    suite = load_suite(finished.parent.parent.parent / "tiny.toml")
     done = [refresh.Finished("tiny", "self", 1, run_folder.check(finished)["key"], finished)]
     for path in write_all(tmp_path / "tables" / "shakespeare", suite, done):
         with contextlib.suppress(pd.errors.EmptyDataError):
@@ -235,7 +234,7 @@ NOTES = ["\x16\x1b[31m $x_{ \u4e2d \udcff \u202e\na", "\\$ $", "n" * 100_000, "w
 def test_a_note_can_hold_whatever_it_likes(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    suite = config.load_suite(finished.parent.parent.parent / "tiny.toml")
+    suite = load_suite(finished.parent.parent.parent / "tiny.toml")
     done = [refresh.Finished("tiny", "self", 1, run_folder.check(finished)["key"], finished)]
     write_all(tmp_path / "tables" / "tiny", suite, done)
     figure = next(one for one in registry.FIGURES if one.name == "learning-curves.png")
@@ -262,7 +261,7 @@ def test_a_suite_that_leads_elsewhere_is_refused(tmp_path: Path, main: Callable,
 
 
 def test_a_terminal_of_few_signs_gives_no_traceback(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(config.ROOT)}
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
     code = "import command_line; command_line.run(lambda _: print('1 – 2 é \\udcff'))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=False)
     assert found.returncode == 0 and found.stdout == b"1 \\u2013 2 \\xe9 \\udcff\n" and found.stderr == b""

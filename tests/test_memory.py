@@ -9,21 +9,23 @@ import numpy as np
 import pytest
 import torch
 
-import config
 import memory
-import run_folder
-import run_state
-import storage
 import train
+from base import storage
+from base.rng import Stream, generator
+from configs.run import RunConfig, partner
+from configs.state import BufferMemory, EmaMemory, NoMemory
+from configs.state import SelfState as SelfStateConfig
 from data.corpus import Corpus
 from data.prepare import prepare_text
-from rng import Stream, generator
+from runs import folder as run_folder
+from runs import state as run_state
 from self_state import SelfState, StateValue
 from tests.interrupted import Stop, interrupted_at
 
 D = 4
-RING = config.BufferMemory(kind="buffer", length=3, stride=2, limit=0.8)
-AVERAGE = config.EmaMemory(kind="ema", decay=0.25, limit=0.3)
+RING = BufferMemory(kind="buffer", length=3, stride=2, limit=0.8)
+AVERAGE = EmaMemory(kind="ema", decay=0.25, limit=0.3)
 
 
 class Reference:
@@ -72,12 +74,12 @@ def test_remembering_leaves_the_old_value_alone() -> None:
 
 
 def test_no_memory_has_no_value_and_no_gate() -> None:
-    assert memory.initial(config.NoMemory(), D, torch.device("cpu")) is None
-    assert SelfState(config.SelfState(dim=D), 8).gate is None
+    assert memory.initial(NoMemory(), D, torch.device("cpu")) is None
+    assert SelfState(SelfStateConfig(dim=D), 8).gate is None
 
 
 def make(settings: Any) -> SelfState:
-    made = SelfState(config.SelfState(dim=D, hidden=5, decay=0.3, update="linear", memory=settings), n_embd=8)
+    made = SelfState(SelfStateConfig(dim=D, hidden=5, decay=0.3, update="linear", memory=settings), n_embd=8)
     made.initialise(generator(3, Stream.STATE_INIT))
     with torch.no_grad():
         for index, parameter in enumerate(made.parameters()):
@@ -133,7 +135,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return prepare_text("tiny", text, tmp_path_factory.mktemp("data"))
 
 
-def tiny(seed: int = 5, **fields: Any) -> config.RunConfig:
+def tiny(seed: int = 5, **fields: Any) -> RunConfig:
     base: dict[str, Any] = {
         "corpus": "tiny",
         "seed": seed,
@@ -145,7 +147,7 @@ def tiny(seed: int = 5, **fields: Any) -> config.RunConfig:
         "regimes": {},
         **fields,
     }  # fmt: skip
-    return config.RunConfig.model_validate_json(json.dumps(base))
+    return RunConfig.model_validate_json(json.dumps(base))
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -265,7 +267,7 @@ def test_a_swap_is_exactly_the_others_state_at_that_step(corpus: Corpus, tmp_pat
 
 @pytest.mark.parametrize("seed, other", [(1, 2), (2, 1), (7, 8), (8, 7)])
 def test_partners_exchange(seed: int, other: int) -> None:
-    assert config.partner(seed) == other
+    assert partner(seed) == other
 
 
 def test_inputs_are_asked_for(corpus: Corpus, tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-import config
 import memory as remembering
 from analysis import memory
+from configs.state import BufferMemory, EmaMemory, NoMemory, SelfState
 from plots import memory as figures
 from plots import style
 from plots.series import NothingToDraw
@@ -39,7 +39,7 @@ def lived(
     random = np.random.default_rng((seed, len(condition)))
     windows = [("lr_heatwave", 60, 80), ("bewilderment", 120, 160)]
     regime = regimes_of(steps, windows)
-    kind = config.SelfState(memory=config.BufferMemory(**settings) if settings["kind"] == "buffer" else config.EmaMemory(**settings) if settings["kind"] == "ema" else config.NoMemory()).memory  # fmt: skip
+    kind = SelfState(memory=BufferMemory(**settings) if settings["kind"] == "buffer" else EmaMemory(**settings) if settings["kind"] == "ema" else NoMemory()).memory  # fmt: skip
     held = remembering.initial(kind, 5, torch.device("cpu"))
     states, recalled, parts = np.zeros((steps, 5)), np.full((steps, 5), np.nan), np.zeros((steps, 5))
     log = pd.DataFrame({"step": range(steps), "regime": regime})

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-import config
-import storage
+from base import storage
+from base.storage import ROOT
 from data.documents import HUB
 from data.sources import SOURCES
 from data.tokenizers import GPT2_FILES, GPT2_URL
-from tests.fuzzing import TEXT
 from tests.least import LEAST_SIGNATURES, LEAST_TEST
+from tests.stress.fuzzing import TEXT
 
 BLOCK = """
 import os, socket
@@ -66,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("offline")
     (place / "block").mkdir()
     (place / "block" / "sitecustomize.py").write_text(BLOCK.replace("\\\\n", "\\n"))
-    (place / "base.toml").write_bytes((config.ROOT / "configs" / "base.toml").read_bytes())
+    (place / "base.toml").write_bytes((ROOT / "configs" / "base.toml").read_bytes())
     (place / "tiny.toml").write_text(SUITE)
     storage.write_text(place / "texts" / "tiny_text" / "input.txt", TEXT)
     return place
@@ -83,7 +83,7 @@ def offline(folder: Path, script: str, *arguments: str) -> tuple[subprocess.Comp
         "PYTHONPATH": str(folder / "block"),
         "BLOCKED_LOG": str(log),
     }
-    command = [sys.executable, str(config.ROOT / script), *arguments]
+    command = [sys.executable, str(ROOT / script), *arguments]
     ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     return ended, log.exists()
 
@@ -111,7 +111,7 @@ def test_a_study_with_its_text_needs_no_network(folder: Path) -> None:
         study,
         (*study, "--status"),
         ("train.py", "tiny.toml", "--condition", "self"),
-        ("sample.py", run, "--prompt", "To", "--length", "5"),
+        ("scripts/sample.py", run, "--prompt", "To", "--length", "5"),
         ("frozen_test.py", run, *settings),
         ("scripts/make_figures.py",),
         ("scripts/make_report.py",),
@@ -128,7 +128,7 @@ def assert_says_all(text: str) -> None:
     source = SOURCES["shakespeare_char"]
     assert source.url is not None and source.sha256 is not None
     assert source.url in text and source.sha256 in text
-    assert str(config.ROOT / "data" / "shakespeare_char" / "input.txt") in text
+    assert str(ROOT / "data" / "shakespeare_char" / "input.txt") in text
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def assert_says_all(text: str) -> None:
         ("data/shakespeare_char/prepare.py", "--out", "lacking"),
         (
             "train.py",
-            str(config.ROOT / "configs/shakespeare.toml"),
+            str(ROOT / "configs/shakespeare.toml"),
             "--condition",
             "self",
             "--out",
@@ -161,7 +161,7 @@ def test_a_text_that_is_not_there_is_told_with_path_url_and_checksum(
 
 def test_the_embedded_corpus_stands_in_and_says_what_is_missing(folder: Path) -> None:
     (folder / "configs").mkdir()
-    for path in (config.ROOT / "configs").glob("*.toml"):
+    for path in (ROOT / "configs").glob("*.toml"):
         (folder / "configs" / path.name).write_bytes(path.read_bytes())
     line = ("--config", "configs/shakespeare.toml", "--only", "data", "--out", "stands-in")
     for _ in range(2):  # the second time it is known
@@ -175,7 +175,7 @@ def test_the_embedded_corpus_stands_in_and_says_what_is_missing(folder: Path) ->
 def test_other_texts_and_vocabularies_are_told_too(folder: Path) -> None:
     ended, _ = offline(folder, "data/openwebtext/prepare.py", "--out", "lacking")
     assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1
-    assert str(config.ROOT / "data" / "openwebtext" / "input.txt") in ended.stderr
+    assert str(ROOT / "data" / "openwebtext" / "input.txt") in ended.stderr
     assert f"https://huggingface.co/datasets/{HUB}" in ended.stderr and "checksum" in ended.stderr
     ended, _ = offline(folder, "data/pydoc_char/prepare.py", "--out", "lacking", "--tokenizer", "gpt2")
     assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from base.storage import UserError
 from data import documents
 from data.corpus import load
 from data.prepare import prepare
 from data.sources import SOURCES, SourceNotFound, find_local
-from storage import UserError
 from tests.files import files, put
 
 ROOT = Path(__file__).resolve().parent.parent

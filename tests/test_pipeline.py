@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-import code_files
-import config
-import freshness
-import phases
-import refresh
-import run_folder
-import study as studies
-from pipeline import Study
+from base import code as code_files
+from base.storage import ROOT
+from configs.suite import load_suite
+from configs.toml_file import ConfigError
+from runs import folder as run_folder
+from study import freshness, phases, refresh
+from study import request as studies
+from study.plan import Study
 from tests.tiny_study import SUITE, keys, planned, request
 
 
@@ -27,7 +27,7 @@ def test_a_seed_is_trained_and_tested_before_the_next(tmp_path: Path, suite_file
 
 
 def test_a_run_has_the_key_that_training_gives_it(tmp_path: Path, suite_file: Path) -> None:
-    suite = config.load_suite(suite_file)
+    suite = load_suite(suite_file)
     assert planned(tmp_path, suite_file)[0].key == run_folder.run_key(suite.run("self", 1), "0" * 64)
 
 
@@ -136,8 +136,8 @@ def test_a_run_that_cannot_have_what_it_needs_is_refused(
 ) -> None:
     assert old in NEEDS
     suite_file.write_text(SUITE + NEEDS.replace(old, new))
-    with pytest.raises(config.ConfigError, match=said) as caught:
-        config.load_suite(suite_file)
+    with pytest.raises(ConfigError, match=said) as caught:
+        load_suite(suite_file)
     assert "\n" not in str(caught.value)
 
 
@@ -160,9 +160,9 @@ def test_an_edit_to_memory_reruns_runs_with_memory_alone(tmp_path: Path, suite_f
 
 
 def test_a_suite_of_the_study_is_known_by_any_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(config.ROOT / "tests")
+    monkeypatch.chdir(ROOT / "tests")
     assert phases.of_suite("../configs/memory.toml").name == "memory"
-    assert phases.of_suite(str(config.ROOT / "configs" / "swap.toml")).name == "swap"
+    assert phases.of_suite(str(ROOT / "configs" / "swap.toml")).name == "swap"
     assert phases.of_suite(str(tmp_path / "swap.toml")).name == "shakespeare"
 
 

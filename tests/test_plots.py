@@ -12,8 +12,8 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from base.storage import UserError
 from plots import classification, frozen, perturbation, registry, series, style, training
-from storage import UserError
 
 EVERY = registry.FIGURES
 ROOT = Path(__file__).resolve().parent.parent

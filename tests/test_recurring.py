@@ -10,17 +10,18 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-import config
 import perturb
 from analysis import recurring as analysis
 from analysis import switches
 from analysis.context import Context
 from analysis.runs import CALM
+from base.storage import ROOT, UserError
+from configs.suite import load_suite
+from configs.world import Bewilderment
 from plots import recurring as figures
 from plots.gains import LOOKS
 from plots.series import NothingToDraw
 from reports import recurring
-from storage import UserError
 from tests.made_runs import (
     MadeRun,
     as_read,
@@ -33,7 +34,7 @@ from tests.made_runs import (
     written,
 )
 
-SUITE = config.load_suite(config.ROOT / "configs" / "recurring.toml")
+SUITE = load_suite(ROOT / "configs" / "recurring.toml")
 Gains = dict[str, tuple[float, float]]
 PAYS: Gains = {  # what is planted: gain on calm and on perturbed steps
     **{"calibrated_recurring": (0.1, 0.05), "oracle": (0.2, 0.1), "direct": (0.08, 0.04), "state_1d": (0.07, 0.03)},
@@ -168,7 +169,7 @@ def test_vanilla_is_that_of_the_same_world() -> None:
         "base",
     ]
     changed = SUITE.conditions["direct"].regimes.model_copy(
-        update={"bewilderment": config.Bewilderment(probability=0.4)}
+        update={"bewilderment": Bewilderment(probability=0.4)}
     )
     moved = {**SUITE.conditions, "direct": SUITE.conditions["direct"].model_copy(update={"regimes": changed})}
     assert "direct" not in analysis.vanillas(moved)  # no vanilla has that world

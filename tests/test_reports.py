@@ -7,14 +7,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import config
 from analysis.feature_sets import NO_CLAMP, STATE
+from base.storage import UserError
+from configs.suite import load_suite
 from plots import published, wording
 from plots.registry import FIGURES
 from plots.series import estimate
 from reports import conditions, markdown, pages, parts, placebos
 from scripts import make_report
-from storage import UserError
 from tests.made_tables import ROOT, study, verdict, verdicts, written
 
 
@@ -219,7 +219,7 @@ def test_every_condition_of_every_suite_has_its_words() -> None:
     suites = {}
     for path in sorted((ROOT / "configs").glob("*.toml")):
         if "conditions" in tomllib.loads(path.read_text()):
-            suite = config.load_suite(path)
+            suite = load_suite(path)
             suites[suite.name] = set(suite.conditions)
     assert {suite: set(words) for suite, words in conditions.WORDS.items()} == suites
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import config
+from base.storage import ROOT
 
-ROOT = config.ROOT
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 

@@ -16,18 +16,15 @@ from typing import Any
 
 import pytest
 
-import command_line
-import config
-import phases
-import pipeline
-import publish
-import session
-import storage
-import study as studies
+from base import command_line, storage
+from base.storage import ROOT
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from data.sources import SourceNotFound
 from scripts import run_all as script
+from study import phases, publish, session
+from study import plan as pipeline
+from study import request as studies
 from tests.least import TEXT
 from tests.tiny_study import RUN_ALL, SUITE, request
 
@@ -153,9 +150,7 @@ def test_nothing_heavy_is_loaded_to_find_nothing_to_do() -> None:
         "import sys; sys.path.insert(0, '.'); import session; "
         "print([name for name in ('torch', 'pandas', 'matplotlib', 'sklearn') if name in sys.modules])"
     )
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=config.ROOT, check=True
-    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert found.stdout.strip() == "[]"
 
 

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-import config
-import pipeline
-import progress
-import run_card
-import storage
-from pipeline import Study, Task
+from base import storage
+from base.storage import ROOT
+from configs.suite import load_suite
+from study import plan as pipeline
+from study import progress, run_card
+from study.plan import Study, Task
 
 NOBODY = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
 
 
-SUITE = config.load_suite(config.ROOT / "configs" / "swap.toml")
+SUITE = load_suite(ROOT / "configs" / "swap.toml")
 
 
 def finished(out: Path, number: int, condition: str = "origin", **record: object) -> Task:
@@ -100,7 +100,7 @@ def test_a_folder_outside_any_repository_has_no_commit(tmp_path: Path) -> None:
 
 
 def test_a_card_that_is_not_whole_is_told_from_one_of_other_tasks(tmp_path: Path) -> None:
-    suite = config.load_suite(config.ROOT / "configs" / "swap.toml")
+    suite = load_suite(ROOT / "configs" / "swap.toml")
     study = Study(tmp_path, (suite,), {("shakespeare_char", "char"): ("pydoc_char", "ab" * 32)})
     done = [finished(tmp_path, 1)]
     assert run_card.damage(study, done) == ""

@@ -14,24 +14,19 @@ from typing import Any
 
 import pytest
 
-import config
-import phases
-import pipeline
-import progress
-import refresh
-import session
-import storage
-import study as studies
-import work
-import workers
+from base import storage
+from base.storage import ROOT, UserError
 from data.corpus import Corpus
 from data.prepare import prepare_text
-from pipeline import Study, Task
-from runner import Runner
-from storage import UserError
+from study import phases, progress, refresh, session, workers
+from study import plan as pipeline
+from study import request as studies
+from study import worker as work
+from study.plan import Study, Task
+from study.runner import Runner
+from study.worker import Outcome
 from tests.least import TEXT
 from tests.tiny_study import SUITE, planned, request
-from work import Outcome
 
 
 class Script(Executor):
@@ -251,9 +246,7 @@ pools = workers.Workers(1)
 print(signal.SIGINT in pools.submit(signal.pthread_sigmask, signal.SIG_BLOCK, []).result(60))
 pools.shutdown()
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=config.ROOT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
 
 

@@ -7,17 +7,18 @@ import pytest
 import torch
 from scipy.special import erf
 
-import config
+from base.rng import Stream, generator
+from configs.run import Model
+from configs.state import SelfState as SelfStateConfig
 from model import GPT
-from rng import Stream, generator
 from self_state import SelfState, StateValue, batch_stats
 
 STATS = torch.tensor([2.5, 2.7, 0.3, 1.2, 0.4])
-SIZES = config.Model(n_layer=2, n_head=2, n_embd=16, block_size=8)
+SIZES = Model(n_layer=2, n_head=2, n_embd=16, block_size=8)
 
 
 def make(**changes: object) -> SelfState:
-    made = SelfState(config.SelfState(dim=6, hidden=7, **changes), n_embd=16)  # type: ignore[arg-type]
+    made = SelfState(SelfStateConfig(dim=6, hidden=7, **changes), n_embd=16)  # type: ignore[arg-type]
     made.initialise(generator(3, Stream.STATE_INIT))
     with torch.no_grad():  # large weights and biases, so that nothing is lost in rounding
         for index, parameter in enumerate(made.parameters()):

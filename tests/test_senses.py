@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-import config
 import perturb
-import senses
-import storage
 import train
+from base import storage
+from base.storage import ROOT
+from configs.run import RunConfig
+from configs.suite import load_suite
+from configs.toml_file import ConfigError
 from data.corpus import Corpus
 from data.prepare import prepare_text
+from runs.state import recorded_stats
 from self_state import STATS
 from tests.interrupted import Stop, interrupted_at
 
@@ -29,7 +32,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return prepare_text("tiny", text, tmp_path_factory.mktemp("data"))
 
 
-def tiny(seed: int = 3, **state: Any) -> config.RunConfig:
+def tiny(seed: int = 3, **state: Any) -> RunConfig:
     fields = {
         "corpus": "tiny",
         "seed": seed,
@@ -41,7 +44,7 @@ def tiny(seed: int = 3, **state: Any) -> config.RunConfig:
         "schedule": {"kind": "recurring", "regimes": REGIMES, "enter": 0.8, "leave": 0.6},
         "regimes": {},
     }  # fmt: skip
-    return config.RunConfig.model_validate_json(json.dumps(fields))
+    return RunConfig.model_validate_json(json.dumps(fields))
 
 
 class Shown:
@@ -58,7 +61,7 @@ class Shown:
 
         monkeypatch.setattr(perturb, "update_state", kept)
 
-    def by(self, run: config.RunConfig, **inputs: Path) -> tuple[Path, np.ndarray]:
+    def by(self, run: RunConfig, **inputs: Path) -> tuple[Path, np.ndarray]:
         self.rows.clear()
         folder = train.train(run, self.corpus, self.runs, inputs=inputs)
         return folder, np.stack(self.rows)
@@ -145,15 +148,15 @@ def test_a_run_that_saw_less_or_other_things_gives_no_record(corpus: Corpus, tmp
     run = tiny(senses=recorded("own"))
     clock = train.train(tiny(senses={"kind": "clock"}), corpus, tmp_path)
     with pytest.raises(storage.UserError, match="no statistics of its own"):
-        senses.recorded(run, clock)
+        recorded_stats(run, clock)
     short = tiny().model_copy(update={"train": tiny().train.model_copy(update={"stop": 10})})
     with pytest.raises(storage.UserError, match="each of 80 steps"):
-        senses.recorded(run, train.train(short, corpus, tmp_path))
+        recorded_stats(run, train.train(short, corpus, tmp_path))
 
 
 def test_without_self_state_the_record_is_what_it_measured(corpus: Corpus, tmp_path: Path) -> None:
     folder = train.train(tiny(enabled=False), corpus, tmp_path)
-    found = senses.recorded(tiny(senses=recorded("own")), folder)
+    found = recorded_stats(tiny(senses=recorded("own")), folder)
     assert np.isnan(found[0]).all()
     np.testing.assert_array_equal(found[1:], measured(folder)[:-1])
 
@@ -183,7 +186,7 @@ self_state.senses = {senses}
 )  # fmt: skip
 def test_senses_that_make_no_sense_are_refused(tmp_path: Path, given: str, said: str) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text(SUITE.format(base=config.ROOT / "configs" / "base.toml", senses=given))
-    with pytest.raises(config.ConfigError, match=said) as error:
-        config.load_suite(path)
+    path.write_text(SUITE.format(base=ROOT / "configs" / "base.toml", senses=given))
+    with pytest.raises(ConfigError, match=said) as error:
+        load_suite(path)
     assert "\n" not in str(error.value)

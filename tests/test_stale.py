@@ -15,8 +15,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-import config
-import storage
+from base import storage
+from base.storage import ROOT
+from configs.suite import Suite
 from tests import stale_study
 from tests.stale_expected import (
     BELIEF,
@@ -63,7 +64,7 @@ def fields(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[str]:
 
 
 def test_every_field_has_its_expectation() -> None:
-    assert set(fields(config.Suite, set())) == set(FIELDS) | set(NOT_SET)
+    assert set(fields(Suite, set())) == set(FIELDS) | set(NOT_SET)
 
 
 def test_each_field_reruns_what_hangs_on_it(place: Place) -> None:
@@ -219,7 +220,7 @@ def test_each_data_file_reruns_its_corpus_and_words_rerun_nothing(place: Place) 
 
 
 def test_other_docstrings_rerun_nothing(tmp_path: Path) -> None:
-    path = config.ROOT / "train.py"
+    path = ROOT / "train.py"
     changed = re.sub(r'^""".*?"""', '"""Other words."""', path.read_text(), count=1, flags=re.DOTALL)
     (tmp_path / "train.py").write_text(changed)
     assert changed != path.read_text()

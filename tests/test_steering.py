@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import config
 from analysis import steered, usual_norm
+from base.storage import ROOT
+from configs.suite import load_suite
 from plots import steering as figures
 from reports import steering as page
 from tests.made_runs import assert_tables, drawn, title_of, verdict, written
@@ -50,7 +51,7 @@ def test_effects_stand_beside_those_of_shuffled_runs() -> None:
 
 
 def test_only_states_of_the_same_world_model_and_mechanism_stand_beside_shuffled_ones() -> None:
-    conditions = config.load_suite(config.ROOT / "configs" / "recurring.toml").conditions
+    conditions = load_suite(ROOT / "configs" / "recurring.toml").conditions
     found = steered.alike(conditions)
     assert {"calibrated_recurring", "yoked", "delayed_4", "delayed_16", "delayed_64"} == set(found)
     assert steered.alike({name: run for name, run in conditions.items() if name != "shuffled"}) == []

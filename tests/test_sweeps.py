@@ -7,17 +7,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import config
 import perturb
 from analysis import sweeps as analysis
 from analysis.context import Context
 from analysis.runs import CALM
+from base.storage import ROOT
+from configs.run import RunConfig
+from configs.suite import load_suite
+from configs.world import Recurring
 from plots import sweeps as figures
 from plots.series import NothingToDraw
 from reports import sweeps
 from tests.made_runs import MadeRun, as_read, assert_tables, cells, drawn, title_of, verdict, written
 
-SUITE = config.load_suite(config.ROOT / "configs" / "sweeps.toml")
+SUITE = load_suite(ROOT / "configs" / "sweeps.toml")
 VALUES: dict[str, list[float]] = {
     "decay": [0.05, 0.1, 0.2, 0.5, 1],
     "dim": [1, 2, 4, 8, 16, 32, 64],
@@ -44,7 +47,7 @@ def made(condition: str, seed: int, clean: float, acting: float) -> MadeRun:
     return MadeRun("sweeps", condition, seed, Path(), SUITE.run(condition, seed), log, None)
 
 
-def planted(run: config.RunConfig) -> tuple[float, float]:
+def planted(run: RunConfig) -> tuple[float, float]:
     """Gains that rise with the strength of corruption, fall with the switching rate, and follow neither decay nor dim."""
     rate = analysis.DIALS["rate"](run)
     clean = 0.2 * run.regimes.bewilderment.probability - np.log10(rate / 0.02) / 20
@@ -88,11 +91,11 @@ def test_the_suite_turns_one_dial_at_a_time() -> None:
     }
     assert points == VALUES
     kept = SUITE.conditions["base"].schedule
-    assert isinstance(kept, config.Recurring) and kept.enter == kept.leave == 0.02
+    assert isinstance(kept, Recurring) and kept.enter == kept.leave == 0.02
 
 
 def test_runs_that_the_recurring_suite_has_are_trained_once() -> None:
-    recurring = config.load_suite(config.ROOT / "configs" / "recurring.toml").conditions
+    recurring = load_suite(ROOT / "configs" / "recurring.toml").conditions
     twins = {
         "base": "calibrated_recurring",
         "vanilla": "vanilla_recurring",

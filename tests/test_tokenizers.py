@@ -20,12 +20,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import storage
+from base import storage
+from base.storage import UserError
 from data import tokenizers
 from data.corpus import folder_name, load
 from data.prepare import prepare, prepare_text
 from data.tokenizers import PATTERN, BpeTokenizer, make, restore, train_bpe
-from storage import UserError
 from tests.files import files, put
 
 ROOT = Path(__file__).resolve().parent.parent

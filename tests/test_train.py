@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-import config
-import evaluate
 import perturb
-import run_folder
-import storage
 import train
+from base import storage
+from base.rng import Stream
+from configs.run import RunConfig
 from data.corpus import Corpus
 from data.prepare import prepare_text
-from rng import Stream
+from runs import evaluate
+from runs import folder as run_folder
 from tests.interrupted import Stop, interrupted_at
 
 TEXT = ("The state of the art is a state, and an art. " * 200).encode()
@@ -28,7 +28,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return prepare_text("tiny", TEXT, tmp_path_factory.mktemp("data"))
 
 
-def tiny(**changes: object) -> config.RunConfig:
+def tiny(**changes: object) -> RunConfig:
     """A run of 12 steps of a very small model; `changes` are dotted fields with __ for the dot."""
     fields: dict = {
         "corpus": "tiny",
@@ -51,7 +51,7 @@ def tiny(**changes: object) -> config.RunConfig:
         for part in path:
             table = table.setdefault(part, {})
         table[last] = value
-    return config.RunConfig.model_validate_json(json.dumps(fields))
+    return RunConfig.model_validate_json(json.dumps(fields))
 
 
 def windows(*stretches: tuple[str, int, int]) -> dict:

@@ -10,16 +10,16 @@ import pytest
 import torch
 from sklearn.covariance import ledoit_wolf
 
-import config
 import perturb
-import storage
 from analysis import replay, update_network, update_probe
 from analysis.replay import STATS, Network, Replay
+from base import storage
+from base.rng import Stream, generator
+from configs.state import SelfState as SelfStateConfig
 from plots import style
 from plots import update_network as figures
 from plots.series import NothingToDraw
 from reports import update_network as report
-from rng import Stream, generator
 from self_state import SelfState
 from tests.made_runs import MadeRun, cells, context, drawn, made_run, regimes_of, title_of, verdict, written
 
@@ -106,7 +106,7 @@ def test_what_learning_added_to_the_path_is_not_in_the_replay(tmp_path: Path) ->
 
 def test_the_network_before_training_is_the_one_that_was_drawn() -> None:
     for init in ("small", "default"):
-        settings = config.SelfState(init=init, hidden=9, dim=3)
+        settings = SelfStateConfig(init=init, hidden=9, dim=3)
         made = SelfState(settings, n_embd=5)
         made.initialise(generator(4, Stream.STATE_INIT))
         found = replay.untrained(settings, 4)

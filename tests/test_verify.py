@@ -13,18 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import agreement
-import config
-import publish
-import run_card
-import session
-import storage
-import tolerance
-import verify
-from runner import Runner
+from base import storage
+from base.storage import ROOT, UserError
+from configs.suite import load_suite
 from scripts import run_all
-from storage import UserError
-from study import Request
+from study import agreement, publish, run_card, session, tolerance, verify
+from study.request import Request
+from study.runner import Runner
 from tests.least import TEXT
 from tests.tiny_study import SUITE
 
@@ -241,7 +236,7 @@ def test_the_measurement_sets_differences_beside_those_of_seeds(tmp_path: Path) 
     assert list(found["distance"]) == [0, 0.25, 0]
     assert found["sd"].to_numpy() == pytest.approx([1.0, 1.0, 1.0], abs=0.02)
     storage.write_text(tmp_path / "tiny.toml", SUITE)
-    suite = config.load_suite(tmp_path / "tiny.toml")
+    suite = load_suite(tmp_path / "tiny.toml")
     page = tolerance.page({n: tmp_path / n for n in ("one", "other")}, {"one": "A", "other": "B"}, suite)
     assert "`other`: B, 2 seeds." in page and "| loss | 0 | 0 | 0.25 |" in page and "| `other` | 3 |" in page
 
@@ -294,7 +289,7 @@ def test_a_published_study_is_verified_and_a_changed_value_named(
 
 def committed() -> dict[Path, int]:
     """Every file that publishing may write, with its time."""
-    places = [config.ROOT / name for name in ("README.md", "docs", "figures")]
+    places = [ROOT / name for name in ("README.md", "docs", "figures")]
     files = [place for folder in places for place in (folder, *folder.rglob("*"))]
     return {path: path.stat().st_mtime_ns for path in files}
 
@@ -343,7 +338,7 @@ def test_only_a_folder_of_its_own_is_emptied(tmp_path: Path) -> None:
 
 def test_the_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given, asked = run_all.parse(["--verify", "--quick"])
-    assert given.verify == config.ROOT / "docs" / "results" and asked.out == Path("out/verify-quick")
+    assert given.verify == ROOT / "docs" / "results" and asked.out == Path("out/verify-quick")
     assert run_all.parse(["--verify", "--only", "memory"])[1].out == Path("out/verify")
     for other in ("--publish", "--status", "--list", "--dry-run"):
         with pytest.raises(UserError, match="--verify stands alone"):

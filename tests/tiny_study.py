@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import config
-import pipeline
-import study as studies
-from pipeline import Study, Task
-from study import Request
+from base.storage import ROOT
+from study import plan as pipeline
+from study import request as studies
+from study.plan import Study, Task
+from study.request import Request
 from tests.least import LEAST_MODEL, LEAST_SIGNATURES, LEAST_TEST
 
 SUITE = (
@@ -46,7 +46,7 @@ placebo_draws = 2
 """
     + LEAST_SIGNATURES
 )
-RUN_ALL = config.ROOT / "scripts" / "run_all.py"
+RUN_ALL = ROOT / "scripts" / "run_all.py"
 
 
 def request(

@@ -13,11 +13,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from base.storage import UserError, write_bytes
 from data import documents
 from data.corpus import Corpus
 from data.prepare import arguments_parser, prepare, prepare_text, run_command
 from data.sources import ROOT, SOURCES, SourceNotFound, find_local
-from storage import UserError, write_bytes
 
 NAME = "openwebtext"
 MOST_DOCUMENTS = 1_000_000_000

@@ -1,0 +1,1 @@
+"""What every part stands on and nothing here knows: whole files, counter-based randomness, hashes of code, the machine."""

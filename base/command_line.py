@@ -1,0 +1,108 @@
+"""What every command line of the project shares: arguments, progress, and how errors end it."""
+
+import argparse
+import atexit
+import contextlib
+import io
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from base.storage import UserError, one_line
+
+LONGEST_NAME, LONGEST_PATH = 255, 4000  # bytes that file systems take
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, its errors one line each, its paths such as a file system takes and a terminal shows."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+    def parse_known_args(self, *given: Any, **more: Any) -> Any:
+        found, rest = super().parse_known_args(*given, **more)
+        for name, value in vars(found).items():
+            if isinstance(value, Path):
+                check_path(value, name)
+        return found, rest
+
+
+def check_path(path: Path, name: str) -> None:
+    """UserError where a path has a name that is too long, or signs that can't be shown."""
+    if not str(path).isprintable():
+        raise UserError(f"{name}: {str(path)!r} has signs that can't be shown; choose another name")
+    lengths = [len(os.fsencode(part)) for part in path.parts]
+    if max(lengths, default=0) > LONGEST_NAME or sum(lengths) > LONGEST_PATH:
+        raise UserError(f"{name}: {str(path)[:60]}... is too long for a path; choose a shorter one")
+
+
+def check_names(names: Sequence[str], option: str) -> None:
+    """UserError where one of some names can't be a suite's, and so would lead to another folder."""
+    for name in names:
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
+            raise UserError(f"{option} {name!r}: a suite's name has lower-case letters, digits and _")
+
+
+def add_suite_arguments(parser: argparse.ArgumentParser) -> None:
+    """A suite file, `--set`, `--quick` and `--out`."""
+    parser.add_argument("suite", type=Path, help="a suite file, for example configs/shakespeare.toml")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set a config field")
+    parser.add_argument("--quick", action="store_true", help="the suite's small [quick] form")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder to write to (default out)")
+
+
+@contextlib.contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A function to call with (done, total): a bar with the time left on a terminal, nothing elsewhere."""
+    from tqdm import tqdm
+
+    with tqdm(desc=label, unit=" steps", disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show
+
+
+def run(main: Callable[[Sequence[str]], object]) -> NoReturn:
+    """Call `main` with the command line and exit: 2 and one line for a user's mistake, 130 for Ctrl-C.
+
+    A file system that refuses (full, read-only) ends with 1 and one line. A Ctrl-C that comes after all that changes
+    nothing.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal of few signs gets the others escaped
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except MemoryError:
+        print("error: there is not enough memory for this; take a smaller model or text", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, NotADirectoryError | IsADirectoryError) else 1)
+    except KeyboardInterrupt:
+        _ignore_interrupts()  # so that a second one makes no traceback of it
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+    finally:
+        atexit.unregister(_ignore_interrupts)
+        atexit.register(_ignore_interrupts)  # last, and so the first to be called
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _ignore_interrupts() -> None:
+    with contextlib.suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGINT, signal.SIG_IGN)

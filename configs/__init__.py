@@ -1,0 +1,1 @@
+"""The study's TOML files, and beside them the typed fields that they fill."""

@@ -1,0 +1,226 @@
+"""The fields of one run, typed and checked; those of its state are in state_config.py, those of its regimes in world_config.py.
+
+Every field says beside its declaration what it means. A `RunConfig` is one run, fully resolved: no names left to look
+up but those of the runs that it continues or is measured against, saved with the run, and hashed into its key.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from configs.fields import Magnitude, Name, Positive, Strict
+from configs.state import ConstantBias, FixedBias, NoBias, RecordedStats, SelfState
+from configs.world import NoSchedule, RandomWindows, Regimes, Schedule, Windows
+
+__all__ = ["Log", "Model", "RunConfig", "Start", "Train", "partner"]
+
+Tokenizer = Annotated[str, Field(pattern=r"^(char|gpt2|bpe:[1-9][0-9]{2,4})$")]
+
+
+class Model(Strict):
+    """The GPT, as nanoGPT builds it."""
+
+    n_layer: int = Field(default=4, ge=1, le=96)  # blocks of attention and MLP
+    n_head: int = Field(default=4, ge=1, le=128)  # attention heads a block; they share n_embd out
+    n_embd: int = Field(default=128, ge=1, le=8192)  # width of the embeddings and of every block
+    block_size: int = Field(default=64, ge=2, le=8192)  # tokens a sequence
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    bias: bool = False  # biases in the linear and norm layers
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.n_embd % self.n_head:
+            raise ValueError(
+                f"n_embd = {self.n_embd} is not a multiple of n_head = {self.n_head}; change one of them"
+            )
+        return self
+
+
+class Train(Strict):
+    """Optimisation: AdamW, linear warm-up, cosine decay to `min_learning_rate` at the last step."""
+
+    steps: int = Field(default=2000, ge=1, le=10_000_000)  # of the whole schedule
+    stop: int | None = Field(
+        default=None, ge=1
+    )  # end after so many steps of a schedule of `steps`; None: all
+    batch_size: int = Field(default=12, ge=1, le=65536)  # sequences a micro-batch
+    grad_accum: int = Field(default=1, ge=1, le=4096)  # micro-batches a step
+    learning_rate: Positive = 1e-3  # the largest, at the end of the warm-up
+    min_learning_rate: Magnitude = 1e-4  # at the last step
+    warmup_steps: int = Field(default=100, ge=0)  # over which the rate rises from near zero
+    beta1: float = Field(default=0.9, ge=0, lt=1)  # AdamW's momentum of gradients
+    beta2: float = Field(default=0.99, ge=0, lt=1)  # AdamW's momentum of squared gradients
+    weight_decay: Magnitude = 0.1  # on matrices and embeddings of the GPT
+    grad_clip: Magnitude = 1.0  # largest total gradient norm; 0: no clipping
+    dtype: Literal["auto", "float32", "bfloat16"] = (
+        "auto"  # auto: bfloat16 where the processor multiplies it natively
+    )
+
+    @model_validator(mode="after")
+    def _rates_in_order(self) -> Self:
+        if self.min_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"min_learning_rate = {self.min_learning_rate} exceeds learning_rate = {self.learning_rate}"
+            )
+        return self
+
+
+class Log(Strict):
+    """What is measured beside the training loss, and what is kept. Intervals in steps."""
+
+    effect_interval: int = Field(default=10, ge=1)  # state_effect and its KL
+    probe_sequences: int = Field(
+        default=4, ge=1, le=4096
+    )  # size of the held-out probe batch they are measured on
+    eval_interval: int = Field(default=250, ge=1)  # held-out loss
+    eval_batches: int = Field(default=20, ge=1, le=100_000)  # held-out batches an evaluation, always the same
+    checkpoint_interval: int = Field(default=250, ge=1)  # where an interrupted run goes on from
+    keep_steps: tuple[
+        Annotated[int, Field(ge=1)], ...
+    ] = ()  # weights kept after so many steps, beside the last
+    keep_checkpoints: tuple[
+        Annotated[int, Field(ge=1)], ...
+    ] = ()  # all that a run needs to go on from after so many steps, for runs that start there
+
+
+class Start(Strict):
+    """Go on from another run's checkpoint instead of from the beginning, with its state or with one put in its place."""
+
+    condition: Name  # of the run of the same seed that is gone on from
+    step: int = Field(ge=1)  # after so many of its steps; it keeps them by log.keep_checkpoints
+    state: Literal["own", "other", "zero", "random", "jitter"] = "own"
+    # other: the state at that step of the same condition's run of the partner seed (1 and 2, 3 and 4, ... are partners)
+    # random: a Gaussian direction at the own state's norm; jitter: the own state, changed by a thousandth of its norm
+
+
+class RunConfig(Strict):
+    """One run, fully resolved."""
+
+    corpus: Name  # the text it is trained on; see data/sources.py
+    tokenizer: Tokenizer = "char"  # char, gpt2, or bpe:N, N tokens learned on the training split
+    seed: int = Field(
+        default=0, ge=0, lt=2**63
+    )  # of first weights, batches, regimes and placebos; 0: not given yet
+    model: Model
+    train: Train
+    log: Log
+    self_state: SelfState
+    constant_bias: ConstantBias = NoBias()  # what is injected where there is no self-state
+    start: Start | None = None  # another run's checkpoint to go on from; None: from the beginning
+    schedule: Schedule = NoSchedule()  # which regime acts when
+    regimes: Regimes  # what each regime does
+
+    @property
+    def injects(self) -> bool:
+        """Whether a bias enters the embeddings."""
+        return self.self_state.enabled or self.constant_bias.kind != "none"
+
+    @property
+    def last(self) -> int:
+        """How many steps of the schedule are done when the run ends."""
+        return self.train.stop or self.train.steps
+
+    @property
+    def first(self) -> int:
+        """The step it begins with."""
+        return self.start.step if self.start is not None else 0
+
+    def references(self) -> Mapping[str, tuple[str, int]]:
+        """The runs that this one needs finished, by the part they play: condition and seed of each.
+
+        "norm" gives the norm of a bias, "start" the checkpoint to go on from, "other" the state to put in its place,
+        "stats" the statistics to show.
+        """
+        found: dict[str, tuple[str, int]] = {}
+        if isinstance(self.constant_bias, FixedBias):
+            found["norm"] = (self.constant_bias.norm_of, self.seed)
+        elif self.self_state.enabled and self.self_state.match_norm_of is not None:
+            found["norm"] = (self.self_state.match_norm_of, self.seed)
+        senses = self.self_state.senses
+        if self.self_state.enabled and isinstance(senses, RecordedStats):
+            found["stats"] = (senses.condition, self.seed if senses.seed == "own" else partner(self.seed))
+        if self.start is not None:
+            found["start"] = (self.start.condition, self.seed)
+            if self.start.state == "other":
+                found["other"] = (self.start.condition, partner(self.seed))
+        return found
+
+    def decisive(self) -> dict[str, Any]:
+        """The fields that decide this run's numbers: without regimes that its schedule never calls, and without
+        what only a self-state could feel where there is none. What a run's key is made from, so that an edit
+        reruns what depends on it and nothing else.
+        """
+        fields = self.model_dump(mode="json")
+        called = {
+            "windows": lambda schedule: {window.regime for window in schedule.windows},
+            "random_windows": lambda schedule: set(schedule.durations),
+            "recurring": lambda schedule: set(schedule.regimes),
+            "none": lambda schedule: set(),
+        }[self.schedule.kind](self.schedule)
+        if not self.self_state.enabled:
+            called -= {"false_feedback", "self_clamp"}
+            fields["self_state"] = {"enabled": False}
+        if not self.injects:
+            for name in ("effect_interval", "probe_sequences"):
+                del fields["log"][name]
+        fields["regimes"] = {name: fields["regimes"][name] for name in sorted(called)}
+        return fields
+
+    @model_validator(mode="after")
+    def _bytes_and_merges(self) -> Self:
+        kind, _, size = self.tokenizer.partition(":")
+        if kind == "bpe" and not 257 <= int(size) <= 65536:
+            raise ValueError(
+                f"tokenizer = {self.tokenizer}: a vocabulary of 257 to 65536, 256 bytes and the merges"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_bias(self) -> Self:
+        if self.self_state.enabled and self.constant_bias.kind != "none":
+            raise ValueError(
+                f"a {self.constant_bias.kind} constant_bias beside a self-state: one bias enters the embeddings; "
+                "set self_state.enabled = false"
+            )
+        if self.start is not None and self.start.state != "own" and not self.self_state.enabled:
+            raise ValueError(
+                f'start.state = "{self.start.state}": a run without self-state has none to exchange'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_run(self) -> Self:
+        steps = self.train.steps
+        if self.last > steps:
+            raise ValueError(f"train.stop = {self.train.stop} is beyond the last step, {steps}")
+        if self.first >= self.last:
+            raise ValueError(
+                f"start.step = {self.first} is not before the step the run ends with, {self.last}"
+            )
+        if self.train.warmup_steps > steps:
+            raise ValueError(
+                f"train.warmup_steps = {self.train.warmup_steps} is beyond the last step, {steps}"
+            )
+        for name in ("keep_steps", "keep_checkpoints"):
+            for kept in getattr(self.log, name):
+                if kept > self.last:
+                    raise ValueError(f"log.{name} has {kept}, beyond the last step, {self.last}")
+        if isinstance(self.schedule, Windows):
+            for window in self.schedule.windows:
+                if window.end > steps:
+                    raise ValueError(
+                        f"schedule: window of {window.regime} [{window.start}, {window.end}) reaches beyond the last "
+                        f"step, {steps}; shorten it or raise train.steps"
+                    )
+        if isinstance(self.schedule, RandomWindows):
+            durations = self.schedule.durations.values()
+            needed = self.schedule.first + sum(durations) + self.schedule.washout * len(durations)
+            if needed > steps:
+                raise ValueError(f"schedule: the random windows need {needed} steps, the run has {steps}")
+        return self
+
+
+def partner(seed: int) -> int:
+    """The seed it is paired with: 1 and 2, 3 and 4, and so on."""
+    return seed + 1 if seed % 2 else seed - 1

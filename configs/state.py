@@ -1,0 +1,105 @@
+"""The fields of what enters the embeddings: the self-state with its memory and senses, or a bias that never senses."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from configs.fields import Magnitude, Name, Positive, Probability, Strict
+
+
+class NoMemory(Strict):
+    kind: Literal["none"] = "none"
+
+
+class EmaMemory(Strict):
+    """Recalls the exponential moving average of past states."""
+
+    kind: Literal["ema"]
+    decay: Probability = 0.1  # share of the newest state in the average
+    limit: Positive = 1.0  # norm of the memory's proposal, at most so many times the update network's
+
+
+class BufferMemory(Strict):
+    """Recalls from a ring of past states by attention. See memory.py."""
+
+    kind: Literal["buffer"]
+    length: int = Field(default=64, ge=1, le=65536)  # states held
+    stride: int = Field(default=10, ge=1, le=1_000_000)  # steps between two states held
+    limit: Positive = 1.0  # norm of the memory's proposal, at most so many times the update network's
+
+
+Memory = Annotated[NoMemory | EmaMemory | BufferMemory, Field(discriminator="kind")]
+
+
+class OwnStats(Strict):
+    """What this run measured on its own batches."""
+
+    kind: Literal["own"] = "own"
+    age: int = Field(default=1, ge=1, le=100_000)  # steps since it was measured; 1: on the previous batch
+
+
+class RecordedStats(Strict):
+    """What the self-state of another, finished run was shown, step by step: a state that senses a life not its own."""
+
+    kind: Literal["recorded"]
+    condition: Name  # of the run whose statistics were recorded
+    seed: Literal["own", "partner"]  # its seed; seeds 1 and 2, 3 and 4, ... are partners
+    shuffled: bool = False  # whole vectors in an order drawn from this run's seed
+
+
+class Clock(Strict):
+    """Progress alone; the other four numbers are zero."""
+
+    kind: Literal["clock"]
+
+
+class TrueRegime(Strict):
+    """The regime of this very step, one number a regime, 1 where it acts: what no statistic can tell in time."""
+
+    kind: Literal["regime"]
+
+
+Senses = Annotated[OwnStats | RecordedStats | Clock | TrueRegime, Field(discriminator="kind")]
+
+
+class SelfState(Strict):
+    """The self-state: read the statistics, update, inject. See self_state.py."""
+
+    enabled: bool = True  # false: a model without self-state, all else equal
+    dim: int = Field(default=32, ge=1, le=4096)  # numbers in the state
+    decay: float = Field(default=0.2, gt=0, le=1)  # share of the new proposal in each update
+    senses: Senses = OwnStats()  # what it is shown at each step: five numbers
+    update: Literal["mlp", "gru", "linear"] = "mlp"  # the network that makes a proposal of the statistics
+    hidden: int = Field(default=64, ge=1, le=65536)  # hidden units of the update MLP
+    standardise: bool = False  # read the statistics through running moments
+    stat_momentum: float = Field(default=0.99, ge=0, lt=1)  # of those moments
+    stat_clip: Positive = 4.0  # standardised statistics are clipped at +- this many standard deviations
+    init: Literal["small", "default"] = (
+        "small"  # small: N(0, 0.02), zero biases; default: U(+-1/sqrt(inputs))
+    )
+    weight_decay: bool = True  # whether train.weight_decay acts on the self-state's matrices
+    match_norm_of: Name | None = (
+        None  # rescale the bias to the mean norm of this condition's run of the same seed
+    )
+    memory: Memory = NoMemory()  # what it recalls of its own past states
+
+
+class NoBias(Strict):
+    kind: Literal["none"] = "none"
+
+
+class FixedBias(Strict):
+    """A random direction drawn from the seed, at the norm of another run's bias: an injection that senses nothing."""
+
+    kind: Literal["fixed"]
+    norm_of: Name  # the condition whose run of the same seed gives the norm: its mean over the last 100 steps
+    factor: Magnitude = 1.0  # times that norm
+
+
+class LearnedBias(Strict):
+    """A trained vector of the same place, zero at first: an injection that learns and senses nothing."""
+
+    kind: Literal["learned"]
+
+
+ConstantBias = Annotated[NoBias | FixedBias | LearnedBias, Field(discriminator="kind")]

@@ -1,0 +1,124 @@
+"""What a frozen-weight test measures beside its effects, as rows: chosen and random states, and dose-response curves."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from base.rng import Stream, generator
+from probes.instrument import ALL, LAST, Effect, Instrument, Trial, dense_directions, sparse_directions, unit
+
+DIRECTION_COUNTERS = {
+    ("replication", "dimension"): 0,
+    ("heldout", "dimension"): 1,
+    ("heldout", "gradient"): 2,
+}
+DOSE_COUNTER = 3  # both in the DIRECTIONS stream
+DOSE_BATCHES = 5  # of the held-out ones: a curve needs less precision than the test
+
+CONDITIONS = (
+    *("seed", "run_step", "protocol", "finder", "state", "draw", "magnitude", "entropy", "nll", "ece"),
+    *("delta_entropy", "delta_nll", "kl", "sign_consistency"),
+)
+EFFECTS = ("seed", "run_step", "protocol", "finder", "reader", "draw", "effect_size", "magnitude")
+DOSES = (
+    *("seed", "run_step", "reader", "draw", "direction", "magnitude", "entropy", "nll"),
+    *("delta_entropy", "delta_nll", "kl"),
+)
+
+
+def condition_rows(
+    instrument: Instrument,
+    reader: np.ndarray,
+    trial: Trial,
+    found: Sequence[Effect],
+    own: np.ndarray,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Rows of conditions.csv (without seed and run_step): zero, own, confident, uncertain, random.
+
+    found: the learned reader's effects. own (D,): the state that training ended with. Random states have
+    the norm of the found ones; in the held-out protocol those of the dimension finder have its sparsity too.
+    sign_consistency = max(share of sequences with entropy change > 0, share < 0), for every row alike.
+    """
+    count, dim, top = trial.settings.random_directions, len(own), trial.settings.top
+    rows = []
+    for protocol, batches, where in (("replication", trial.finder, LAST), ("heldout", trial.heldout, ALL)):
+        cases = [("none", "zero", 0, np.zeros(dim))]
+        if protocol == "heldout":
+            cases.append(("none", "own", 0, own))
+        for effect in (effect for effect in found if effect.protocol == protocol):
+            sparse = (protocol, effect.finder) == ("heldout", "dimension")
+            random = generator(seed, Stream.DIRECTIONS, DIRECTION_COUNTERS[protocol, effect.finder])
+            drawn = (
+                sparse_directions(count, dim, top, random) if sparse else dense_directions(count, dim, random)
+            )
+            cases += [(effect.finder, "confident", 0, effect.states[0])]
+            cases += [(effect.finder, "uncertain", 0, effect.states[1])]
+            cases += [(effect.finder, "random", i, effect.magnitude * row) for i, row in enumerate(drawn)]
+        states = np.stack([state for *_, state in cases])
+        outputs = instrument.measure(states @ reader.T, batches, kl=True)
+        entropy, nll, kl = outputs.entropy[where], outputs.nll[where], outputs.kl[where]
+        for index, (finder, name, draw, state) in enumerate(cases):
+            change = entropy[index] - entropy[0]  # (S,)
+            rows.append(
+                {
+                    **{"protocol": protocol, "finder": finder, "state": name, "draw": draw},
+                    "magnitude": float(np.linalg.norm(state)),
+                    "entropy": entropy[index].mean(),
+                    "nll": nll[index].mean(),
+                    "ece": outputs.ece[index],
+                    "delta_entropy": change.mean(),
+                    "delta_nll": (nll[index] - nll[0]).mean(),
+                    "kl": kl[index].mean(),
+                    "sign_consistency": max((change > 0).mean(), (change < 0).mean()),
+                }
+            )
+    return rows
+
+
+def dose_rows(
+    instrument: Instrument,
+    reader: np.ndarray,
+    trial: Trial,
+    directions: Mapping[str, np.ndarray],
+    name: str = "learned",
+    draw: int = 0,
+) -> list[dict[str, Any]]:
+    """Rows of doses.csv (without seed and run_step): negative norms, zero, norms along some unit directions (D,).
+
+    reader (C, D), and its name and draw as in effects.csv. kl, like the deltas, is against the zero state.
+    """
+    norms = np.concatenate([-trial.norms[::-1], [0.0], trial.norms])
+    cases = [(direction, float(norm)) for direction in directions for norm in norms]
+    states = np.stack(
+        [np.zeros(reader.shape[1]), *(norm * directions[direction] for direction, norm in cases)]
+    )
+    outputs = instrument.measure(states @ reader.T, trial.heldout[:DOSE_BATCHES], kl=True)
+    entropy, nll, kl = (values[ALL].mean(-1) for values in (outputs.entropy, outputs.nll, outputs.kl))
+    return [
+        {
+            **{"reader": name, "draw": draw, "direction": direction, "magnitude": norm},
+            **{"entropy": entropy[index], "nll": nll[index], "kl": kl[index]},
+            **{"delta_entropy": entropy[index] - entropy[0], "delta_nll": nll[index] - nll[0]},
+        }
+        for index, (direction, norm) in enumerate(cases, start=1)
+    ]
+
+
+def dose_directions(found: Sequence[Effect]) -> dict[str, np.ndarray]:
+    """The unit directions (D,) of a reader's held-out effects: confident and uncertain ones of the dimension finder,
+    and the gradient, which rises in entropy."""
+    chosen: dict[str, np.ndarray] = {}
+    for effect in (effect for effect in found if effect.protocol == "heldout"):
+        pair = unit(effect.states)
+        if effect.finder == "dimension":
+            chosen |= {"confident": pair[0], "uncertain": pair[1]}
+        else:
+            chosen["gradient"] = pair[1]
+    return chosen
+
+
+def random_dose_direction(seed: int, dim: int) -> np.ndarray:
+    """The random unit direction (dim,) that a dose curve is drawn along, for comparison."""
+    return dense_directions(1, dim, generator(seed, Stream.DIRECTIONS, DOSE_COUNTER))[0]

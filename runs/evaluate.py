@@ -1,0 +1,99 @@
+"""Sequences drawn by (seed, stream, step), and what is measured on them with the weights as they are."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from base.rng import Stream, generator
+from configs.run import RunConfig
+from data.corpus import Corpus, sample_batch
+from model import GPT
+
+ECE_BINS = 10
+PROBE = (
+    1_000_000  # counter of the probe batch in the EVAL stream; the batches of the held-out loss count from 0
+)
+
+
+def draw(
+    tokens: np.ndarray, run: RunConfig, seed: int, stream: Stream, step: int, sequences: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The sequences of one step of one stream: (x, y), int64 (sequences, block_size)."""
+    return sample_batch(tokens, sequences, run.model.block_size, generator(seed, stream, step))
+
+
+def batch(
+    tokens: np.ndarray,
+    run: RunConfig,
+    seed: int,
+    stream: Stream,
+    step: int,
+    device: torch.device,
+    sequences: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`draw` as tensors on a device; by default as many sequences as a micro-batch has."""
+    x, y = draw(tokens, run, seed, stream, step, sequences or run.train.batch_size)
+    return torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
+
+
+@torch.no_grad()
+def state_effect(gpt: GPT, tokens: Tensor, bias: Tensor, dtype: torch.dtype) -> tuple[float, float]:
+    """What a bias (n_embd,) does to the outputs on `tokens` (B, T): mean |logit change|, KL(p_bias || p_zero).
+
+    Means over all positions, of the former over all logits too; the KL in nats. Leaves the model in eval mode.
+    """
+    gpt.eval()
+    with torch.autocast(tokens.device.type, dtype=dtype, enabled=dtype != torch.float32):
+        steered, _ = gpt(tokens, bias)
+        plain, _ = gpt(tokens)
+    log_p, log_q = F.log_softmax(steered, -1), F.log_softmax(plain, -1)
+    kl = (log_p.exp() * (log_p - log_q)).sum(-1).mean()
+    return (steered - plain).abs().mean().item(), kl.item()
+
+
+@torch.no_grad()
+def heldout(
+    gpt: GPT, bias: Tensor | None, run: RunConfig, corpus: Corpus, dtype: torch.dtype
+) -> tuple[float, float]:
+    """Mean cross-entropy (nats a token) and expected calibration error (0 to 1) on `log.eval_batches` held-out batches.
+
+    With an embedding bias (n_embd,). The batches are the same at every step and for every seed and condition. Leaves
+    the model in eval mode.
+    """
+    gpt.eval()
+    device = gpt.positions.weight.device
+    total, positions = 0.0, 0
+    gaps = torch.zeros(ECE_BINS, dtype=torch.float64)
+    for index in range(run.log.eval_batches):
+        x, y = batch(corpus.heldout, run, 0, Stream.EVAL, index, device)
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            logits, loss = gpt(x, bias, y)
+        assert loss is not None
+        total += loss.item()
+        positions += y.numel()
+        gaps += overconfidence(F.softmax(logits.float(), dim=-1), y).cpu()
+    return total / run.log.eval_batches, gaps.abs().sum().item() / positions
+
+
+def overconfidence(p: Tensor, y: Tensor) -> Tensor:
+    """Sum of (top-1 confidence - whether it is right) over the positions in each bin of confidence: (ECE_BINS,) float64.
+
+    p (..., V) are predictions, y (...) the targets. The sum of these sums' sizes, over the number of positions, is the
+    expected calibration error (Guo et al., "On calibration of modern neural networks", ICML 2017), in bins of equal
+    width.
+    """
+    confidence, guess = p.max(-1)
+    bins = (confidence * ECE_BINS).long().clamp(max=ECE_BINS - 1).flatten()
+    surplus = (confidence - (guess == y).float()).double().flatten()
+    return torch.bincount(bins, weights=surplus, minlength=ECE_BINS)
+
+
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The type that products are computed in. "auto": bfloat16 where the device multiplies it natively."""
+    if name != "auto":
+        return torch.bfloat16 if name == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    able = torch.cpu.get_capabilities()
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32

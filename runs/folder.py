@@ -1,0 +1,305 @@
+"""Run folders and checkpoints: the one place that writes and reads them.
+
+A finished run lies in `<runs>/<first 16 digits of its key>/`, whole or absent. While it trains, its checkpoints lie in
+`<runs>/.<digits>.work/`; from the newest whole one an interrupted run goes on, and at the end the folder goes.
+
+torch is imported only by the functions that need it: a command that finds nothing to do should start at once.
+"""
+
+import contextlib
+import fcntl
+import functools
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from base import storage
+from base.storage import ROOT, UserError
+from configs.run import RunConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from model import GPT
+    from self_state import SelfState
+
+CODE = (
+    "model.py", "self_state.py", "perturb.py", "train.py", "runs/state.py", "runs/evaluate.py", "base/rng.py",
+    "data/corpus.py",
+)  # fmt: skip
+"""The files that decide every run's numbers, besides its resolved config and its data."""
+FORMAT = 1
+KEPT_CHECKPOINTS = 2
+
+
+def code_of(run: RunConfig) -> tuple[str, ...]:
+    """The files that decide a run's numbers: an edit to a part that it does not use leaves it alone."""
+    memory = run.self_state.enabled and run.self_state.memory.kind != "none"
+    extra = ["memory.py"] * memory
+    return (*CODE, *extra)
+
+
+@functools.cache
+def code_hash(names: tuple[str, ...] = CODE) -> str:
+    """Hash of what some files of code do."""
+    return storage.code_hash(ROOT / name for name in names)
+
+
+def run_key(run: RunConfig, tokens_sha256: str, inputs: Mapping[str, str] | None = None) -> str:
+    """The key of a run: a hash of what decides it in its config, of its code, data and inputs. 64 hex digits.
+
+    inputs: the keys of the runs that `run.references()` names.
+    """
+    parts = {
+        "format": FORMAT,
+        "config": run.decisive(),
+        "code": code_hash(code_of(run)),
+        "data": tokens_sha256,
+        "inputs": dict(inputs or {}),
+    }
+    return storage.hash_json(parts)
+
+
+def folder_of(runs: Path, key: str) -> Path:
+    return runs / key[:16]
+
+
+def weights_name(step: int | None) -> str:
+    """File name of the weights after `step` steps, or of the last ones."""
+    return "model.safetensors" if step is None else f"model-step{step}.safetensors"
+
+
+def check(folder: Path, key: str | None = None) -> dict[str, Any]:
+    """What run.json says of a folder, once every file is there with the recorded SHA-256.
+
+    Raises:
+        UserError: no folder, not a finished run, a file missing or changed, or a run of another key.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a run folder")
+    record = storage.read_json(folder / "run.json")
+    if (
+        not isinstance(record, dict)
+        or record.get("status") != "complete"
+        or not isinstance(record.get("files"), dict)
+        or not all(isinstance(record.get(name), str) for name in ("key", "data", "code"))
+        or any(Path(name).name != name for name in record["files"])
+    ):
+        raise UserError(f"{folder} holds no finished run; delete it and run again")
+    if key is not None and record.get("key") != key:
+        raise UserError(
+            f"{folder} holds a run of another config, code or corpus; delete it or choose another --out"
+        )
+    for name, digest in record["files"].items():
+        path = folder / name
+        if not path.is_file() or storage.sha256_file(path) != digest:
+            raise UserError(f"{path} is missing or was changed; delete {folder} and run again")
+    return record
+
+
+def checkpoint_name(step: int) -> str:
+    """File name of all that a run had after `step` steps, for runs that go on from there."""
+    return f"checkpoint-step{step}.safetensors"
+
+
+def models_arrays(modules: "Mapping[str, nn.Module | None]") -> dict[str, np.ndarray]:
+    """All weights as named arrays, each module's name ("gpt", "self_state", "constant_bias") and a dot in front."""
+    return {
+        f"{prefix}.{name}": parameter.detach().cpu().numpy()
+        for prefix, module in modules.items()
+        if module is not None
+        for name, parameter in module.named_parameters()
+    }
+
+
+def set_weights(modules: "Mapping[str, nn.Module | None]", arrays: Mapping[str, np.ndarray]) -> None:
+    """Copy named arrays into the models. UserError where a name or a shape does not fit."""
+    import torch
+
+    check_weights(modules, arrays)
+    with torch.no_grad():
+        for prefix, module in modules.items():
+            for name, parameter in module.named_parameters() if module is not None else ():
+                parameter.copy_(torch.from_numpy(np.array(arrays[f"{prefix}.{name}"])))
+
+
+def check_weights(modules: "Mapping[str, nn.Module | None]", arrays: Mapping[str, np.ndarray]) -> None:
+    """UserError where a name, a shape or a type of named arrays does not fit the models."""
+    for prefix, module in modules.items():
+        for name, parameter in module.named_parameters() if module is not None else ():
+            array = arrays.get(f"{prefix}.{name}")
+            if array is None or array.shape != tuple(parameter.shape) or array.dtype.kind != "f":
+                raise UserError(f"weights do not fit the config at {prefix}.{name}; they are of another run")
+
+
+def load_config(folder: Path) -> RunConfig:
+    """The resolved config that a run was trained with."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(f"{folder} is not a run folder: it has no config.json")
+    try:
+        return RunConfig.model_validate_json(json.dumps(storage.read_json(path)))
+    except (UserError, ValueError):
+        raise UserError(f"{path} is not a run's config; delete {folder} and run again") from None
+
+
+def load_models(folder: Path, step: int | None = None) -> "tuple[RunConfig, GPT, SelfState | None]":
+    """A run's config and its models, in eval mode, with the weights after `step` steps (None: the last).
+
+    Raises:
+        UserError: the folder is not a whole run, or the weights of that step were not kept (it says which were).
+    """
+    import torch
+
+    from model import GPT
+    from self_state import SelfState
+
+    record = check(folder)
+    run = load_config(folder)
+    name = weights_name(None if step in (None, run.last) else step)
+    if name not in record["files"]:
+        kept = ", ".join(str(kept) for kept in sorted({*run.log.keep_steps, run.last}))
+        raise UserError(f"{folder} kept no weights of step {step}; it has those of {kept}")
+    arrays = storage.load_tensors(folder / name)
+    tokens = arrays.get("gpt.tokens.weight", np.empty((0, 0)))
+
+    def made() -> "tuple[GPT, SelfState | None]":
+        state = SelfState(run.self_state, run.model.n_embd) if run.self_state.enabled else None
+        return GPT(run.model, max(len(tokens), 2) - 1), state
+
+    with torch.device(
+        "meta"
+    ):  # a config that asks for more than the weights there are is refused before it gets it
+        check_weights(dict(zip(("gpt", "self_state"), made(), strict=True)), arrays)
+    gpt, self_state = made()
+    set_weights({"gpt": gpt, "self_state": self_state}, arrays)
+    gpt.eval()
+    if self_state is not None:
+        _check_states(folder / "states.safetensors", run)
+    return run, gpt, self_state
+
+
+def _check_states(path: Path, run: RunConfig) -> None:
+    """UserError where the states of a run are not one of its size a step."""
+    states = storage.load_tensors(path).get("state", np.empty(0))
+    if states.shape != (run.last - run.first, run.self_state.dim) or states.dtype != np.float32:
+        raise UserError(f"the states in {path} do not fit the config; delete {path.parent} and run again")
+
+
+def constant_bias(folder: Path, step: int | None = None) -> np.ndarray | None:
+    """The constant bias (n_embd,) of a run after `step` steps (None: the last); None for a run without."""
+    return storage.load_tensors(folder / weights_name(step)).get("constant_bias.vector")
+
+
+@contextlib.contextmanager
+def work_folder(runs: Path, key: str) -> Iterator[Path]:
+    """The folder of a run in progress, held by this process alone. UserError while another trains the same run."""
+    work = work_of(folder_of(runs, key))
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is training this very run ({work}); wait for it") from None
+        storage.sweep(work)
+        storage.sweep_of(folder_of(runs, key))
+        yield work
+
+
+def work_of(folder: Path) -> Path:
+    """Where the checkpoints of a run lie that will stand in `folder`."""
+    return folder.with_name(f".{folder.name}.work")
+
+
+def sweep(runs: Path) -> None:
+    """Remove what killed processes left of finished runs and of their writing; runs in progress stay."""
+    for path in list(runs.glob(".*")):
+        folder = runs / path.name.lstrip(".")[:16]
+        done = path == work_of(folder) and folder.exists()
+        if (done or storage.is_leftover(path.name)) and not _in_progress(work_of(folder)):
+            storage.remove(path)
+
+
+def _in_progress(work: Path) -> bool:
+    """Whether a process holds the folder of a run in progress."""
+    try:
+        with (work / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def save_checkpoint(work: Path, key: str, step: int, tensors: Mapping[str, np.ndarray], metrics: str) -> None:
+    """Keep all that a run needs to go on after `step` steps, and drop the older ones but the newest few."""
+    with storage.whole_folder(work / f"step-{step:08d}") as folder:
+        storage.save_tensors(folder / "checkpoint.safetensors", tensors)
+        storage.write_text(folder / "metrics.csv", metrics)
+        record = {"key": key, "step": step, "files": _hashes(folder.iterdir()), "kept": _hashes(_kept(work))}
+        storage.write_sealed(folder / "checkpoint.json", record)
+    for old in sorted(work.glob("step-*"))[:-KEPT_CHECKPOINTS]:
+        storage.remove(old)
+
+
+def _kept(work: Path) -> list[Path]:
+    """The weights that a run in progress has put aside for its folder."""
+    return sorted(work.glob("*.safetensors"))
+
+
+def _hashes(files: Iterable[Path]) -> dict[str, str]:
+    return {path.name: storage.sha256_file(path) for path in sorted(files)}
+
+
+def checkpoint_damage(folder: Path, key: str) -> str | None:
+    """What is wrong with a checkpoint, or with what was put aside before it; None where all is whole."""
+    try:
+        record = storage.read_json(folder / "checkpoint.json")
+        if record["key"] != key or folder.name != f"step-{record['step']:08d}":
+            return f"{folder} is of another run"
+        places = {folder / name: digest for name, digest in record["files"].items()}
+        places |= {folder.parent / name: digest for name, digest in record.get("kept", {}).items()}
+        for path, digest in places.items():
+            if not path.is_file() or storage.sha256_file(path) != digest:
+                return f"{path} is missing or was changed"
+    except UserError as error:
+        return str(error).split(";")[0]
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+        return f"{folder} cannot be read"
+    return None
+
+
+def drop_damaged(work: Path, key: str) -> list[str]:
+    """Remove the checkpoints of a run in progress that are not whole. What was wrong with each, newest first."""
+    found = []
+    for folder in sorted(work.glob("step-*"), reverse=True):
+        wrong = checkpoint_damage(folder, key)
+        if wrong is not None:
+            found.append(wrong)
+            storage.remove(folder)
+    return found
+
+
+def load_checkpoint(work: Path, key: str) -> tuple[int, dict[str, np.ndarray], str] | None:
+    """The newest whole checkpoint: (steps done, tensors, metrics so far). Damaged ones are passed over."""
+    for folder in sorted(work.glob("step-*"), reverse=True):
+        if checkpoint_damage(folder, key) is None:
+            step = int(storage.read_json(folder / "checkpoint.json")["step"])
+            tensors = storage.load_tensors(folder / "checkpoint.safetensors")
+            return step, tensors, (folder / "metrics.csv").read_text()
+    return None
+
+
+def finish(work: Path, destination: Path, run: RunConfig, record: Mapping[str, Any], metrics: str) -> None:
+    """Make the run folder: what lies ready in `work` (safetensors files), the config, the log and run.json."""
+    with storage.whole_folder(destination) as folder:
+        for path in _kept(work):
+            storage.copy_file(path, folder / path.name)
+        storage.write_text(folder / "config.json", json.dumps(run.model_dump(mode="json"), indent=2) + "\n")
+        storage.write_text(folder / "metrics.csv", metrics)
+        storage.write_sealed(folder / "run.json", {**record, "files": _hashes(folder.iterdir())})
+    storage.remove(work)

@@ -1,0 +1,1 @@
+"""What runs when: the plan of steps, what of it is up to date, who carries it out, what is published."""

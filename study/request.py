@@ -1,0 +1,300 @@
+"""From a command line to a study: its suites, the corpora that are there, the folder, its lock, what fits the machine."""
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from base import machine as capacity
+from base import storage
+from base.storage import ROOT, UserError
+from configs.run import RunConfig
+from configs.suite import Suite, load_suite
+from configs.toml_file import ConfigError
+from data import corpus as corpora
+from data.prepare import prepare as prepare_corpus
+from data.sources import SOURCES, Source, SourceNotFound, find_local
+from runs import folder as run_folder
+from study import phases, run_card
+from study import plan as pipeline
+from study.plan import Study, Task
+
+STANDS_IN = ("shakespeare_char", "openwebtext")  # corpora that the embedded one may stand in for
+EMBEDDED = "pydoc_char"
+MOST_RUNS = 20_000  # whose plan takes 200 MB and half a minute
+_CONDITION = re.compile(r"\s*conditions\.([^.=]+)")
+FOLDERS = ("data", "runs", "frozen", "belief", "tables", "figures", "report", "made", "logs", "progress")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A command line, checked for form. See scripts/run_all.py for the meaning of each."""
+
+    out: Path
+    config: Path | None
+    overrides: tuple[str, ...]
+    only: tuple[str, ...]
+    quick: bool
+    seeds: int | None
+    jobs: int
+    force: bool
+    publish: bool
+
+    @property
+    def is_default(self) -> bool:
+        """Whether this is the study whose figures and pages are committed, in full."""
+        everything = not self.only or set(self.only) >= {phase.name for phase in phases.choose(None)}
+        return everything and not (self.overrides or self.quick or self.config or self.seeds)
+
+    @property
+    def corpus_given(self) -> bool:
+        names = (text.partition("=")[0].strip() for text in self.overrides)
+        return any(name == "corpus" or name.endswith(".corpus") for name in names)
+
+
+def load_suites(request: Request) -> tuple[Suite, ...]:
+    """The suites of the study. ConfigError for anything wrong in them.
+
+    A `--set conditions.NAME.key=value` acts on the suites that have that condition.
+    """
+    paths = (
+        [request.config] if request.config else [ROOT / path for path in phases.default_suites(request.only)]
+    )
+    every = [text for text in request.overrides if not _CONDITION.match(text)]
+    found = []
+    used: set[str] = set()
+    for path in paths:
+        own = request.overrides if len(paths) == 1 else every
+        if len(paths) > 1 and len(every) < len(request.overrides):
+            names = set(load_suite(path, quick=request.quick).conditions)
+            own = tuple(
+                text
+                for text in request.overrides
+                if not (match := _CONDITION.match(text)) or match[1].strip() in names
+            )
+        used |= set(own)
+        found.append(load_suite(path, own, request.quick))
+    for text in request.overrides:
+        if text not in used:
+            raise ConfigError(f"--set {text!r}: no suite of this study has that condition")
+    if request.seeds is not None:
+        found = [suite.model_copy(update={"seeds": request.seeds}) for suite in found]
+    runs = sum(len(suite.conditions) * suite.seeds for suite in found)
+    if runs > MOST_RUNS:
+        raise ConfigError(
+            f"this study would have {runs:,} runs, and {MOST_RUNS:,} at most are planned; take fewer seeds"
+        )
+    return tuple(found)
+
+
+def find_corpora(
+    request: Request, suites: Sequence[Suite], prepare: Sequence[Suite] = ()
+) -> tuple[Study, dict[str, str], list[str]]:
+    """The study on the corpora that there are.
+
+    Args:
+        prepare: suites whose corpora are made where they are not there; of others nothing is written, and the tokens
+            of what is not there stay unknown.
+
+    Returns:
+        The study; for each corpus, "" if it stands ready or else why it has to be made; and lines to tell the user.
+
+    Raises:
+        UserError: a text is nowhere to be had, or is not what it should be.
+    """
+    found: dict[tuple[str, str], tuple[str, str | None]] = {}
+    states: dict[str, str] = {}
+    said: list[str] = []
+    data = request.out / "data"
+    blocks: dict[tuple[str, str], int] = {}
+    wanted = {(run.corpus, run.tokenizer) for suite in prepare for run in suite.conditions.values()}
+    for suite in suites:
+        for run in suite.conditions.values():
+            pair = run.corpus, run.tokenizer
+            blocks[pair] = max(blocks.get(pair, 0), run.model.block_size)
+    for name, tokenizer in blocks:
+        may_stand_in = name in STANDS_IN and not request.corpus_given
+        used = EMBEDDED if may_stand_in and _missed_before(data, name) else name
+        if (name, tokenizer) in wanted:
+            states[corpora.folder_name(used, tokenizer)] = _state(used, tokenizer, data)
+            try:
+                ready = prepare_corpus(used, data, tokenizer)
+            except SourceNotFound as error:
+                if not may_stand_in:
+                    raise
+                del states[corpora.folder_name(used, tokenizer)]
+                storage.write_json(data / name / "not-found.json", {"reason": str(error)})
+                used = EMBEDDED
+                states[corpora.folder_name(used, tokenizer)] = _state(used, tokenizer, data)
+                ready = prepare_corpus(used, data, tokenizer)
+            corpora.check_block(ready, blocks[name, tokenizer])
+            found[name, tokenizer] = (used, ready.tokens_sha256)
+        else:
+            state = states[corpora.folder_name(used, tokenizer)] = _state(used, tokenizer, data)
+            tokens = None if state else corpora.load(used, data, tokenizer).tokens_sha256
+            found[name, tokenizer] = (used, tokens)
+        if used != name:
+            said.append(
+                f"corpus {name} is not to be had here; this study takes the embedded corpus {used} instead, and every "
+                f"table and figure says so: {_why_missed(data, name)}"
+            )
+    claims = request.config is None
+    return Study(request.out, tuple(suites), found, _warning(request, suites), claims), states, said
+
+
+def _missed_before(data: Path, name: str) -> bool:
+    """Whether this study has begun on the embedded corpus, and the text has not turned up since."""
+    if not (data / name / "not-found.json").is_file():
+        return False
+    with contextlib.suppress(UserError):
+        corpora.load(name, data)
+        return False
+    return find_local(SOURCES[name], data / name / "input.txt") is None
+
+
+def _why_missed(data: Path, name: str) -> str:
+    """Why the text of a corpus was not to be had, with the path, the URL and the checksum that it would need."""
+    try:
+        return str(storage.read_json(data / name / "not-found.json")["reason"])
+    except (UserError, LookupError, TypeError):
+        return f"put its text at data/{name}/input.txt"
+
+
+def _state(name: str, tokenizer: str, data: Path) -> str:
+    """ "" where a corpus stands ready, else why it has to be made."""
+    folder = data / corpora.folder_name(name, tokenizer)
+    if not any((folder / file).exists() for file in ("meta.json", "tokens.bin")):
+        return "new"
+    try:
+        ready = corpora.load(name, data, tokenizer)
+    except UserError as error:
+        return f"not whole: {str(error).split(';')[0]}"
+    source = SOURCES.get(name) or Source(name)
+    if source.build is None and source.sha256 is None:
+        text = find_local(source, data / name / "input.txt")
+        if text is not None and storage.sha256_bytes(text.content) != ready.source_sha256:
+            return f"data changed: {text.place}"
+    return ""
+
+
+def _warning(request: Request, suites: Sequence[Suite]) -> str:
+    if not request.quick:
+        return ""
+    steps = max(run.last - run.first for suite in suites for run in suite.conditions.values())
+    seeds = max(suite.seeds for suite in suites)
+    return f"QUICK STUDY: {seeds} {'seed' if seeds == 1 else 'seeds'} of {steps} steps, too few to conclude from."
+
+
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold an output folder, made and found writable. UserError where it can't be, or another process holds it.
+
+    The lock goes with the process, however it ends.
+    """
+    place = out
+    try:
+        for name in ("", *FOLDERS):
+            place = out / name
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=place):
+                pass
+        handle = os.open(out / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"can't write to {place} ({reason}); choose another folder with --out") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{out} is in use by process {holder(out) or 'unknown'}; wait for it, or choose another folder with --out"
+            ) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        _tidy(out)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _tidy(out: Path) -> None:
+    """Clear away what killed studies left, once every folder is found to be writable."""
+    for place, folders, _ in os.walk(out):
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise UserError(f"can't write to {place}; make it writable, or choose another folder with --out")
+        folders[:] = [name for name in folders if Path(place, name) != out / "runs"]
+    for name in set(FOLDERS) - {"runs"}:
+        storage.sweep(out / name)
+    run_folder.sweep(out / "runs")
+    storage.sweep_of(out / run_card.FILE)
+
+
+def holder(out: Path) -> int | None:
+    """The process that works on an output folder now, if one does."""
+    number = None
+    with contextlib.suppress(OSError, ValueError), (out / ".lock").open() as file:
+        for _ in range(10):  # one that has only just begun may not have written its number yet
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return None
+            except BlockingIOError:
+                file.seek(0)
+                number = int(file.read().strip() or 0) or None
+            if number is not None and _alive(number):
+                break
+            time.sleep(0.02)
+    return number
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def check_memory(suites: Sequence[Suite], jobs: int) -> None:
+    """UserError, before anything is made, where so many runs at once need more memory than the machine has."""
+    need = jobs * max(capacity.of_run(run) for suite in suites for run in suite.conditions.values())
+    capacity.check(need, f"{jobs} runs at once need", "use fewer --jobs or a smaller model")
+
+
+def check_disk(study: Study, tasks: Sequence[Task], jobs: int) -> None:
+    """UserError, before anything is trained, where the runs of some tasks need more disk than is free."""
+    runs = [task.arguments["run"] for task in tasks if task.kind == "train"]
+    need = sum(map(_disk_bytes, runs)) + max(map(_disk_bytes_on_the_way, runs), default=0) * jobs
+    free = shutil.disk_usage(study.out).free
+    if need > free:
+        raise UserError(
+            f"the runs need about {need / 1e9:,.1f} GB in {study.out}, {free / 1e9:,.1f} are free; make room or choose "
+            f"another folder with --out"
+        )
+
+
+def _disk_bytes(run: RunConfig) -> float:
+    """The run folder, with 200 bytes of log a step. Whole checkpoints hold weights and two moments."""
+    weights, states = _saved_bytes(run)
+    kept = weights * (1 + len(run.log.keep_steps) + 3 * len(run.log.keep_checkpoints))
+    return kept + 200.0 * run.train.steps + states
+
+
+def _disk_bytes_on_the_way(run: RunConfig) -> float:
+    """What a run needs besides while it trains: checkpoints, those kept and the next; all it keeps, twice."""
+    weights, states = _saved_bytes(run)
+    checkpoint = 3 * weights + states + 200.0 * run.train.steps
+    return (run_folder.KEPT_CHECKPOINTS + 1) * checkpoint + _disk_bytes(run)
+
+
+def _saved_bytes(run: RunConfig) -> tuple[float, float]:
+    """Bytes of the weights, and of the states of all steps."""
+    states = run.train.steps * run.self_state.dim * 4.0 if run.self_state.enabled else 0.0
+    return 4.0 * pipeline.weights(run), states

@@ -1,0 +1,211 @@
+"""The run card: what a study ran on, with what, on which text, for how long. Written beside its results.
+
+It says what the byte-for-byte promises hang on (docs/REPRODUCIBILITY.md), so that somebody who gets other numbers can
+see where the two studies differ.
+"""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from base import code as code_files
+from base import storage
+from base.storage import ROOT, UserError
+from reports import markdown
+from study import freshness
+from study.plan import Study, Task
+
+PACKAGES = (
+    "torch",
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-learn",
+    "matplotlib",
+    "tiktoken",
+    "safetensors",
+    "pydantic",
+)
+FILE, PAGE = "run_card.json", "run-card.md"
+
+
+def card(study: Study, done: Iterable[Task]) -> dict[str, Any]:
+    """What a study's finished tasks were made with, as JSON holds it.
+
+    done: finished runs and tests. Their own records say when they were made, in which number type, on what, how long.
+    """
+    runs, tests = [], []
+    done = list(done)
+    for task in done:
+        if task.kind == "train":
+            record = freshness.record_of(task.destination / "run.json")
+            runs.append({**record, "resumed": record.get("resumed_from", 0) > task.arguments["run"].first})
+        else:
+            tests.append(freshness.record_of(freshness.record_path(study.out, task)))
+    started = sorted(str(run["started"]) for run in runs if "started" in run)
+    return {
+        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "warning": study.warning,
+        "suites": {
+            suite.name: {"conditions": len(suite.conditions), "seeds": suite.seeds} for suite in study.suites
+        },
+        "corpora": {f"{name}, {tokens}": list(found) for (name, tokens), found in study.corpora.items()},
+        "runs": {
+            "finished": len(runs),
+            "first_started": started[0] if started else None,
+            "last_started": started[-1] if started else None,
+            "resumed": sum(run["resumed"] for run in runs),
+            "core_seconds": round(sum(float(run.get("seconds", 0)) for run in runs), 1),
+            **{name: _counted(run.get(name) for run in runs) for name in ("dtype", "device", "threads")},
+            "versions": _counted(_versions(run.get("versions")) for run in runs),
+        },
+        "tests": {
+            "finished": len(tests),
+            "core_seconds": round(sum(float(t.get("seconds", 0)) for t in tests), 1),
+        },
+        "machine": machine(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "code": commit(ROOT),
+        "of": _of(done),
+        "made_by": {kind: storage.hash_json(code_files.of(kind)) for kind in ("frozen", "belief", "tables")},
+    }
+
+
+def machine() -> dict[str, Any]:
+    """This machine: system, processor, its instruction sets that decide number types, cores, memory."""
+    import torch  # by a study that has something to say alone
+
+    able = torch.cpu.get_capabilities()
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "processor": _processor("model name"),
+        "vendor": _processor("vendor_id"),
+        "instructions": sorted(name for name, there in able.items() if there is True),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gb": round(memory / 1e9, 1),
+    }
+
+
+def commit(root: Path) -> dict[str, Any]:
+    """The commit that a working tree stands on, 12 digits, and whether files differ from it; None outside a repository."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ("git", "-C", str(root), *words), capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return {
+            "commit": git("rev-parse", "--short=12", "HEAD"),
+            "changed": bool(git("status", "--porcelain")),
+        }
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "changed": None}
+
+
+def write(study: Study, done: Iterable[Task]) -> Path:
+    """Write the card as `<out>/run_card.json` and as a page for readers. Returns the former."""
+    found = card(study, done)
+    path = study.out / FILE
+    storage.write_sealed(path, found)
+    for place in _pages(study.out):
+        storage.write_text(place, page(found))
+    return path
+
+
+def damage(study: Study, done: Iterable[Task]) -> str | None:
+    """What is wrong with the card that stands: None where it is whole and of these tasks, "" where there is none of them."""
+    path, pages = study.out / FILE, _pages(study.out)
+    if not any(os.path.lexists(place) for place in (path, *pages)):
+        return ""
+    try:
+        found = storage.read_json(path)
+        text = page(found).encode()
+        if found.get("of") != _of(done):
+            return ""
+        for place in pages:
+            if place.read_bytes() != text:
+                return f"{place} was changed"
+    except UserError as error:
+        return str(error).split(";")[0]
+    except OSError as error:
+        return f"{error.filename} is missing"
+    except (LookupError, TypeError, AttributeError):
+        return f"{path} was changed"
+    return None if storage.SEAL in found else f"{path} was changed"
+
+
+def _pages(out: Path) -> tuple[Path, ...]:
+    return out / "report" / PAGE, out / "report" / "published" / PAGE
+
+
+def _of(done: Iterable[Task]) -> str:
+    """Which tasks a card is of: a hash of their keys."""
+    return storage.hash_json(sorted(str(task.key) for task in done))
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """The card as Markdown, whatever its names hold."""
+    runs, tests, here = found["runs"], found["tests"], found["machine"]
+    hours = (runs["core_seconds"] + tests["core_seconds"]) / 3600
+    rows = {
+        "runs": f"{runs['finished']}, started {runs['first_started']} to {runs['last_started']}, {runs['resumed']} resumed",
+        "tests of finished runs": str(tests["finished"]),
+        "time of one core": f"{hours:.1f} hours: training {runs['core_seconds'] / 3600:.1f}, tests {tests['core_seconds'] / 3600:.1f}",
+        "suites": "; ".join(f"{name}: {s['conditions']} conditions x {s['seeds']} seeds" for name, s in found["suites"].items()),
+        "corpora, sha256 of tokens": "; ".join(f"{asked}: {name} {digest}" for asked, (name, digest) in found["corpora"].items()),
+        "number type of products": _told(runs["dtype"]),
+        "device, threads": f"{_told(runs['device'])}; {_told(runs['threads'])}",
+        "versions at training": _told(runs["versions"]),
+        "machine at the end": f"{here['system']}, {here['processor']}, {here['cores']} cores, {here['memory_gb']} GB",
+        "its instruction sets": ", ".join(here["instructions"]),
+        "packages at the end": ", ".join(f"{name} {version}" for name, version in found["packages"].items()),
+        "code at the end": f"{found['code']['commit'] or 'no repository'}{', with changed files' if found['code']['changed'] else ''}",
+    }  # fmt: skip
+    lines = ["# Run card", "", f"Written {found['written']}. What it is for: docs/REPRODUCIBILITY.md.", ""]
+    lines += [f"**{found['warning']}**", ""] if found["warning"] else []
+    lines.append(markdown.table(["what", ""], rows.items(), words=True))
+    return markdown.harmless("\n".join(lines) + "\n")
+
+
+def _counted(values: Iterable[object]) -> dict[str, int]:
+    return dict(sorted(Counter(str(value) for value in values).items()))
+
+
+def _told(counts: Mapping[str, int]) -> str:
+    return (
+        ", ".join(name if len(counts) == 1 else f"{name} ({count})" for name, count in counts.items()) or "–"
+    )
+
+
+def _versions(found: object) -> str:
+    return (
+        ", ".join(f"{name} {version}" for name, version in found.items())
+        if isinstance(found, dict)
+        else "unknown"
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _processor(what: str) -> str:
+    """The processor's name or its maker's, as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    names = [line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == what]
+    return names[0] if names else platform.processor() or "unknown"
