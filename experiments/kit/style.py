@@ -178,7 +178,11 @@ def finish(
     top -= 0.165 * (title.count("\n") + 1)
     handles, labels = legend
     while labels:
-        place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.01, top / height), "borderaxespad": 0}
+        place: dict[str, Any] = {
+            "loc": "upper left",
+            "bbox_to_anchor": (0.01, top / height),
+            "borderaxespad": 0,
+        }
         shown = made.legend(handles, labels, ncols=columns, **place)
         shown.set_in_layout(False)
         if columns == 1 or shown.get_window_extent().x1 <= made.bbox.width:
