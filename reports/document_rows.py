@@ -2,12 +2,12 @@
 
 import math
 
+from experiments.classification import scores
 from experiments.kit import published
 from experiments.kit.levels import FEWEST_SEEDS
 from experiments.kit.stats import Estimate, estimate, over_seeds, paired, per_seed
 from experiments.kit.tables import CLEAN, PUBLISHED, RUN
 from experiments.kit.words import MISSING, interval, number, percent, signed, table
-from reports.classification import scores
 from reports.parts import Section, Tables
 
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -123,7 +123,7 @@ def classification_rows(study: Tables) -> list[list[str]]:
     lines = []
     for features, said in published.CLASSIFICATION.items():
         ours, unseen = (
-            estimate(scores(study.rows("classification_seeds"), condition, features, protocol))
+            estimate(scores(study, condition, features, protocol))
             for condition, protocol in (("self", PUBLISHED), ("self_random", CLEAN))
         )
         if ours.n:
