@@ -8,14 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import classification as told_by
 from analysis import controls as analysis
 from configs.suite import Signatures
 from experiments.kit.runs import METRICS, STATE_METRICS, Context, Run
-from experiments.kit.tables import BASIC, BIAS, CLEAN, NO_CLAMP, RAW, STATE, TIME, NothingToDraw
+from experiments.kit.tables import NothingToDraw
 from plots import controls as figures
 from plots.figure import Figure
-from reports import controls, parts, placebos
+from reports import controls, placebos
 from tests.made_runs import (
     assert_tables,
     cells,
@@ -89,8 +88,6 @@ def test_a_reaction_beyond_the_calm_course_is_found_with_its_size(tmp_path: Path
         assert np.isnan(table.loc[("self", seed, "bewilderment", "state_effect"), "difference"])
     losses: Any = tables["control_losses"].set_index(["condition", "seed"])["difference"]
     assert losses["self", 1] == pytest.approx(0.03) and losses["fixed_one", 2] == pytest.approx(-0.02)
-    asked = set(zip(tables["classification"]["condition"], tables["classification"]["protocol"], strict=True))
-    assert asked == {(run, way) for run in ("self", "fixed_one", "vanilla") for way in (CLEAN, NO_CLAMP)}
 
 
 def test_regimes_do_not_bend_the_calm_course(tmp_path: Path) -> None:
@@ -116,7 +113,6 @@ def test_no_run_gives_empty_tables() -> None:
 def test_the_page_asks_for_what_the_analysis_answers() -> None:
     assert set(controls.COLUMNS["controls_comparison"]) <= set(analysis.COMPARISON)
     assert set(controls.COLUMNS["control_losses"]) <= set(analysis.LOSSES)
-    assert set(parts.COLUMNS["classification_seeds"]) <= set(told_by.SEED_COLUMNS)
 
 
 def study(
@@ -127,18 +123,17 @@ def study(
     gain: float = -0.05,
     constant: float = -0.01,
     outcome: float = 0.0,
-    accuracy: float = 0.7,
     steer: float = 0.5,
 ) -> dict[str, pd.DataFrame]:
     """Tables with a known answer.
 
     effect: reaction of self's effect to each regime; one, matched: those of the 1-D states, times it. gain: held-out loss
     of self minus vanilla; constant: of constant biases. outcome: what self's loss does in a regime beyond vanilla's.
-    accuracy: of self's channels, constant biases 0.5. steer: learned effect size, placebos 0.3.
+    steer: learned effect size, placebos 0.3.
     """
     random = np.random.default_rng(3)
     place = ["suite", "condition", "seed"]
-    rows, losses, tests, scores, pooled = [], [], [], [], []
+    rows, losses, tests = [], [], []
     size = {"self": effect, "state_1d": one * effect, "state_1d_matched": matched * effect}
     for name in CONDITIONS:
         for seed in range(1, seeds + 1):
@@ -170,32 +165,16 @@ def study(
             change = gain if name == "self" else constant if name != "vanilla" else 0.0
             change += 0.002 * random.normal() if name != "vanilla" else 0.0
             losses.append(("controls", name, seed, 1.9 + change, 1.9, change))
-            for protocol in (CLEAN, NO_CLAMP):
-                for features in (BASIC, RAW, STATE, BIAS):
-                    rate = accuracy if name == "self" and features in (STATE, BIAS) else 0.5
-                    scores.append(
-                        ("controls", name, protocol, features, seed, rate + 0.01 * random.normal(), 0.2)
-                    )
+            random.normal(size=8)  # so that what follows stays as it was
             for finder in ("dimension", "gradient") if name == "self" else ("gradient",):
                 for placebo in ("rotated", "untrained"):
                     if name in ("self", *controls.ONE) and (finder, placebo) != ("gradient", "rotated"):
                         learned = (steer if name == "self" else 0.4) + 0.02 * random.normal()
                         spread = (learned, placebo, 0.3, 0.05, 0.38, 0.2)
                         tests.append(("controls", name, seed, 2000, "heldout", finder, *spread))
-    for name in CONDITIONS:
-        for protocol in (CLEAN, NO_CLAMP):
-            for features in (BASIC, RAW, STATE, BIAS):
-                pooled.append(
-                    ("controls", name, protocol, features, 0.5, 0.2, 0.26, 0.01, 60 * seeds, seeds, 5, 0.24)
-                )
-    kinds = ["suite", "condition", "protocol", "features"]
     return {
         "controls_comparison": pd.DataFrame(rows, columns=list(analysis.COMPARISON)),
         "control_losses": pd.DataFrame(losses, columns=list(analysis.LOSSES)),
-        "classification": pd.DataFrame(
-            pooled, columns=[*kinds, "accuracy", "null_mean", "null_95", "p_value", "windows", "runs", "classes", "majority"]
-        ),
-        "classification_seeds": pd.DataFrame(scores, columns=[*kinds, "seed", "accuracy", "majority"]),
         "frozen_effects_summary": pd.DataFrame(
             tests,
             columns=[*place, "run_step", "protocol", "finder", "effect", "placebo", "placebo_mean", "placebo_sd", "placebo_max", "p_value"],
@@ -269,10 +248,6 @@ WEAKER, MATCHED, FLOOR = (
     "more strongly than any constant",
 )
 BETTER, MORE = "held-out text better", "more than every constant bias"
-ADDS, TELLS = (
-    "channels add to loss, entropy and confidence.",
-    "tell regimes better than those of any constant",
-)
 STEERS, ONE_STEERS = "`self`, held-out protocol, gradient", "`state_1d`, held-out protocol, gradient"
 
 
@@ -282,14 +257,13 @@ STEERS, ONE_STEERS = "`self`, held-out protocol, gradient", "`state_1d`, held-ou
         (
             {},
             {EFFECT: "Clear", OUTCOME: "Not clear", WEAKER: "Clear", MATCHED: "Not clear", FLOOR: "Clear"}
-            | {BETTER: "Clear", MORE: "Clear", ADDS: "Clear", TELLS: "Clear", STEERS: "Clear"},
+            | {BETTER: "Clear", MORE: "Clear", STEERS: "Clear"},
         ),
         ({"effect": 0.0}, {EFFECT: "Not clear", FLOOR: "Not clear", WEAKER: "Not clear"}),
         ({"outcome": 0.2}, {OUTCOME: "Clear"}),
         ({"matched": 0.3}, {MATCHED: "Clear"}),
         ({"constant": -0.06}, {BETTER: "Clear", MORE: "Not clear"}),
         ({"gain": 0.0, "constant": 0.05}, {BETTER: "Not clear", MORE: "Clear"}),
-        ({"accuracy": 0.5}, {ADDS: "Not clear", TELLS: "Not clear"}),
         ({"steer": 0.3}, {STEERS: "Not clear", ONE_STEERS: "Clear", "steers less far (gradient": "Not clear"}),
         ({"steer": 0.6}, {STEERS: "Clear", "steers less far (gradient": "Clear"}),
         ({"seeds": 2}, {EFFECT: "Open", WEAKER: "Open", BETTER: "Open", STEERS: "Open"}),
@@ -304,40 +278,10 @@ def test_published_words_and_numbers_stand_beside_ours(tmp_path: Path) -> None:
     text = page(tmp_path, study())
     assert "static injection doesn't reproduce the dynamic patterns" in text
     assert "1D state shows weaker, sometimes absent responses" in text
-    row = cells(text, f"{NO_CLAMP}, `self`: {STATE}")
-    assert row[1:3] == ["100 %", "0.500"] and row[3].startswith("0.70")  # pooled, then the mean over seeds
-    assert cells(text, f"{CLEAN}, `self`: {BASIC}")[1] == "80 %"
-    assert cells(text, f"{CLEAN}, `fixed_one`: {BASIC}")[1] == "–"
     row = cells(text, "`state_1d`, held-out protocol, gradient finder, 2000 steps, untrained")
     assert row[3] == "0.300 ± 0.050" and row[2].startswith("0.40")
     rows = [line for line in text.splitlines() if line.startswith("| `self_clamp`, `")]
     assert len(rows) == len(CONDITIONS)
-
-
-def test_the_same_numbers_stand_once(tmp_path: Path) -> None:
-    tables = study()
-    kinds = ["condition", "protocol", "features"]
-    alone = tables["classification_seeds"]["features"] == BASIC
-    same = tables["classification_seeds"][alone].assign(features=TIME)
-    same["accuracy"] = 0.2 + 0.01 * same["seed"]  # of the schedule alone, so alike in every condition
-    seeds = pd.concat([tables["classification_seeds"], same])
-    pooled = tables["classification"]
-    pooled = pd.concat([pooled, pooled[pooled["features"] == BASIC].assign(features=TIME)])
-    means = seeds.groupby(kinds)["accuracy"].mean()
-    pooled["accuracy"] = [means[place] for place in pooled[kinds].itertuples(index=False, name=None)]
-    text = page(tmp_path, {**tables, "classification": pooled, "classification_seeds": seeds})
-    rows = [line for line in text.splitlines() if TIME in line]
-    assert [row.split(" | ")[0] for row in rows] == [
-        f"| {protocol}, every condition: progress alone" for protocol in (CLEAN, NO_CLAMP)
-    ]
-    assert "| published | accuracy, mean of seeds | null mean |" in text
-    assert cells(text, f"{NO_CLAMP}, `self`: {STATE}")[2].startswith("0.70")
-    one = pooled["condition"] == "vanilla"
-    # another p: a row a condition; another accuracy than the mean of seeds: both columns
-    pooled["p_value"] = pooled["p_value"].where(~one, 0.9)
-    pooled["accuracy"] = pooled["accuracy"].where(~one, 0.4)
-    text = page(tmp_path / "other", {**tables, "classification": pooled, "classification_seeds": seeds})
-    assert "every condition" not in text and "| published | accuracy | by seed |" in text
 
 
 @pytest.mark.parametrize("absent", [*study(1), "all"])
@@ -346,7 +290,7 @@ def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
     assert "nan" not in text and "inf" not in text
     assert "- **Clear" not in text and "- **Not clear" not in text  # one seed decides nothing
     if absent == "all":
-        assert text.count("The tables hold nothing for this yet.") == 5
+        assert text.count("The tables hold nothing for this yet.") == 4
 
 
 def test_a_part_of_the_conditions_has_a_page(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from base.storage import UserError
 from experiments.kit import stats as kit_stats
 from experiments.kit import style
 from experiments.kit import tables as kit_tables
-from plots import classification, frozen, perturbation, registry, training
+from plots import frozen, perturbation, registry, training
 
 EVERY = registry.FIGURES
 ROOT = Path(__file__).resolve().parent.parent
@@ -202,23 +202,6 @@ def _frozen(seeds: int, draws: int, gain: float) -> dict[str, pd.DataFrame]:
     }
 
 
-def _classification() -> pd.DataFrame:
-    """The clean way gives 0.56 without the state's channels and 0.61 with them."""
-    rows = []
-    for protocol, suffix, scores in (
-        ("published", "", (0.97, 0.83, 0.95, 0.98)),
-        ("clean", "_random", (0.3, 0.56, 0.6, 0.61)),
-    ):
-        for kind in ("self", "vanilla"):
-            for features, score in zip(classification.ORDER, scores, strict=True):
-                if kind == "self" or features != classification.STATE:
-                    shown = score - 0.01 * (kind == "vanilla")
-                    head = ("shakespeare", kind + suffix, protocol, features)
-                    rows.append((*head, shown, shown, 0.2, 0.26, 1 / 201, 85, 8, 6, 0.235))
-    names = "suite condition protocol features accuracy balanced_accuracy null_mean null_95 p_value windows runs classes majority"
-    return pd.DataFrame(rows, columns=names.split())
-
-
 def make_tables(
     seeds: int, steps: int = 400, draws: int = 20, gain: float = 1.0, conditions: tuple[str, ...] = CONDITIONS
 ) -> dict[str, pd.DataFrame]:
@@ -239,7 +222,6 @@ def make_tables(
         "windows": windows,
         "regime_deltas": deltas,
         "regime_deltas_summary": _delta_summary(deltas),
-        "classification": _classification(),
         "state_path": _path(metrics),
         **_frozen(seeds, draws, gain),
         "runs": pd.DataFrame(
@@ -357,19 +339,19 @@ def test_few_seeds_and_missing_conditions_draw(
 
 
 def test_missing_and_empty_tables_are_named(small: dict[str, pd.DataFrame], tmp_path: Path) -> None:
-    some = {name: small[name] for name in ("classification", "frozen_effects", "frozen_conditions")}
+    some = {name: small[name] for name in ("state_path", "frozen_effects", "frozen_conditions")}
     tables = save({**some, "frozen_doses": small["frozen_doses"].iloc[:0]}, tmp_path / "tables")
     said: list[str] = []
     written = registry.draw_all(tables, tmp_path / "figures", "shakespeare", "a note", said.append)
-    assert [path.name for path in written] == ["classification.png"]
+    assert [path.name for path in written] == ["state-trajectory.png"]
     assert len(said) == len(registry.FIGURES) - 1
     assert said[0].startswith("skipped frozen-weight-test.png: frozen_effects_summary.csv, frozen_doses.csv")
     assert registry.draw_all(tables, tmp_path / "figures", "other", "a note") == []
 
 
 def test_a_table_without_a_column_is_refused(small: dict[str, pd.DataFrame], tmp_path: Path) -> None:
-    tables = save({"classification": small["classification"].drop(columns="null_95")}, tmp_path / "tables")
-    with pytest.raises(UserError, match=r"classification.csv lacks the column null_95"):
+    tables = save({"state_path": small["state_path"].drop(columns="share2")}, tmp_path / "tables")
+    with pytest.raises(UserError, match=r"state_path.csv lacks the column share2"):
         registry.draw_all(tables, tmp_path / "figures", "shakespeare", "a note")
 
 
@@ -417,10 +399,6 @@ def test_titles_count_what_is_in_the_tables(
     assert "state_drift" not in perturbation.marked(deltas, "false_feedback")
     titles = {name: title_of(figure) for name, (figure, _) in drawn.items()}
     assert "state drift down" in titles["perturbation/self_clamp.png"]
-    assert (
-        "change accuracy by +0.05 (0.56 → 0.61), raw statistics reach 0.60"
-        in titles["perturbation/classification.png"]
-    )
     metrics = small["metrics"].copy()
     metrics.loc[metrics["condition"] == "self_calm", "heldout_loss"] -= 0.5
     with style.context():
@@ -462,20 +440,20 @@ def _script(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_script_draws_and_says_what_it_skips(small: dict[str, pd.DataFrame], tmp_path: Path) -> None:
-    save({name: small[name] for name in ("classification", "runs")}, tmp_path / "tables")
+    save({name: small[name] for name in ("state_path", "runs")}, tmp_path / "tables")
     done = _script("--out", str(tmp_path))
     assert done.returncode == 0 and done.stderr == ""
-    assert (tmp_path / "figures" / "perturbation" / "classification.png").is_file()
-    assert "skipped state-trajectory.png: state_path.csv missing or empty" in done.stdout
+    assert (tmp_path / "figures" / "state-trajectory.png").is_file()
+    assert "skipped learning-curves.png: metrics.csv missing or empty" in done.stdout
     assert registry.note_of(tmp_path / "tables", "shakespeare") == "Corpus: shakespeare_char; 3 seeds."
 
 
 def test_the_script_refuses_what_is_no_study(tmp_path: Path) -> None:
     (tmp_path / "tables" / "shakespeare").mkdir(parents=True)
-    (tmp_path / "tables" / "shakespeare" / "classification.csv").write_text(
+    (tmp_path / "tables" / "shakespeare" / "state_path.csv").write_text(
         'suite,condition\n"a,b\nc,d,e,f\n'
     )
-    for folder, words in (("nowhere", "is no folder"), (".", "classification.csv")):
+    for folder, words in (("nowhere", "is no folder"), (".", "state_path.csv")):
         done = _script("--out", str(tmp_path / folder))
         assert done.returncode == 2 and done.stderr.startswith("error: ") and words in done.stderr
         assert done.stderr.count("\n") == 1
