@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,20 @@ import torch
 from scipy.optimize import brentq
 from scipy.special import log_softmax
 
-from analysis import belief_shifts
-from analysis.frozen import FinishedTest
 from base import command_line, storage
 from base.rng import Stream, generator
 from configs.run import Model, RunConfig
 from configs.suite import FrozenTest
 from data.corpus import Corpus
 from data.prepare import prepare_text
+from experiments.belief_shifts import belief_shifts
+from experiments.kit.runs import Context
 from model import GPT
 from probes import belief
 from probes import instrument as steering
 from runs import folder as run_folder
 from self_state import SelfState
+from tests.made_runs import context, made_run
 
 V, C, T, D, P = 10, 16, 8, 4, 0.3
 SIZES = Model(n_layer=1, n_head=2, n_embd=C, block_size=T)
@@ -217,10 +219,8 @@ def test_whole_test_of_a_run(corpus: Corpus, tmp_path: Path) -> None:
     belief.run(folder, 6, SETTINGS, corpus, tmp_path / "b", None, other)
     belief.run(folder, 10, SETTINGS, corpus, tmp_path / "c")  # there only sensory_fog acted in the last half
     assert (tmp_path / "a" / "belief.csv").read_bytes() == (tmp_path / "b" / "belief.csv").read_bytes()
-    found = belief_shifts.tables([FinishedTest("s", "one", tmp_path / name) for name in "ac"])[
-        "belief_shifts"
-    ]
-    assert tuple(found.columns) == belief_shifts.COLUMNS
+    found = belief_shifts(context_of("one", tmp_path / "a", tmp_path / "c"))
+    assert [*found] == ["suite", "condition", *belief.COLUMNS] and set(found["condition"]) == {"one"}
     late = found[found["run_step"] == 10]
     assert list(late["state"]) == ["calm", "zero", "regime", "optimum"]
     assert list(late["regime"]) == ["calm", "none", "sensory_fog", "bewilderment"]
@@ -238,9 +238,14 @@ def test_one_dimension_and_tables_of_nothing(corpus: Corpus, tmp_path: Path) -> 
     assert at_zero["norm"] == 0 and at_zero["kl_calm"] > 0
     ends = {(round(row["kl"], 9), round(row["entropy"], 9)) for row in rows["random"]}
     assert len(rows["random"]) == belief.RANDOM_DRAWS and len(ends) == 2  # one dimension has two ways to go
-    assert belief_shifts.tables([])["belief_shifts"].empty
+    assert belief_shifts(context_of("x")).empty
     with pytest.raises(storage.UserError, match="missing or no table"):
-        belief_shifts.tables([FinishedTest("s", "x", tmp_path / "none")])
+        belief_shifts(context_of("x", tmp_path / "none"))
+
+
+def context_of(condition: str, *folders: Path) -> Context:
+    run = made_run(condition, 1, pd.DataFrame(), None)
+    return context([replace(run, probes={"belief": folders})])
 
 
 def test_what_cannot_be_tested_is_refused(corpus: Corpus, tmp_path: Path) -> None:

@@ -14,8 +14,6 @@ from scipy import stats
 
 from analysis import (
     ambiguous,
-    belief_shifts,
-    beliefs,
     claim_file,
     claims,
     controls,
@@ -24,8 +22,6 @@ from analysis import (
     recurring,
     signatures,
 )
-from analysis.belief_subjects import AVERAGES, BATCH, STATE, UNTRAINED
-from analysis.beliefs import POSTERIOR, TWIN
 from analysis.claim_file import ADDED, CHANGED, SEEN, Claims, Query, load
 from analysis.claim_tests import ABSENT, INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED, smallest_p, verdict
 from base.storage import ROOT, UserError
@@ -35,6 +31,7 @@ from configs.world import Regimes
 from experiments.kit import tables as kit_tables
 from experiments.kit.stats import combined_rank, equal_within, holm, share, sign_flip
 from experiments.kit.tables import NothingToDraw
+from experiments.readings import AVERAGES, BATCH, POSTERIOR, STATE, TWIN, UNTRAINED
 from plots import claims as figures
 from probes import frozen_rows
 from reports import claims as report
@@ -497,8 +494,6 @@ DECLARED: dict[str, tuple[str, ...]] = {
     "memory_ranks": memory.RANKS,
     "ambiguous_values": ambiguous.VALUES,
     "recurring_losses": recurring.LOSSES,
-    **beliefs.COLUMNS,
-    "belief_shifts": belief_shifts.COLUMNS,
     "frozen_effects_summary": frozen.SUMMARY,
 }
 

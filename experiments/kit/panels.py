@@ -4,7 +4,6 @@ A panel says by name which column of which table it shows. An odd one, of one ex
 `(axes, tables) -> None` that draws with `marks`.
 """
 
-import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -17,7 +16,16 @@ from matplotlib.ticker import MaxNLocator
 
 from experiments.kit import style
 from experiments.kit.levels import FEWEST_SEEDS
-from experiments.kit.marks import DARKER, by_seed, categories, change_axis, curve, handles, level
+from experiments.kit.marks import (
+    DARKER,
+    by_seed,
+    categories,
+    change_axis,
+    curve,
+    handles,
+    level,
+    not_measured,
+)
 from experiments.kit.stats import estimate, per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import NothingToDraw, Tables
@@ -173,7 +181,7 @@ def lines(
 def points(
     table: str, column: str, title: str = "", label: str = "", *, by: str = "condition", across: str = "",
     order: Iterable[str] = (), where: Mapping[str, object] | None = None, upright: bool = True, zero: bool | None = None,
-    never: str = "", changes: bool = False, levels: Sequence[float | str] = (),
+    never: str = "", changes: bool = False,
 ) -> Panel:  # fmt: skip
     """A value a seed, mean and interval: a place a look, or with `across` a place a value of that column, looks side by side.
 
@@ -184,7 +192,6 @@ def points(
         zero: a line at zero; by default except where values are steps until something.
         never: "table.column": values are steps until something, and a missing one is a cross beyond that column's largest.
         changes: an axis for changes, see `change_axis`; not upright.
-        levels: dotted lines at these values, or at the means of these columns.
     """
 
     def draw(axes: Axes, tables: Tables, looks: Looks) -> list[str]:
@@ -192,9 +199,7 @@ def points(
         if across:
             have = dict.fromkeys(value for part in parts.values() for value in part[across])
             places = list(dict.fromkeys([*(value for value in order if value in have), *sorted(have)]))
-            half = 0.42 * (
-                1 - 1 / max(len(parts), 1)
-            )  # looks are nearer to each other than to the next place
+            half = 0.38 if len(parts) > 1 else 0.0
             shifts = dict(zip(parts, np.linspace(-half, half, len(parts)), strict=True))
             apart, bar = 0.3 / max(len(parts), 1) ** 1.1, 0.36 / max(len(parts), 1) ** 1.05
         else:
@@ -214,8 +219,7 @@ def points(
                 lost = rows["seed"].nunique() - len(values) if never else 0
                 beside = np.linspace(-apart, apart, lost) if lost > 1 else np.zeros(lost)
                 axes.plot(index + beside, [most * 1.06] * lost, "x", c=looks[name].colour, ms=3.6, zorder=2)
-        names = [textwrap.fill(str(place), 16, break_long_words=False) for place in places]
-        categories(axes, names, upright, striped=bool(across))
+        categories(axes, [str(place) for place in places], upright, striped=bool(across))
         if never:
             low, high = axes.dataLim.intervaly  # with the longest count only where a seed never gets there
             room = 0.06 * max(high - low, 1)
@@ -223,9 +227,6 @@ def points(
             axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         if not never if zero is None else zero:
             level(axes, upright=upright)
-        for value in levels:
-            at = pd.concat(parts.values())[value].mean() if isinstance(value, str) and parts else value
-            level(axes, float(at), upright, ls=":")
         if changes and drawn:
             change_axis(axes, pd.concat(drawn))
         _label(axes, title, label, upright)
@@ -266,3 +267,32 @@ def scatter(
         return [name for name, part in parts.items() if len(part)]
 
     return Panel((table,), draw)
+
+
+def strip(
+    tables: Sequence[str], looks: Looks, values: Callable[[Tables, str], pd.Series], title: str, label: str,
+    finish: Callable[[Axes], object], joined: Sequence[str] = (),
+) -> Panel:  # fmt: skip
+    """A row a look of its own, with its label: a value a seed, mean and interval. For what no one column holds.
+
+    Args:
+        values: tables, name of a look -> its values by seed. finish: what is done to the axis last.
+        joined: two looks, whose values are joined by seed.
+    """
+
+    def draw(axes: Axes, found: Tables, _: Looks) -> list[str]:
+        known = {name: values(found, name) for name in looks}
+        for place, (name, look) in enumerate(looks.items()):
+            by_seed(axes, place, known[name], look, upright=False, apart=0.2, bar=0.32)
+        categories(axes, [look.label for look in looks.values()], upright=False, striped=False)
+        _label(axes, title, label, upright=False)
+        both = pd.DataFrame({name: known[name] for name in joined}).dropna()
+        if len(both):
+            axes.plot(
+                both.to_numpy().T, [[*looks].index(name) for name in joined], c=style.LIGHT, lw=0.6, zorder=1
+            )
+        drawn = [name for name in looks if len(known[name])]
+        (finish if drawn else not_measured)(axes)
+        return drawn
+
+    return Panel(tables, draw)
