@@ -23,9 +23,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as safetensors_load
 from safetensors.numpy import save as safetensors_save
 
+from base import ROOT as ROOT
 from tests.stress import faults
 
-ROOT = Path(__file__).resolve().parent.parent  # of the repository
 LEFTOVERS = (".partial", ".old")
 SEAL = "seal"
 MOST_JSON = 20_000_000  # bytes of a JSON file, which may take 25 times as much of memory; the largest here has 2,000,000
