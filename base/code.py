@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 from base import ROOT
 
-CARRIERS = ("base.storage", "configs", "runs.folder")
-"""Modules and packages whose code is not followed: what they carry from a file to a function is hashed itself."""
+CARRIERS, DECIDE = ("base", "configs", "runs.folder"), ("base.rng",)
+"""Packages and modules whose code is not followed, since what they carry is hashed itself; and those in them that are."""
 
 WHOLE, LOOSE = "", "()"  # in place of a name: all of a module; what is done when it is loaded
 _SKIPPED = {
@@ -73,7 +73,7 @@ def reached(roots: Collection[Place], root: Path = ROOT, without: frozenset[str]
             raise KeyError(f"{place.module} defines no {place.name}")
     while waiting:
         place = waiting.pop()
-        if place in seen or _left_out(place.module, without):
+        if place in seen or carries(place.module, {*CARRIERS, *without}):
             continue
         seen.add(place)
         waiting += _told(place, root)[1]
@@ -84,8 +84,9 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _left_out(name: str, without: frozenset[str]) -> bool:
-    return any(name == left or name.startswith(f"{left}.") for left in (*CARRIERS, *without))
+def carries(name: str, carriers: Collection[str] = CARRIERS) -> bool:
+    """Whether a module only carries values from a file to a function."""
+    return name not in DECIDE and any(name == one or name.startswith(f"{one}.") for one in carriers)
 
 
 @cache

@@ -74,7 +74,7 @@ def test_remembering_leaves_the_old_value_alone() -> None:
 
 
 def test_no_memory_has_no_value_and_no_gate() -> None:
-    assert memory.initial(NoMemory(), D, torch.device("cpu")) is None
+    assert SelfState(SelfStateConfig(dim=D, memory=NoMemory()), 8).initial().memory is None
     assert SelfState(SelfStateConfig(dim=D), 8).gate is None
 
 

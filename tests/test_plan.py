@@ -182,7 +182,7 @@ def test_phases_are_found_in_the_suites_files(tmp_path: Path) -> None:
     assert [path.stem for path in found[1].suites] == ["early", "other"]
     phases.declared.cache_clear()
     (tmp_path / "configs" / "late.toml").write_text('name = "late"\n[study]\norder = "first"\n')
-    with pytest.raises(ConfigError, match=r"study.order.*late.toml, line 3"):
+    with pytest.raises(ConfigError, match=r"order = 'first'.*late.toml, line 3"):
         phases.declared(tmp_path)
     phases.declared.cache_clear()
 
