@@ -6,8 +6,8 @@ what tables they like; which ones is recorded as they are made, and is what they
 """
 
 import functools
-import importlib
-from collections.abc import Collection, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,14 +15,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from base import code, storage
 from base.storage import ROOT
 from configs.suite import Suite
+from experiments import found
 from study import freshness, phases
 from study.plan import Kind, Step, Study, code_of, key_of, tests_of, train_step
 
 if TYPE_CHECKING:
-    from experiments.kit.experiment import Experiment, Table
     from pandas import DataFrame
 
+    from experiments.kit.experiment import Experiment, Table
+    from experiments.kit.panels import Figure
+    from experiments.kit.tables import Tables
+
 CORE = "shakespeare"  # the suite whose questions are asked of a suite of the user's own, too
+LONGEST_NOTE = 600  # signs; a longer one leaves a figure no room
 CLAIMS = "claims"  # the suite that has no runs: its tables say what the others' come to
 MAKES_TABLES = (phases.FIGURES, phases.REPORT)
 
@@ -51,14 +56,9 @@ class Finished:
 
 
 @functools.cache
-def experiments(root: Path = ROOT) -> Mapping[str, "Experiment"]:
-    """All that experiments/ holds, by the module that declares it. Imports pandas and matplotlib."""
-    places = sorted([*root.glob("experiments/*.py"), *root.glob("experiments/*/page.py")])
-    names = [
-        ".".join(path.relative_to(root).with_suffix("").parts) for path in places if path.stem != "__init__"
-    ]
-    modules = {name: importlib.import_module(name) for name in names}
-    return {name: module.EXPERIMENT for name, module in modules.items() if hasattr(module, "EXPERIMENT")}
+def experiments() -> Mapping[str, "Experiment"]:
+    """Every experiment, by the module that declares it. Imports pandas and matplotlib."""
+    return found()
 
 
 def whole(plan: Sequence[Step], settled: Collection[str], awaited: Collection[int] = ()) -> Whole:
@@ -142,7 +142,7 @@ def made_steps(study: Study, done: Sequence[Step], parts: Whole | None = None) -
     shown = suites_of(study, parts)
     steps: list[Step] = []
     of_table: dict[str, Step] = {}  # by suite and name of the table
-    notes: dict[str, dict[str, str]] = {}
+    notes: dict[str, Mapping[str, str]] = {}
     for suite in shown:
         own = [run for run in runs if run.suite == suite.name]
         where = study.out / "tables" / suite.name
@@ -176,28 +176,31 @@ def _readers(
 ) -> list[Step]:
     """The steps that read tables as they like: the claims, which read those of all suites, then figures and pages."""
     judged = study.claims and len(shown) == len(study.suites)
-    tables, found = dict(of_table), list[Step]()
+    tables, made = dict(of_table), list[Step]()
     waits = tuple(step.name for step in steps)
     asked: list[
         tuple[str, Experiment, str, str, Mapping[str, str]]
     ] = []  # module, experiment, suite, folder, notes
+    for suite in shown:
+        below = "" if phases.is_declared(suite.path) else suite.name
+        asked += [
+            (module, experiment, suite.name, below, notes[suite.name])
+            for module, experiment in experiments().items()
+            if experiment.suites[0] == known_as(suite)
+        ]
     for module, experiment in experiments().items():
         if judged and experiment.suites == (CLAIMS,):
-            note = {"note": study.warning, "warning": study.warning}
+            note: Mapping[str, str] = {"note": study.warning, "warning": study.warning}
             asked.append((module, experiment, CLAIMS, "", note))
-            for table in experiment.tables:
+            for table in experiment.of(CLAIMS):
                 made_of = {"config": {**note, **experiment.decides()}, "code": code_of(_place(table))}
                 arguments = {"module": module, "table": table.names[0]}
                 where, name = study.out / "tables" / CLAIMS, f"table {CLAIMS}/{table.names[0]}"
                 step = _step(study, "table", name, made_of, waits, where, arguments, reads=of_table)
-                found.append(step)
+                made.append(step)
                 tables |= {f"{CLAIMS}/{each}": step for each in table.names}
-            found.append(_note(study, CLAIMS, note))
-        for suite in shown:
-            if experiment.suites[0] == known_as(suite):
-                below = "" if phases.is_declared(suite.path) else suite.name
-                asked.append((module, experiment, suite.name, below, notes[suite.name]))
-    waits = tuple(step.name for step in (*steps, *found))
+            made.append(_note(study, CLAIMS, note))
+    waits = tuple(step.name for step in (*steps, *made))
     for module, experiment, suite_name, below, note in asked:
         declared = code_of(code.Place(module, "EXPERIMENT"))
         shared = {"module": module, "suite": suite_name, "below": below}
@@ -205,7 +208,7 @@ def _readers(
             name = f"figure {Path(below, figure.name).as_posix()}"
             made_of = {"config": {"note": note["note"]}, "code": declared}
             arguments = {**shared, "figure": figure.name, "note": note["note"]}
-            found.append(
+            made.append(
                 _step(study, "figure", name, made_of, waits, study.out / "figures", arguments, reads=tables)
             )
         templates = [path for path in (template_of(module), KIT) if path.is_file()]
@@ -214,18 +217,34 @@ def _readers(
             made_of = {"config": {"warning": note["warning"]}, "code": {**declared, **words}}
             name = f"page {Path(below, experiment.page).as_posix()}"
             arguments = {**shared, "note": note["warning"]}
-            found.append(
+            made.append(
                 _step(study, "page", name, made_of, waits, study.out / "report", arguments, reads=tables)
             )
-    return found
+    return made
 
 
 KIT = ROOT / "experiments" / "kit" / "kit.md"
 
 
+def of_suite(name: str) -> list[tuple[str, "Experiment", str]]:
+    """The experiments whose figures and page are of a suite: their modules, and the folder below the shared ones they go to."""
+    known = {path.stem for phase in phases.declared() for path in phase.suites} | {CLAIMS}
+    own = name not in known
+    return [
+        (module, experiment, name if own else "")
+        for module, experiment in experiments().items()
+        if experiment.suites[0] == (CORE if own else name)
+    ]
+
+
 def template_of(module: str) -> Path:
     """The template of an experiment's page, beside the module that declares it; there need be none."""
     return (ROOT / module.replace(".", "/")).with_suffix(".md")
+
+
+def table_named(tables: "Iterable[Table]", name: str) -> "Table":
+    """The table of a step, by the first name of those that it makes."""
+    return next(table for table in tables if table.names[0] == name)
 
 
 def _place(table: "Table") -> code.Place:
@@ -266,7 +285,7 @@ class Makers:
     def __init__(self, suite: Suite, runs: Sequence[Finished]) -> None:
         from experiments.kit.runs import Context, open_run
 
-        probes = [
+        probes: list[dict[str, list[Path]]] = [
             {kind: [path for what, path in run.probes if what == kind] for kind, _ in run.probes}
             for run in runs
         ]
@@ -296,20 +315,38 @@ class Makers:
         return {each: self.made[each] for each in table.names}
 
 
-def write_page(
-    out: Path, module: str, suite: str, below: str, note: str
-) -> "tuple[list[Path], set[tuple[str, str]]]":
-    """Write an experiment's page from `<out>/tables`: the files, and the tables it was written from."""
-    from experiments.kit.pages import render
-    from experiments.kit.tables import Tables
+def note_of(tables_dir: Path, suite: str, kind: str = "note") -> str:
+    """What figures (note) or pages (warning) of a suite have to say of it, as the study left it beside the tables."""
+    left = tables_dir / suite / f"{kind}.txt"
+    return left.read_text(encoding="utf-8").strip() if left.is_file() else ""
 
-    tables = Tables(out / "tables", suite)
-    places = {out / "report" / below: "../" * (1 + bool(below)) + f"figures/{below}".rstrip("/")}
+
+def draw(
+    figure: "Figure", tables: "Tables", note: str, folder: Path, say: Callable[[str], object] = print
+) -> Path | None:
+    """Draw a figure into a folder; None, and a line that says why, where its tables hold nothing for it."""
+    from experiments.kit import style
+    from experiments.kit.tables import NothingToDraw
+
+    with style.context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of texts that leave a small panel no room
+        try:
+            content = style.png_bytes(figure.draw(tables, note[:LONGEST_NOTE]))
+        except NothingToDraw as reason:
+            say(f"{figure.name} not drawn: {reason}")
+            return None
+    storage.write_bytes(folder / figure.name, content)
+    return folder / figure.name
+
+
+def write_page(module: str, tables: "Tables", out: Path, below: str, note: str) -> list[Path]:
+    """Write an experiment's page below `<out>/report`, and as it reads beside the committed figures below its published/."""
+    from experiments.kit.pages import render
+
+    experiment = experiments()[module]
+    places = {out / "report" / below: f"{'../' * (1 + bool(below))}figures/{below}".rstrip("/")}
     if not below:
         places[out / "report" / "published"] = "../../figures"
-    written = []
     for folder, figures in places.items():
-        experiment = experiments()[module]
-        written.append(folder / experiment.page)
-        storage.write_text(written[-1], render(experiment, tables, figures, note))
-    return written, tables.reads
+        storage.write_text(folder / experiment.page, render(experiment, tables, figures, note))
+    return [folder / experiment.page for folder in places]

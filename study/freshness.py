@@ -39,7 +39,12 @@ def keep_record(
 ) -> None:
     """Record a finished step: its key, what it was made of, the tables it read, the SHA-256 of each of its files."""
     hashes = {path.relative_to(step.destination).as_posix(): storage.sha256_file(path) for path in files}
-    record: dict[str, Any] = {"key": step.key, "parts": step.parts, "seconds": round(seconds, 3), "files": hashes}
+    record: dict[str, Any] = {
+        "key": step.key,
+        "parts": step.parts,
+        "seconds": round(seconds, 3),
+        "files": hashes,
+    }
     if step.reads is not None:
         record["reads"] = sorted(set(read))
     storage.write_sealed(record_path(out, step), record)

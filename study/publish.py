@@ -45,7 +45,7 @@ def publish(out: Path, root: Path = ROOT) -> list[Path]:
     changed += _register_claims(out, root)
     readme = root / "README.md"
     if readme.is_file():
-        from reports import documents  # loads pandas, which a study with nothing to publish need not wait for
+        from study import documents  # loads pandas, which a study with nothing to publish need not wait for
 
         before = readme.read_bytes()
         if documents.write_readme(root).read_bytes() != before:

@@ -203,7 +203,7 @@ def note(step: Step, out: Path, afresh: bool) -> None:
 
 def table(step: Step, out: Path, afresh: bool) -> None:
     """Make a table of a suite's finished runs, or of the tables of all suites."""
-    from experiments.kit.tables import Tables, write
+    from experiments.kit.tables import Tables, content
 
     started = time.perf_counter()
     given = step.arguments
@@ -211,32 +211,37 @@ def table(step: Step, out: Path, afresh: bool) -> None:
         made, read = book.Makers.of(given["suite"], given["runs"]).make(given["table"]), None
     else:
         tables = Tables(out / "tables", book.CLAIMS)
-        experiment = book.experiments()[given["module"]]
-        made = next(one for one in experiment.tables if one.names[0] == given["table"]).of(tables, {})
+        made = book.table_named(book.experiments()[given["module"]].of(book.CLAIMS), given["table"]).of(
+            tables, {}
+        )
         read = tables.reads
-    _finish(step, out, [write(step.destination, name, rows) for name, rows in made.items()], started, read)
+    files = [step.destination / f"{name}.csv" for name in made]
+    for path in files:
+        storage.write_bytes(path, content(made[path.stem]))
+    _finish(step, out, files, started, read)
 
 
 def figure(step: Step, out: Path, afresh: bool) -> None:
     """Draw a figure, where its tables allow it."""
-    from experiments.kit.panels import draw
     from experiments.kit.tables import Tables
 
     started = time.perf_counter()
     given = step.arguments
     tables = Tables(out / "tables", given["suite"])
-    one = next(f for f in book.experiments()[given["module"]].figures if f.name == given["figure"])
-    folder = step.destination / given["below"]
-    drawn = draw(one, tables, given["note"], folder, say=print)
+    one = next(one for one in book.experiments()[given["module"]].figures if one.name == given["figure"])
+    drawn = book.draw(one, tables, given["note"], step.destination / given["below"])
     _finish(step, out, [drawn] if drawn else [], started, tables.reads)
 
 
 def page(step: Step, out: Path, afresh: bool) -> None:
-    """Write a page twice: to be read beside out/figures, and in `published/` to be read beside the committed ones."""
+    """Write a page: to be read beside out/figures, and in `published/` to be read beside the committed ones."""
+    from experiments.kit.tables import Tables
+
     started = time.perf_counter()
     given = step.arguments
-    files, read = book.write_page(out, given["module"], given["suite"], given["below"], given["note"])
-    _finish(step, out, files, started, read)
+    tables = Tables(out / "tables", given["suite"])
+    files = book.write_page(given["module"], tables, out, given["below"], given["note"])
+    _finish(step, out, files, started, tables.reads)
 
 
 def _finish(
