@@ -504,8 +504,9 @@ DECLARED: dict[str, tuple[str, ...]] = {
 
 def columns_of(query: Query) -> set[str]:
     """What a table is declared to have, or for those of experiments/, has in the committed results."""
-    told = DECLARED.get(query.table)
-    return set(told or kit_tables.read(ROOT / "docs" / "results" / "tables", query.suite, query.table))
+    if query.table in DECLARED:
+        return set(DECLARED[query.table])
+    return {*map(str, kit_tables.read(ROOT / "docs" / "results" / "tables", query.suite, query.table))}
 
 
 def committed() -> Claims:

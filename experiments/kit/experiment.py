@@ -98,7 +98,8 @@ def make_tables(
     while waiting:
         ready = next((one for one in waiting if all(name in done for name in one.needs)), None)
         if ready is None:
-            lacking = sorted({name for one in waiting for name in one.needs} - {*done})
+            coming = {*done, *(name for one in waiting for name in one.names)}
+            lacking = sorted({name for one in waiting for name in one.needs} - coming)
             raise ValueError(
                 f"no function makes the tables {', '.join(lacking)} of suite {context.suite.name}"
             )
