@@ -163,7 +163,9 @@ def test_sign_flips_are_those_of_scipy_and_of_hand() -> None:
             ).pvalue  # fmt: skip
             assert sign_flip(values, ours) == pytest.approx(float(exact))
     many = np.full(40, 1.0)
-    assert sign_flip(many) == sign_flip(many) < 1e-4  # beyond 2^20 ways they are drawn, always the same
+    assert (
+        sign_flip(many) == sign_flip(many) < 1e-4
+    )  # where there are too many ways they are drawn, always the same
 
 
 def test_without_an_effect_the_sign_flip_finds_one_as_often_as_it_may_and_with_one_it_does() -> None:
