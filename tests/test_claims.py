@@ -153,6 +153,7 @@ def test_sign_flips_are_those_of_scipy_and_of_hand() -> None:
     assert sign_flip(np.array([1.0, 2.0, 3.0])) == 1 / 8 and sign_flip(np.array([1.0, 2.0, 3.0]), "less") == 1
     assert sign_flip(np.array([1.0, 2.0, -3.0])) == 5 / 8  # sums 6 4 2 0 0 -2 -4 -6, observed 0
     assert sign_flip(np.zeros(4), "different") == 1
+    assert [sign_flip(np.array([2.0]), way) for way in ("greater", "less", "different")] == [1 / 2, 1, 1]
     random = np.random.default_rng(1)
     for n, shift in ((5, 0.3), (8, 0.5), (9, -0.4)):
         values = random.standard_normal(n) + shift

@@ -124,6 +124,8 @@ def sign_flip(values: np.ndarray, direction: str = "greater") -> float:
     size = float(np.abs(values).sum())
     if size == 0:
         return 1.0
+    if len(values) == 1:
+        values = np.append(values, 0.0)  # scipy wants two, and a zero changes no sum
 
     def total(flipped: np.ndarray, axis: int) -> np.ndarray:
         return (flipped.sum(axis) / size).round(DIGITS)
