@@ -154,8 +154,9 @@ def test_vanilla_ignores_what_only_a_state_can_feel(corpus: Corpus, tmp_path: Pa
 
 
 def test_accumulated_micro_batches_train_as_one_batch(corpus: Corpus, tmp_path: Path) -> None:
-    one = train.train(tiny(train__batch_size=6), corpus, tmp_path)
-    two = train.train(tiny(train__batch_size=3, train__grad_accum=2), corpus, tmp_path)
+    settings: dict = {"train__dtype": "float32"}
+    one = train.train(tiny(train__batch_size=6, **settings), corpus, tmp_path)
+    two = train.train(tiny(train__batch_size=3, train__grad_accum=2, **settings), corpus, tmp_path)
     first, second = (storage.load_tensors(folder / "model.safetensors") for folder in (one, two))
     for name, array in first.items():
         np.testing.assert_allclose(second[name], array, atol=2e-4, err_msg=name)
@@ -193,11 +194,23 @@ def test_kept_weights_are_those_of_the_step(corpus: Corpus, tmp_path: Path) -> N
     step = {row["step"]: row for row in rows(long)}["6"]
     probe = evaluate.batch(corpus.heldout, tiny(), 0, Stream.EVAL, evaluate.PROBE, torch.device("cpu"), 2)
     bias = self_state.read(torch.from_numpy(states[6])).detach()
-    effect, kl = evaluate.state_effect(gpt, probe[0], bias, torch.float32)
+    dtype = evaluate.resolve_dtype(storage.read_json(long / "run.json")["dtype"], torch.device("cpu"))
+    effect, kl = evaluate.state_effect(gpt, probe[0], bias, dtype)
     assert effect == pytest.approx(float(step["state_effect"]), rel=1e-4)
     assert kl == pytest.approx(float(step["state_kl"]), abs=1e-7)
     with pytest.raises(storage.UserError, match="kept no weights of step 7; it has those of 6, 12"):
         run_folder.load_models(long, 7)
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_auto_is_the_type_that_the_variable_names(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setenv(evaluate.DTYPE_VARIABLE, name)
+    assert evaluate.resolve_dtype("auto", cpu) == getattr(torch, name)
+    assert evaluate.resolve_dtype("float32", cpu) == torch.float32  # what a config says, no variable changes
+    monkeypatch.setenv(evaluate.DTYPE_VARIABLE, "float16")
+    with pytest.raises(storage.UserError, match="float32 or bfloat16"):
+        evaluate.resolve_dtype("auto", cpu)
 
 
 def test_random_windows_differ_by_seed_and_fit(corpus: Corpus) -> None:
