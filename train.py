@@ -34,6 +34,7 @@ from runs.state import Training, start
 from self_state import STATS, batch_stats
 
 Progress = Callable[[int, int], None]
+VERSIONS = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
 
 
 class Diverged(Exception):
@@ -135,19 +136,18 @@ def train(
             storage.save_tensors(work / "states.safetensors", {"state": np.stack(now.states)})
         sizes = {name: sum(p.numel() for p in module.parameters()) for name, module in now.modules().items()}
         record |= {
-            **{"status": "complete", "corpus": corpus.name, "bytes_per_token": corpus.bytes_per_token},
-            **{
-                "code": run_folder.code_hash(run_folder.code_of(run)),
-                "data": corpus.tokens_sha256,
-                "inputs": keys,
-            },
-            **{"parameters": sizes, "dtype": str(dtype).removeprefix("torch."), "device": device},
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-            },
-            **{"threads": torch.get_num_threads(), "resumed_from": first},
+            "status": "complete",
+            "corpus": corpus.name,
+            "bytes_per_token": corpus.bytes_per_token,
+            "code": run_folder.code_hash(run_folder.code_of(run)),
+            "data": corpus.tokens_sha256,
+            "inputs": keys,
+            "parameters": sizes,
+            "dtype": str(dtype).removeprefix("torch."),
+            "device": device,
+            "threads": torch.get_num_threads(),
+            "versions": VERSIONS,
+            "resumed_from": first,
             "seconds": round(time.perf_counter() - begun, 3),
             "timings": {kind: round(seconds, 3) for kind, seconds in timings.items()},
         }
@@ -180,12 +180,12 @@ def train_step(
     random = generator(run.seed, Stream.PERTURB, step)
     x, y = perturb.perturb_batch(regime, x, y, run.regimes, corpus.vocab_size, random)  # (B, T)
 
-    # what is injected; a leaf of its own gathers the gradients of all micro-batches
-    before, leaf = now.value, None
+    # what is injected
+    before = now.value
     now.value, bias = now.injection.inject(before, step, regime, now.stats)
     row |= now.value.measured(before)
-    if bias is not None:
-        leaf = bias.detach().requires_grad_()
+    leaf = None if bias is None else bias.detach().requires_grad_()  # gathers the micro-batches' gradients
+    if leaf is not None:
         row["bias_norm"] = leaf.detach().norm().item()
         if step % run.log.effect_interval == 0:
             with timed(timings, "evaluation"):
@@ -196,13 +196,10 @@ def train_step(
     if run.model.dropout:
         torch.manual_seed(int(generator(run.seed, Stream.DROPOUT, step).integers(2**62)))
     measured = torch.zeros(3, device=device)  # loss, entropy, top1
-    for tokens, targets in zip(
-        np.split(x, settings.grad_accum), np.split(y, settings.grad_accum), strict=True
-    ):
+    inputs, targets = (torch.from_numpy(ids).to(device).split(settings.batch_size) for ids in (x, y))
+    for tokens, nexts in zip(inputs, targets, strict=True):
         with autocast:
-            logits, loss = now.gpt(
-                torch.from_numpy(tokens).to(device), leaf, torch.from_numpy(targets).to(device)
-            )
+            logits, loss = now.gpt(tokens, leaf, nexts)
         (loss / settings.grad_accum).backward()
         measured += torch.stack([loss.detach(), *batch_stats(logits.detach())]) / settings.grad_accum
     row["loss"], row["entropy"], row["top1"] = measured.tolist()
