@@ -1,4 +1,4 @@
-"""A small study to be killed and spoilt: its config, and ways to start it. torture_results.py says what comes of it.
+"""A small study to be killed and spoilt: its config, and ways to start it. results.py says what comes of it.
 
 Started either through the command line, with worker processes, or in a fork of this process that does all its tasks
 itself: the same code, but nothing to load, so that hundreds of starts take minutes.
@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from base import command_line, storage
 from base.storage import ROOT
@@ -26,7 +26,7 @@ from scripts import run_all as script
 from study import plan as pipeline
 from study import progress, runner
 from tests.least import LEAST_MODEL, LEAST_SIGNATURES, LEAST_TEST, TEXT
-from tests.stress import faults
+from tests.stress.inject import faults
 
 SUITE = (
     LEAST_MODEL
@@ -69,6 +69,7 @@ placebo_draws = 1
     + LEAST_SIGNATURES
 )
 RUN_ALL = ROOT / "scripts" / "run_all.py"
+INJECT = Path(faults.__file__).parent
 TRAINED = ("--only", "data", "shakespeare", "frozen_test")
 WRITTEN = ("--only", "report")
 DRAWN = ("--only", "figures")
@@ -101,10 +102,9 @@ def arguments(out: Path, *more: str, jobs: int = 1) -> list[str]:
 
 def environment(place: Path, fault: str = "", log: Path | None = None) -> dict[str, str]:
     """The environment of a start, with a fault if one is wanted."""
-    kept = {name: value for name, value in os.environ.items() if name not in (faults.VARIABLE, faults.LOG)}
-    wanted = {"INTEROCEPTION_DATA": str(place / "texts"), "OMP_NUM_THREADS": "1"}
-    wanted |= {faults.VARIABLE: fault} if fault else {}
-    return {**kept, **wanted, **({faults.LOG: str(log)} if log else {})}
+    wanted = {"INTEROCEPTION_DATA": place / "texts", "OMP_NUM_THREADS": 1, "PYTHONPATH": INJECT}
+    wanted |= {faults.VARIABLE: fault, faults.LOG: log or ""}
+    return {**os.environ, **{name: str(value) for name, value in wanted.items()}}
 
 
 def started(
@@ -151,8 +151,8 @@ class Inline(Executor):
 
 def here(place: Path, out: Path, *more: str, log: Path | None = None) -> Ended:
     """The study in this very process, which so loads all that later forks need. Undisturbed, it ends well."""
-    for name, value in environment(place, log=log).items():
-        os.environ[name] = value
+    faults.install()
+    os.environ.update(environment(place, log=log))
     runner.Runner.__init__.__defaults__ = (frozenset(), Inline)
     setattr(progress, "gflops", lambda: 10.0)  # noqa: B010 - what is measured for a first guess at the time
     registry.FIGURES = tuple(figure for figure in registry.CORE if figure.name in DRAWN_HERE)
@@ -160,7 +160,7 @@ def here(place: Path, out: Path, *more: str, log: Path | None = None) -> Ended:
     screen = io.StringIO()
     with contextlib.chdir(place), contextlib.redirect_stdout(screen):
         status = script.main(arguments(out, *more))
-    os.environ.pop(faults.LOG, None)
+    os.environ[faults.LOG] = ""
     return Ended(status, screen.getvalue(), time.monotonic() - begun)
 
 
@@ -207,16 +207,16 @@ def dying_at(numbers: Collection[int], out: Path, shelf: Path) -> Callable[[], N
     """To be called in a fork: at each of some operations of the storage layer, by number from 1, a process dies.
 
     There the fork forks once more: the child is killed with SIGKILL in the midst of the operation, and what it left of
-    the output folder is copied to `<shelf>/<number>`; the parent takes the half-written back and goes on. So one start
-    gives what a start for each number would, each killed there.
+    the output folder is copied to `<shelf>/<number>`; the parent goes on, and writes over the half-written. So one
+    start gives what a start for each number would, each killed there.
     """
     met = 0
 
-    def dies(half: Callable[[], object]) -> bool:
+    def meet(operation: str, place: str, half: Callable[[], object] = lambda: None) -> None:
         nonlocal met
         met += 1
         if met not in numbers:
-            return False
+            return
         child = os.fork()
         if child == 0:
             half()
@@ -224,25 +224,8 @@ def dying_at(numbers: Collection[int], out: Path, shelf: Path) -> Callable[[], N
         _, code = os.waitpid(child, 0)
         if os.waitstatus_to_exitcode(code) == -signal.SIGKILL:
             shutil.copytree(out, shelf / str(met), symlinks=True)
-        return True
 
-    def point(operation: str, path: Path) -> None:
-        dies(lambda: None)
-
-    def write(file: BinaryIO, content: bytes, path: Path) -> None:
-        def half() -> None:
-            file.write(content[: len(content) // 2])
-            file.flush()
-
-        if dies(half):  # the child shared this file, and the place in it
-            file.seek(0)
-            file.truncate()
-        file.write(content)
-
-    def patch() -> None:
-        faults.point, faults.write = point, write
-
-    return patch
+    return lambda: setattr(faults, "meet", meet)
 
 
 def shuffled(seed: int) -> Callable[[], None]:

@@ -1,0 +1,5 @@
+"""Python runs this as it starts wherever this folder is on PYTHONPATH: so are processes under test given their faults."""
+
+import faults
+
+faults.install()
