@@ -14,8 +14,7 @@ from base.storage import ROOT
 from data.documents import HUB
 from data.sources import SOURCES
 from data.tokenizers import GPT2_FILES, GPT2_URL
-from tests.least import LEAST_SIGNATURES, LEAST_TEST
-from tests.stress.fuzzing import TEXT
+from tests.least import LEAST_SIGNATURES, LEAST_TEST, TEXT
 
 BLOCK = """
 import os, socket

@@ -102,7 +102,9 @@ def at_random(trials: Trials, kills: int) -> Part:
         whole_s = min(whole_s, 2 * (time.monotonic() - begun))  # other work on the machine comes and goes
         ended, kept = ended + 1, {}
         shutil.rmtree(out)
-    part.notes.append(f"{part.seen['resumed']} kills left a run with checkpoints; {ended} studies came to their end")
+    part.notes.append(
+        f"{part.seen['resumed']} kills left a run with checkpoints; {ended} studies came to their end"
+    )
     return part
 
 
