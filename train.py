@@ -154,7 +154,7 @@ def _train(
         "key": key,
         "status": "complete",
         "corpus": corpus.name,
-        "code": run_folder.code_hash(run_folder.code_of(run)),
+        "code": storage.hash_json(run_folder.code_of(run)),
         "data": corpus.tokens_sha256,
         "inputs": dict(keys),
         "bytes_per_token": corpus.bytes_per_token,

@@ -23,7 +23,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as safetensors_load
 from safetensors.numpy import save as safetensors_save
 
-ROOT = Path(__file__).resolve().parent.parent  # of the repository
+from base import ROOT as ROOT
+
 LEFTOVERS = (".partial", ".old")
 SEAL = "seal"
 MOST_JSON = 20_000_000  # bytes of a JSON file, which may take 25 times as much of memory; the largest here has 2,000,000

@@ -60,6 +60,15 @@ class Signatures(Strict):
     permutations: Count = 100  # draws of the permutation null
 
 
+class InStudy(Strict):
+    """That and where a suite belongs to the study. See study/phases.py."""
+
+    order: int = Field(ge=0, le=10_000)  # its place among the suites
+    phase: Name | None = None  # that `--only` names; None: the suite's own name
+    does: str = Field(min_length=1, max_length=400)  # one line for --list
+    optional: bool = False  # left out of the default study
+
+
 class Suite(Strict):
     """A suite: named conditions, each a RunConfig with seed 0, and what is asked of their runs."""
 
@@ -174,7 +183,7 @@ _WHERE = {
     "stats": "self_state.senses.condition",
 }
 _SUITE_FIELDS = ("name", "seeds", "frozen_test", "belief_test", "signatures")
-_LIBRARIES = ("extends", "schedules", "mechanisms", "quick", "conditions", "mechanism")
+_LIBRARIES = ("extends", "schedules", "mechanisms", "quick", "conditions", "mechanism", "study")
 
 
 def load_suite(path: Path, overrides: Sequence[str] = (), quick: bool = False) -> Suite:

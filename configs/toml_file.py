@@ -181,30 +181,36 @@ class Source:
         return dict(tables[name])
 
 
+def own(path: Path) -> Source:
+    """A TOML file as it is, without what it extends. ConfigError when missing or malformed."""
+    text = _text(path)
+    try:
+        document = _parsed(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    _check(document, str(path))
+    return Source(path, document, [(path, _lines(text))])
+
+
 def read(path: Path) -> Source:
     """A TOML file merged over the files it extends. ConfigError when missing, malformed, or extending itself."""
-    chain: list[tuple[Path, dict[str, Any], dict[Keys, int]]] = []
+    chain: list[Source] = []
     current: Path | None = path
     while current is not None:
-        if any(current.resolve() == seen.resolve() for seen, _, _ in chain):
+        if any(current.resolve() == seen.path.resolve() for seen in chain):
             raise ConfigError(f"{path} extends itself through {current}")
         if len(chain) == _MAX_FILES:
             raise ConfigError(f"{path} extends more than {_MAX_FILES} files, one through the other")
-        text = _text(current)
-        try:
-            document = _parsed(text)
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{current} is not valid TOML: {error}") from None
-        _check(document, str(current))
-        chain.append((current, document, _lines(text)))
-        parent = document.get("extends")
+        found = own(current)
+        chain.append(found)
+        parent = found.document.get("extends")
         if parent is not None and (not isinstance(parent, str) or "\0" in parent):
             raise ConfigError(f"extends must be the name of a file in {current}")
         current = current.parent / parent if parent else None
     merged: dict[str, Any] = {}
-    for _, document, _ in reversed(chain):
-        merged = merge(merged, document)
-    return Source(path, merged, [(file, lines) for file, _, lines in chain])
+    for source in reversed(chain):
+        merged = merge(merged, source.document)
+    return Source(path, merged, [file for source in chain for file in source.files])
 
 
 def _text(path: Path) -> str:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from base import storage
-from base.storage import ROOT, UserError
+from base import code, storage
+from base.storage import UserError
 from configs.run import RunConfig
 
 if TYPE_CHECKING:
@@ -26,41 +26,40 @@ if TYPE_CHECKING:
     from model import GPT
     from self_state import SelfState
 
-CODE = (
-    "model.py", "self_state.py", "perturb.py", "train.py", "runs/state.py", "runs/evaluate.py", "base/rng.py",
-    "data/corpus.py",
-)  # fmt: skip
-"""The files that decide every run's numbers, besides its resolved config and its data."""
 FORMAT = 1
 KEPT_CHECKPOINTS = 2
 
 
-def code_of(run: RunConfig) -> tuple[str, ...]:
-    """The files that decide a run's numbers: an edit to a part that it does not use leaves it alone."""
-    memory = run.self_state.enabled and run.self_state.memory.kind != "none"
-    extra = ["memory.py"] * memory
-    return (*CODE, *extra)
-
-
 @functools.cache
-def code_hash(names: tuple[str, ...] = CODE) -> str:
-    """Hash of what some files of code do."""
-    return storage.code_hash(ROOT / name for name in names)
+def _code(without: tuple[str, ...]) -> dict[str, str]:
+    return code.of(code.Place("train", "train"), without=without)
 
 
-def run_key(run: RunConfig, tokens_sha256: str, inputs: Mapping[str, str] | None = None) -> str:
-    """The key of a run: a hash of what decides it in its config, of its code, data and inputs. 64 hex digits.
+def code_of(run: RunConfig) -> dict[str, str]:
+    """What the code does that trains a run, by definition: an edit to a part that it does not use leaves it alone."""
+    remembers = run.self_state.enabled and run.self_state.memory.kind != "none"
+    return _code(() if remembers else ("memory",))
+
+
+def run_parts(
+    run: RunConfig, tokens_sha256: str | None, inputs: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """What decides a run: its config, its code, its data and its inputs.
 
     inputs: the keys of the runs that `run.references()` names.
     """
-    parts = {
+    return {
         "format": FORMAT,
         "config": run.decisive(),
-        "code": code_hash(code_of(run)),
+        "code": code_of(run),
         "data": tokens_sha256,
         "inputs": dict(inputs or {}),
     }
-    return storage.hash_json(parts)
+
+
+def run_key(run: RunConfig, tokens_sha256: str, inputs: Mapping[str, str] | None = None) -> str:
+    """The key of a run, 64 hex digits: the hash of `run_parts`."""
+    return storage.hash_json(run_parts(run, tokens_sha256, inputs))
 
 
 def folder_of(runs: Path, key: str) -> Path:

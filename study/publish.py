@@ -5,8 +5,9 @@ from pathlib import Path
 
 from base import storage
 from base.storage import ROOT
-from study import refresh, run_card
+from study import book, run_card
 
+REGISTER = "docs/results/claims.json"
 SMALL_BYTES = 5_000_000  # of a table that is committed; larger ones stay in the output folder
 NOT_COMMITTED = ("metrics", "state_path")
 """Tables with a row a step of each run, which are not committed whatever their size: README's findings do without."""
@@ -44,7 +45,7 @@ def publish(out: Path, root: Path = ROOT) -> list[Path]:
     changed += _register_claims(out, root)
     readme = root / "README.md"
     if readme.is_file():
-        from reports import documents  # loads pandas, which a study with nothing to publish need not wait for
+        from study import documents  # loads pandas, which a study with nothing to publish need not wait for
 
         before = readme.read_bytes()
         if documents.write_readme(root).read_bytes() != before:
@@ -54,11 +55,11 @@ def publish(out: Path, root: Path = ROOT) -> list[Path]:
 
 def _register_claims(out: Path, root: Path) -> list[Path]:
     """Bring the register of claims up to date with what has results now. Returns it if that changed it."""
-    if not (out / "tables" / refresh.CLAIMS / "claims.csv").is_file():
+    if not (out / "tables" / book.CLAIMS / "claims.csv").is_file():
         return []
     from analysis import claims  # loads pandas
 
-    register = root / refresh.REGISTER
+    register = root / REGISTER
     before = register.read_bytes() if register.is_file() else b""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     where = run_card.commit(root)["commit"] or "unknown"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from base import machine as capacity
 from base import storage
-from base.storage import ROOT, UserError
+from base.storage import UserError
 from configs.run import RunConfig
 from configs.suite import Suite, load_suite
 from configs.toml_file import ConfigError
@@ -23,7 +23,7 @@ from data.sources import SOURCES, Source, SourceNotFound, find_local
 from runs import folder as run_folder
 from study import phases, run_card
 from study import plan as pipeline
-from study.plan import Study, Task
+from study.plan import Step, Study
 
 STANDS_IN = ("shakespeare_char", "openwebtext")  # corpora that the embedded one may stand in for
 EMBEDDED = "pydoc_char"
@@ -49,7 +49,7 @@ class Request:
     @property
     def is_default(self) -> bool:
         """Whether this is the study whose figures and pages are committed, in full."""
-        everything = not self.only or set(self.only) >= {phase.name for phase in phases.choose(None)}
+        everything = not self.only or set(self.only) >= phases.choose(())
         return everything and not (self.overrides or self.quick or self.config or self.seeds)
 
     @property
@@ -63,9 +63,7 @@ def load_suites(request: Request) -> tuple[Suite, ...]:
 
     A `--set conditions.NAME.key=value` acts on the suites that have that condition.
     """
-    paths = (
-        [request.config] if request.config else [ROOT / path for path in phases.default_suites(request.only)]
-    )
+    paths = [request.config] if request.config else list(phases.default_suites(request.only))
     every = [text for text in request.overrides if not _CONDITION.match(text)]
     found = []
     used: set[str] = set()
@@ -268,9 +266,9 @@ def check_memory(suites: Sequence[Suite], jobs: int) -> None:
     capacity.check(need, f"{jobs} runs at once need", "use fewer --jobs or a smaller model")
 
 
-def check_disk(study: Study, tasks: Sequence[Task], jobs: int) -> None:
-    """UserError, before anything is trained, where the runs of some tasks need more disk than is free."""
-    runs = [task.arguments["run"] for task in tasks if task.kind == "train"]
+def check_disk(study: Study, steps: Sequence[Step], jobs: int) -> None:
+    """UserError, before anything is trained, where the runs of some steps need more disk than is free."""
+    runs = [step.arguments["run"] for step in steps if step.kind == "train"]
     need = sum(map(_disk_bytes, runs)) + max(map(_disk_bytes_on_the_way, runs), default=0) * jobs
     free = shutil.disk_usage(study.out).free
     if need > free:

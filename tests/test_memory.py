@@ -74,7 +74,7 @@ def test_remembering_leaves_the_old_value_alone() -> None:
 
 
 def test_no_memory_has_no_value_and_no_gate() -> None:
-    assert memory.initial(NoMemory(), D, torch.device("cpu")) is None
+    assert SelfState(SelfStateConfig(dim=D, memory=NoMemory()), 8).initial().memory is None
     assert SelfState(SelfStateConfig(dim=D), 8).gate is None
 
 
@@ -174,8 +174,8 @@ def test_a_run_with_memory_resumes_to_the_same_bytes(corpus: Corpus, tmp_path: P
 
 
 def test_memory_is_no_part_of_a_run_without(corpus: Corpus) -> None:
-    assert "memory.py" not in run_folder.code_of(tiny())
-    assert "memory.py" in run_folder.code_of(tiny(self_state={"memory": HALF_FULL}))
+    assert "recall" not in run_folder.code_of(tiny())
+    assert "recall" in run_folder.code_of(tiny(self_state={"memory": HALF_FULL}))
 
 
 def test_fixed_bias_has_the_norm_of_the_run_it_is_a_control_of(corpus: Corpus, tmp_path: Path) -> None:

@@ -1,29 +1,28 @@
-"""What a study plans: keys, order, what a change reaches, and why a task runs again."""
+"""What a study plans: keys, order, what a change reaches, and why a step runs again."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from base import code as code_files
 from base.storage import ROOT
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
 from runs import folder as run_folder
-from study import freshness, phases, refresh
+from study import book, freshness, phases
 from study import request as studies
 from study.plan import Study
 from tests.tiny_study import SUITE, keys, planned, request
 
 
 def test_a_seed_is_trained_and_tested_before_the_next(tmp_path: Path, suite_file: Path) -> None:
-    tasks = planned(tmp_path, suite_file)
-    assert [(task.seed, task.kind) for task in tasks] == [
+    steps = planned(tmp_path, suite_file)
+    assert [(step.seed, step.kind) for step in steps] == [
         *((1, kind) for kind in ("train", "train", "frozen", "frozen")),
         *((2, kind) for kind in ("train", "train", "frozen", "frozen")),
     ]
-    assert tasks[2].inputs == ("train tiny/self_calm/seed-1",)
-    assert tasks[0].destination == tmp_path / "runs" / str(tasks[0].key)[:16]
+    assert steps[2].inputs == ("train tiny/self_calm/seed-1",)
+    assert steps[0].destination == tmp_path / "runs" / str(steps[0].key)[:16]
 
 
 def test_a_run_has_the_key_that_training_gives_it(tmp_path: Path, suite_file: Path) -> None:
@@ -56,20 +55,20 @@ def test_a_change_reaches_its_dependants_alone(
 
 def test_other_tokens_change_every_key(tmp_path: Path, suite_file: Path) -> None:
     before, after = planned(tmp_path, suite_file), planned(tmp_path, suite_file, tokens="1" * 64)
-    assert not {task.key for task in before} & {task.key for task in after}
+    assert not {step.key for step in before} & {step.key for step in after}
 
 
 def test_a_run_that_two_conditions_share_is_trained_once(tmp_path: Path, suite_file: Path) -> None:
     suite_file.write_text(SUITE + "\n[conditions.again]\n")
-    tasks = planned(tmp_path, suite_file, seeds=1)
-    assert [task.name for task in tasks if task.kind == "train"] == [
+    steps = planned(tmp_path, suite_file, seeds=1)
+    assert [step.name for step in steps if step.kind == "train"] == [
         "train tiny/self/seed-1",
         "train tiny/self_calm/seed-1",
     ]
-    assert [view.parent.name for view in tasks[1].views] == ["self_calm", "again"]
+    assert [view.parent.name for view in steps[1].views] == ["self_calm", "again"]
     suites = studies.load_suites(request(tmp_path, suite_file, seeds=1))
     study = Study(tmp_path, suites, {("tiny_text", "char"): ("tiny_text", "0" * 64)})
-    assert [run.condition for run in refresh.finished_runs(study, tasks)] == ["self", "self_calm", "again"]
+    assert [run.condition for run in book.finished_runs(study, steps)] == ["self", "self_calm", "again"]
 
 
 def test_conditions_that_share_a_run_share_its_tests_beside_the_partner(
@@ -77,12 +76,14 @@ def test_conditions_that_share_a_run_share_its_tests_beside_the_partner(
 ) -> None:
     suite_file.write_text(SUITE + "\n[conditions.again]\n")
     asked = ("frozen_test.foreign=true", "frozen_test.conditions=['self_calm', 'again']")
-    tasks = planned(tmp_path, suite_file, *asked)
-    assert [task.kind for task in tasks].count("frozen") == 4  # two steps of two seeds
+    steps = planned(tmp_path, suite_file, *asked)
+    assert [step.kind for step in steps].count("frozen") == 4  # two steps of two seeds
     suites = studies.load_suites(request(tmp_path, suite_file, *asked, seeds=2))
     study = Study(tmp_path, suites, {("tiny_text", "char"): ("tiny_text", "0" * 64)})
-    runs = {(run.condition, run.seed): run.frozen for run in refresh.finished_runs(study, tasks)}
-    assert runs["again", 1] == runs["self_calm", 1] and [step for step, _ in runs["again", 1]] == [30, 60]
+    runs = {(run.condition, run.seed): run.probes for run in book.finished_runs(study, steps)}
+    assert (
+        runs["again", 1] == runs["self_calm", 1] and [kind for kind, _ in runs["again", 1]] == ["frozen"] * 2
+    )
 
 
 NEEDS = """
@@ -98,17 +99,17 @@ constant_bias = { kind = "fixed", norm_of = "self" }
 
 def test_runs_wait_for_those_they_need(tmp_path: Path, suite_file: Path) -> None:
     suite_file.write_text(SUITE + NEEDS)
-    tasks = {task.name: task for task in planned(tmp_path, suite_file, seeds=1)}
-    order = list(tasks)
-    swapped, fixed = tasks["train tiny/swapped/seed-1"], tasks["train tiny/fixed/seed-1"]
+    steps = {step.name: step for step in planned(tmp_path, suite_file, seeds=1)}
+    order = list(steps)
+    swapped, fixed = steps["train tiny/swapped/seed-1"], steps["train tiny/fixed/seed-1"]
     assert swapped.inputs == (
         "train tiny/whole/seed-1",
         "train tiny/whole/seed-2",
     )  # the partner, beyond the last seed
-    assert swapped.arguments["inputs"]["other"] == tasks["train tiny/whole/seed-2"].destination
+    assert swapped.arguments["inputs"]["other"] == steps["train tiny/whole/seed-2"].destination
     assert fixed.inputs == ("train tiny/self/seed-1",)
     assert all(
-        order.index(name) < order.index(task.name) for task in (swapped, fixed) for name in task.inputs
+        order.index(name) < order.index(step.name) for step in (swapped, fixed) for name in step.inputs
     )
     before, after = (
         keys(planned(tmp_path, suite_file, *changed, seeds=1))
@@ -144,42 +145,46 @@ def test_a_run_that_cannot_have_what_it_needs_is_refused(
 def test_partners_have_tests_of_their_own(tmp_path: Path, suite_file: Path) -> None:
     both = "belief_test.conditions=['self']"
     tests = [
-        task
-        for task in planned(tmp_path, suite_file, "frozen_test.foreign=true", both, seeds=4)
-        if task.kind != "train"
+        step
+        for step in planned(tmp_path, suite_file, "frozen_test.foreign=true", both, seeds=4)
+        if step.kind != "train"
     ]
-    assert [task.kind for task in tests].count("frozen") == 8 and len(tests) == 12
-    assert len({task.destination for task in tests}) == 12
+    assert [step.kind for step in tests].count("frozen") == 8 and len(tests) == 12
+    assert len({step.destination for step in tests}) == 12
 
 
 def test_an_edit_to_memory_reruns_runs_with_memory_alone(tmp_path: Path, suite_file: Path) -> None:
     suite_file.write_text(SUITE + '[conditions.ema]\nself_state.memory = { kind = "ema" }\n')
-    runs = {task.name: task.arguments["run"] for task in planned(tmp_path, suite_file, seeds=1)[:3]}
-    having = {name for name, run in runs.items() if "memory.py" in run_folder.code_of(run)}
+    runs = {step.name: step.arguments["run"] for step in planned(tmp_path, suite_file, seeds=1)[:3]}
+    having = {name for name, run in runs.items() if "recall" in run_folder.code_of(run)}
     assert having == {"train tiny/ema/seed-1"}
 
 
 def test_a_suite_of_the_study_is_known_by_any_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(ROOT / "tests")
-    assert phases.of_suite("../configs/memory.toml").name == "memory"
-    assert phases.of_suite(str(ROOT / "configs" / "swap.toml")).name == "swap"
-    assert phases.of_suite(str(tmp_path / "swap.toml")).name == "shakespeare"
+    assert phases.of_suite("../configs/ambiguous.toml", "ambiguous") == "memory"
+    assert phases.of_suite(str(ROOT / "configs" / "swap.toml"), "swap") == "swap"
+    assert phases.of_suite(str(tmp_path / "swap.toml"), "mine") == "mine"
 
 
-def test_code_is_followed_through_imports(tmp_path: Path) -> None:
-    (tmp_path / "plots").mkdir()
-    (tmp_path / "plots" / "a.py").write_text("import helper\n")
-    (tmp_path / "helper.py").write_text("from pack import part\nX = 1\n")
-    (tmp_path / "pack").mkdir()
-    (tmp_path / "pack" / "part.py").write_text("Y = 2\n")
-    (tmp_path / "unused.py").write_text("Z = 3\n")
-    found = code_files.of("figures", tmp_path)
-    assert list(found) == ["helper.py", "pack/part.py", "plots/a.py"]
-
-
-def test_the_frozen_test_depends_on_the_model_and_the_plots_do_not() -> None:
-    assert {"frozen_test.py", "model.py", "self_state.py", "evaluate.py"} <= set(code_files.of("frozen"))
-    assert "model.py" not in code_files.of("figures")
+def test_phases_are_found_in_the_suites_files(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    for name, about in {
+        "late": 'order = 9\ndoes = "late things"',
+        "early": 'order = 2\ndoes = "early things"\nphase = "pair"',
+        "other": 'order = 3\ndoes = "more of them"\nphase = "pair"\noptional = true',
+    }.items():
+        (tmp_path / "configs" / f"{name}.toml").write_text(f'name = "{name}"\n[study]\n{about}\n')
+    (tmp_path / "configs" / "base.toml").write_text("seeds = 1\n")
+    found = phases.declared(tmp_path)
+    assert [phase.name for phase in found] == ["data", "pair", "late", "figures", "report"]
+    assert found[1].does == "early things; more of them" and not found[1].optional
+    assert [path.stem for path in found[1].suites] == ["early", "other"]
+    phases.declared.cache_clear()
+    (tmp_path / "configs" / "late.toml").write_text('name = "late"\n[study]\norder = "first"\n')
+    with pytest.raises(ConfigError, match=r"order = 'first'.*late.toml, line 3"):
+        phases.declared(tmp_path)
+    phases.declared.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -187,8 +192,7 @@ def test_the_frozen_test_depends_on_the_model_and_the_plots_do_not() -> None:
     [
         ({}, {"config": {"a": 1}}, "new"),
         ({"config": {"a": {"b": 0.5}}}, {"config": {"a": {"b": 0.4}}}, "config changed: a.b 0.5 -> 0.4"),
-        ({"code": "x"}, {"code": "y"}, "code changed"),
-        ({"code": {"m.py": "x"}}, {"code": {"m.py": "y"}}, "code changed: m.py"),
+        ({"code": {"GPT": "x", "f": "1"}}, {"code": {"GPT": "y", "f": "1"}}, "code changed: GPT"),
         ({"data": "x"}, {"data": "y"}, "data changed"),
         ({"inputs": {"r": "1", "s": "1"}}, {"inputs": {"r": "2"}}, "input changed: r, s (gone)"),
     ],
