@@ -18,7 +18,7 @@ from tests.stress import small_study as study
 from tests.stress.small_study import STAGES, TRAINED, Ended
 from tests.stress.trials import Part, Trials, ended_with
 
-UNDRAWN = ("--only", "data", "shakespeare", "frozen_test", "report")
+UNDRAWN = ("--only", "data", "tiny", "report")
 LONGER = (
     *(*UNDRAWN, "--set", "train.steps=300", "--set", "log.checkpoint_interval=25"),
     *("--set", "frozen_test.steps=[300]"),

@@ -1,6 +1,7 @@
 """What the small study is refused, and refuses: by a file system that is full, read-only or not ours, by a second start in
 its folder, and a run that diverges."""
 
+import math
 import os
 import re
 import shutil
@@ -28,6 +29,7 @@ DIVERGES = """
 train = { learning_rate = 1e9, min_learning_rate = 1e9, weight_decay = 1e9, grad_clip = 0.0 }
 """
 SECOND_S = 1.0
+PAGE = 4096  # bytes that a tmpfs gives at a time
 
 
 def errors(trials: Trials, most: int | None = None) -> Part:
@@ -61,13 +63,17 @@ def errors(trials: Trials, most: int | None = None) -> Part:
 
 
 def small_disk(
-    trials: Trials, sizes: Sequence[int] = (16, 80, 160, 240, 320, 480, 720), stage: Sequence[str] = ()
+    trials: Trials,
+    shares: Sequence[float] = (0.02, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9),
+    stage: Sequence[str] = (),
 ) -> Part:
-    """A real file system of so many KiB. Enlarged, it has to take the rest of the study. And a read-only one."""
+    """A real file system that holds such a share of the study. Enlarged, it has to take the rest. And a read-only one."""
     part = trials.part("small or read-only disk")
     disk = trials.place / "disk"
     disk.mkdir(exist_ok=True)
     wanted = trials.after[0] if stage == TRAINED else trials.results
+    files = [path for path in trials.whole.rglob("*") if path.is_file()]
+    whole = sum(math.ceil(path.stat().st_size / PAGE) * PAGE for path in files)
 
     def again(options: str, status: int, said: str) -> list[str]:
         """What is wrong with a start on the disk mounted otherwise."""
@@ -76,8 +82,9 @@ def small_disk(
         wrong = ended_with(end, status) + [end.said] * (said not in end.said)
         return [f"{options}: {one}" for one in wrong]
 
-    for size in part.untried(sizes, lambda size: f"{size} KiB"):
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "torture", str(disk)]
+    for share in part.untried(shares, "{:.0%}".format):
+        size = f"size={math.ceil(share * whole)}"
+        mount = ["mount", "-t", "tmpfs", "-o", size, "torture", str(disk)]
         if subprocess.run(mount, capture_output=True).returncode:
             part.notes.append("this process may not mount; tried by injected errors alone")
             return part
@@ -90,7 +97,7 @@ def small_disk(
             wrong += again("remount,rw,size=64m", 0, "")
             wrong += outcome.differences(disk / "out", wanted)
             found = "refused before training" if end.status == 2 else "full on the way"
-            part.count(f"{size} KiB", wrong, **{found: 1})
+            part.count(f"{share:.0%}", wrong, **{found: 1})
         finally:
             subprocess.run(["umount", str(disk)], check=True)
     part.notes.append(", ".join(f"{number} {found}" for found, number in part.seen.items()))

@@ -5,6 +5,8 @@ itself: the same code, but nothing to load, so that hundreds of starts take minu
 """
 
 import contextlib
+import dataclasses
+import functools
 import io
 import os
 import random
@@ -21,10 +23,11 @@ from typing import Any
 
 from base import command_line, storage
 from base.storage import ROOT
-from plots import registry
+from experiments.kit.experiment import Experiment
 from scripts import run_all as script
-from study import plan as pipeline
-from study import progress, runner
+from study import book, progress, session
+from study import plan as plans
+from study.runner import Runner
 from tests.least import LEAST_MODEL, LEAST_SIGNATURES, LEAST_TEST, TEXT
 from tests.stress.inject import faults
 
@@ -70,7 +73,7 @@ placebo_draws = 1
 )
 RUN_ALL = ROOT / "scripts" / "run_all.py"
 INJECT = Path(faults.__file__).parent
-TRAINED = ("--only", "data", "shakespeare", "frozen_test")
+TRAINED = ("--only", "data", "tiny")
 WRITTEN = ("--only", "report")
 DRAWN = ("--only", "figures")
 STAGES = (TRAINED, WRITTEN, DRAWN)
@@ -153,15 +156,24 @@ def here(place: Path, out: Path, *more: str, log: Path | None = None) -> Ended:
     """The study in this very process, which so loads all that later forks need. Undisturbed, it ends well."""
     faults.install()
     os.environ.update(environment(place, log=log))
-    runner.Runner.__init__.__defaults__ = (frozenset(), Inline)
-    setattr(progress, "gflops", lambda: 10.0)  # noqa: B010 - what is measured for a first guess at the time
-    registry.FIGURES = tuple(figure for figure in registry.CORE if figure.name in DRAWN_HERE)
+    known = {name: _drawing_less(one) for name, one in book.experiments().items()}
+    for module, name, instead in (
+        (session, "Runner", functools.partial(Runner, executor=Inline)),
+        (progress, "gflops", lambda: 10.0),  # what is measured for a first guess at the time
+        (book, "experiments", lambda: known),
+    ):
+        setattr(module, name, instead)
     begun = time.monotonic()
     screen = io.StringIO()
     with contextlib.chdir(place), contextlib.redirect_stdout(screen):
         status = script.main(arguments(out, *more))
     os.environ[faults.LOG] = ""
     return Ended(status, screen.getvalue(), time.monotonic() - begun)
+
+
+def _drawing_less(experiment: Experiment) -> Experiment:
+    figures = [figure for figure in experiment.figures if figure.name in DRAWN_HERE]
+    return dataclasses.replace(experiment, figures=figures)
 
 
 def forked(
@@ -229,17 +241,17 @@ def dying_at(numbers: Collection[int], out: Path, shelf: Path) -> Callable[[], N
 
 
 def shuffled(seed: int) -> Callable[[], None]:
-    """To be called in a fork: the plan's tasks come in another order."""
+    """To be called in a fork: the plan's steps come in another order."""
 
     def shuffle() -> None:
-        plan = pipeline.plan
+        plan = plans.plan
 
-        def other(study: pipeline.Study) -> list[pipeline.Task]:
-            tasks = plan(study)
-            random.Random(seed).shuffle(tasks)
-            return tasks
+        def other(study: plans.Study) -> list[plans.Step]:
+            steps = plan(study)
+            random.Random(seed).shuffle(steps)
+            return steps
 
-        pipeline.plan = other
+        plans.plan = other
 
     return shuffle
 

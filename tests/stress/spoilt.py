@@ -1,12 +1,14 @@
 """Corruption: every file of the small study truncated, changed by a bit, emptied or deleted; none may be used silently."""
 
 import random
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from base import storage
 from study import run_card
+from study.plan import STUDIED
 from tests.stress import results as outcome
 from tests.stress import small_study as study
 from tests.stress.small_study import TRAINED
@@ -71,10 +73,10 @@ def finished(trials: Trials, most: int | None = None) -> Part:
         if most is None and told and (number + number // len(WAYS)) % len(WAYS):
             end = study.forked(trials.place, trials.out, "--dry-run")
             lines = "\n".join(line for line in end.said.splitlines() if line.startswith("run "))
-            named = any(hint in lines for hint in _hints(name))
-            part.count(what, ended_with(end, 0) + [f"not named: {end.said}"] * (not named))
+            part.count(what, ended_with(end, 0) + [f"not named: {end.said}"] * (not _named(name, lines)))
         else:
-            part.count(what, _noticed(trials, name, must_name=not link), mended=1)
+            gone = way == "deleted" and name.startswith("made/")  # without its record a result is a new one
+            part.count(what, _noticed(trials, name, must_name=not link and not gone), mended=1)
     part.notes.append(f"{part.seen['mended']} made again, the others named by a dry run")
     return part
 
@@ -141,17 +143,18 @@ def _noticed(
     """What is wrong after a start with a spoilt file: it must be made again, and be named where it still stood."""
     end = study.forked(trials.place, trials.out, *stage)
     wrong = ended_with(end, 0)
-    if must_name and not any(hint in end.said for hint in _hints(name)) and not _of_a_name(name):
+    if must_name and not _named(name, end.said) and not _of_a_name(name):
         wrong.append(f"it was not named: {end.said}")
     return wrong + outcome.differences(trials.out, trials.results if wanted is None else wanted)
 
 
-def _hints(name: str) -> set[str]:
-    """Words one of which has to be said of a spoilt file: its name, the task whose record it is, or its run."""
+def _named(name: str, said: str) -> bool:
+    """Whether something was said of a spoilt file: its name, the step whose record it is, or its run."""
     parts = name.split("/")
-    return {name, parts[-1], parts[-1].removesuffix(".json").replace("-", " "), *parts[1:2]}
+    step = parts[-1].removesuffix(".json").replace("-", " ")
+    return any(hint in said for hint in (parts[-1], *parts[1:2])) or step in re.sub("[/-]", " ", said)
 
 
 def _of_a_name(name: str) -> bool:
-    """Whether a file only says what a test's last result was made of, which decides nothing but the words of a reason."""
-    return name.startswith("made/frozen-")
+    """Whether a file only says what the last result of a name was made of, which decides nothing but the words of a reason."""
+    return name.startswith(tuple(f"made/{kind}-" for kind in STUDIED))

@@ -49,7 +49,7 @@ FAST: dict[str, Callable[[Trials], Part]] = {
     "kills": lambda trials: killed.at_operations(trials, 16),
     "page-kills": lambda trials: killed.at_operations(trials, 16, (1, 2)),
     "errors": lambda trials: refused.errors(trials, 6),
-    "disk": lambda trials: refused.small_disk(trials, (240,), TRAINED),
+    "disk": lambda trials: refused.small_disk(trials, (0.3,), TRAINED),
     "permission": lambda trials: refused.permission(trials, 4),
     "spoilt": lambda trials: spoilt.finished(trials, 10),
     "unfinished": lambda trials: spoilt.unfinished(trials, 5),
