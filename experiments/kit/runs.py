@@ -1,5 +1,6 @@
 """The one reader of finished runs, and what a table is made of: one suite with its finished runs."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,7 @@ class Run:
 
     def metrics(self) -> pd.DataFrame:
         """metrics.csv: one row a step, NaN where nothing was measured."""
-        return pd.read_csv(self.folder / "metrics.csv")
+        return _log(self.folder / "metrics.csv").copy()
 
     def states(self) -> np.ndarray | None:
         """The state injected at each step, (steps, dim) float32; None for a run without self-state."""
@@ -54,6 +55,12 @@ class Run:
         """Rows with suite, condition and seed in front."""
         place = {"suite": self.suite, "condition": self.condition, "seed": self.seed}
         return pd.concat([pd.DataFrame(place, index=rows.index), rows], axis=1)
+
+
+@functools.lru_cache(maxsize=400)
+def _log(path: Path) -> pd.DataFrame:
+    """A run's log. Kept, since every table of a suite asks for it; a finished run never changes."""
+    return pd.read_csv(path)
 
 
 def open_run(
