@@ -13,10 +13,9 @@ import torch
 from base import storage
 from base.storage import ROOT
 from configs.suite import load_suite
-from study import freshness
+from study import freshness, worker
 from study import request as studies
-from study import worker as work
-from study.plan import Task
+from study.plan import Step
 
 
 def test_a_start_sweeps_the_output_folder_and_its_own_files_alone(tmp_path: Path) -> None:
@@ -31,45 +30,41 @@ def test_a_start_sweeps_the_output_folder_and_its_own_files_alone(tmp_path: Path
 def test_a_second_try_clears_away_what_the_first_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tables = tmp_path / "tables" / "tiny"
-    for path in (tables / ".a.csv.x1.partial", tmp_path / "made" / ".tables-tiny.json.x2.partial"):
-        storage.write_text(path, "")
-    storage.write_text(
-        tmp_path / "made" / ".tables-other.json.x3.partial", ""
-    )  # another worker is writing it
+    tables, other = tmp_path / "tables" / "tiny", tmp_path / "made" / ".table-other-a.json.x3.partial"
+    for path in (tables / ".a.csv.x1.partial", tmp_path / "made" / ".table-tiny-a.json.x2.partial", other):
+        storage.write_text(path, "")  # the last one is another worker's
     (tmp_path / "logs").mkdir()
-    monkeypatch.setitem(work._KINDS, "tables", lambda *_: None)
-    task = Task("tables", "tables tiny", ("figures",), "k", {}, (), tables)
-    assert work.perform(task, tmp_path, attempt=2).error is None
-    left = [path.name for path in tmp_path.rglob(".*")]
-    assert left == [".tables-other.json.x3.partial"]
+    monkeypatch.setitem(worker._KINDS, "table", lambda *_: None)
+    step = Step("table", "table tiny/a", ("figures",), "k", {}, (), tables)
+    assert worker.perform(step, tmp_path, attempt=2).error is None
+    assert list(tmp_path.rglob(".*")) == [other]
 
 
-@pytest.mark.parametrize(("kind", "kept"), [("frozen", False), ("tables", True)])
+@pytest.mark.parametrize(("kind", "kept"), [("frozen", False), ("table", True)])
 def test_small_numbers_count_alike_in_every_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, kept: bool
 ) -> None:
     seen = []
     smallest = np.full(8, np.finfo(np.float32).smallest_subnormal * 4)
-    monkeypatch.setitem(work._KINDS, kind, lambda *_: seen.append(bool((smallest * np.float32(0.5)).any())))
+    monkeypatch.setitem(worker._KINDS, kind, lambda *_: seen.append(bool((smallest * np.float32(0.5)).any())))
     (tmp_path / "logs").mkdir()
-    task = Task(kind, f"{kind} a", ("figures",), "k", {}, (), tmp_path)
+    step = Step(kind, f"{kind} a", ("figures",), "k", {}, (), tmp_path)
     for before in (False, True):  # what the worker did before: nothing, or a training
         torch.set_flush_denormal(before)
-        assert work.perform(task, tmp_path).error is None
+        assert worker.perform(step, tmp_path).error is None
     assert seen == [kept, kept]
 
 
 def test_a_test_whose_record_is_gone_is_named(tmp_path: Path) -> None:
-    task = Task("frozen", "frozen a", ("frozen_test",), "k" * 64, {}, (), tmp_path / "frozen" / "kk")
-    assert freshness.damage(tmp_path, task) == ""
-    storage.write_text(task.destination / "effects.csv", "a\n")
-    record = freshness.record_path(tmp_path, task)
-    assert freshness.damage(tmp_path, task) == f"{record} is missing"
-    freshness.keep_record(tmp_path, task, [task.destination / "effects.csv"], 1.0)
-    assert freshness.damage(tmp_path, task) is None
+    step = Step("frozen", "frozen a", ("frozen_test",), "k" * 64, {}, (), tmp_path / "frozen" / "kk")
+    assert freshness.damage(tmp_path, step) == ""
+    storage.write_text(step.destination / "effects.csv", "a\n")
+    record = freshness.record_path(tmp_path, step)
+    assert freshness.damage(tmp_path, step) == f"{record} is missing"
+    freshness.keep_record(tmp_path, step, [step.destination / "effects.csv"], 1.0)
+    assert freshness.damage(tmp_path, step) is None
     record.write_text(record.read_text().replace("k", "j", 1))
-    assert freshness.damage(tmp_path, task) == f"{record} was changed"
+    assert freshness.damage(tmp_path, step) == f"{record} was changed"
 
 
 def test_the_holder_is_never_one_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
