@@ -24,7 +24,6 @@ from safetensors.numpy import load as safetensors_load
 from safetensors.numpy import save as safetensors_save
 
 from base import ROOT as ROOT
-from tests.stress import faults
 
 LEFTOVERS = (".partial", ".old")
 SEAL = "seal"
@@ -49,7 +48,6 @@ def one_line(text: str, most: int = 1000) -> str:
 
 
 def _fsync(path: Path) -> None:
-    faults.point("fsync", path)
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -59,7 +57,6 @@ def _fsync(path: Path) -> None:
 
 def rename(path: Path | str, place: Path) -> None:
     """`os.replace`: one step, over a file that stands there."""
-    faults.point("rename", place)
     os.replace(path, place)
 
 
@@ -69,9 +66,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            faults.write(file, content, path)
+            file.write(content)
             file.flush()
-            faults.point("fsync", path)
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         rename(temporary, path)
@@ -89,11 +85,9 @@ def copy_file(source: Path, path: Path) -> None:
 
 def remove(path: Path) -> None:
     """Remove a file, a link or a folder, if it is there: in one step, so that no part of a folder keeps its name."""
-    faults.point("remove", path)
     if path.is_dir() and not path.is_symlink():
         aside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.old")
         os.rename(path, aside)
-        faults.point("remove", aside)
         shutil.rmtree(aside, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

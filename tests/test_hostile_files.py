@@ -22,7 +22,7 @@ from runs import folder as run_folder
 from runs import state as run_state
 from scripts import sample
 from tests.hostile import Trap, assert_refused, ends, finished_run, sparse
-from tests.stress.fuzzing import TEXT
+from tests.least import TEXT
 
 
 def safetensors(header: dict | bytes, body: bytes = b"") -> bytes:

@@ -157,16 +157,18 @@ RUN = """
 import sys
 from pathlib import Path
 import torch
-import capacity, config, train
+import train
+from base import machine
+from configs.suite import load_suite
 from data.prepare import prepare_text
 
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])
-run = config.load_suite(folder / "own.toml", sys.argv[2:]).run("self", 1)
+run = load_suite(folder / "own.toml", sys.argv[2:]).run("self", 1)
 corpus = prepare_text("own", b"To be, or not to be. " * 900, folder / "data")
 train.train(run, corpus, folder / "runs")
 (peak,) = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
-print(int(peak) * 1024, capacity.of_run(run))
+print(int(peak) * 1024, machine.of_run(run))
 """
 SIZES = {
     "many weights": ["model.n_layer=4", "model.n_embd=512"],

@@ -263,7 +263,7 @@ def test_a_suite_that_leads_elsewhere_is_refused(tmp_path: Path, main: Callable,
 
 def test_a_terminal_of_few_signs_gives_no_traceback(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
-    code = "import command_line; command_line.run(lambda _: print('1 – 2 é \\udcff'))"
+    code = "from base import command_line; command_line.run(lambda _: print('1 – 2 é \\udcff'))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=False)
     assert found.returncode == 0 and found.stdout == b"1 \\u2013 2 \\xe9 \\udcff\n" and found.stderr == b""
 

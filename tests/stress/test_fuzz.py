@@ -1,4 +1,4 @@
-"""Whatever is given, a command ends with success or with one line: 10,000 inputs by scripts/fuzz.py, 300 of them here."""
+"""Whatever is given, a command ends with success or with one line: 300 inputs here, 10,000 by fuzz.py."""
 
 import os
 import warnings
@@ -19,14 +19,15 @@ from scripts import run_all as script
 from tests.stress import fuzzing
 from tests.stress.fuzzing import Place, outcome, settings_texts, words
 
+INPUTS = int(os.environ.get("FUZZ_INPUTS", "300"))
 LONG = "FUZZ_INPUTS" in os.environ
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 
 
 def tried(share: float) -> Callable[[Callable], Callable]:
-    """Hypothesis settings: the same inputs each time in CI, others for each $FUZZ_SEED in the long form."""
+    """So large a share of $FUZZ_INPUTS: the same inputs each time in CI, others for each $FUZZ_SEED in the long form."""
     chosen = settings(
-        max_examples=fuzzing.inputs(share),
+        max_examples=max(5, round(share * INPUTS)),
         deadline=None,
         database=None,
         derandomize=not LONG,
@@ -96,12 +97,11 @@ def lines(draw: st.DrawFn, start: list[str], names: list[str], most: int = 3) ->
 @tried(0.4)
 @given(data=st.data())
 def test_no_config_gives_a_traceback(place: Place, data: st.DataObject) -> None:
-    fuzzing.restore_configs(place)
-    names = [f"{name}.toml" for name in fuzzing.SUITES] + ["tiny.toml"] * 12
-    name = data.draw(st.sampled_from(names))
-    broken = data.draw(st.sampled_from([name, name, name, "base.toml"]))
-    content = data.draw(fuzzing.broken(fuzzing.originals()[broken]))
-    place.write_config(broken, content)
+    place.restore()
+    name = data.draw(st.sampled_from([*fuzzing.SUITES, *["tiny.toml"] * 12]))
+    spoilt = data.draw(st.sampled_from([name, name, name, "base.toml"]))
+    content = data.draw(fuzzing.broken(fuzzing.ORIGINALS[spoilt]))
+    (place.folder / "configs" / spoilt).write_bytes(content)
     quick = data.draw(st.sampled_from([[], [], ["--quick"]]))
     file = f"configs/{name}"
     if data.draw(st.booleans()):
@@ -113,7 +113,7 @@ def test_no_config_gives_a_traceback(place: Place, data: st.DataObject) -> None:
 @tried(0.15)
 @given(data=st.data())
 def test_no_override_gives_a_traceback(place: Place, data: st.DataObject) -> None:
-    fuzzing.restore_configs(place)
+    place.restore()
     texts = data.draw(st.lists(settings_texts, min_size=1, max_size=3))
     options = [word for text in texts for word in ("--set", text)]
     start = ["--config", "configs/tiny.toml", "--status", "--out", "out"]
@@ -121,43 +121,37 @@ def test_no_override_gives_a_traceback(place: Place, data: st.DataObject) -> Non
 
 
 RUN_ALL = [
-    "--only",
-    "--seeds",
-    "--jobs",
-    "--out",
-    "--config",
-    "--set",
-    "--list",
-    "--status",
-    "--dry-run",
-    "--quick",
+    *(
+        "--only",
+        "--seeds",
+        "--jobs",
+        "--out",
+        "--config",
+        "--set",
+        "--list",
+        "--status",
+        "--dry-run",
+        "--quick",
+    ),
+    *("--force", "--publish", "--sed"),
 ]
-RUN_ALL += ["--force", "--publish", "--sed"]
 
 
 @tried(0.15)
 @given(data=st.data())
 def test_no_command_line_of_the_study_gives_a_traceback(place: Place, data: st.DataObject) -> None:
-    fuzzing.restore_configs(place)
+    place.restore()
     start = data.draw(
         st.sampled_from([["--config", "configs/tiny.toml", "--dry-run"], ["--list"], ["--config"], []])
     )
     outcome(script.main, data.draw(lines(start, RUN_ALL)), "line run_all")
 
 
-SMALL = [
-    word
-    for name in (
-        "finder_batches",
-        "dev_batches",
-        "heldout_batches",
-        "top",
-        "doses",
-        "random_directions",
-        "placebo_draws",
-    )
-    for word in ("--set", f"frozen_test.{name}=1")
+SIZES = [
+    *("finder_batches", "dev_batches", "heldout_batches"),
+    *("top", "doses", "random_directions", "placebo_draws"),
 ]
+SMALL = [word for name in SIZES for word in ("--set", f"frozen_test.{name}=1")]
 TOOLS: dict[str, tuple[Any, list[list[str]], list[str]]] = {
     "train": (
         train.main,
@@ -184,7 +178,7 @@ TOOLS: dict[str, tuple[Any, list[list[str]], list[str]]] = {
 @tried(0.04)
 @given(data=st.data())
 def test_no_command_line_of_a_tool_gives_a_traceback(place: Place, data: st.DataObject, tool: str) -> None:
-    fuzzing.restore_configs(place)
+    place.restore()
     main, starts, names = TOOLS[tool]
     outcome(main, data.draw(lines(data.draw(st.sampled_from(starts)), names)), tool)
 

@@ -1,17 +1,18 @@
 """Corruption: every file of the small study truncated, changed by a bit, emptied or deleted; none may be used silently."""
 
 import random
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from base import storage
 from study import run_card
-from tests.stress import torture_results as outcome
-from tests.stress import torture_study as study
-from tests.stress.torture_record import Part
-from tests.stress.torture_study import TRAINED
-from tests.stress.torture_trials import Trials
+from study.plan import STUDIED
+from tests.stress import results as outcome
+from tests.stress import small_study as study
+from tests.stress.small_study import TRAINED
+from tests.stress.trials import Part, Trials, ended_with
 
 
 def truncate(path: Path, draw: random.Random) -> None:
@@ -72,11 +73,11 @@ def finished(trials: Trials, most: int | None = None) -> Part:
         if most is None and told and (number + number // len(WAYS)) % len(WAYS):
             end = study.forked(trials.place, trials.out, "--dry-run")
             lines = "\n".join(line for line in end.said.splitlines() if line.startswith("run "))
-            named = any(hint in lines for hint in _hints(name))
-            part.count(what, [] if end.status == 0 and named else [f"not named: {end.said}"])
+            part.count(what, ended_with(end, 0) + [f"not named: {end.said}"] * (not _named(name, lines)))
         else:
-            part.count(what, _noticed(trials, name, must_name=not link), mended=1)
-    part.notes.append(f"all named; {part.seen['mended']} made again, the others by a dry run alone")
+            gone = way == "deleted" and name.startswith("made/")  # without its record a result is a new one
+            part.count(what, _noticed(trials, name, must_name=not link and not gone), mended=1)
+    part.notes.append(f"{part.seen['mended']} made again, the others named by a dry run")
     return part
 
 
@@ -94,14 +95,11 @@ def unfinished(trials: Trials, most: int | None = None) -> Part:
     files = [path for path in sorted(work.rglob("*")) if path.is_file() and path.name != "lock"]
     files = [path for path in files if not storage.is_leftover(path.name)]  # what was being written
     cases = [(path.relative_to(killed).as_posix(), way) for path in files for way in WAYS]
-    for name, way in study.sample(cases, most, trials.seed):
+    for name, way in part.untried(study.sample(cases, most, trials.seed), " ".join):
         what = f"{name} {way}"
-        if what in part.over:
-            continue
         trials.copy(killed, trials.out)
         WAYS[way](trials.out / name, random.Random(f"{trials.seed} {what}"))
-        wrong = _noticed(trials, name, TRAINED, trials.after[0], must_name="step-" in name)
-        part.count(what, wrong)
+        part.count(what, _noticed(trials, name, TRAINED, trials.after[0], must_name="step-" in name))
     return part
 
 
@@ -110,27 +108,24 @@ def texts(trials: Trials) -> Part:
     part = trials.part("spoilt texts")
     text = trials.place / "texts" / "tiny_text" / "input.txt"
     whole = text.read_bytes()
-    for way, spoil in WAYS.items():
-        if way in part.over:
-            continue
+    for way in part.untried(WAYS, str):
         try:
             trials.copy(trials.whole, trials.out)
-            spoil(text, random.Random(f"{trials.seed} {way}"))
+            WAYS[way](text, random.Random(f"{trials.seed} {way}"))
             end = study.forked(trials.place, trials.out, *TRAINED)
             refused = end.status == 2 and "input.txt" in end.said  # empty, or no longer UTF-8
             if refused or way == "deleted":  # without a text, the tokens made of it serve
-                wrong = [] if refused or end.status == 0 else [end.said]
+                wrong = ended_with(end, 2 if refused else 0)
                 wrong += outcome.differences(trials.out, trials.results)
             else:
-                wrong = [] if end.status == 0 else [end.said]
+                wrong = ended_with(end, 0)
                 then = outcome.results(trials.out)
                 shutil.rmtree(trials.out)
                 afresh = study.forked(trials.place, trials.out, *TRAINED)
                 wanted = outcome.results(trials.out)
                 runs = [name for name in wanted if name.split("/")[0] in ("runs", "frozen", "data", "tiny")]
-                wrong += [afresh.said] * (afresh.status != 0) + [
-                    f"{n} differs" for n in runs if then.get(n) != wanted[n]
-                ]
+                wrong += ended_with(afresh, 0)
+                wrong += [f"{name} differs" for name in runs if then.get(name) != wanted[name]]
                 wrong += ["the same as before"] * (not set(wanted) - set(trials.results))
             part.count(way, wrong)
         finally:
@@ -147,18 +142,19 @@ def _noticed(
 ) -> list[str]:
     """What is wrong after a start with a spoilt file: it must be made again, and be named where it still stood."""
     end = study.forked(trials.place, trials.out, *stage)
-    wrong = [] if end.status == 0 else [f"it ended with {end.status}: {end.said}"]
-    if must_name and not any(hint in end.said for hint in _hints(name)) and not _of_a_name(name):
+    wrong = ended_with(end, 0)
+    if must_name and not _named(name, end.said) and not _of_a_name(name):
         wrong.append(f"it was not named: {end.said}")
     return wrong + outcome.differences(trials.out, trials.results if wanted is None else wanted)
 
 
-def _hints(name: str) -> set[str]:
-    """Words one of which has to be said of a spoilt file: its name, the task whose record it is, or its run."""
+def _named(name: str, said: str) -> bool:
+    """Whether something was said of a spoilt file: its name, the step whose record it is, or its run."""
     parts = name.split("/")
-    return {name, parts[-1], parts[-1].removesuffix(".json").replace("-", " "), *parts[1:2]}
+    step = parts[-1].removesuffix(".json").replace("-", " ")
+    return any(hint in said for hint in (parts[-1], *parts[1:2])) or step in re.sub("[/-]", " ", said)
 
 
 def _of_a_name(name: str) -> bool:
-    """Whether a file only says what a test's last result was made of, which decides nothing but the words of a reason."""
-    return name.startswith("made/frozen-")
+    """Whether a file only says what the last result of a name was made of, which decides nothing but the words of a reason."""
+    return name.startswith(tuple(f"made/{kind}-" for kind in STUDIED))

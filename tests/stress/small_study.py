@@ -1,10 +1,12 @@
-"""A small study to be killed and spoilt: its config, and ways to start it. torture_results.py says what comes of it.
+"""A small study to be killed and spoilt: its config, and ways to start it. results.py says what comes of it.
 
 Started either through the command line, with worker processes, or in a fork of this process that does all its tasks
 itself: the same code, but nothing to load, so that hundreds of starts take minutes.
 """
 
 import contextlib
+import dataclasses
+import functools
 import io
 import os
 import random
@@ -17,16 +19,17 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from base import command_line, storage
 from base.storage import ROOT
-from plots import registry
+from experiments.kit.experiment import Experiment
 from scripts import run_all as script
-from study import plan as pipeline
-from study import progress, runner
+from study import book, progress, session
+from study import plan as plans
+from study.runner import Runner
 from tests.least import LEAST_MODEL, LEAST_SIGNATURES, LEAST_TEST, TEXT
-from tests.stress import faults
+from tests.stress.inject import faults
 
 SUITE = (
     LEAST_MODEL
@@ -69,7 +72,8 @@ placebo_draws = 1
     + LEAST_SIGNATURES
 )
 RUN_ALL = ROOT / "scripts" / "run_all.py"
-TRAINED = ("--only", "data", "shakespeare", "frozen_test")
+INJECT = Path(faults.__file__).parent
+TRAINED = ("--only", "data", "tiny")
 WRITTEN = ("--only", "report")
 DRAWN = ("--only", "figures")
 STAGES = (TRAINED, WRITTEN, DRAWN)
@@ -101,10 +105,9 @@ def arguments(out: Path, *more: str, jobs: int = 1) -> list[str]:
 
 def environment(place: Path, fault: str = "", log: Path | None = None) -> dict[str, str]:
     """The environment of a start, with a fault if one is wanted."""
-    kept = {name: value for name, value in os.environ.items() if name not in (faults.VARIABLE, faults.LOG)}
-    wanted = {"INTEROCEPTION_DATA": str(place / "texts"), "OMP_NUM_THREADS": "1"}
-    wanted |= {faults.VARIABLE: fault} if fault else {}
-    return {**kept, **wanted, **({faults.LOG: str(log)} if log else {})}
+    wanted = {"INTEROCEPTION_DATA": place / "texts", "OMP_NUM_THREADS": 1, "PYTHONPATH": INJECT}
+    wanted |= {faults.VARIABLE: fault, faults.LOG: log or ""}
+    return {**os.environ, **{name: str(value) for name, value in wanted.items()}}
 
 
 def started(
@@ -151,17 +154,26 @@ class Inline(Executor):
 
 def here(place: Path, out: Path, *more: str, log: Path | None = None) -> Ended:
     """The study in this very process, which so loads all that later forks need. Undisturbed, it ends well."""
-    for name, value in environment(place, log=log).items():
-        os.environ[name] = value
-    runner.Runner.__init__.__defaults__ = (frozenset(), Inline)
-    setattr(progress, "gflops", lambda: 10.0)  # noqa: B010 - what is measured for a first guess at the time
-    registry.FIGURES = tuple(figure for figure in registry.CORE if figure.name in DRAWN_HERE)
+    faults.install()
+    os.environ.update(environment(place, log=log))
+    known = {name: _drawing_less(one) for name, one in book.experiments().items()}
+    for module, name, instead in (
+        (session, "Runner", functools.partial(Runner, executor=Inline)),
+        (progress, "gflops", lambda: 10.0),  # what is measured for a first guess at the time
+        (book, "experiments", lambda: known),
+    ):
+        setattr(module, name, instead)
     begun = time.monotonic()
     screen = io.StringIO()
     with contextlib.chdir(place), contextlib.redirect_stdout(screen):
         status = script.main(arguments(out, *more))
-    os.environ.pop(faults.LOG, None)
+    os.environ[faults.LOG] = ""
     return Ended(status, screen.getvalue(), time.monotonic() - begun)
+
+
+def _drawing_less(experiment: Experiment) -> Experiment:
+    figures = [figure for figure in experiment.figures if figure.name in DRAWN_HERE]
+    return dataclasses.replace(experiment, figures=figures)
 
 
 def forked(
@@ -207,16 +219,16 @@ def dying_at(numbers: Collection[int], out: Path, shelf: Path) -> Callable[[], N
     """To be called in a fork: at each of some operations of the storage layer, by number from 1, a process dies.
 
     There the fork forks once more: the child is killed with SIGKILL in the midst of the operation, and what it left of
-    the output folder is copied to `<shelf>/<number>`; the parent takes the half-written back and goes on. So one start
-    gives what a start for each number would, each killed there.
+    the output folder is copied to `<shelf>/<number>`; the parent goes on, and writes over the half-written. So one
+    start gives what a start for each number would, each killed there.
     """
     met = 0
 
-    def dies(half: Callable[[], object]) -> bool:
+    def meet(operation: str, place: str, half: Callable[[], object] = lambda: None) -> None:
         nonlocal met
         met += 1
         if met not in numbers:
-            return False
+            return
         child = os.fork()
         if child == 0:
             half()
@@ -224,39 +236,22 @@ def dying_at(numbers: Collection[int], out: Path, shelf: Path) -> Callable[[], N
         _, code = os.waitpid(child, 0)
         if os.waitstatus_to_exitcode(code) == -signal.SIGKILL:
             shutil.copytree(out, shelf / str(met), symlinks=True)
-        return True
 
-    def point(operation: str, path: Path) -> None:
-        dies(lambda: None)
-
-    def write(file: BinaryIO, content: bytes, path: Path) -> None:
-        def half() -> None:
-            file.write(content[: len(content) // 2])
-            file.flush()
-
-        if dies(half):  # the child shared this file, and the place in it
-            file.seek(0)
-            file.truncate()
-        file.write(content)
-
-    def patch() -> None:
-        faults.point, faults.write = point, write
-
-    return patch
+    return lambda: setattr(faults, "meet", meet)
 
 
 def shuffled(seed: int) -> Callable[[], None]:
-    """To be called in a fork: the plan's tasks come in another order."""
+    """To be called in a fork: the plan's steps come in another order."""
 
     def shuffle() -> None:
-        plan = pipeline.plan
+        plan = plans.plan
 
-        def other(study: pipeline.Study) -> list[pipeline.Task]:
-            tasks = plan(study)
-            random.Random(seed).shuffle(tasks)
-            return tasks
+        def other(study: plans.Study) -> list[plans.Step]:
+            steps = plan(study)
+            random.Random(seed).shuffle(steps)
+            return steps
 
-        pipeline.plan = other
+        plans.plan = other
 
     return shuffle
 
