@@ -4,8 +4,7 @@
 
 SELF, PARTNER = "train tiny/self/seed-1", "train tiny/self/seed-2"
 FROZEN, BELIEF = "frozen tiny/self/seed-1/step-10", "belief tiny/self/seed-1/step-30"
-PAGES = {"figures tiny", "report tiny"}
-TABLES = {"tables tiny"} | PAGES
+TABLES = {"tables", "figures", "pages"}
 CONDITIONS = (
     "self",
     "vanilla",
@@ -37,7 +36,7 @@ def runs(*conditions: str) -> set[str]:
 
 
 def with_dependants(changed: set[str]) -> set[str]:
-    """Some tasks and what waits for them; tables, figures and pages wait for all."""
+    """Some steps and what waits for them; tables, figures and pages wait for all."""
     found = set(changed)
     for name in changed:
         found |= HANGS_ON.get(name, set())

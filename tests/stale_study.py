@@ -86,12 +86,14 @@ TEXTS = {
 
 @dataclass(frozen=True)
 class Case:
-    """One edit. overrides: --set texts. file: path in the folder of clone and study, whose content gets `added` at its
-    end, or loses its last byte where that is None."""
+    """One edit. overrides: --set texts. file: path in the folder of clone and study, in whose content `old` becomes `new`
+    where it first stands, or which gets `added` at its end, or loses its last byte where that is None."""
 
     overrides: Sequence[str] = ()
     file: str = ""
     added: str | None = ""
+    old: str = ""
+    new: str = ""
 
 
 @dataclass
@@ -143,27 +145,45 @@ def make(folder: Path) -> Place:
     return place
 
 
+MADE = {"table": "tables", "figure": "figures", "page": "pages"}
+
+
 def names_to_run(lines: str) -> list[str]:
-    """The names of what a dry run says would run."""
-    return [line[6:].split(":")[0] for line in lines.splitlines() if line.startswith("run ")]
+    """The names of what a dry run says would run; where all tables (figures, pages) would, these in one word. No notes."""
+    names = {True: [], False: []}  # type: dict[bool, list[str]]
+    for line in lines.splitlines():
+        names[line.startswith("run ")].append(line[6:].split(":")[0])
+    left = {name.split(" ")[0] for name in names[False]}
+    kinds = [(name, name.split(" ")[0]) for name in names[True] if not name.startswith("note ")]
+    return [MADE[kind] if kind in MADE and kind not in left else name for name, kind in kinds]
 
 
 def answer(folder: Path) -> None:
     """The clone's part of `would_run`: cases on standard input, names on standard output."""
     sys.path.insert(0, str(folder))
-    from base import code as code_files
+    from base import code
     from base.storage import UserError
     from runs import folder as run_folder
-    from study import session
+    from study import phases, plan, session
     from study.request import Request
 
     answers = []
     for case in json.load(sys.stdin):
-        code_files.of.cache_clear()
-        run_folder.code_hash.cache_clear()
+        for cached in (
+            code.module,
+            code._told,
+            run_folder._code,
+            plan.code_of,
+            phases.declared,
+            phases._homes,
+        ):
+            cached.cache_clear()
         path = folder / case["file"]
         content = path.read_bytes() if case["file"] else b""
-        if case["file"]:
+        if case["old"]:
+            assert case["old"].encode() in content, f"{path} has no {case['old']!r}"
+            path.write_bytes(content.replace(case["old"].encode(), case["new"].encode(), 1))
+        elif case["file"]:
             added = case["added"]
             path.write_bytes(content[:-1] if added is None else content + added.encode())
         overrides = tuple(case["overrides"])
