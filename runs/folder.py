@@ -19,14 +19,6 @@ from base import code, storage
 from base.storage import UserError
 from configs.run import RunConfig
 
-<<<<<<< HEAD
-=======
-CODE = (
-    "model.py", "self_state.py", "perturb.py", "train.py", "runs/state.py", "runs/injection.py", "runs/evaluate.py",
-    "base/rng.py", "data/corpus.py",
-)  # fmt: skip
-"""The files that decide every run's numbers, besides its resolved config and its data."""
->>>>>>> inject
 FORMAT = 1
 KEPT_CHECKPOINTS = 2
 
