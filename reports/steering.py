@@ -3,6 +3,7 @@
 import pandas as pd
 
 from experiments.kit.levels import ALPHA
+from experiments.kit.placebos import USUAL, at_usual_norm, surplus, usual_table
 from experiments.kit.stats import Estimate, estimate, paired, per_seed
 from experiments.kit.tables import WEIGHTS
 from experiments.kit.words import (
@@ -22,8 +23,6 @@ from experiments.kit.words import (
 )
 from plots.steering import FINDER, LARGEST, SHOWN, learned_effects
 from reports.parts import Section, Tables
-from reports.placebos import surplus
-from reports.usual_norm import USUAL, at_usual_norm, usual_table
 
 TITLE = "Steering where there is something to sense"
 FILE = "steering.md"
