@@ -218,7 +218,7 @@ def test_a_suite_without_a_page_writes_none(tmp_path: Path) -> None:
 OLD = [
     page for page in pages.PAGES if isinstance(page, pages.Page)
 ]  # not yet of experiments/, see test_kit.py
-RUNS_COLUMNS = sorted(parts.COLUMNS["runs"])
+RUNS_COLUMNS = sorted({name for page in OLD for name in page.tables(ROOT).columns["runs"]})
 
 
 def test_every_condition_of_every_suite_has_its_words() -> None:
@@ -232,9 +232,9 @@ def test_every_condition_of_every_suite_has_its_words() -> None:
         if template := kit_pages.page_of(experiment):
             words = re.search(r"say\.conditions\(.*?%}\n(.*?){% endcall %}", template.read_text(), flags=re.S)
             told = {line.split(": ")[0] for line in words[1].splitlines() if line} if words else set()
-            for suite in experiment.suites:
-                if own := told & suites.get(suite, set()):
-                    said[suite] = said.get(suite, set()) | own
+            for name in experiment.suites:
+                if own := told & suites.get(name, set()):
+                    said[name] = said.get(name, set()) | own
                 told -= own
             assert not told, f"{template.name} explains what is no condition"
     assert said == suites
