@@ -37,7 +37,11 @@ from experiments.kit.words import (
 
 TEST = (*WEIGHTS, "protocol", "finder")
 HELDOUT = [test for test in TESTS if test[0] == "heldout"]
-RISES = {"confident": -1, "uncertain": +1, "gradient": +1}  # the sign that entropy should change with, by direction
+RISES = {
+    "confident": -1,
+    "uncertain": +1,
+    "gradient": +1,
+}  # the sign that entropy should change with, by direction
 ENDS = {  # of each finder: the directions, with their signs, that the effect is taken between
     "dimension": (("uncertain", +1), ("confident", +1)),
     "gradient": (("gradient", +1), ("gradient", -1)),
@@ -54,11 +58,15 @@ def frozen_tables(context: Context) -> dict[str, pd.DataFrame]:
                 try:
                     found = pd.read_csv(folder / f"{name}.csv")
                 except (OSError, ValueError) as error:
-                    raise UserError(f"{folder / name}.csv is missing or no table ({error}); delete its folder and run again") from None
+                    raise UserError(
+                        f"{folder / name}.csv is missing or no table ({error}); delete its folder and run again"
+                    ) from None
                 found.insert(0, "suite", run.suite)
                 found.insert(1, "condition", run.condition)
                 rows.append(found)
-    whole = {name: pd.concat(some, ignore_index=True) if some else pd.DataFrame() for name, some in parts.items()}
+    whole = {
+        name: pd.concat(some, ignore_index=True) if some else pd.DataFrame() for name, some in parts.items()
+    }
     doses = whole["doses"]
     learned = doses["reader"] == "learned" if len(doses) else pd.Series(dtype=bool)
     return {
@@ -111,15 +119,29 @@ def usual_norm(
         if not 0 < norm <= largest:
             continue
         for (reader, draw), curves in test.groupby(["reader", "draw"], sort=False):
-            along = {direction: curve.sort_values("magnitude") for direction, curve in curves.groupby("direction")}
+            along = {
+                direction: curve.sort_values("magnitude") for direction, curve in curves.groupby("direction")
+            }
             for finder, ends in ENDS.items():
                 if {direction for direction, _ in ends} <= set(along):
                     high, low = (
-                        np.interp(sign * norm, along[direction]["magnitude"], along[direction]["delta_entropy"].astype(float))
+                        np.interp(
+                            sign * norm,
+                            along[direction]["magnitude"],
+                            along[direction]["delta_entropy"].astype(float),
+                        )
                         for direction, sign in ends
                     )
-                    found = {"finder": finder, "reader": reader, "draw": draw, "norm": norm, "largest": largest}
-                    rows.append(dict(zip(WEIGHTS, place, strict=True)) | found | {"effect": abs(float(high - low))})
+                    found = {
+                        "finder": finder,
+                        "reader": reader,
+                        "draw": draw,
+                        "norm": norm,
+                        "largest": largest,
+                    }
+                    rows.append(
+                        dict(zip(WEIGHTS, place, strict=True)) | found | {"effect": abs(float(high - low))}
+                    )
     return pd.DataFrame(rows)
 
 
@@ -157,8 +179,16 @@ def _returns(view: View) -> Finding:
         verdicts.append((CLEAR if reached else NOT_CLEAR) if known else OPEN)
         effects = view.rows("frozen_effects", run_step=step, protocol="replication", finder="dimension")
         placebo = effects[effects["reader"] != "learned"]
-        over = percent(float((placebo["effect_size"] > published.MEANINGFUL_EFFECT).mean())) if len(placebo) else ""
-        more = f"; {over} of placebo draws exceed the {published.MEANINGFUL_EFFECT} called meaningful" if over else ""
+        over = (
+            percent(float((placebo["effect_size"] > published.MEANINGFUL_EFFECT).mean()))
+            if len(placebo)
+            else ""
+        )
+        more = (
+            f"; {over} of placebo draws exceed the {published.MEANINGFUL_EFFECT} called meaningful"
+            if over
+            else ""
+        )
         parts.append(f"{interval(value, sign=False)} with the weights of step {step} (n = {value.n}{more})")
     claim = f"The published protocol gives an effect as large as the published {published.EFFECT_SIZE}."
     return Finding(claim, all_of(verdicts), f"Ours: {listed(parts)}." if parts else "It was not run.")
@@ -198,7 +228,11 @@ def _own_rows(view: View) -> Iterator[tuple[int, pd.DataFrame]]:
 
 def _dose(view: View) -> Finding:
     steps = view.steps("frozen_doses")
-    rhos = {direction: rho for direction, _, rho in _curves(view, steps[-1]) if direction in RISES and rho.n} if steps else {}
+    rhos = (
+        {direction: rho for direction, _, rho in _curves(view, steps[-1]) if direction in RISES and rho.n}
+        if steps
+        else {}
+    )
     parts = [f"{interval(rho, 2)} ({direction})" for direction, rho in rhos.items()]
     return Finding(
         "Entropy follows the dose: down along confident, up along uncertain and gradient.",
@@ -210,7 +244,10 @@ def _dose(view: View) -> Finding:
 def _curves(view: View, step: int) -> Iterator:
     """Each direction, the rows of its curves, and the rank correlation of norm and Δ entropy over seeds."""
     for direction, group in view.rows("frozen_doses", run_step=step).groupby("direction", sort=False):
-        rank = {seed: rank_correlation(rows["magnitude"], rows["delta_entropy"]) for seed, rows in group.groupby("seed")}
+        rank = {
+            seed: rank_correlation(rows["magnitude"], rows["delta_entropy"])
+            for seed, rows in group.groupby("seed")
+        }
         yield str(direction), group, estimate(pd.Series(rank, dtype=float))
 
 
@@ -226,7 +263,9 @@ def _published_grid(view: View) -> str:
         lines = []
         for state, said in published.FROZEN_DELTA_ENTROPY.items():
             of_state = rows[rows["state"] == state]
-            change, consistency = (over_seeds(of_state, column) for column in ("delta_entropy", "sign_consistency"))
+            change, consistency = (
+                over_seeds(of_state, column) for column in ("delta_entropy", "sign_consistency")
+            )
             if not change.n:
                 continue
             ours, theirs, extra = interval(change), signed(said), DASH
@@ -254,7 +293,21 @@ def _own_grid(view: View) -> str:
         [str(step), *(interval(over_seeds(rows, name), digits, sign) for name, digits, sign in measures), str(over_seeds(rows, "delta_nll").n)]
         for step, rows in _own_rows(view)
     ]  # fmt: skip
-    return table(["weights after", "norm of the state", "Δ entropy, nats", "Δ NLL, nats", "KL(own ‖ zero), nats", "n"], lines) if lines else ""
+    return (
+        table(
+            [
+                "weights after",
+                "norm of the state",
+                "Δ entropy, nats",
+                "Δ NLL, nats",
+                "KL(own ‖ zero), nats",
+                "n",
+            ],
+            lines,
+        )
+        if lines
+        else ""
+    )
 
 
 def _dose_grid(view: View) -> str:
@@ -264,7 +317,15 @@ def _dose_grid(view: View) -> str:
         for direction, group, rho in _curves(view, step):
             by_seed = group.groupby("seed")["magnitude"]
             ends = [over_seeds(group.loc[by_seed.agg(end)], "delta_entropy") for end in ("idxmin", "idxmax")]
-            lines.append([f"{step}: {direction}", interval(estimate(by_seed.max()), sign=False), *map(interval, ends), interval(rho, 2), str(rho.n)])
+            lines.append(
+                [
+                    f"{step}: {direction}",
+                    interval(estimate(by_seed.max()), sign=False),
+                    *map(interval, ends),
+                    interval(rho, 2),
+                    str(rho.n),
+                ]
+            )
         head = ["weights after: direction", "largest norm", "Δ entropy at minus that", "Δ entropy at plus that",
                 "Spearman ρ of norm and Δ", "n"]  # fmt: skip
         blocks.append(table(head, lines))
@@ -275,9 +336,20 @@ def _calibration_grid(view: View) -> str:
     blocks = []
     for step in view.steps("frozen_conditions"):
         lines = []
-        for (finder, state), group in view.rows("frozen_conditions", run_step=step, protocol="heldout").groupby(["finder", "state"], sort=False):
-            values = [interval(over_seeds(group, name), sign=name == "delta_nll") for name in ("entropy", "nll", "delta_nll", "ece")]
-            lines.append([str(state) if finder == "none" else f"{state} ({finder})", *values, str(group["seed"].nunique())])
+        for (finder, state), group in view.rows(
+            "frozen_conditions", run_step=step, protocol="heldout"
+        ).groupby(["finder", "state"], sort=False):
+            values = [
+                interval(over_seeds(group, name), sign=name == "delta_nll")
+                for name in ("entropy", "nll", "delta_nll", "ece")
+            ]
+            lines.append(
+                [
+                    str(state) if finder == "none" else f"{state} ({finder})",
+                    *values,
+                    str(group["seed"].nunique()),
+                ]
+            )
         head = [f"state, weights after {step} steps", "entropy, nats", "NLL, nats", "Δ NLL, nats", "ECE", "n"]
         blocks += [table(head, lines)] if lines else []
     return "\n\n".join(blocks)
@@ -289,10 +361,18 @@ def _seeds_grid(view: View) -> str:
         lines = []
         for (step, seed), cell in group.groupby(["run_step", "seed"]):
             kinds = [cell[cell["placebo"] == placebo] for placebo in ("rotated", "untrained")]
-            values = [number(kind[name].mean()) for kind in kinds for name in ("placebo_mean", "placebo_max", "p_value")]
+            values = [
+                number(kind[name].mean())
+                for kind in kinds
+                for name in ("placebo_mean", "placebo_max", "p_value")
+            ]
             lines.append([f"{step}, seed {seed}", number(cell["effect"].iloc[0]), *values])
-        columns = [f"{placebo} {what}" for placebo in ("rotated", "untrained") for what in ("mean", "max", "p")]
-        blocks.append(table([dict[object, str](TESTS).get(test, ", ".join(map(str, test))), "effect", *columns], lines))
+        columns = [
+            f"{placebo} {what}" for placebo in ("rotated", "untrained") for what in ("mean", "max", "p")
+        ]
+        blocks.append(
+            table([dict[object, str](TESTS).get(test, ", ".join(map(str, test))), "effect", *columns], lines)
+        )
     return "\n\n".join(blocks)
 
 

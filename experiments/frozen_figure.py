@@ -30,7 +30,9 @@ def _draw(tables: Tables, note: str, early: bool) -> Drawing:
     """Of the last step's weights; early: of the earliest tested, since the published test took those of step 1000."""
     steps = sorted(set(tables.rows("frozen_effects")["run_step"]))
     if len(steps) < 1 + early:
-        raise NothingToDraw("frozen_effects has the weights of one step only" if steps else "frozen_effects missing or empty")
+        raise NothingToDraw(
+            "frozen_effects has the weights of one step only" if steps else "frozen_effects missing or empty"
+        )
     step = int(steps[0 if early else -1])
     condition = str(tables.rows("frozen_effects")["condition"].iloc[0])
     effects, summary, conditions, doses = (

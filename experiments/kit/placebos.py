@@ -130,18 +130,26 @@ def effect_table(tests: Sequence[tuple[str, str]], *views: View) -> str:
 
 def beats(view: View, protocol: str, finder: str) -> Finding:
     """Whether learned directions steer more than placebos: on average over seeds, and in most seeds by rank."""
-    claim = f"{TESTS[protocol, finder].capitalize()}: learned directions steer more than placebos selected alike."
+    claim = (
+        f"{TESTS[protocol, finder].capitalize()}: learned directions steer more than placebos selected alike."
+    )
     verdicts, parts = [], []
     beyonds: dict[str, Estimate] = {}
     for step, by_placebo in view.by_placebo(protocol, finder):
         against, rivals = [], []
         for placebo, found in by_placebo.items():
             beyond = beyonds[f"{placebo} at step {step}"] = surplus(found)
-            (k, n), draws, verdict = _below(found), view.draws(protocol, finder, step, placebo), side(beyond, +1)
+            (k, n), draws, verdict = (
+                _below(found),
+                view.draws(protocol, finder, step, placebo),
+                side(beyond, +1),
+            )
             against.append(OPEN if verdict == CLEAR and 2 * k <= n else verdict)
             few = f"{plural(draws, 'draw')} cannot give p < {ALPHA}"
             rank = few if _too_few(draws) else f"p < {ALPHA} in {k} of {n}"
-            rivals.append(f"{placebo} {number(found['placebo_mean'].mean())} (difference {interval(beyond)}; {rank})")
+            rivals.append(
+                f"{placebo} {number(found['placebo_mean'].mean())} (difference {interval(beyond)}; {rank})"
+            )
         if against:
             verdicts.append(worst(against))
             effect = number(per_seed(pd.concat(by_placebo.values()), "effect").mean())
@@ -190,7 +198,9 @@ def usual_table(rows: pd.DataFrame) -> str:
     """A row a condition, set of weights and finder; "" without rows. One step for all rows stands under the table."""
     lines, steps = [], list(dict.fromkeys(rows["run_step"]))
     for (name, step, finder), here in rows.groupby(["condition", "run_step", "finder"], sort=False):
-        effects = {reader: per_seed(here[here["reader"] == reader], "effect") for reader in ("learned", *PLACEBOS)}
+        effects = {
+            reader: per_seed(here[here["reader"] == reader], "effect") for reader in ("learned", *PLACEBOS)
+        }
         beyond = [paired(effects["learned"], effects[reader]) for reader in PLACEBOS]
         lines.append([
             f"`{name}`, {f'step {step}, ' if len(steps) > 1 else ''}{finder}",
