@@ -10,8 +10,7 @@ has had few switches to learn from, so that two runs differ there by the path of
 three quarters of 2000 steps still hold some thirty switches.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,33 +18,21 @@ import pandas as pd
 from scipy import stats
 
 from analysis import switches
-from base.storage import UserError
 from configs.run import RunConfig
-from configs.state import OwnStats
 from configs.suite import Suite
-from experiments.kit.runs import Context, Run
-from experiments.kit.stats import mean_interval, mean_of_known
-from experiments.kit.tables import CALM, RUN
+from experiments.kit.pairs import DIFFERENCES, MEASURES, WORLDS, losses, paired_logs, vanillas
+from experiments.kit.runs import Context
+from experiments.kit.stats import mean_interval
+from experiments.kit.tables import RUN
 
-WORLDS = ("windows", "random", "recurring", "mix")
-MECHANISMS = ("seed", "calibrated")
-STATE = "calibrated_recurring"
-"""What the controls are compared with."""
-LONE = ("faint", "large")
-"""Worlds of one mechanism: the condition that is the state there has the world's own name."""
-
-HELDOUT = ("heldout_loss", "heldout_ece")
-MEASURES = (
-    *("clean_loss", "perturbed_loss"),
-    *(f"{name}{moment}" for name in HELDOUT for moment in ("", "_calm", "_acting")),
-)
-DIFFERENCES = tuple(f"{measure}_difference" for measure in MEASURES)
 LOSSES = (
     *(*RUN, "world", "mechanism", "role", "vanilla", "age", "fresh"),
     *("from_step", "clean_steps", "perturbed_steps", "evaluations_calm", "evaluations_acting"),
     *MEASURES,
     *DIFFERENCES,
 )
+STATE = "calibrated_recurring"
+"""What the controls are compared with."""
 SUMMARY = ("suite", "quantity", "condition", "reference", "world", "measure", "n", "mean", "low", "high")
 OF_SWITCHES = ("steps", "excess", "loss_after")  # of recurring_recovery; as measures they end in _on and _off
 SHARED = (
@@ -58,7 +45,7 @@ SHARED = (
 def tables(context: Context) -> dict[str, pd.DataFrame]:
     """The tables recurring_losses, recurring_switches, recurring_recovery and recurring_summary."""
     pairs = paired_logs(context)
-    found = losses(pairs)
+    found = losses(pairs).reindex(columns=list(LOSSES))
     recovery = switches.recovery(pairs)
     return {
         "recurring_losses": found,
@@ -66,145 +53,6 @@ def tables(context: Context) -> dict[str, pd.DataFrame]:
         "recurring_recovery": recovery,
         "recurring_summary": summary(context.suite, found, recovery),
     }
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A run with the vanilla run of its world and seed.
-
-    log: one row a step: step, regime, loss, heldout_loss, heldout_ece, and the same of vanilla with `_vanilla` behind
-    (NaN where vanilla is not finished). first: the step that measures are taken from.
-    """
-
-    run: Run
-    world: str
-    vanilla: str
-    log: pd.DataFrame
-    first: int
-
-
-def first_step(run: RunConfig) -> int:
-    """Measures are taken from this step on: the last three quarters of a run."""
-    return run.first + (run.last - run.first) // 4
-
-
-def world_of(run: RunConfig) -> str:
-    """All that makes two runs of one seed see the same batches under the same regimes, as text."""
-    parts = (run.schedule, run.regimes, run.model, run.train)
-    return "|".join([run.corpus, run.tokenizer, *(part.model_dump_json() for part in parts)])
-
-
-def vanillas(conditions: Mapping[str, RunConfig]) -> dict[str, str]:
-    """The vanilla of each condition's world, by condition: the first that injects nothing. Left out where there is none."""
-    plain: dict[str, str] = {}
-    for name, run in conditions.items():
-        if not run.injects and run.start is None:
-            plain.setdefault(world_of(run), name)
-    return {name: plain[world] for name, run in conditions.items() if (world := world_of(run)) in plain}
-
-
-def world_name(vanilla: str) -> str:
-    """The name of a world by that of its vanilla: `vanilla_recurring` and `faint_vanilla` are of recurring and faint."""
-    return vanilla.replace("vanilla", "").strip("_") or "base"
-
-
-def paired_logs(context: Context) -> list[Pair]:
-    """Every run with its vanilla. Runs of a world that has no vanilla condition are left out.
-
-    Raises:
-        UserError: a run and its vanilla were under different regimes, so that one of them is not what its config says.
-    """
-    base = vanillas(context.suite.conditions)
-    columns = ["loss", *HELDOUT]
-    logs = {}
-    for run in context.runs:
-        log = run.metrics()
-        logs[run.condition, run.seed] = log.reindex(columns=["step", "regime", *columns])
-    pairs = []
-    for run in context.runs:
-        if run.condition not in base:
-            continue
-        vanilla = base[run.condition]
-        log, other = logs[run.condition, run.seed], logs.get((vanilla, run.seed))
-        if other is None:
-            log = log.assign(**{f"{name}_vanilla": np.nan for name in columns})
-        else:
-            log = log.merge(other, on="step", suffixes=("", "_vanilla"))
-            if (log["regime"] != log["regime_vanilla"]).any():
-                raise UserError(
-                    f"{run.folder}: seed {run.seed} of {run.condition} was under other regimes than {vanilla}; "
-                    "delete both runs and run again"
-                )
-        pairs.append(Pair(run, world_name(vanilla), vanilla, log, first_step(run.config)))
-    return pairs
-
-
-def mechanism_of(run: RunConfig) -> str:
-    """seed or calibrated, told by whether statistics are standardised; none without a self-state."""
-    if not run.self_state.enabled:
-        return "none"
-    return "calibrated" if run.self_state.standardise else "seed"
-
-
-def role_of(name: str, run: RunConfig) -> str:
-    """What a condition is there for: vanilla, state (a mechanism in a world, shown its own statistics), oracle, control."""
-    if not run.injects:
-        return "vanilla"
-    if run.self_state.enabled and run.self_state.senses.kind == "regime":
-        return "oracle"
-    known = {f"{mechanism}_{world}" for mechanism in MECHANISMS for world in WORLDS} | {*LONE}
-    return "state" if name in known else "control"
-
-
-def losses(pairs: Sequence[Pair]) -> pd.DataFrame:
-    """One row a run: mean losses (nats a token) and calibration errors, and their differences to vanilla of its world and seed.
-
-    clean_loss, perturbed_loss: training batches of calm steps, and of steps on which a regime acts. heldout_*: mean over
-    the evaluations, with the state of that moment; _calm and _acting: those at moments when no regime acts, and when one
-    does. Held-out text is never perturbed. *_difference: minus vanilla, over the same steps; below zero is better.
-    age: how many steps old the statistics are that it is shown (NaN where they are not its own). fresh: share of the
-    steps at which the regime was the same so many steps before: what statistics of that age can still tell.
-    """
-    rows = []
-    for pair in pairs:
-        log = pair.log[pair.log["step"] >= pair.first]
-        calm = (log["regime"] == CALM).to_numpy()
-        run, senses = pair.run.config, pair.run.config.self_state.senses
-        age = senses.age if run.self_state.enabled and isinstance(senses, OwnStats) else np.nan
-        row = {
-            **{"suite": pair.run.suite, "condition": pair.run.condition, "seed": pair.run.seed},
-            **{"world": pair.world, "mechanism": mechanism_of(run), "role": role_of(pair.run.condition, run)},
-            **{"vanilla": pair.vanilla, "age": age, "fresh": _fresh(pair, age), "from_step": pair.first},
-            **{"clean_steps": int(calm.sum()), "perturbed_steps": int((~calm).sum())},
-        }
-        seen = log["heldout_loss"].notna().to_numpy()
-        row |= {
-            "evaluations_calm": int((seen & calm).sum()),
-            "evaluations_acting": int((seen & ~calm).sum()),
-        }
-        row |= _measure(log, "loss", "clean_loss", calm) | _measure(log, "loss", "perturbed_loss", ~calm)
-        for name in HELDOUT:
-            row |= _measure(log, name, name, seen)
-            row |= _measure(log, name, f"{name}_calm", calm & seen)
-            row |= _measure(log, name, f"{name}_acting", ~calm & seen)
-        rows.append(row)
-    return pd.DataFrame(rows, columns=list(LOSSES))
-
-
-def _measure(log: pd.DataFrame, column: str, name: str, where: np.ndarray) -> dict[str, float]:
-    here = log[column].to_numpy(float)[where]
-    apart = here - log[f"{column}_vanilla"].to_numpy(float)[where]
-    return {name: mean_of_known(here), f"{name}_difference": mean_of_known(apart)}
-
-
-def _fresh(pair: Pair, age: float) -> float:
-    """Share of the measured steps at which the regime `age` steps before was the same."""
-    if not np.isfinite(age):
-        return float("nan")
-    regime = pair.log["regime"].to_numpy()
-    steps = np.flatnonzero(pair.log["step"] >= pair.first)
-    steps = steps[steps >= age]
-    return float((regime[steps] == regime[steps - int(age)]).mean()) if len(steps) else float("nan")
 
 
 def summary(suite: Suite, found: pd.DataFrame, recovery: pd.DataFrame) -> pd.DataFrame:

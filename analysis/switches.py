@@ -8,7 +8,7 @@ one that begins.
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,8 @@ from numpy.polynomial import Polynomial
 
 from analysis.spans import AFTER_SWITCH
 from configs.world import Recurring
+from experiments.kit.pairs import Pair
 from experiments.kit.tables import CALM, RUN
-
-if TYPE_CHECKING:
-    from analysis.recurring import Pair
 
 LAGS = range(-20, 61)
 SMOOTH = 5  # steps of the mean that has to be back at the settled level
@@ -67,7 +65,7 @@ def line_up(values: np.ndarray, found: Sequence[Switch]) -> np.ndarray:
     return made
 
 
-def aligned(pairs: Sequence["Pair"]) -> pd.DataFrame:
+def aligned(pairs: Sequence[Pair]) -> pd.DataFrame:
     """One row a run of a recurring world, kind of switch and lag: mean over its switches of loss and of loss - vanilla's.
 
     lag: steps from the switch, 0 the first step of the new stretch. events: how many switches reach that lag.
@@ -85,7 +83,7 @@ def aligned(pairs: Sequence["Pair"]) -> pd.DataFrame:
     )
 
 
-def recovery(pairs: Sequence["Pair"]) -> pd.DataFrame:
+def recovery(pairs: Sequence[Pair]) -> pd.DataFrame:
     """One row a run of a recurring world and kind of switch.
 
     The level is the run's own: a parabola over steps through its losses in that regime from the 30th step of a stretch
@@ -150,7 +148,7 @@ def kaplan_meier(times: np.ndarray, seen: np.ndarray, horizon: int = HORIZON) ->
     return total, median
 
 
-def _settled(pair: "Pair", loss: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _settled(pair: Pair, loss: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(steps,) each: the settled level of that step's regime, how far means of SMOOTH steps scatter about it, and those
     means of loss - level over the step and those after it, NaN where they would reach into the next stretch."""
     regime, step = pair.log["regime"].to_numpy(), pair.log["step"].to_numpy(float)
@@ -186,11 +184,11 @@ def _times(found: Sequence[Switch], smooth: np.ndarray, spread: np.ndarray) -> t
     return np.array(times), np.array(seen)
 
 
-def _recurring(pairs: Sequence["Pair"]) -> list["Pair"]:
+def _recurring(pairs: Sequence[Pair]) -> list[Pair]:
     return [pair for pair in pairs if isinstance(pair.run.config.schedule, Recurring)]
 
 
-def _by_kind(pair: "Pair") -> dict[str, list[Switch]]:
+def _by_kind(pair: Pair) -> dict[str, list[Switch]]:
     regimes = pair.log["regime"].to_numpy()
     found = switches_of(regimes, int(np.searchsorted(pair.log["step"], pair.first)))
     return {kind: [one for one in found if one.kind == kind] for kind in ("on", "off")}
@@ -202,10 +200,10 @@ def _means(rows: np.ndarray) -> np.ndarray:
     return np.where(count > 0, np.nansum(rows, axis=0), np.nan) / np.maximum(count, 1)
 
 
-def _names(pair: "Pair", kind: str) -> dict[str, Any]:
+def _names(pair: Pair, kind: str) -> dict[str, Any]:
     run = pair.run
     return dict(zip(PLACE, (run.suite, run.condition, run.seed, pair.world, kind), strict=True))
 
 
-def _place(pair: "Pair", kind: str, table: pd.DataFrame) -> pd.DataFrame:
+def _place(pair: Pair, kind: str, table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**_names(pair, kind))

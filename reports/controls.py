@@ -6,6 +6,7 @@ import pandas as pd
 
 from experiments.kit import published
 from experiments.kit.levels import ALPHA, FEWEST_SEEDS
+from experiments.kit.placebos import TESTS, View, effect_table, further, surpluses
 from experiments.kit.stats import UNKNOWN, Estimate, estimate, paired, per_seed
 from experiments.kit.style import REGIMES
 from experiments.kit.tables import RUN, ByCondition, of_condition
@@ -27,7 +28,6 @@ from experiments.kit.words import (
 from plots.controls import COMMON, STATIC, ordered, regimes_in, response, unlike
 from reports.control_classification import told
 from reports.parts import Section, Tables
-from reports.placebos import TESTS, View, effect_table, further, surpluses
 
 TITLE = "Controls: is it the sensing, or only a bias?"
 FILE = "controls.md"

@@ -16,6 +16,7 @@ from analysis import switches
 from base.storage import ROOT, UserError
 from configs.suite import load_suite
 from configs.world import Bewilderment
+from experiments.kit import pairs
 from experiments.kit.runs import Context
 from experiments.kit.tables import CALM, NothingToDraw
 from plots import recurring as figures
@@ -152,17 +153,17 @@ def test_what_happens_before_the_last_three_quarters_does_not_count() -> None:
 def test_no_gain_gives_none() -> None:
     runs = [logged(name, 3, noise=0.1) for name in ("vanilla_recurring", "calibrated_recurring")]
     row = of(analysis.tables(Context(SUITE, runs))["recurring_losses"], condition="calibrated_recurring")
-    assert [row[name] for name in analysis.DIFFERENCES] == [0.0] * len(analysis.DIFFERENCES)
+    assert [row[name] for name in pairs.DIFFERENCES] == [0.0] * len(pairs.DIFFERENCES)
 
 
 def test_vanilla_is_that_of_the_same_world() -> None:
-    base = analysis.vanillas(SUITE.conditions)
+    base = pairs.vanillas(SUITE.conditions)
     assert set(base) == set(SUITE.conditions)
-    for world in analysis.WORLDS:
+    for world in pairs.WORLDS:
         assert {base[f"{kind}_{world}"] for kind in ("seed", "calibrated", "vanilla")} == {f"vanilla_{world}"}
     assert {base[name] for name in ("oracle", "yoked", "learned_bias", "delayed_64")} == {"vanilla_recurring"}
     assert base["faint"] == base["faint_oracle"] == "faint_vanilla"
-    assert [analysis.world_name(name) for name in ("vanilla_mix", "faint_vanilla", "vanilla")] == [
+    assert [pairs.world_name(name) for name in ("vanilla_mix", "faint_vanilla", "vanilla")] == [
         "mix",
         "faint",
         "base",
@@ -171,8 +172,8 @@ def test_vanilla_is_that_of_the_same_world() -> None:
         update={"bewilderment": Bewilderment(probability=0.4)}
     )
     moved = {**SUITE.conditions, "direct": SUITE.conditions["direct"].model_copy(update={"regimes": changed})}
-    assert "direct" not in analysis.vanillas(moved)  # no vanilla has that world
-    roles = {name: analysis.role_of(name, run) for name, run in SUITE.conditions.items()}
+    assert "direct" not in pairs.vanillas(moved)  # no vanilla has that world
+    roles = {name: pairs.role_of(name, run) for name, run in SUITE.conditions.items()}
     assert {name for name, role in roles.items() if role == "oracle"} == {"oracle", "faint_oracle"}
     assert (
         roles["seed_mix"] == roles["faint"] == "state"

@@ -85,7 +85,7 @@ def render(
         "interval": interval, "tiny": tiny, "conditions": partial(conditions, tables, guests=experiment.guests),
     }  # fmt: skip
     environment.globals |= {
-        "title": experiment.title, "note": " ".join(note.split()), "reading": words.READING, "figures": figures,
+        "missing": MISSING, "title": experiment.title, "note": " ".join(note.split()), "reading": words.READING, "figures": figures,
         "found": [one.line() for one in in_order(findings.values())], "finding": findings, "figure": figure,
         "grid": {name: _or_missing(make, tables) for name, make in experiment.grids.items()},
         "published": SimpleNamespace(**{**vars(published), **published.ANSWERS}), "tables": tables,

@@ -1,21 +1,20 @@
-"""The frozen-weight test: do learned directions steer more than directions selected in the same way from placebos?"""
+"""The figure of the frozen-weight test: effects beside placebos, Δ entropy by direction, dose and response."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from matplotlib.gridspec import GridSpec
 from scipy import stats
 
 from experiments.kit import published, style
 from experiments.kit import stats as kit_stats
 from experiments.kit.levels import ALPHA, FEWEST_SEEDS
-from experiments.kit.tables import NothingToDraw
+from experiments.kit.panels import Figure
+from experiments.kit.tables import NothingToDraw, Tables, of_condition
 from experiments.kit.words import plural
-from plots.figure import Tables
 
-# The seed document: one run (seed 42), weights of step 1000, directions found and tested on training data.
-
+NEEDED = ("frozen_effects", "frozen_effects_summary", "frozen_conditions", "frozen_doses")
 PANELS = (
     ("replication", "dimension", "replication protocol\n(found and tested on train data)"),
     ("heldout", "dimension", "held-out protocol,\ndimension finder"),
@@ -23,33 +22,21 @@ PANELS = (
 )
 
 
-def _rows(table: pd.DataFrame, condition: str, step: int) -> pd.DataFrame:
-    return table[(table["condition"] == condition) & (table["run_step"] == step)]
-
-
 def _match(table: pd.DataFrame, protocol: str, finder: str) -> pd.DataFrame:
     return table[(table["protocol"] == protocol) & (table["finder"] == finder)]
 
 
-def frozen_weight_test(tables: Tables, note: str) -> Figure:
-    """Effect sizes against placebos, Δ entropy by direction, and dose-response, of the last step's weights."""
-    effects = tables["frozen_effects"]
-    return _draw(tables, note, int(effects["run_step"].max()))
-
-
-def frozen_weight_test_early(tables: Tables, note: str) -> Figure:
-    """The same of the earliest weights tested: the published test took those of step 1000."""
-    steps = sorted(set(tables["frozen_effects"]["run_step"]))
-    if len(steps) < 2:
-        raise NothingToDraw("frozen_effects.csv has the weights of one step only")
-    return _draw(tables, note, int(steps[0]))
-
-
-def _draw(tables: Tables, note: str, step: int) -> Figure:
-    condition = str(tables["frozen_effects"]["condition"].iloc[0])
+def _draw(tables: Tables, note: str, early: bool) -> Drawing:
+    """Of the last step's weights; early: of the earliest tested, since the published test took those of step 1000."""
+    steps = sorted(set(tables.rows("frozen_effects")["run_step"]))
+    if len(steps) < 1 + early:
+        raise NothingToDraw(
+            "frozen_effects has the weights of one step only" if steps else "frozen_effects missing or empty"
+        )
+    step = int(steps[0 if early else -1])
+    condition = str(tables.rows("frozen_effects")["condition"].iloc[0])
     effects, summary, conditions, doses = (
-        _rows(tables[name], condition, step)
-        for name in ("frozen_effects", "frozen_effects_summary", "frozen_conditions", "frozen_doses")
+        of_condition(tables.rows(name, run_step=step), condition) for name in NEEDED
     )
     made = style.figure(style.WIDE, 6.2)
     grid = GridSpec(2, 1, figure=made, height_ratios=[1.12, 1])
@@ -280,3 +267,20 @@ def _dose_panel(axes: Axes, doses: pd.DataFrame) -> None:
     axes.set_xlabel("signed norm of the state (L2)")
     axes.set_ylabel("Δ entropy (nats)")
     style.panel_legend(axes, "dose-response", columns=2)
+
+
+FIGURES = (
+    Figure(
+        "frozen-weight-test.png",
+        "Weights frozen, state set by hand: how far learned directions move entropy, beside placebos selected in the "
+        "same way, random directions, and the dose-response, for the weights of the last step.",
+        lambda tables, note, _: _draw(tables, note, early=False),
+        NEEDED,
+    ),
+    Figure(
+        "frozen-weight-test-early.png",
+        "The same test of the earliest weights kept (step 1000, as in the published test).",
+        lambda tables, note, _: _draw(tables, note, early=True),
+        NEEDED,
+    ),
+)

@@ -1,4 +1,4 @@
-"""How far each condition's state steers the model, and whether its confident direction sharpens without harm."""
+"""The figure on steering: how far each condition's state steers, and whether its confident direction sharpens without harm."""
 
 import numpy as np
 import pandas as pd
@@ -10,27 +10,19 @@ from matplotlib.ticker import MaxNLocator
 
 from experiments.kit import stats, style
 from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.panels import Figure
 from experiments.kit.style import Look
-from experiments.kit.tables import WEIGHTS, NothingToDraw
+from experiments.kit.tables import NothingToDraw, Tables
 from experiments.kit.words import signed
-from plots.figure import Figure, Tables
 
-SUMMARY, TRAINED, MATCHED = "frozen_effects_summary", "steering_trained", "steering_matched"
-_TEST = (*WEIGHTS, "finder")
-COLUMNS: dict[str, tuple[str, ...]] = {
-    SUMMARY: (*_TEST, "protocol", "effect", "placebo", "placebo_mean"),
-    TRAINED: (*_TEST, "effect", "shuffled_mean", "difference"),
-    MATCHED: (*_TEST, "at", "reader", "draw", "kl", "delta_entropy", "delta_nll"),
-}
-LARGEST = "largest"  # of the table's KLs, the largest that all curves reach; the others are numbers
+SHOWN = "calibrated_recurring"  # the condition whose confident direction is compared at matched KL
+FINDER, LARGEST = "gradient", "largest"  # of KLs, the largest that all curves reach; the others are numbers
 LEARNED = Look("learned direction", style.BLACK)
 PLACEBOS = {
     "untrained": Look("untrained reader", style.GREY, marker="^", filled=False),
     "foreign": Look("partner seed's direction", style.ORANGE, marker="D", filled=False),
 }
 PAIR = {"learned": LEARNED, "untrained": PLACEBOS["untrained"]}  # readers compared at matched KL
-SHOWN = "calibrated_recurring"  # the condition whose confident direction is compared at matched KL
-FINDER = "gradient"
 
 
 def learned_effects(summary: pd.DataFrame) -> pd.DataFrame:
@@ -41,15 +33,15 @@ def learned_effects(summary: pd.DataFrame) -> pd.DataFrame:
 
 def steering(tables: Tables, note: str) -> Drawing:
     """Effects of all conditions beside their placebos; the confident direction at matched KL."""
-    rows = learned_effects(tables[SUMMARY])
+    rows = learned_effects(tables.rows("frozen_effects_summary"))
     names = list(dict.fromkeys(rows["condition"]))
     if not names:
-        raise NothingToDraw("frozen_effects_summary.csv has no held-out test of the gradient finder")
+        raise NothingToDraw("frozen_effects_summary has no held-out test of the gradient finder")
     tall, square = 0.5 + 0.24 * len(names), 2.1  # inches
     made = style.figure(style.WIDE, tall + square + 1.5)
     grid = made.add_gridspec(2, 1, height_ratios=[tall, square], hspace=0.04)
-    _effects(made.add_subplot(grid[0]), rows, tables[TRAINED], names)
-    _matched(made, grid[1], tables[MATCHED])
+    _effects(made.add_subplot(grid[0]), rows, tables.rows("steering_trained"), names)
+    _matched(made, grid[1], tables.rows("steering_matched"))
     looks = [LEARNED, *PLACEBOS.values()]
     handles = [
         Line2D([], [], ls="", marker=look.marker, c=look.colour, mfc=look.face, ms=4) for look in looks
@@ -84,7 +76,7 @@ def _effects(axes: Axes, rows: pd.DataFrame, trained: pd.DataFrame, names: list[
             )
             if len(values):
                 axes.plot([values.mean()] * 2, [y + shift - 0.13, y + shift + 0.13], c=look.colour, lw=1.4)
-    of_finder = trained[trained["finder"] == FINDER] if len(trained) else trained
+    of_finder = trained[trained["finder"] == FINDER]
     for y, name in enumerate(
         names
     ):  # only beside conditions of the shuffled runs' world, model and mechanism
@@ -99,9 +91,7 @@ def _effects(axes: Axes, rows: pd.DataFrame, trained: pd.DataFrame, names: list[
 
 def _matched(made: Drawing, place: SubplotSpec, matched: pd.DataFrame) -> None:
     """A square panel a KL, from the smallest to the largest; all but the last, whose KL the curves set, on the same axes."""
-    rows = (
-        matched[(matched["condition"] == SHOWN) & (matched["finder"] == FINDER)] if len(matched) else matched
-    )
+    rows = matched[(matched["condition"] == SHOWN) & (matched["finder"] == FINDER)]
     kls = rows.groupby("at")["kl"].mean().sort_values()
     kls = kls.loc[sorted(kls.index, key=lambda at: at == LARGEST)]
     squares = place.subgridspec(1, max(len(kls), 1))
@@ -171,13 +161,10 @@ def title(rows: pd.DataFrame) -> str:
     return f"{len(found)} of {tested} {verb} clearly further than untrained readers ({told}), {counts}"
 
 
-FIGURES: tuple[Figure, ...] = (
-    Figure(
-        "recurring/steering.png",
-        steering,
-        (SUMMARY, TRAINED, MATCHED),
-        "How far the state of each condition steers the model beside untrained, foreign and shuffled-trained ones, and the "
-        "confident direction at matched KL: entropy beside NLL.",
-        "recurring",
-    ),
+FIGURE = Figure(
+    "recurring/steering.png",
+    "How far the state of each condition steers the model beside untrained, foreign and shuffled-trained ones, and the "
+    "confident direction at matched KL: entropy beside NLL.",
+    lambda tables, note, _: steering(tables, note),
+    ("frozen_effects_summary", "steering_trained", "steering_matched"),
 )
