@@ -84,10 +84,20 @@ class Twins:
     end: int
     paths: tuple[Followed, Followed]  # long, short
     recalls: tuple[np.ndarray, np.ndarray]
+
+
 FEWEST = 6  # seeds: of 2^n turnings at least two give the AUC found, so five seeds cannot give p < 0.05
 RUNS, TWINS = "runs", "twins"
 NO_MEMORY = "state without memory"
-SINGLE = ("loss", "norm", "distance", "along", "drift", "gate", "share")  # features alone, told of where there are any
+SINGLE = (
+    "loss",
+    "norm",
+    "distance",
+    "along",
+    "drift",
+    "gate",
+    "share",
+)  # features alone, told of where there are any
 
 
 def ambiguous_tables(context: Context) -> dict[str, pd.DataFrame]:
@@ -314,11 +324,18 @@ def findings(tables: Tables) -> dict[str, Finding]:
     for regime in dict.fromkeys(map(str, tables.rows("ambiguous_auc")["regime"])) or [""]:
         after = f"after `{regime}`" if regime else "after a disturbance"
         for name, said, features, rival in (
-            ("state", "the state tells a long from a short disturbance beyond the window's statistics.", STATE, STATISTICS),
+            (
+                "state",
+                "the state tells a long from a short disturbance beyond the window's statistics.",
+                STATE,
+                STATISTICS,
+            ),
             ("gate", "gate and memory share tell it beyond the window's statistics.", GATE, STATISTICS),
             ("memory", "a state with memory tells it better than one without.", STATE, NO_MEMORY),
         ):
-            found[f"{name}_{regime}"] = _finding(tables, regime, f"Late in the window {after}, {said}", features, rival)
+            found[f"{name}_{regime}"] = _finding(
+                tables, regime, f"Late in the window {after}, {said}", features, rival
+            )
     return found
 
 

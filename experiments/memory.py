@@ -161,7 +161,8 @@ def memory_tradeoff(
     rows = rows[taken].merge(tested, on=list(RUN), how="left") if len(tested) else rows[taken].assign(
         leverage=np.nan, placebo=np.nan, leverage_over_placebo=np.nan
     )  # fmt: skip
-    return rows.merge(runs[[*RUN, "heldout_loss"]], on=list(RUN), how="left").reset_index(drop=True)
+    losses = runs[[*RUN, "heldout_loss"]] if len(runs) else rows[list(RUN)].assign(heldout_loss=np.nan)
+    return rows.merge(losses, on=list(RUN), how="left").reset_index(drop=True)
 
 
 def memory_ranks(context: Context, memory_tradeoff: pd.DataFrame) -> pd.DataFrame:
@@ -193,7 +194,10 @@ def findings(tables: Tables) -> dict[str, Finding]:
     def beyond(rows: ByCondition, other: str, column: str, word: str = "") -> dict[str, Estimate]:
         return {f"{word}`{name}` − `{other}`": rows.minus(name, other, column) for name in BUFFERS}
 
-    longer = {"`buffer_64` − `ema`": at.minus("buffer_64", "ema", "share"), "`buffer_128` − `buffer_64`": at.minus("buffer_128", "buffer_64", "share")}
+    longer = {
+        "`buffer_64` − `ema`": at.minus("buffer_64", "ema", "share"),
+        "`buffer_128` − `buffer_64`": at.minus("buffer_128", "buffer_64", "share"),
+    }
     own = at.values(BUFFERS, "force_memory")
     drifts, away = beyond(at, "none", "drift"), beyond(trade, "none", "displacement")
     found = {
@@ -257,8 +261,18 @@ def _share_grid(tables: Tables) -> str:
         said = published.MEMORY.get(name)
         values = [at.value(name, column) for column in ("share", "share_calm", "gate_calm")]
         cells = [number(said[0], 2) if said else DASH, *(interval(value, 2, sign=False) for value in values)]
-        lines.append([f"`{name}`", *cells, percent(at.value(name, "at_bound").mean), str(len(at.of(name, "drift")))])
-    head = ["memory", "published share", f"share in {REGIME}", "share in calm", "gate in calm", "share at its bound", "n"]
+        lines.append(
+            [f"`{name}`", *cells, percent(at.value(name, "at_bound").mean), str(len(at.of(name, "drift")))]
+        )
+    head = [
+        "memory",
+        "published share",
+        f"share in {REGIME}",
+        "share in calm",
+        "gate in calm",
+        "share at its bound",
+        "n",
+    ]
     return table(head, lines) if lines else MISSING
 
 
@@ -279,7 +293,10 @@ def _stability_grid(tables: Tables) -> str:
     for name in at.conditions:
         said = published.MEMORY.get(name)
         beyond = {column: at.minus(name, "none", column) for column in ("rate", "drift")}
-        rest = {column: interval(value, 4 if column == "rate" else 5) if name != "none" else DASH for column, value in beyond.items()}
+        rest = {
+            column: interval(value, 4 if column == "rate" else 5) if name != "none" else DASH
+            for column, value in beyond.items()
+        }
         lines.append([
             f"`{name}`", said[1] if said else DASH, interval(at.value(name, "force"), 5), interval(at.value(name, "force_memory"), 5),
             interval(at.value(name, "rate"), 4), rest["rate"], interval(at.value(name, "drift"), 5, sign=False), rest["drift"],
@@ -303,14 +320,22 @@ def _drift_grid(tables: Tables) -> str:
     for regime in _regimes(tables):
         at = during(tables, regime)
         for column, name in (("drift", f"`{regime}`"), ("drift_after", f"after `{regime}`")):
-            lines.append([name, *(number(at.value(one, column).mean, 5) for one in during(tables).conditions)])
+            lines.append(
+                [name, *(number(at.value(one, column).mean, 5) for one in during(tables).conditions)]
+            )
     return _by_regime(tables, "drift", lines)
 
 
 def _recovery_grid(tables: Tables) -> str:
     names = tables.by_condition("memory_measures", LOOKS).conditions
     lines = [
-        [f"`{regime}`", *(words.median(_steps(tables.rows("memory_measures", regime=regime, condition=name)), "longer") for name in names)]
+        [
+            f"`{regime}`",
+            *(
+                words.median(_steps(tables.rows("memory_measures", regime=regime, condition=name)), "longer")
+                for name in names
+            ),
+        ]
         for regime in _regimes(tables)
     ]
     return _by_regime(tables, "steps to recover", lines)
@@ -320,7 +345,10 @@ def _leverage_grid(tables: Tables) -> str:
     at, lines = tables.by_condition("memory_tradeoff", LOOKS), []
     for name in at.conditions:
         said = published.MEMORY.get(name)
-        measured = [interval(at.value(name, column), 3, sign=column == "leverage_over_placebo") for column in ("leverage", "placebo", "leverage_over_placebo")]
+        measured = [
+            interval(at.value(name, column), 3, sign=column == "leverage_over_placebo")
+            for column in ("leverage", "placebo", "leverage_over_placebo")
+        ]
         lines.append([
             f"`{name}`", said[2] if said else DASH, *measured, interval(at.minus(name, "ema", "leverage"), 3) if name != "ema" else DASH,
             interval(at.value(name, "displacement"), 2, sign=False), interval(at.value(name, "heldout_loss"), 3, sign=False),
@@ -337,7 +365,11 @@ def _rank_sentence(tables: Tables) -> str:
         for outcome in ("leverage", "leverage_over_placebo")
         if (value := _ranks(tables, stability, outcome)).n
     ]
-    return f"Spearman's correlation over the memories of each seed, mean over seeds: {'; '.join(texts)}." if texts else ""
+    return (
+        f"Spearman's correlation over the memories of each seed, mean over seeds: {'; '.join(texts)}."
+        if texts
+        else ""
+    )
 
 
 def _of_window(make: Grid) -> Grid:

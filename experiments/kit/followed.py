@@ -109,9 +109,7 @@ def restoring(
     return force + 0.0, distance  # no negative zeros
 
 
-def around(
-    log: pd.DataFrame, regime: str, start: int, end: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def around(log: pd.DataFrame, regime: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row numbers before a regime (calm, at most BEFORE), while the state feels it, and after it until the next one."""
     step, names = log["step"].to_numpy(), log["regime"].to_numpy()
     start, end = start + (regime in LATE), end + (regime in LATE)
