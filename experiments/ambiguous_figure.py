@@ -1,4 +1,4 @@
-"""Long told from short inside a window in which the disturbance is over: by step, and seed by seed."""
+"""The figures on the ambiguous window: long told from short by step, and seed by seed."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -8,19 +8,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
-from analysis.spans import WINDOW_BIN as BIN
 from experiments.kit import stats, style
 from experiments.kit.levels import ALPHA, FEWEST_SEEDS
+from experiments.kit.panels import Figure
 from experiments.kit.stats import mean_of_known
 from experiments.kit.style import Look
-from experiments.kit.tables import NothingToDraw
+from experiments.kit.tables import NothingToDraw, Tables
 from experiments.kit.words import plural, signed
-from plots.figure import Figure, Tables
-from plots.memory import LOOKS
+from experiments.memory_figure import LOOKS
 
 R = TypeVar("R")
-SUITE = "ambiguous"
-FOLDER = "memory"
+BIN = 10  # steps in a bin of the window
+LATE = "late"  # its second half, when nothing is left of the disturbance in a state without memory
+STATISTICS, STATE, GATE = "window statistics", "state", "gate and share"  # what a window is read from
 WHO: dict[str, Look] = {  # read-outs
     "window statistics": Look("the window's own statistics", style.GREY, (0, (4, 1.6)), "s", filled=False),
     "state": Look("state", style.BLUE, "-", "o"),
@@ -35,12 +35,6 @@ ASIDE = {
     "loss": "Δ loss (nats)",
     "along": "Δ state along the\ndisplacement (share of it)",
     "gate": "Δ gate",
-}
-_PAIR = ("suite", "memory", "regime")
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "ambiguous_values": (*_PAIR, "seed", "length", "span", *ASIDE),
-    "ambiguous_auc": (*_PAIR, "span", "features", "kind", "compared", "n", "auc", "null_95", "p_value"),
-    "ambiguous_advantage": (*_PAIR, "span", "features", "rival", "compared", "low"),
 }
 
 
@@ -60,10 +54,10 @@ def _grid(made: Drawing, memories: list[str], rows: Sequence[R]) -> dict[tuple[R
 
 def window(tables: Tables, note: str) -> Drawing:
     """AUC of the read-outs by step of the window, a panel a memory, disturbance and way of comparing."""
-    table = tables["ambiguous_auc"]
+    table = tables.rows("ambiguous_auc")
     table = table[(table["kind"] == "read-out") & table["auc"].notna() & table["features"].isin(WHO)]
     if table.empty:
-        raise NothingToDraw("ambiguous_auc.csv has no read-out; it takes three seeds")
+        raise NothingToDraw("ambiguous_auc has no read-out; it takes three seeds")
     memories, regimes = _places(table)
     kinds = [(regime, compared) for regime in regimes for compared in ("runs", "twins")]
     made = style.figure(style.WIDE, 1.0 + 1.5 * len(kinds))
@@ -100,7 +94,7 @@ def window(tables: Tables, note: str) -> Drawing:
     )
     return style.finish(
         made,
-        _title(table, tables["ambiguous_advantage"]),
+        _title(table, tables.rows("ambiguous_advantage")),
         caption,
         note,
         (handles, [*(look.label for look in WHO.values()), "95 % of the nulls below"]),
@@ -127,10 +121,10 @@ def _title(table: pd.DataFrame, gains: pd.DataFrame) -> str:
 
 def seeds(tables: Tables, note: str) -> Drawing:
     """Late in the window: loss, place of the state, and gate of the twins of each seed."""
-    table = tables["ambiguous_values"]
+    table = tables.rows("ambiguous_values")
     table = table[table["span"] == "late"]
     if table.empty:
-        raise NothingToDraw("ambiguous_values.csv is empty")
+        raise NothingToDraw("ambiguous_values is empty")
     memories, regimes = _places(table)
     made = style.figure(style.WIDE, 5.6)
     axes_of = _grid(made, memories, list(ASIDE))
@@ -186,20 +180,18 @@ def _seeds_title(late: pd.DataFrame) -> str:
     return text + (f" ({'; '.join(clear)})" if clear else "")
 
 
-FIGURES: tuple[Figure, ...] = (
+FIGURES = (
     Figure(
-        f"{FOLDER}/ambiguous-window.png",
-        window,
-        ("ambiguous_auc", "ambiguous_advantage"),
+        "memory/ambiguous-window.png",
         "How well a read-out of the state, of gate and share, and of the window's own statistics tells a long earlier disturbance from "
         "a short one, through the window in which both are over.",
-        SUITE,
+        lambda tables, note, _: window(tables, note),
+        ("ambiguous_auc", "ambiguous_advantage"),
     ),
     Figure(
-        f"{FOLDER}/ambiguous-seeds.png",
-        seeds,
-        ("ambiguous_values",),
+        "memory/ambiguous-seeds.png",
         "Loss, place of the state and gate late in that window, the two runs of each seed joined.",
-        SUITE,
+        lambda tables, note, _: seeds(tables, note),
+        ("ambiguous_values",),
     ),
 )

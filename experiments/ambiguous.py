@@ -17,17 +17,39 @@ more is a reading of them, not a memory. The null turns long and short round wit
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.memory import BEFORE, Followed, follow_all, recalled
-from analysis.spans import GATE, LATE, RECALL, STATE, STATISTICS, WHOLE
-from analysis.spans import WINDOW_BIN as BIN
 from base.rng import Stream, generator
+from experiments.ambiguous_figure import BIN, FIGURES, GATE, LATE, STATE, STATISTICS
+from experiments.kit.experiment import Experiment, Table
+from experiments.kit.followed import BEFORE, Followed, follow_all, recalled
+from experiments.kit.levels import ALPHA
 from experiments.kit.runs import Context
-from experiments.kit.tables import windows_of
+from experiments.kit.stats import Estimate, paired
+from experiments.kit.tables import Tables, windows_of
+from experiments.kit.words import (
+    ABSENT,
+    CLEAR,
+    DASH,
+    MISSING,
+    NOT_CLEAR,
+    OPEN,
+    Finding,
+    all_of,
+    interval,
+    listed,
+    number,
+    plural,
+    signed,
+    table,
+    turned_way,
+)  # fmt: skip
+from experiments.memory_figure import LOOKS
 
+WHOLE, RECALL = "whole", "recall"
 EXACT = 10  # seeds up to which all turnings are taken
 DRAWS = 1000  # of the turnings beyond, and of the bootstrap
 COUNTER = 2_300_000  # of the analysis stream: turnings; + 1: bootstrap
@@ -42,7 +64,6 @@ READOUTS: dict[str, tuple[str, ...]] = {
 FEATURES = tuple(itertools.chain.from_iterable(READOUTS.values()))
 SCALARS = ("loss", "norm", "distance", "along", "drift", "gate", "share", "recall_distance", "recall_along")
 _PAIR = ("suite", "memory", "regime")
-VALUES = (*_PAIR, "seed", "length", "span", *FEATURES)
 AUC = (*_PAIR, "span", "features", "kind", "compared", "n", "auc", "null_mean", "null_95", "p_value")
 ADVANTAGE = (*_PAIR, "span", "features", "rival", "compared", "n", "difference", "low", "high")
 
@@ -65,7 +86,21 @@ class Twins:
     recalls: tuple[np.ndarray, np.ndarray]
 
 
-def tables(context: Context) -> dict[str, pd.DataFrame]:
+FEWEST = 6  # seeds: of 2^n turnings at least two give the AUC found, so five seeds cannot give p < 0.05
+RUNS, TWINS = "runs", "twins"
+NO_MEMORY = "state without memory"
+SINGLE = (
+    "loss",
+    "norm",
+    "distance",
+    "along",
+    "drift",
+    "gate",
+    "share",
+)  # features alone, told of where there are any
+
+
+def ambiguous_tables(context: Context) -> dict[str, pd.DataFrame]:
     """ambiguous_values, ambiguous_auc, ambiguous_advantage."""
     values = ambiguous_values(context)
     scores: dict[Place, pd.DataFrame] = {}
@@ -125,7 +160,7 @@ def ambiguous_values(context: Context) -> pd.DataFrame:
                 means = features.iloc[steps].mean()
                 place = (context.suite.name, pair.memory, pair.regime, pair.seed, length, span)
                 rows.append((*place, *(float(means[name]) for name in FEATURES)))
-    return pd.DataFrame(rows, columns=list(VALUES))
+    return pd.DataFrame(rows, columns=[*_PAIR, "seed", "length", "span", *FEATURES])
 
 
 def _features(pair: Twins) -> list[pd.DataFrame]:
@@ -281,3 +316,206 @@ def _advantages(suite: str, scores: dict[Place, pd.DataFrame]) -> pd.DataFrame:
                 (suite, memory, regime, span, features, rival, compared, len(both), difference, low, high)
             )
     return pd.DataFrame(rows, columns=list(ADVANTAGE))
+
+
+def findings(tables: Tables) -> dict[str, Finding]:
+    """What the page on memory says of the window, for each disturbance. tables: of this suite."""
+    found = {}
+    for regime in dict.fromkeys(map(str, tables.rows("ambiguous_auc")["regime"])) or [""]:
+        after = f"after `{regime}`" if regime else "after a disturbance"
+        for name, said, features, rival in (
+            (
+                "state",
+                "the state tells a long from a short disturbance beyond the window's statistics.",
+                STATE,
+                STATISTICS,
+            ),
+            ("gate", "gate and memory share tell it beyond the window's statistics.", GATE, STATISTICS),
+            ("memory", "a state with memory tells it better than one without.", STATE, NO_MEMORY),
+        ):
+            found[f"{name}_{regime}"] = _finding(
+                tables, regime, f"Late in the window {after}, {said}", features, rival
+            )
+    return found
+
+
+def _finding(tables: Tables, regime: str, claim: str, features: str, rival: str) -> Finding:
+    rows = _ordered(
+        tables.rows(
+            "ambiguous_auc", kind="read-out", span=LATE, compared=RUNS, regime=regime, features=features
+        )
+    )
+    if rival == NO_MEMORY:
+        rows = rows[rows["memory"] != "none"]
+    verdicts, parts, turned = [], [], []
+    for row in (rows.iloc[i] for i in range(len(rows))):
+        gain = _advantage(
+            tables, rival=rival, compared=RUNS, regime=regime, memory=row["memory"], features=features
+        )
+        verdicts.append(_verdict(row, gain))
+        turned += [f"`{row['memory']}`"] if gain is not None and gain["high"] < 0 else []
+        parts.append(f"`{row['memory']}` {_evidence(row, gain)}")
+    if not parts:
+        return Finding(claim, ABSENT, "It needs both runs of a seed.")
+    over = "that of the window's statistics" if rival == STATISTICS else "that of the state without memory"
+    n = int(rows["n"].min())
+    few = f" Fewer than {FEWEST} seeds cannot give p < {ALPHA}." if n < FEWEST else ""
+    return Finding(
+        claim,
+        all_of(verdicts),
+        f"AUC, and minus {over}: {'; '.join(parts)}. n = {n}.{few}{turned_way(turned, len(parts))}",
+    )
+
+
+def _evidence(row: "pd.Series[Any]", gain: "pd.Series[Any] | None") -> str:
+    if pd.isna(row["auc"]):
+        return "not to be told with so few seeds"
+    text = f"{number(row['auc'], 2)} (p = {number(row['p_value'])}), {_span(gain)}"
+    explained = gain is not None and row["p_value"] < ALPHA and not gain["low"] > 0
+    return f"{text}: it tells, but not clearly more than the rival" if explained else text
+
+
+def _verdict(row: "pd.Series[Any]", gain: "pd.Series[Any] | None") -> str:
+    """Of one memory: clear if both the null and the rival are beaten."""
+    if int(row["n"]) < FEWEST or pd.isna(row["auc"]) or gain is None:
+        return OPEN
+    return CLEAR if row["p_value"] < ALPHA and row["auc"] > 0.5 and gain["low"] > 0 else NOT_CLEAR
+
+
+def _ordered(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows by memory, none first, otherwise as they come."""
+    order = list(LOOKS)
+    place = rows["memory"].map(lambda name: order.index(name) if name in order else len(order))
+    return rows.loc[place.sort_values(kind="stable").index]
+
+
+def _cases(told: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """(regime, memory, features) that were scored, regimes together."""
+    order = list(dict.fromkeys(told["regime"]))
+    told = _ordered(told)
+    places = dict.fromkeys(zip(told["regime"], told["memory"], told["features"], strict=True))
+    return sorted(places, key=lambda place: order.index(place[0]))
+
+
+def _row(rows: pd.DataFrame) -> "pd.Series[Any] | None":
+    return rows.iloc[0] if len(rows) else None
+
+
+def _read_out(tables: Tables, **where: str) -> "pd.Series[Any] | None":
+    return _row(tables.rows("ambiguous_auc", kind="read-out", **where))
+
+
+def _advantage(tables: Tables, **where: str) -> "pd.Series[Any] | None":
+    return _row(tables.rows("ambiguous_advantage", span=LATE, **where))
+
+
+def _number(row: "pd.Series[Any] | None", column: str, digits: int) -> str:
+    return DASH if row is None else number(float(row[column]), digits)
+
+
+def _span(row: "pd.Series[Any] | None") -> str:
+    if row is None:
+        return DASH
+    return f"{signed(row['difference'], 2)} [{signed(row['low'], 2)}, {signed(row['high'], 2)}]"
+
+
+def _single(tables: Tables) -> str:
+    """A row a disturbance and memory, a column a feature."""
+    told = _ordered(tables.rows("ambiguous_auc", kind="scalar", span=LATE, compared=RUNS)).sort_values(
+        "regime", kind="stable"
+    )
+    rows = []
+    for regime, memory in dict.fromkeys(zip(told["regime"], told["memory"], strict=True)):
+        cells = []
+        for name in SINGLE:
+            row = _row(
+                told[(told["regime"] == regime) & (told["memory"] == memory) & (told["features"] == name)]
+            )
+            known = row is not None and pd.notna(row["auc"])
+            cells.append(f"{_number(row, 'auc', 2)} ({_number(row, 'p_value', 3)})" if known else DASH)
+        rows.append([f"`{regime}`, `{memory}`", *cells])
+    return table(["disturbance, memory", *SINGLE], rows) if rows else MISSING
+
+
+def _places(tables: Tables) -> str:
+    """Where the longer disturbance left the state, along the displacement at its end: long minus short."""
+    late = _ordered(tables.rows("ambiguous_values", span=LATE))
+    parts = []
+    for regime in dict.fromkeys(tables.rows("ambiguous_auc")["regime"]):
+        for memory, rows in late[late["regime"] == regime].groupby("memory", sort=False):
+            value = _long_minus_short(rows)
+            if value.n:
+                parts.append(f"{interval(value, 3)} (`{memory}` after `{regime}`)")
+    if not parts:
+        return ""
+    return (
+        "Where the state lies in the second half of the window: 0 is where it was before the disturbance, 1 where it was at its end. "
+        f"Long minus short, paired by seed: {listed(parts)}."
+    )
+
+
+def _long_minus_short(rows: pd.DataFrame) -> Estimate:
+    values = rows.set_index(["length", "seed"])["along"].astype(float)
+    long, short = (
+        values.xs(length) if length in values.index.get_level_values(0) else pd.Series(dtype=float)
+        for length in ("long", "short")
+    )
+    return paired(long, short)
+
+
+def _shows(tables: Tables) -> str:
+    """What the test can say, and in how many cases its premise does not hold."""
+    told = tables.rows("ambiguous_auc")
+    rows = told[(told["kind"] == "read-out") & (told["span"] == LATE) & (told["features"] == STATISTICS)]
+    rows = _ordered(rows[rows["compared"] == RUNS].dropna(subset=["p_value"]))
+    text = ""
+    if len(rows):
+        seen = [
+            f"`{row.memory}` after `{row.regime}`"
+            for row in rows.itertuples()
+            if float(str(row.p_value)) < ALPHA
+        ]
+        text = (
+            f"The window's own statistics told long from short in {len(seen)} of {plural(len(rows), 'case')}"
+            + (f" ({listed(seen)}): there the window is not ambiguous" if seen else "")
+            + (
+                f", but fewer than {FEWEST} seeds cannot give p < {ALPHA}"
+                if int(rows["n"].min()) < FEWEST
+                else ""
+            )
+            + ". "
+        )
+    return text
+
+
+def _auc_grid(tables: Tables) -> str:
+    told = tables.rows("ambiguous_auc", kind="read-out", span=LATE)
+    if told.empty:
+        return MISSING
+    head = ["disturbance, memory: read-out", "AUC, whole window", "AUC, second half", "95 % of the null", "p",
+            "beyond the statistics", "twins told apart", "p", "n"]  # fmt: skip
+    rows = []
+    for regime, memory, features in _cases(told):
+        where = {"regime": regime, "memory": memory, "features": features}
+        whole, late, twins = (
+            _read_out(tables, span=span, compared=compared, **where)
+            for span, compared in ((WHOLE, RUNS), (LATE, RUNS), (LATE, TWINS))
+        )
+        gain = _advantage(tables, rival=STATISTICS, compared=RUNS, **where)
+        rows.append(
+            [
+                f"`{regime}`, `{memory}`: {features}",
+                *(_number(one, "auc", 2) for one in (whole, late)),
+                *(_number(late, "null_95", 2), _number(late, "p_value", 3), _span(gain)),
+                *(_number(twins, "auc", 2), _number(twins, "p_value", 3)),
+                str(int(late["n"])) if late is not None else DASH,
+            ]
+        )
+    return table(head, rows)
+
+
+GRIDS = {"window": _auc_grid, "single": _single, "places": _places, "ambiguous": _shows}
+EXPERIMENT = Experiment(
+    "ambiguous", "Does the state remember how long a disturbance was?",
+    (Table(ambiguous_tables, names=("ambiguous_values", "ambiguous_auc", "ambiguous_advantage")),), findings, FIGURES, GRIDS,
+)  # fmt: skip

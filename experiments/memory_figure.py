@@ -1,6 +1,4 @@
-"""What memory does to the self-state: the parts of its updates through bewilderment, and stability against leverage."""
-
-from collections.abc import Callable
+"""The figures on memory: the parts of an update through bewilderment, and stability against leverage."""
 
 import numpy as np
 import pandas as pd
@@ -9,18 +7,15 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis.spans import DISTURBANCE as REGIME
-from analysis.spans import ONSET_BIN as BIN
 from experiments.kit import stats, style
-from experiments.kit import tables as kit_tables
 from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.panels import Figure
 from experiments.kit.style import Look
-from experiments.kit.tables import RUN, NothingToDraw
+from experiments.kit.tables import NothingToDraw, Tables, of_condition, present
 from experiments.kit.words import plural, signed
-from plots.figure import Figure, Tables
 
-SUITE = "memory"
-
+REGIME = "bewilderment"  # by which memories are compared
+BIN = 5  # steps in a bin around its onset
 LOOKS: dict[str, Look] = {
     "none": Look("no memory", style.GREY, "-", "v", filled=False),
     "ema": Look("EMA, decay 0.1", style.ORANGE, (0, (1, 1.2)), "D"),
@@ -38,24 +33,6 @@ PANELS = (  # column of memory_dynamics, its axis, whether it is drawn from zero
     ("memory_share", "memory share", True),
     ("force", "pull back to there\n(L2 a step)", False),
 )
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "memory_dynamics": (
-        *(
-            "suite",
-            "condition",
-            "seed",
-            "middle",
-            "length",
-            "mlp_norm",
-            "memory_norm",
-            "memory_share",
-            "gate",
-        ),
-        *("distance", "force", "force_memory"),
-    ),
-    "memory_tradeoff": (*RUN, "drift", "displacement", "leverage", "leverage_over_placebo"),
-    "memory_ranks": ("suite", "seed", "stability", "outcome", "conditions", "rho"),
-}
 
 
 def look(name: str) -> Look:
@@ -63,20 +40,12 @@ def look(name: str) -> Look:
     return LOOKS.get(name) or style.condition(name)
 
 
-def dynamics(condition: str) -> Callable[[Tables, str], Drawing]:
-    """The function that draws one configuration's updates through bewilderment."""
-
-    def draw(tables: Tables, note: str) -> Drawing:
-        return _dynamics(tables["memory_dynamics"], note, condition)
-
-    draw.__doc__ = f"The parts of the update of {condition} through {REGIME}."
-    return draw
-
-
-def _dynamics(table: pd.DataFrame, note: str, condition: str) -> Drawing:
-    rows = kit_tables.of_condition(table, condition)
+def dynamics(tables: Tables, note: str, condition: str) -> Drawing:
+    """The parts of one configuration's update through bewilderment."""
+    table = tables.rows("memory_dynamics")
+    rows = of_condition(table, condition)
     if rows.empty:
-        raise NothingToDraw(f"memory_dynamics.csv has no rows of the condition {condition}")
+        raise NothingToDraw(f"memory_dynamics has no rows of the condition {condition}")
     length = float(rows["length"].median())
     made = style.figure(style.WIDE, 4.3)
     panels = made.subplots(2, 3, sharex=True)
@@ -164,15 +133,15 @@ X_LABELS = {
 
 def tradeoff(tables: Tables, note: str) -> Drawing:
     """Stability against leverage: a point a seed and memory, and the mean of each memory, larger."""
-    table = tables["memory_tradeoff"]
-    names = [*kit_tables.present(table, tuple(LOOKS)), *sorted(set(table["condition"]) - set(LOOKS))]
+    table = tables.rows("memory_tradeoff")
+    names = [*present(table, tuple(LOOKS)), *sorted(set(table["condition"]) - set(LOOKS))]
     if table["leverage"].isna().all():
-        raise NothingToDraw("memory_tradeoff.csv has no frozen-weight test")
+        raise NothingToDraw("memory_tradeoff has no frozen-weight test")
     made = style.figure(style.WIDE, 6.2)
     for (x, y, label), axes in zip(AXES, made.subplots(2, 2).ravel(), strict=True):
         drawn: list[pd.DataFrame] = []
         for name in names:
-            own, rows = look(name), kit_tables.of_condition(table, name).dropna(subset=[x, y])
+            own, rows = look(name), of_condition(table, name).dropna(subset=[x, y])
             if rows.empty:
                 continue
             drawn.append(rows)
@@ -201,7 +170,7 @@ def tradeoff(tables: Tables, note: str) -> Drawing:
         "memories of each seed, mean and 95 % t interval; below zero, stiller steers less."
     )
     legend = (handles, [look(name).label for name in names])
-    return style.finish(made, _tradeoff_title(tables["memory_ranks"]), caption, note, legend)
+    return style.finish(made, _tradeoff_title(tables.rows("memory_ranks")), caption, note, legend)
 
 
 def _tradeoff_title(ranks: pd.DataFrame) -> str:
@@ -233,24 +202,23 @@ def _above(value: stats.Estimate) -> bool:
     return value.clear and value.mean > 0
 
 
-FIGURES: tuple[Figure, ...] = (
-    *(
-        Figure(
-            f"memory/{name}_{REGIME}.png",
-            dynamics(name),
-            ("memory_dynamics",),
-            f"The updates through {REGIME}, seed by seed ({own.label}): the network's and the memory's part, gate, memory share, "
-            "and the pull back to where the state was.",
-            SUITE,
-        )
-        for name, own in LOOKS.items()
-    ),
+def _of(name: str) -> Figure:
+    return Figure(
+        f"memory/{name}_{REGIME}.png",
+        f"The updates through {REGIME}, seed by seed ({LOOKS[name].label}): the network's and the memory's part, gate, memory share, "
+        "and the pull back to where the state was.",
+        lambda tables, note, _: dynamics(tables, note, name),
+        ("memory_dynamics",),
+    )
+
+
+FIGURES = (
+    *map(_of, LOOKS),
     Figure(
         "memory/tradeoff.png",
-        tradeoff,
-        ("memory_tradeoff", "memory_ranks"),
         "Stability in bewilderment against the leverage of the learned directions, every seed and memory a point, with and "
         "without what placebos reach.",
-        SUITE,
+        lambda tables, note, _: tradeoff(tables, note),
+        ("memory_tradeoff", "memory_ranks"),
     ),
 )
