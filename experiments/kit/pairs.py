@@ -11,6 +11,7 @@ three quarters of 2000 steps still hold some thirty switches.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,9 @@ import pandas as pd
 from base.storage import UserError
 from configs.run import RunConfig
 from configs.state import OwnStats
+from experiments.kit import style
 from experiments.kit.runs import Context, Run
+from experiments.kit.style import Look
 from experiments.kit.tables import CALM
 
 WORLDS = ("windows", "random", "recurring", "mix")
@@ -28,11 +31,25 @@ LONE = ("faint", "large")
 
 HELDOUT = ("heldout_loss", "heldout_ece")
 LOGGED = ("loss", *HELDOUT)
-MEASURES = (
-    *("clean_loss", "perturbed_loss"),
-    *(f"{name}{moment}" for name in HELDOUT for moment in ("", "_calm", "_acting")),
-)
-DIFFERENCES = tuple(f"{measure}_difference" for measure in MEASURES)
+KINDS = {"clean_loss_difference": "calm steps", "perturbed_loss_difference": "perturbed steps"}
+BY_KIND: dict[str, Any] = {column: (f"{kind}: loss − vanilla's", "±4") for column, kind in KINDS.items()}
+"""Columns of a page's table."""
+NATS = "loss − vanilla's (nats a token)\nbelow zero: better"
+"""Label of a figure's axis."""
+
+STATE, ORACLE = "calibrated_recurring", "oracle"
+LOOKS = {  # of the recurring world
+    ORACLE: Look("oracle: the true regime", style.BLACK, (0, (1, 1.2)), "D"),
+    "direct": Look("direct: nothing carried on", style.GREEN, (0, (6, 1.5, 1, 1.5)), "^"),
+    STATE: Look("calibrated: the self-state", style.BLUE, "-", "o"),
+    "state_1d": Look("state_1d: one dimension", style.SKY, (0, (3, 1, 1, 1)), "P", filled=False),
+    "seed_recurring": Look("seed: published mechanism", style.ORANGE, (0, (2, 1)), "s", filled=False),
+    "learned_bias": Look("learned_bias: a constant", style.GREEN, ":", "<", filled=False),
+    "fixed_bias": Look("fixed_bias: a random one", style.ORANGE, ":", ">", filled=False),
+    "shuffled": Look("shuffled: own past, mixed up", style.VERMILLION, (0, (1, 2)), "v", filled=False),
+    "yoked": Look("yoked: another run's senses", style.PURPLE, (0, (4, 1.6)), "X"),
+    "clock": Look("clock: time alone", style.GREY, (0, (5, 3)), "d", filled=False),
+}
 
 
 @dataclass(frozen=True)

@@ -190,7 +190,7 @@ def points(
         if across:
             have = dict.fromkeys(value for part in parts.values() for value in part[across])
             places = list(dict.fromkeys([*(value for value in order if value in have), *sorted(have)]))
-            half = 0.38 if len(parts) > 1 else 0.0
+            half = 0.4 * (1 - 1 / max(len(parts), 1))  # as far from each other as from the next place's
             shifts = dict(zip(parts, np.linspace(-half, half, len(parts)), strict=True))
             apart, bar = 0.3 / max(len(parts), 1) ** 1.1, 0.36 / max(len(parts), 1) ** 1.05
         else:
