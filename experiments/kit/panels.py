@@ -20,7 +20,7 @@ from experiments.kit.levels import FEWEST_SEEDS
 from experiments.kit.marks import DARKER, by_seed, categories, change_axis, curve, handles, level
 from experiments.kit.stats import estimate, per_seed
 from experiments.kit.style import Look
-from experiments.kit.tables import NothingToDraw, Tables
+from experiments.kit.tables import Absent, NothingToDraw, Tables
 from experiments.kit.words import Finding, listed, plural
 
 Looks = Mapping[str, Look]
@@ -192,9 +192,8 @@ def points(
         if across:
             have = dict.fromkeys(value for part in parts.values() for value in part[across])
             places = list(dict.fromkeys([*(value for value in order if value in have), *sorted(have)]))
-            half = 0.42 * (
-                1 - 1 / max(len(parts), 1)
-            )  # looks are nearer to each other than to the next place
+            # so that looks are nearer to each other than to the next place
+            half = 0.42 * (1 - 1 / max(len(parts), 1))
             shifts = dict(zip(parts, np.linspace(-half, half, len(parts)), strict=True))
             apart, bar = 0.3 / max(len(parts), 1) ** 1.1, 0.36 / max(len(parts), 1) ** 1.05
         else:
@@ -223,9 +222,9 @@ def points(
             axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         if not never if zero is None else zero:
             level(axes, upright=upright)
+        shown = pd.concat(parts.values()) if parts else Absent()
         for value in levels:
-            at = pd.concat(parts.values())[value].mean() if isinstance(value, str) and parts else value
-            level(axes, float(at), upright, ls=":")
+            level(axes, shown[value].mean() if isinstance(value, str) else value, upright, ls=":")
         if changes and drawn:
             change_axis(axes, pd.concat(drawn))
         _label(axes, title, label, upright)
