@@ -151,9 +151,11 @@ def order_table(tables: Tables) -> str:
 
 def panel(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
     """A point a seed that leaves the usual; beyond the line how many do not."""
+    regimes = [name for name in REGIMES if len(latencies(tables, "self_random", name, "loss"))]
+    if not regimes:
+        return []
     longest = float(tables.rows("onset", condition="self_random")["length"].max())
     never, shifts = longest * 2.2, np.linspace(-0.3, 0.3, len(looks))
-    regimes = [name for name in REGIMES if len(latencies(tables, "self_random", name, "loss"))]
     for (place, regime), (name, shift) in product(enumerate(regimes), zip(looks, shifts, strict=True)):
         look, steps, at = looks[name], latencies(tables, "self_random", regime, name), place + shift
         left = steps.dropna().sort_values()
@@ -169,7 +171,7 @@ def panel(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
     marks.level(axes, longest * 1.4, upright=False, c=style.LIGHT)
     marks.categories(axes, [f"{name}\n({REGIMES[name].gloss})" for name in regimes], upright=False)
     axes.set_xlabel("steps since the onset")
-    return list(looks) if regimes else []
+    return list(looks)
 
 
 FIGURE = draw.sheet(

@@ -32,8 +32,8 @@ LOOKS = {name: style.condition(name) for name in ("self_calm", "self", "self_ran
 INPUTS = {
     "loss": Look("loss", style.VERMILLION),
     "entropy": Look("entropy", style.BLUE, (0, (4, 1.6)), "s"),
-    "top1": Look("top1: confidence", style.GREEN, (0, (1, 1.2)), "^"),
-    "grad_norm": Look("grad_norm: gradient norm", style.BLACK, (0, (6, 1.5, 1, 1.5)), "D"),
+    "top1": Look("top1", style.GREEN, (0, (1, 1.2)), "^"),
+    "grad_norm": Look("grad_norm", style.BLACK, (0, (6, 1.5, 1, 1.5)), "D"),
     "progress": Look("progress", style.PURPLE, "-", "v", 0.9),
 }
 
