@@ -16,10 +16,8 @@ from scipy import stats
 from base.rng import Stream, generator
 from experiments.kit.levels import LEVEL
 
-EXACT = 20  # seeds up to which all 2^n sign flips are taken
-DRAWS = 200_000  # of the flips beyond
+FLIPS = 2**17  # of signs: all there are for up to 17 seeds
 COUNTER = 2_900_000  # of the analysis stream
-CLOSE = 1e-9  # sums that differ by less, relative to the largest, are one: they differ by rounding alone
 
 
 @dataclass(frozen=True)
@@ -116,24 +114,23 @@ def sign_flip(values: np.ndarray, direction: str = "greater") -> float:
 
     Exact where, without an effect, each difference is as likely to be its negative (Fisher, The Design of Experiments,
     1935, section 21). The observed signs are one of the ways, so the smallest p is 1 / 2^n, twice that for "different".
+    More than FLIPS ways are drawn, always the same.
 
     Args:
         values: (n,) one difference a seed, n >= 1.
         direction: what the mean is claimed to be: "greater" or "less" than zero, or "different" from it.
     """
-    values = np.asarray(values, float)
-    size = float(np.abs(values).sum())
-    if size == 0:
-        return 1.0
-    if len(values) <= EXACT:
-        sums = np.zeros(1)
-        for value in values:
-            sums = np.concatenate([sums + value, sums - value])  # the first stays the observed one
-    else:
-        drawn = generator(0, Stream.ANALYSIS, COUNTER).random((DRAWS, len(values))) < 0.5
-        sums = np.concatenate([[values.sum()], np.where(drawn, -values, values).sum(1)])
-    found = {"greater": sums, "less": -sums, "different": np.abs(sums)}[direction]
-    return float((found >= found[0] - CLOSE * size).mean())
+    if len(values) == 1:
+        values = np.append(values, 0.0)  # which changes no p: scipy refuses a single value
+    size = float(np.abs(values).sum()) or 1.0
+
+    def mean(flipped: np.ndarray, axis: int) -> np.ndarray:
+        return np.round(flipped.sum(axis) / size, 9)  # sums that differ by rounding alone are one
+
+    return float(stats.permutation_test(
+        (values,), mean, permutation_type="samples", vectorized=True, n_resamples=FLIPS, batch=10_000,
+        alternative={"different": "two-sided"}.get(direction, direction), rng=generator(0, Stream.ANALYSIS, COUNTER),
+    ).pvalue)  # fmt: skip
 
 
 def equal_within(values: np.ndarray, margin: float) -> float:
