@@ -9,7 +9,9 @@ if TYPE_CHECKING:
 
 
 def found() -> dict[str, "Experiment"]:
-    """Every experiment by name: what a module beside this one calls EXPERIMENT. Nothing is registered anywhere."""
-    names = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "__init__")
-    modules = (import_module(f"{__name__}.{name}") for name in names)
+    """Every experiment by name: what a module beside this one, or a page.py one folder below, calls EXPERIMENT. Nothing is registered anywhere."""
+    here = Path(__file__).parent
+    places = sorted(path.relative_to(here) for path in (*here.glob("*.py"), *here.glob("*/page.py")))
+    names = [".".join((__name__, *place.with_suffix("").parts)) for place in places]
+    modules = [import_module(name) for name in names if not name.endswith("__init__")]
     return {one.EXPERIMENT.name: one.EXPERIMENT for one in modules if hasattr(one, "EXPERIMENT")}
