@@ -61,6 +61,7 @@ class Experiment:
         figures: drawn from the tables of the first suite.
         grids: the page's tables, by the names that the template uses.
         suites: whose runs the tables are made of, each suite for itself; "*" is every suite. The page is the first's.
+        guests: other suites whose results stand on the page, too.
         page: its file.
         template: of the page, below experiments/.
         values: tables -> what else the template uses, by name.
@@ -74,6 +75,7 @@ class Experiment:
     figures: Sequence[Figure] = ()
     grids: Mapping[str, Grid] = field(default_factory=dict)
     suites: tuple[str, ...] = ()
+    guests: tuple[str, ...] = ()
     page: str = ""
     template: str = ""
     values: Callable[[Tables], Mapping[str, Any]] = lambda tables: {}

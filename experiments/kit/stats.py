@@ -16,8 +16,9 @@ from scipy import stats
 from base.rng import Stream, generator
 from experiments.kit.levels import LEVEL
 
-FLIPS = 2**17  # of signs: all there are for up to 17 seeds
+MOST_FLIPS = 200_000  # sign flips: all 2^n up to 17 seeds, so many drawn ones beyond
 COUNTER = 2_900_000  # of the analysis stream
+DIGITS = 9  # of a sum, relative to the largest, so that those which differ by rounding alone are one
 
 
 @dataclass(frozen=True)
@@ -114,23 +115,26 @@ def sign_flip(values: np.ndarray, direction: str = "greater") -> float:
 
     Exact where, without an effect, each difference is as likely to be its negative (Fisher, The Design of Experiments,
     1935, section 21). The observed signs are one of the ways, so the smallest p is 1 / 2^n, twice that for "different".
-    More than FLIPS ways are drawn, always the same.
 
     Args:
         values: (n,) one difference a seed, n >= 1.
         direction: what the mean is claimed to be: "greater" or "less" than zero, or "different" from it.
     """
+    values = np.asarray(values, float)
+    size = float(np.abs(values).sum())
+    if size == 0:
+        return 1.0
     if len(values) == 1:
-        values = np.append(values, 0.0)  # which changes no p: scipy refuses a single value
-    size = float(np.abs(values).sum()) or 1.0
+        values = np.append(values, 0.0)  # scipy wants two, and a zero changes no sum
 
-    def mean(flipped: np.ndarray, axis: int) -> np.ndarray:
-        return np.round(flipped.sum(axis) / size, 9)  # sums that differ by rounding alone are one
+    def total(flipped: np.ndarray, axis: int) -> np.ndarray:
+        return (flipped.sum(axis) / size).round(DIGITS)
 
-    return float(stats.permutation_test(
-        (values,), mean, permutation_type="samples", vectorized=True, n_resamples=FLIPS, batch=10_000,
-        alternative={"different": "two-sided"}.get(direction, direction), rng=generator(0, Stream.ANALYSIS, COUNTER),
-    ).pvalue)  # fmt: skip
+    found = stats.permutation_test(
+        (values,), total, permutation_type="samples", vectorized=True, n_resamples=MOST_FLIPS, batch=MOST_FLIPS // 10,
+        alternative="two-sided" if direction == "different" else direction, random_state=generator(0, Stream.ANALYSIS, COUNTER),
+    )  # fmt: skip
+    return float(found.pvalue)
 
 
 def equal_within(values: np.ndarray, margin: float) -> float:
