@@ -9,9 +9,10 @@ import pandas as pd
 
 from base import storage
 from base.storage import UserError
+from experiments.claims.page import EXPERIMENT as CLAIMS
+from experiments.claims.page import readme_claims
 from experiments.kit import words
 from experiments.kit.words import READING, VERDICTS, listed, plural, table
-from reports import claims
 from reports.pages import PAGES
 
 WORKERS = 2  # of the machine that README gives the time for
@@ -35,7 +36,7 @@ def readme_results(tables_dir: Path) -> str:
     pages = []
     for one in PAGES:
         tables = one.tables(tables_dir)
-        if tables.rows("runs").empty or one.suite == claims.SUITE:
+        if tables.rows("runs").empty or one.suite == CLAIMS.name:
             continue
         verdicts = Counter(f.verdict for section in one.sections(tables, "") for f in section.findings)
         counts = listed([f"{verdicts[verdict]} {verdict}" for verdict in VERDICTS if verdicts[verdict]])
@@ -44,7 +45,9 @@ def readme_results(tables_dir: Path) -> str:
         return "No results are committed yet."
     found = table(["page", "made from", "findings"], pages).replace("---:", "---")
     shared = "A run that two suites share stands in both rows, and counts once in the time above."
-    return f"{claims.readme_claims(tables_dir)}\n\n### All findings, page by page\n\n{found}\n\n{shared}\n\n{READING}"
+    return (
+        f"{readme_claims(tables_dir)}\n\n### All findings, page by page\n\n{found}\n\n{shared}\n\n{READING}"
+    )
 
 
 def readme_time(tables_dir: Path) -> str:

@@ -17,8 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from base import command_line, storage
+from experiments.claims.page import write_preregistration
 from experiments.kit import tables as kit_tables
-from reports import documents, pages, preregistration
+from reports import documents, pages
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
     if given.pipeline:
         written.append(write_pipeline_page())
     if given.preregistration:
-        written.append(preregistration.write(ROOT))
+        written.append(write_preregistration(ROOT))
     if not written:
         tables = given.out / "tables"
         have = kit_tables.suites(tables)

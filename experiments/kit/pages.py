@@ -86,7 +86,9 @@ def render(
         "mean": partial(_of_column, tables, "mean"), "top": partial(_of_column, tables, "max"),
     }  # fmt: skip
     known |= experiment.values(tables)
-    return filled(experiment.template, known, folder, conditions=partial(conditions, tables, guests=experiment.guests))
+    return filled(
+        experiment.template, known, folder, conditions=partial(conditions, tables, guests=experiment.guests)
+    )
 
 
 def filled(
