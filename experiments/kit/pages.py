@@ -2,7 +2,8 @@
 
 A template is Markdown with Jinja2. What it can use: `say` (kit.md's macros), `finding` and `grid` by name, `figures` (the
 folder of figures as seen from the page), `figure(name, alt)`, `published`, `tables`, `mean(table, column, **where)`,
-`top(...)` likewise, and as filters number, signed, percent, interval, digits, tiny, plural, listed.
+`top(...)` likewise, the experiment's own `values`, and as filters number, signed, percent, interval, digits, tiny, plural,
+listed.
 """
 
 import re
@@ -46,7 +47,7 @@ Grid = Callable[[Tables], str]
 
 def page_of(experiment: "Experiment", folder: Path = EXPERIMENTS) -> Path | None:
     """The template of an experiment, if it has a page."""
-    path = folder / f"{experiment.name}.md"
+    path = folder / experiment.template
     return path if path.is_file() else None
 
 
@@ -76,15 +77,7 @@ def render(
         there = all(len(tables.rows(needed)) for needed in shown[name].tables)
         return f"![{alt}]({figures}/{name})" if there else ""
 
-    environment = Environment(
-        loader=FileSystemLoader([folder, KIT]), undefined=StrictUndefined, autoescape=False, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    environment.filters |= {
-        "number": number, "digits": number, "signed": signed, "percent": percent, "plural": plural, "listed": listed,
-        "interval": interval, "tiny": tiny, "conditions": partial(conditions, tables, guests=experiment.guests),
-    }  # fmt: skip
-    environment.globals |= {
+    known = {
         "missing": MISSING, "title": experiment.title, "note": " ".join(note.split()), "reading": words.READING, "figures": figures,
         "found": [one.line() for one in in_order(findings.values())], "finding": findings, "figure": figure,
         "grid": {name: _or_missing(make, tables) for name, make in experiment.grids.items()},
@@ -92,7 +85,26 @@ def render(
         "made_from": made_from(tables, *experiment.guests), "smaller": partial(smaller, tables),
         "mean": partial(_of_column, tables, "mean"), "top": partial(_of_column, tables, "max"),
     }  # fmt: skip
-    text = environment.get_template(f"{experiment.name}.md").render()
+    known |= experiment.values(tables)
+    return filled(
+        experiment.template, known, folder, conditions=partial(conditions, tables, guests=experiment.guests)
+    )
+
+
+def filled(
+    template: str, known: Mapping[str, Any], folder: Path = EXPERIMENTS, **filters: Callable[..., str]
+) -> str:
+    """A template of a folder, filled with what is known by name; `filters` come on top of the kit's."""
+    environment = Environment(
+        loader=FileSystemLoader([folder, KIT]), undefined=StrictUndefined, autoescape=False, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters |= {
+        "number": number, "digits": number, "signed": signed, "percent": percent, "plural": plural, "listed": listed,
+        "interval": interval, "tiny": tiny, **filters,
+    }  # fmt: skip
+    environment.globals |= known
+    text = environment.get_template(template).render()
     return words.harmless(re.sub(r"\n{3,}", "\n\n", text).strip() + "\n")
 
 
