@@ -26,7 +26,6 @@ from experiments.kit.words import (
     table,
 )
 from plots.controls import COMMON, STATIC, ordered, regimes_in, response, unlike
-from reports.control_classification import told
 from reports.parts import Section, Tables
 
 TITLE = "Controls: is it the sensing, or only a bias?"
@@ -56,7 +55,6 @@ def sections(tables: Tables, figures: str) -> list[Section]:
         reactions(tables, figures),
         dimensions(tables),
         losses(tables),
-        told(tables),
         steering(tables),
     ]
 
