@@ -20,9 +20,9 @@ ROOTS = {
 }
 PLUMBING = frozenset(
     {
-        "base/command_line.py", "base/machine.py", "base/storage.py", "base/code.py",
+        "base/command_line.py", "base/errors.py", "base/machine.py", "base/storage.py", "base/code.py",
         "data/documents.py", "data/prepare.py", "data/pydoc_text.py", "data/sources.py", "data/tokenizers.py",
-        "configs/suite.py", "configs/toml_file.py", "configs/run.py", "configs/state.py", "configs/world.py", "configs/fields.py",
+        "configs/size.py", "configs/suite.py", "configs/toml_file.py", "configs/run.py", "configs/state.py", "configs/world.py", "configs/fields.py",
         "study/plan.py", "study/refresh.py", "study/worker.py",
     }
 )  # fmt: skip

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from base import machine as capacity
-from base.storage import UserError
+from base.errors import UserError
+from data.tokenizers import check_text
 
 SEPARATOR = "\n\n"  # between documents: the empty line that also parts paragraphs, known to every tokenizer
 LONGEST_LINE = 100_000_000  # bytes of a document in JSON lines; a zip bomb has longer ones
@@ -91,7 +91,7 @@ def _join(documents: Iterable[str], limit: int | None) -> bytes:
     for text in islice((text for text in documents if text.strip()), limit):
         chosen.append(text)
         size += len(text)
-        capacity.check_text(size, "the text so far")
+        check_text(size, "the text so far")
     return SEPARATOR.join(chosen).encode()
 
 
@@ -102,7 +102,7 @@ def _of_file(path: Path) -> Iterator[str]:
         yield from _json_lines(path)
         return
     try:
-        capacity.check_text(path.stat().st_size, str(path))
+        check_text(path.stat().st_size, str(path))
         yield path.read_bytes().decode()
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (at byte {error.start:,})") from None

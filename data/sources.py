@@ -15,9 +15,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from base import machine as capacity
-from base.storage import UserError, sha256_bytes, write_bytes
+from base.errors import UserError
+from base.storage import sha256_bytes, write_bytes
 from data import pydoc_text
+from data.tokenizers import check_text
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA_VARIABLE = "INTEROCEPTION_DATA"
@@ -105,7 +106,7 @@ def find_local(source: Source, kept: Path, root: Path = ROOT) -> Found | None:
         if not path.is_file():
             continue
         try:
-            capacity.check_text(path.stat().st_size, str(path))
+            check_text(path.stat().st_size, str(path))
             content = path.read_bytes()
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror})") from None

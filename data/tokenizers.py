@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 import tiktoken
 
-from base.storage import UserError
+from base import machine
+from base.errors import UserError
 
 MAX_VOCABULARY = 1 << 16  # tokens are kept as uint16
+MEMORY = {"char": 36, "gpt2": 48, "bpe": 160}  # bytes a byte of text while it is turned into tokens, at most
 
 # GPT-2's way to cut a text into pieces that merges stay within: contractions, letters, digits, other signs, spaces.
 # In words that Python's re, which trains, and tiktoken, which encodes, both know; where they differ on a rare sign, such
@@ -139,6 +141,12 @@ def check_name(tokenizer: str) -> None:
         raise UserError(
             f"{tokenizer!r} is no tokenizer: take char, gpt2, or bpe:N with N from 257 to {MAX_VOCABULARY} (bpe:1024)"
         )
+
+
+def check_text(size: int, place: str, tokenizer: str = "char") -> None:
+    """UserError where a text of so many bytes is too much to be turned into tokens here."""
+    need = machine.PROGRAM + size * MEMORY[tokenizer.partition(":")[0]]
+    machine.check(need, f"{place} has {size:,} bytes, which need", "take a shorter text")
 
 
 def make(tokenizer: str, text: str, train: str) -> Tokenizer:

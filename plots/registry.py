@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis import table_files
 from analysis.table_files import RUN, WEIGHTS
-from base import storage
+from base import errors, storage
 from plots import (
     ambiguous,
     beliefs,
@@ -174,7 +174,7 @@ def draw_all(
     Raises:
         storage.UserError: a table that is not CSV, or lacks a column.
     """
-    note = storage.one_line(note, LONGEST_NOTE).replace("$", r"\$")  # a dollar begins a formula
+    note = errors.one_line(note, LONGEST_NOTE).replace("$", r"\$")  # a dollar begins a formula
     cache: dict[str, pd.DataFrame] = {}
     written = []
     known = {figure.suite for figure in FIGURES}

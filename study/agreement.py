@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from base.storage import UserError, one_line
+from base.errors import UserError, one_line
 
 SEED, CONDITION = "seed", "condition"
 UNLIKE = ("seconds",)  # differ from run to run, on the same machine too

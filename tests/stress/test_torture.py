@@ -13,7 +13,6 @@ import pytest
 
 from base import storage
 from base.storage import ROOT, UserError
-from configs.suite import load_suite
 from runs import folder as run_folder
 from study import freshness
 from study import request as studies
@@ -191,15 +190,6 @@ def test_a_second_try_clears_away_what_the_first_left(
     assert work.perform(task, tmp_path, attempt=2).error is None
     left = [path.name for path in tmp_path.rglob(".*")]
     assert left == [".tables-other.json.x3.partial"]
-
-
-def test_the_disk_that_runs_need_holds_checkpoints_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = load_suite(ROOT / "configs" / "swap.toml").run("origin", 1)
-    weights, _ = studies._saved_bytes(run)
-    assert studies._disk_bytes(run) > weights * (1 + 3 * len(run.log.keep_checkpoints))
-    assert studies._disk_bytes_on_the_way(run) > 9 * weights
 
 
 def test_the_holder_is_never_one_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
