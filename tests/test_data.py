@@ -40,11 +40,9 @@ def no_shared_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def clone(tmp_path: Path) -> Path:
     """A copy of the code that this part needs, as a fresh clone has it."""
     root = tmp_path / "clone"
-    shutil.copytree(
-        ROOT / "data", root / "data", ignore=shutil.ignore_patterns("*.txt", "*.bin", "*.json", "__pycache__")
-    )
-    for path in ROOT.glob("*.py"):
-        shutil.copy(path, root)
+    left_out = shutil.ignore_patterns("*.txt", "*.bin", "*.json", "__pycache__")
+    for name in ("base", "data"):
+        shutil.copytree(ROOT / name, root / name, ignore=left_out)
     return root
 
 
