@@ -21,12 +21,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.context import Context
 from analysis.memory import BEFORE, Followed, follow_all, recalled
-from analysis.runs import windows_of
 from analysis.spans import GATE, LATE, RECALL, STATE, STATISTICS, WHOLE
 from analysis.spans import WINDOW_BIN as BIN
 from base.rng import Stream, generator
+from experiments.kit.runs import Context
+from experiments.kit.tables import windows_of
 
 EXACT = 10  # seeds up to which all turnings are taken
 DRAWS = 1000  # of the turnings beyond, and of the bootstrap

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis import filtering
-from analysis.filtering import Chain, Emission, Log
-from analysis.replay import STATS, Network, Replay, standardised
-from analysis.runs import Run
 from base.rng import Stream, generator
 from configs.run import RunConfig
 from configs.state import OwnStats, SelfState
 from configs.world import Recurring
+from experiments.kit import filtering
+from experiments.kit.filtering import Chain, Emission, Log
+from experiments.kit.replay import STATS, Network, Replay, standardised
+from experiments.kit.runs import Run
 
 EVIDENCE = STATS[:-1]  # what tells regimes; progress does not
 STATE, BATCH, AVERAGES, UNTRAINED, SHUFFLE, FILTER = (

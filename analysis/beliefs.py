@@ -25,12 +25,11 @@ from analysis.belief_subjects import (
     sources,
     subject_of,
 )
-from analysis.context import Context
-from analysis.filtering import Chain
-from analysis.readout import Block, auc, blocks, decoded, r_squared
-from analysis.runs import CALM, Run, label, stack
-from analysis.table_files import RUN
 from configs.world import Recurring
+from experiments.kit.filtering import Chain
+from experiments.kit.readout import Block, auc, blocks, decoded, r_squared
+from experiments.kit.runs import Context, Run
+from experiments.kit.tables import CALM, RUN, stack
 
 ANY = "any"  # that some regime acts, whichever
 POSTERIOR, REGIME = "posterior", "regime"  # targets
@@ -69,15 +68,15 @@ def tables(context: Context) -> dict[str, pd.DataFrame]:
     for condition in dict.fromkeys(run.condition for run in runs if run.config.self_state.enabled):
         of_condition = [run for run in runs if run.condition == condition]
         subjects = [one for run in of_condition if (one := subject_of(run, runs, logs)) is not None]
-        found = [label(subject.run, pd.DataFrame(_scores(subject))) for subject in subjects]
+        found = [subject.run.label(pd.DataFrame(_scores(subject))) for subject in subjects]
         scored += found
         middle = _middle(subjects, found)
         if middle is not None and is_full(middle.run):
-            examples.append(label(middle.run, _example(middle)))
+            examples.append(middle.run.label(_example(middle)))
             if len(middle.chain.names) > 2:
-                components.append(label(middle.run, _components(middle)))
+                components.append(middle.run.label(_components(middle)))
     measured = [run for run in runs if is_full(run) or not run.config.injects]
-    batches = [label(run, pd.DataFrame(batch_auc(run))) for run in measured]
+    batches = [run.label(pd.DataFrame(batch_auc(run))) for run in measured]
     made = {
         "beliefs": scored,
         "belief_example": examples,

@@ -13,13 +13,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from analysis.claim_tests import smallest_p
-from analysis.levels import ALPHA
 from base import storage
 from base.storage import ROOT, UserError
 from configs import toml_file as config_file
 from configs.fields import Name, Positive, Strict
 from configs.suite import validate
 from configs.toml_file import ConfigError
+from experiments.kit.levels import ALPHA
 
 FILE = ROOT / "configs" / "claims.toml"
 PRIMARY, MOST_PRIMARY = "primary", 6

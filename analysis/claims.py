@@ -14,14 +14,18 @@ import pandas as pd
 
 from analysis import claim_tests
 from analysis.claim_file import FILE, Claim, Claims, Shown, load, marks, read_register, registered, removed
-from analysis.over_seeds import mean_interval
-from analysis.runs import RUNS
 from analysis.shelf import Shelf
 from base import storage
+from experiments.kit import stats
+from experiments.kit.stats import mean_interval
+from experiments.kit.tables import RUN
 
 SUITE = "claims"  # the folder of tables that these stand in
 REMOVED = "removed after results existed"
 NAN = float("nan")
+OF_RUNS = (
+    *("key", "steps", "seconds", "heldout_loss", "heldout_bpb", "dtype", "corpus", "tokenizer", "parameters"),
+)
 
 CLAIMS = (
     *(
@@ -92,7 +96,7 @@ def tables(claims: Claims, tables_dir: Path, register: Path | None = None) -> di
     holm: dict[str, float] = {}
     for family in claims.families:
         members = list(claims.of(family))
-        adjusted = claim_tests.holm([answers[name].p for name in members])
+        adjusted = stats.holm([answers[name].p for name in members])
         holm |= dict(zip(members, adjusted, strict=True))
     rows = []
     for family, about in claims.families.items():
@@ -204,9 +208,9 @@ def answer(name: str, claim: Claim, shelf: Shelf) -> Answer:
     if not len(values):
         p = NAN
     elif claim.direction == "equal within":
-        p = claim_tests.equal_within(values - claim.null, claim.smallest)
+        p = stats.equal_within(values - claim.null, claim.smallest)
     else:
-        p = claim_tests.sign_flip(values - claim.null, claim.direction)
+        p = stats.sign_flip(values - claim.null, claim.direction)
     effect, low, high = mean_interval(values)
     return Answer(**known, n=len(values), effect=effect, low=low, high=high, p=p, null=claim.null)
 
@@ -218,7 +222,7 @@ def _counted(
     signs = np.sign(found.to_numpy(float))
     wins, ties = int((signs == (1 if claim.direction == "greater" else -1)).sum()), int((signs == 0).sum())
     decided = len(signs) - ties
-    effect, low, high, p = claim_tests.share(wins, decided)
+    effect, low, high, p = stats.share(wins, decided)
     neither = 0
     if claim.endpoint.missing is not None:
         queries = [claim.endpoint, *([claim.query(claim.minus)] if claim.minus is not None else [])]
@@ -255,7 +259,7 @@ def _ranked(
         both = [seed for seed in ours.index if seed in by_seed]
         if both:
             above = [int((by_seed[seed] >= ours[seed]).sum()) for seed in both]
-            p = claim_tests.combined_rank(above, [len(by_seed[seed]) for seed in both])
+            p = stats.combined_rank(above, [len(by_seed[seed]) for seed in both])
             means = pd.Series({seed: float(by_seed[seed].mean()) for seed in both})
             kinds.append((ours[both] - means, means, str(kind), p))
     empty = pd.Series(dtype=float)
@@ -300,5 +304,5 @@ def _runs(claims: Claims, shelf: Shelf) -> pd.DataFrame:
     suites = sorted({suite for claim in claims.claims.values() for suite in claim.suites()})
     parts = [table for suite in suites if len(table := shelf.read(suite, "runs"))]
     if not parts:
-        return pd.DataFrame(columns=list(RUNS))
+        return pd.DataFrame(columns=[*RUN, *OF_RUNS])
     return pd.concat(parts, ignore_index=True).drop_duplicates("key", ignore_index=True)

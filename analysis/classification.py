@@ -20,10 +20,10 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedKFold
 
-from analysis.feature_sets import BASIC, BIAS, CLEAN, NO_CLAMP, PUBLISHED, RAW, STATE, TIME
-from analysis.runs import CALM, Run
 from base.rng import Stream, generator
 from configs.suite import Signatures
+from experiments.kit.runs import Run
+from experiments.kit.tables import BASIC, BIAS, CALM, CLEAN, NO_CLAMP, PUBLISHED, RAW, STATE, TIME
 
 COLUMNS = (
     *("suite", "condition", "protocol", "features", "accuracy", "balanced_accuracy", "null_mean", "null_95"),

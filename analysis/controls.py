@@ -13,12 +13,10 @@ import pandas as pd
 from numpy.polynomial import Polynomial
 
 from analysis.classification import classification, classification_seeds, fewer
-from analysis.context import Context
-from analysis.feature_sets import CLEAN, NO_CLAMP
-from analysis.runs import CALM, METRICS, Run
 from analysis.signatures import regime_deltas
-from analysis.table_files import RUN
 from configs.suite import Signatures
+from experiments.kit.runs import METRICS, Context, Run
+from experiments.kit.tables import CALM, CLEAN, NO_CLAMP, RUN
 
 VANILLA = "vanilla"
 KEYS = [*RUN, "regime", "metric"]
@@ -83,7 +81,7 @@ def comparison(deltas: pd.DataFrame, runs: Sequence[Run], settings: Signatures) 
     under the same regime at the same steps; difference: delta - vanilla, NaN for channels that vanilla has not.
     """
     courses = [
-        CalmCourse(run.suite, run.condition, run.seed, run.folder, run.config, settings.pre_steps)
+        CalmCourse(run.suite, run.condition, run.seed, run.folder, run.config, lead=settings.pre_steps)
         for run in runs
     ]
     made = deltas[[*KEYS, "delta"]].merge(

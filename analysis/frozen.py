@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.table_files import WEIGHTS
 from base.storage import UserError
+from experiments.kit.tables import WEIGHTS
 
 FILES = ("conditions", "effects", "doses")
 TEST = (*WEIGHTS, "protocol", "finder")

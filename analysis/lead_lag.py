@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from analysis import circular, paths
-from analysis.context import Context
-from analysis.runs import CALM, Run, label, stack, windows_of
-from analysis.table_files import RUN
+from analysis import paths
 from base.rng import Stream, generator
+from experiments.kit import readout
+from experiments.kit.runs import Context, Run
+from experiments.kit.tables import CALM, RUN, stack, windows_of
 
 MEASURES = ("state_drift", "state_norm", "state_effect")
 METHODS = ("differences", "detrended")
@@ -79,9 +79,9 @@ def series_of(run: Run, log: pd.DataFrame, measure: str, method: str) -> tuple[n
     if method == "differences":
         x, y = (np.diff(part, prepend=part[:1]) for part in (x, y))
     else:
-        width = 2 * (circular.WIDTH // (2 * every)) + 1
-        x, y = (circular.detrended(part, width) for part in (x, y))
-    return circular.unit_ranks(x, ignored), circular.unit_ranks(y, ignored), every
+        width = 2 * (readout.WIDTH // (2 * every)) + 1
+        x, y = (readout.detrended(part, width) for part in (x, y))
+    return readout.unit_ranks(x, ignored), readout.unit_ranks(y, ignored), every
 
 
 def cross_correlations(runs: Sequence[Run], logs: Logs) -> dict[str, pd.DataFrame]:
@@ -103,7 +103,7 @@ def cross_correlations(runs: Sequence[Run], logs: Logs) -> dict[str, pd.DataFram
                     most = MOST // every
                     if len(x) <= 2 * most or not (x.any() and y.any()):
                         continue
-                    all_lags = circular.all_lags(x, y)
+                    all_lags = readout.all_lags(x, y)
                     found.append((all_lags, every))
                     place = (run.suite, condition, run.seed, measure, method)
                     steps = np.arange(-most, most + 1)
@@ -120,7 +120,7 @@ def _of_one(correlations: np.ndarray, every: int) -> Iterator[float]:
     """PEAK of one run."""
     most = MOST // every
     for low, high in ((-most, most), (-most, -1)):
-        found = circular.peak(correlations, low, high)
+        found = readout.peak(correlations, low, high)
         yield from (found.lag * every, found.value, found.null_95, found.p_value)
 
 
@@ -136,10 +136,10 @@ def _of_mean(seeds: Sequence[np.ndarray], every: int, number: int) -> Iterator[f
         lags = np.arange(low, high + 1)
         mean = np.mean([own[lags] for own in seeds], axis=0)
         best = int(np.abs(mean).argmax())
-        starts = circular.turns(length, low, high)
+        starts = readout.turns(length, low, high)
         null = np.array([
             np.abs(np.mean([
-                np.take(own, random.choice(circular.turns(len(own), low, high)) + lags, mode="wrap") for own in seeds
+                np.take(own, random.choice(readout.turns(len(own), low, high)) + lags, mode="wrap") for own in seeds
             ], axis=0)).max()
             for _ in range(DRAWS if len(starts) else 0)
         ])  # fmt: skip
@@ -191,7 +191,7 @@ def onset(runs: Sequence[Run], logs: Logs) -> pd.DataFrame:
                 rows.append(
                     (condition, regime, start, measure, *_latency(values, before, start, end), end - start)
                 )
-        parts.append(label(run, pd.DataFrame(rows, columns=list(COLUMNS["onset"][3:]))))
+        parts.append(run.label(pd.DataFrame(rows, columns=list(COLUMNS["onset"][3:]))))
     return stack(parts, COLUMNS["onset"])
 
 

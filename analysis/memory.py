@@ -13,13 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.context import Context
-from analysis.over_seeds import mean_of_known, rank_correlation
-from analysis.runs import CALM, Run, label, stack, windows_of
 from analysis.spans import DISTURBANCE
 from analysis.spans import ONSET_BIN as BIN
-from analysis.table_files import RUN
 from configs.state import Memory
+from experiments.kit.runs import Context, Run
+from experiments.kit.stats import mean_of_known, rank_correlation
+from experiments.kit.tables import CALM, RUN, stack, windows_of
 
 BEFORE = 50  # steps before a regime whose mean state is its baseline
 AFTER = 100  # steps after a regime in memory_dynamics
@@ -44,11 +43,11 @@ def tables(context: Context) -> dict[str, pd.DataFrame]:
     """memory_measures, memory_dynamics, memory_tradeoff and memory_ranks of a suite's runs with self-state."""
     paths = follow_all(context.runs)
     followed = [(run, paths[place]) for run in context.runs if (place := (run.condition, run.seed)) in paths]
-    measures = stack([label(run, _measures(path)) for run, path in followed], MEASURES)
+    measures = stack([run.label(_measures(path)) for run, path in followed], MEASURES)
     tradeoff = _tradeoff(measures, context)
     return {
         "memory_measures": measures,
-        "memory_dynamics": stack([label(run, _dynamics(path)) for run, path in followed], DYNAMICS),
+        "memory_dynamics": stack([run.label(_dynamics(path)) for run, path in followed], DYNAMICS),
         "memory_tradeoff": tradeoff,
         "memory_ranks": _ranks(tradeoff),
     }

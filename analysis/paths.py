@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.runs import Run, label, stack, windows_of
-from analysis.table_files import RUN
+from experiments.kit.runs import Run
+from experiments.kit.tables import RUN, stack, windows_of
 
 WIDTH = 10  # steps of a bin
 BEFORE, AFTER = 50, 100  # steps looked at before an onset and after an end
@@ -49,7 +49,7 @@ def state_decomposition(runs: Sequence[Run], logs: Mapping[tuple[str, int], pd.D
                 if len(steps):
                     means = (*own[:, steps].mean(1), *other[:, steps].mean(1))
                     rows.append((regime, start, end, left, phase, *means))
-        parts.append(label(run, pd.DataFrame(rows, columns=list(COLUMNS[3:]))))
+        parts.append(run.label(pd.DataFrame(rows, columns=list(COLUMNS[3:]))))
     return stack(parts, COLUMNS)
 
 

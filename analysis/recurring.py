@@ -19,14 +19,13 @@ import pandas as pd
 from scipy import stats
 
 from analysis import switches
-from analysis.context import Context
-from analysis.over_seeds import mean_interval, mean_of_known
-from analysis.runs import CALM, Run
-from analysis.table_files import RUN
 from base.storage import UserError
 from configs.run import RunConfig
 from configs.state import OwnStats
 from configs.suite import Suite
+from experiments.kit.runs import Context, Run
+from experiments.kit.stats import mean_interval, mean_of_known
+from experiments.kit.tables import CALM, RUN
 
 WORLDS = ("windows", "random", "recurring", "mix")
 MECHANISMS = ("seed", "calibrated")

@@ -3,8 +3,8 @@
 import pandas as pd
 
 from analysis.classification import PAIRS, PAIRS_NO_CLAMP, classification, classification_seeds, fewer
-from analysis.context import Context
 from analysis.trajectory import state_path
+from experiments.kit.runs import Context
 
 
 def tables(context: Context) -> dict[str, pd.DataFrame]:

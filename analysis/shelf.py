@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import table_files
 from analysis.claim_file import Query
 from base.storage import UserError
+from experiments.kit import tables
 
 
 class Shelf:
     """The tables of a study, read once each."""
 
     def __init__(self, folder: Path) -> None:
-        self.read = cache(partial(table_files.read, folder))
+        self.read = cache(partial(tables.read, folder))
 
     def rows(self, claim: str, query: Query, *more: str) -> pd.DataFrame:
         """Columns seed, value (float) and `more` of the rows that a query finds. UserError names a column that lacks."""

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.over_seeds import mean_interval, mean_of_known
-from analysis.runs import CALM, METRICS, Run, label, stack, windows_of
-from analysis.table_files import RUN
 from configs.suite import Signatures
+from experiments.kit.runs import METRICS, Run
+from experiments.kit.stats import mean_interval, mean_of_known
+from experiments.kit.tables import CALM, RUN, stack, windows_of
 
 COLUMNS = (*RUN, "regime", "metric", "before", "during", "after", "delta", "delta_after")
 SUMMARY = (
@@ -47,7 +47,7 @@ def regime_deltas(runs: Sequence[Run], settings: Signatures) -> pd.DataFrame:
                 rows.append(
                     [regime, metric, *three, three[1] - three[0], three[2] - three[0]],
                 )
-        parts.append(label(run, pd.DataFrame(rows, columns=list(COLUMNS[3:]))))
+        parts.append(run.label(pd.DataFrame(rows, columns=list(COLUMNS[3:]))))
     return stack(parts, COLUMNS)
 
 

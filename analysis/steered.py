@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from analysis.context import Context
 from analysis.frozen import rank_p_value
 from analysis.recurring import world_of
-from analysis.table_files import RUN, WEIGHTS
 from configs.run import RunConfig
+from experiments.kit.runs import Context
+from experiments.kit.tables import RUN, WEIGHTS
 
 SHUFFLED = "shuffled"
 TRAINED = (*WEIGHTS, "finder", "effect", "shuffled", "difference", "shuffled_mean", "p_value", "draws")

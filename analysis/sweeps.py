@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from analysis.context import Context
 from analysis.recurring import Pair, losses, paired_logs
 from configs.run import RunConfig
 from configs.world import Recurring
+from experiments.kit.runs import Context
 
 BASE = "base"
 POINTS = (

@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.polynomial import Polynomial
 
-from analysis.runs import CALM
 from analysis.spans import AFTER_SWITCH
-from analysis.table_files import RUN
 from configs.world import Recurring
+from experiments.kit.tables import CALM, RUN
 
 if TYPE_CHECKING:
     from analysis.recurring import Pair

@@ -1,66 +1,62 @@
-"""Every table of a suite, written as CSV into a folder: those that all suites have, and each one's own."""
+"""BRIDGE, until every experiment is converted: all tables of a suite, of experiments/ and of the modules still here.
+
+Both are found by looking, so that converting an experiment edits nothing here: its modules go, and that is all.
+"""
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis import (
-    ambiguous,
-    belief_shifts,
-    beliefs,
-    controls,
-    frozen,
-    lead_lag,
-    memory,
-    recurring,
-    shakespeare,
-    steered,
-    swap,
-    sweeps,
-    update_network,
-    usual_norm,
-)  # fmt: skip
-from analysis.context import Context
-from analysis.runs import metrics_table, open_run, runs_table, windows_table
-from analysis.signatures import regime_deltas, regime_deltas_summary
-from analysis.table_files import RUN
 from base import storage
 from configs.suite import Suite
+from experiments import found
+from experiments.kit.experiment import make_tables
+from experiments.kit.runs import Context, open_run
+from experiments.kit.tables import content
+from plots.figure import OF_ANY_SUITE
 
 if TYPE_CHECKING:
     from study.refresh import Finished
 
 Maker = Callable[[Context], dict[str, pd.DataFrame]]
 
-OWN: dict[str, tuple[Maker, ...]] = {
-    "shakespeare": (shakespeare.tables, update_network.tables, lead_lag.tables, usual_norm.tables),
-    "controls": (controls.tables,),
-    "memory": (memory.tables,),
-    "ambiguous": (ambiguous.tables,),
-    "swap": (swap.tables,),
-    "generalization": (shakespeare.tables, usual_norm.tables),
-    "recurring": (recurring.tables, beliefs.tables, steered.tables, usual_norm.tables),
-    "sweeps": (sweeps.tables,),
+OWN = {  # by suite, the modules here that make tables of it besides the common ones
+    "shakespeare": ("shakespeare", "update_network", "lead_lag", "usual_norm"),
+    "controls": ("controls",),
+    "memory": ("memory",),
+    "ambiguous": ("ambiguous",),
+    "swap": (),
+    "generalization": ("shakespeare", "usual_norm"),
+    "recurring": ("recurring", "beliefs", "steered", "usual_norm"),
+    "sweeps": ("sweeps",),
+    "tolerance": (),
 }
-"""By suite, what is asked of its runs besides the common tables. A suite of the user's own is asked what the first is."""
 
 
-TESTS = (*RUN, "kind", "run_step", "key", "seconds")
+def module(name: str) -> Any:
+    """A module of this package, None once it is gone."""
+    return import_module(f"analysis.{name}") if find_spec(f"analysis.{name}") else None
 
 
-def tests_table(finished: "Sequence[Finished]") -> pd.DataFrame:
-    """One row a test of a finished run: its kind, the step whose weights were tested, its folder's key, how long it took."""
-    rows = []
-    for one in finished:
-        tests = [("frozen", folder) for _, folder in one.frozen]
-        tests += [("belief", one.belief)] if one.belief else []
-        for kind, folder in tests:
-            record = storage.read_json(folder / "task.json")
-            place = (one.suite, one.condition, one.seed, kind, record["run_step"], folder.name)
-            rows.append((*place, record["seconds"]))
-    return pd.DataFrame(rows, columns=list(TESTS))
+def _common(context: Context) -> dict[str, pd.DataFrame]:
+    """The tables of every suite that modules here still make."""
+    made: dict[str, pd.DataFrame] = {}
+    if signatures := module("signatures"):
+        deltas = signatures.regime_deltas(context.runs, context.suite.signatures)
+        made |= {"regime_deltas": deltas, "regime_deltas_summary": signatures.regime_deltas_summary(deltas)}
+    for name, kind in (("frozen", "frozen"), ("belief_shifts", "belief")):
+        if one := module(name):
+            tests = [
+                module("frozen").FinishedTest(run.suite, run.condition, folder)
+                for run in context.runs
+                for folder in run.probes.get(kind, ())
+            ]
+            made |= one.tables(tests)
+    return made
 
 
 def write_all(folder: Path, suite: Suite, finished: "Sequence[Finished]") -> list[Path]:
@@ -73,29 +69,30 @@ def write_all(folder: Path, suite: Suite, finished: "Sequence[Finished]") -> lis
     Returns:
         The files written, `<folder>/<name>.csv`.
     """
-    runs = [open_run(one.suite, one.condition, one.seed, one.folder) for one in finished]
-    deltas = regime_deltas(runs, suite.signatures)
-    tests = [
-        frozen.FinishedTest(one.suite, one.condition, test) for one in finished for _, test in one.frozen
-    ]
-    tables: dict[str, pd.DataFrame] = {
-        "runs": runs_table(runs),
-        "tests": tests_table(finished),
-        "metrics": metrics_table(runs),
-        "windows": windows_table(runs),
-        "regime_deltas": deltas,
-        "regime_deltas_summary": regime_deltas_summary(deltas),
-        **frozen.tables(tests),
-        **belief_shifts.tables(
-            frozen.FinishedTest(one.suite, one.condition, one.belief) for one in finished if one.belief
-        ),
-    }
-    context = Context(suite, runs, tables)
-    for maker in OWN.get(suite.name, OWN["shakespeare"]):
-        tables |= maker(context)
+    runs = []
+    for one in finished:
+        probes = {"frozen": [test for _, test in one.frozen], "belief": [one.belief] if one.belief else []}
+        runs.append(open_run(one.suite, one.condition, one.seed, one.folder, probes))
+    known = suite.name if suite.name in OWN else OF_ANY_SUITE
+    converted = [table for experiment in found().values() for table in experiment.of(known)]
+    makers: list[Maker] = [_common, *(module(name).tables for name in OWN[known] if module(name))]
+    tables: dict[str, pd.DataFrame] = {}
+
+    def catch_up() -> None:
+        """Make those of converted experiments whose tables are there."""
+        nonlocal converted
+        names = {*tables, *(name for table in converted for name in table.names)}
+        ready = [table for table in converted if names >= {*table.needs}]
+        if ready:
+            tables.update(make_tables(ready, Context(suite, runs), tables))
+            converted = [table for table in converted if table not in ready]
+
+    catch_up()
+    for maker in makers:
+        tables |= maker(Context(suite, runs, tables))
+        catch_up()
     written = []
     for name, table in tables.items():
-        path = folder / f"{name}.csv"
-        storage.write_text(path, table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
-        written.append(path)
+        written.append(folder / f"{name}.csv")
+        storage.write_bytes(written[-1], content(table))
     return written

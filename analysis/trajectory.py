@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.runs import Run, label, stack
-from analysis.table_files import RUN
+from experiments.kit.runs import Run
+from experiments.kit.tables import RUN, stack
 
 COLUMNS = (*RUN, "step", "regime", "pc1", "pc2", "share1", "share2")
 
@@ -22,7 +22,7 @@ def state_path(runs: Sequence[Run], conditions: Sequence[str] = ("self",)) -> pd
         rows = run.metrics()[["step", "regime"]].copy()
         rows["pc1"], rows["pc2"] = scores.T
         rows["share1"], rows["share2"] = shares
-        parts.append(label(run, rows))
+        parts.append(run.label(rows))
     return stack(parts, COLUMNS)
 
 

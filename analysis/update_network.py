@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import circular
-from analysis.context import Context
-from analysis.replay import STATS, Replay, open_replay
-from analysis.runs import label, stack
-from analysis.table_files import RUN
 from analysis.update_probe import update_probe
+from experiments.kit import readout
+from experiments.kit.replay import STATS, Replay, open_replay
+from experiments.kit.runs import Context
+from experiments.kit.tables import RUN, stack
 
 POINTS = 21  # of a sensitivity curve
 RANGE = (5.0, 95.0)  # percentiles after warm-up that a curve spans
@@ -49,7 +48,7 @@ def tables(context: Context) -> dict[str, pd.DataFrame]:
     made = {
         name: stack(
             [
-                label(replay.run, pd.DataFrame(make(replay), columns=list(COLUMNS[name][3:])))
+                replay.run.label(pd.DataFrame(make(replay), columns=list(COLUMNS[name][3:])))
                 for replay in replays
             ],
             COLUMNS[name],
@@ -182,12 +181,12 @@ def correlations(replay: Replay) -> list[tuple[str, str, str, float, float, floa
 
 
 def _series(values: np.ndarray, kind: str) -> np.ndarray:
-    return circular.unit_ranks(values if kind == "as logged" else _flat(values))
+    return readout.unit_ranks(values if kind == "as logged" else _flat(values))
 
 
 def _flat(values: np.ndarray) -> np.ndarray:
     """Detrended; rounding that is left of a straight line becomes zero."""
-    made = circular.detrended(values)
+    made = readout.detrended(values)
     made[np.abs(made) < 1e-9 * max(np.abs(values).max(initial=0), 1e-300)] = 0
     return made
 
@@ -195,8 +194,8 @@ def _flat(values: np.ndarray) -> np.ndarray:
 def _correlation(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
     if not (x.any() and y.any()):
         return (float("nan"),) * 3
-    found = circular.all_lags(x, y)
-    null = circular.turned_maxima(found, 0, 0, least=circular.WIDTH)
+    found = readout.all_lags(x, y)
+    null = readout.turned_maxima(found, 0, 0, least=readout.WIDTH)
     if not len(null):
         return float(found[0]), float("nan"), float("nan")
     p_value = (1 + int((null >= abs(found[0])).sum())) / (1 + len(null))

@@ -15,10 +15,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.replay import Replay, untrained
-from analysis.runs import CALM
-from analysis.table_files import RUN
 from base.rng import Stream, generator
+from experiments.kit.replay import Replay, untrained
+from experiments.kit.tables import CALM, RUN
 
 EVERY = 5  # steps between two that the probe sees
 FIRST_COUNTER = 2_000_000  # of the permutations' generators

@@ -9,8 +9,8 @@ norm was set after results were seen, it is the same for learned and placebo, an
 import numpy as np
 import pandas as pd
 
-from analysis.context import Context
-from analysis.table_files import WEIGHTS
+from experiments.kit.runs import Context
+from experiments.kit.tables import WEIGHTS
 
 COLUMNS = (*WEIGHTS, "finder", "reader", "draw", "norm", "largest", "effect")
 ENDS = {  # of each finder: the directions, with their signs, that the effect is taken between

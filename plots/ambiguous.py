@@ -8,15 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
-from analysis.levels import ALPHA, FEWEST_SEEDS
-from analysis.over_seeds import mean_of_known
 from analysis.spans import WINDOW_BIN as BIN
-from plots import series, style
+from experiments.kit import stats, style
+from experiments.kit.levels import ALPHA, FEWEST_SEEDS
+from experiments.kit.stats import mean_of_known
+from experiments.kit.style import Look
+from experiments.kit.tables import NothingToDraw
+from experiments.kit.words import plural, signed
 from plots.figure import Figure, Tables
 from plots.memory import LOOKS
-from plots.series import NothingToDraw
-from plots.style import Look
-from plots.wording import plural, signed
 
 R = TypeVar("R")
 SUITE = "ambiguous"
@@ -177,7 +177,7 @@ def _seeds_title(late: pd.DataFrame) -> str:
         if not {"long", "short"} <= set(wide):
             continue
         total += 1
-        value = series.paired(wide["long"], wide["short"])
+        value = stats.paired(wide["long"], wide["short"])
         if value.n >= FEWEST_SEEDS and value.clear:
             clear.append(f"{memory} after {regime} {signed(value.mean, 3)}")
     if late["seed"].nunique() < FEWEST_SEEDS:

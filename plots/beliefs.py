@@ -10,13 +10,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from analysis.levels import FEWEST_SEEDS
-from analysis.table_files import RUN
-from plots import series, style
+from experiments.kit import stats, style
+from experiments.kit import tables as kit_tables
+from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.style import Look
+from experiments.kit.tables import RUN, NothingToDraw
+from experiments.kit.words import number, percent, plural
 from plots.figure import Figure, Tables
-from plots.series import NothingToDraw
-from plots.style import Look
-from plots.wording import number, percent, plural
 
 SUITE = "recurring"
 ANY = "any"
@@ -98,7 +98,7 @@ def what_the_state_knows(tables: Tables, note: str) -> Drawing:
             axes.axvline(chance, c="k", lw=0.6, ls=(0, (2, 2)), zorder=0)
             axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.set_xlabel("R² of the posterior" if measure == "r2" else "AUC of the true regime")
-        one = regime_of(series.of_condition(batches, condition)) if not batches.empty else batches
+        one = regime_of(kit_tables.of_condition(batches, condition)) if not batches.empty else batches
         area = one[one["regime"] == "bewilderment"]["auc"].mean() if len(one) else float("nan")
         told = f"\none batch's loss: AUC {area:.2f}" if np.isfinite(area) else ""
         column[0].set_title(f"{name}{told}")
@@ -119,7 +119,7 @@ def _points(axes: Axes, y: float, found: "pd.Series[float]", look: Look, lowest:
     for some, marker in ((known >= lowest, look.marker), (known < lowest, "<")):
         places = np.maximum(known[some], lowest)
         axes.plot(places, y + beside[some], marker, c=look.colour, mfc=look.face, ms=3.6, mew=0.7, zorder=2)
-    value = series.estimate(found)
+    value = stats.estimate(found)
     if value.n:
         axes.plot([max(value.mean, lowest)] * 2, [y - 0.32, y + 0.32], c="k", lw=1.4, zorder=4)
     if value.n >= FEWEST_SEEDS:
@@ -144,7 +144,7 @@ def _knows_title(table: pd.DataFrame, worlds: Sequence[tuple[str, str, str | Non
             continue
         best = max(rivals, key=lambda rival: float(rivals[rival].mean()))
         same = own if best != "untrained" else values(table, condition, "state", TWIN, "r2")  # on one target
-        change = series.paired(same, rivals[best])
+        change = stats.paired(same, rivals[best])
         verb = (
             "not clearly other than" if not change.clear else "more than" if change.mean > 0 else "less than"
         )
@@ -165,10 +165,10 @@ def belief_over_time(tables: Tables, note: str) -> Drawing:
     panels = made.subplots(len(worlds), 1, squeeze=False)[:, 0]
     seeds = []
     for (name, condition, _), axes in zip(worlds, panels, strict=True):
-        rows = series.of_condition(table, condition).sort_values("step").tail(SHOWN)
+        rows = kit_tables.of_condition(table, condition).sort_values("step").tail(SHOWN)
         seed = int(rows["seed"].iloc[0])
         seeds.append(f"{condition}, seed {seed}")
-        for _, start, end in series.stretches(rows):
+        for _, start, end in kit_tables.stretches(rows):
             axes.axvspan(start - 0.5, end - 0.5, color="#dedede", lw=0, zorder=0)
         axes.plot(rows["step"], rows["averages"], c=style.ORANGE, lw=0.9, ls=(0, (1, 1)), zorder=2)
         axes.plot(rows["step"], rows["decoded"], c=style.BLUE, lw=1.0, zorder=3)
@@ -206,7 +206,7 @@ def _time_title(table: pd.DataFrame, worlds: Sequence[tuple[str, str, str | None
 def mix_components(tables: Tables, note: str) -> Drawing:
     """States in two components, coloured by the regime that the posterior holds likeliest, and by the true one."""
     table = tables["belief_components"]
-    rows = series.of_condition(table, "calibrated_mix")
+    rows = kit_tables.of_condition(table, "calibrated_mix")
     if rows.empty:
         raise NothingToDraw("belief_components.csv has no rows of calibrated_mix")
     made = style.figure(style.WIDE, 4.1)
@@ -307,13 +307,11 @@ def intervention(tables: Tables, note: str) -> Drawing:
 def _intervention_title(table: pd.DataFrame, panels: Sequence[tuple[str, str]]) -> str:
     condition, name = panels[0]
     before, after, random = (shifts(table, condition, state) for state in ("calm", "regime", "random"))
-    change = series.paired(after, before)
+    change = stats.paired(after, before)
     sizes = f"KL {before.mean():.2f} before, {after.mean():.2f} after, {random.mean():.2f} at random states"
     if change.n < FEWEST_SEEDS:
         return f"A belief in bewilderment, put in by hand ({name}): {sizes} (too few seeds to test)"
-    moves = {
-        one: series.paired(shifts(table, one, "regime"), shifts(table, one, "calm")) for one, _ in panels
-    }
+    moves = {one: stats.paired(shifts(table, one, "regime"), shifts(table, one, "calm")) for one, _ in panels}
     towards = [label for one, label in panels if moves[one].clear and moves[one].mean < 0]
     told = f" ({'; '.join(towards)})" if towards else ""
     return (

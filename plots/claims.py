@@ -12,10 +12,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from analysis.claim_tests import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED, VERDICTS
-from plots import style
+from experiments.kit import style
+from experiments.kit.tables import NothingToDraw
+from experiments.kit.words import signed
 from plots.figure import Figure, Tables
-from plots.series import NothingToDraw
-from plots.wording import signed
 
 CLAIMS, SEEDS = "claims", "claim_seeds"
 COLUMNS: dict[str, tuple[str, ...]] = {

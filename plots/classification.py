@@ -6,11 +6,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.feature_sets import BASIC, CLEAN, NO_CLAMP, PUBLISHED, RAW, STATE, TIME
-from plots import published, style
+from experiments.kit import published, style
+from experiments.kit.tables import BASIC, CLEAN, NO_CLAMP, PUBLISHED, RAW, STATE, TIME, NothingToDraw
+from experiments.kit.words import signed
 from plots.figure import Tables
-from plots.series import NothingToDraw
-from plots.wording import signed
 
 PROTOCOLS = (
     (

@@ -10,13 +10,13 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 
-from analysis.levels import ALPHA, FEWEST_SEEDS
-from analysis.table_files import RUN
-from plots import series, style
+from experiments.kit import stats, style
+from experiments.kit import tables as kit_tables
+from experiments.kit.levels import ALPHA, FEWEST_SEEDS
+from experiments.kit.panels import by_seed
+from experiments.kit.style import Look
+from experiments.kit.tables import RUN, NothingToDraw
 from plots.figure import Figure, Tables
-from plots.seeds import by_seed
-from plots.series import NothingToDraw
-from plots.style import Look
 
 LOOKS: dict[str, Look] = {
     "self": Look("self (32-D state)", style.BLUE),
@@ -62,7 +62,7 @@ def regimes_in(table: pd.DataFrame) -> list[str]:
     return [name for name in style.REGIMES if name in have] + sorted(have - set(style.REGIMES))
 
 
-def unlike(table: pd.DataFrame, one: str, other: str) -> dict[tuple[str, str], series.Estimate]:
+def unlike(table: pd.DataFrame, one: str, other: str) -> dict[tuple[str, str], stats.Estimate]:
     """Regimes and channels in which two conditions react differently: detrended change of one minus the other's.
 
     Channels are COMMON. Paired t test over seeds, from three on, p < 0.05 / number of regimes and channels tested.
@@ -72,14 +72,14 @@ def unlike(table: pd.DataFrame, one: str, other: str) -> dict[tuple[str, str], s
         return {}
     wide = rows.pivot_table(index="seed", columns=["condition", "regime", "metric"], values="detrended")
     apart = wide[one] - wide[other]
-    found = {(str(regime), str(metric)): series.estimate(apart[regime, metric]) for regime, metric in apart}
+    found = {(str(regime), str(metric)): stats.estimate(apart[regime, metric]) for regime, metric in apart}
     found = {place: value for place, value in found.items() if value.n >= FEWEST_SEEDS}
     return {place: value for place, value in found.items() if value.p < ALPHA / len(found)}
 
 
 def response(table: pd.DataFrame, condition: str, metric: str = "state_effect") -> pd.Series:
     """How strongly a channel answers to regimes, by seed: mean over regimes of the absolute detrended change."""
-    rows = series.of_condition(table[table["metric"] == metric], condition)
+    rows = kit_tables.of_condition(table[table["metric"] == metric], condition)
     return rows.assign(size=rows["detrended"].abs()).groupby("seed")["size"].mean()
 
 
@@ -132,7 +132,7 @@ def _by_regime(axes: Axes, rows: pd.DataFrame, names: list[str], column: str) ->
 
 def _final(axes: Axes, losses: pd.DataFrame, names: list[str]) -> None:
     for y, name in enumerate(names[::-1]):
-        values = series.of_condition(losses, name)["difference"].dropna()
+        values = kit_tables.of_condition(losses, name)["difference"].dropna()
         of = look(name)
         by_seed(axes, y, values, of, upright=False, bar=0.25, thick=1.2, ms=3.2, mew=0.7)
     axes.axvline(0, c="k", lw=0.6, zorder=1)
@@ -158,7 +158,7 @@ def _frozen(axes: Axes, frozen: pd.DataFrame) -> None:
     names = ordered(frozen)
     last = frozen[frozen["run_step"] == frozen["run_step"].max()]
     for x, name in enumerate(names):
-        rows = series.of_condition(last, name).groupby("seed")[["effect", "placebo_mean"]].mean()
+        rows = kit_tables.of_condition(last, name).groupby("seed")[["effect", "placebo_mean"]].mean()
         axes.bar(x, rows["placebo_mean"].mean(), 0.7, color="#dedede", zorder=0)
         by_seed(axes, x, rows["effect"], look(name), apart=0.12, bar=0.156, **GROUPED)
     axes.set_xticks(range(len(names)), [name.replace("state_1d_", "state_1d_\n") for name in names])
@@ -197,7 +197,7 @@ def scatter(condition: str) -> Callable[[Tables, str], Drawing]:
 
 def _plane(table: pd.DataFrame, condition: str, metric: str, column: str) -> pd.DataFrame:
     """Columns regime, seed, x (change of loss) and y (change of the other metric) of a condition."""
-    rows = series.of_condition(table, condition)
+    rows = kit_tables.of_condition(table, condition)
     wide = rows[rows["metric"].isin(["loss", metric])].pivot_table(
         index=["regime", "seed"], columns="metric", values=column
     )
@@ -226,7 +226,7 @@ def _scatter(tables: Tables, note: str, condition: str) -> Drawing:
         marker = style.REGIMES[regime].marker if regime in style.REGIMES else "o"
         here = rows[rows["regime"] == regime]
         axes.plot(here["x"], here["y"], marker, c=colour, ms=3.6, mew=0.5, mec="white", alpha=0.9, zorder=2)
-        x, y = series.estimate(here["x"]), series.estimate(here["y"])
+        x, y = stats.estimate(here["x"]), stats.estimate(here["y"])
         if x.n >= FEWEST_SEEDS:
             axes.plot([x.low, x.high], [y.mean] * 2, c=colour, lw=1.1, zorder=3)
             axes.plot([x.mean] * 2, [y.low, y.high], c=colour, lw=1.1, zorder=3)
@@ -260,8 +260,8 @@ def _scatter(tables: Tables, note: str, condition: str) -> Drawing:
     return style.finish(made, title, caption, note, (handles, regimes_in(rows)), columns=2)
 
 
-def _own(rows: pd.DataFrame) -> list[tuple[str, series.Estimate]]:
-    return [(regime, series.estimate(rows.loc[rows["regime"] == regime, "y"])) for regime in regimes_in(rows)]
+def _own(rows: pd.DataFrame) -> list[tuple[str, stats.Estimate]]:
+    return [(regime, stats.estimate(rows.loc[rows["regime"] == regime, "y"])) for regime in regimes_in(rows)]
 
 
 FIGURES: tuple[Figure, ...] = (

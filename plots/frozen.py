@@ -7,11 +7,12 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from scipy import stats
 
-from analysis.levels import ALPHA, FEWEST_SEEDS
-from plots import published, series, style
+from experiments.kit import published, style
+from experiments.kit import stats as kit_stats
+from experiments.kit.levels import ALPHA, FEWEST_SEEDS
+from experiments.kit.tables import NothingToDraw
+from experiments.kit.words import plural
 from plots.figure import Tables
-from plots.series import NothingToDraw
-from plots.wording import plural
 
 # The seed document: one run (seed 42), weights of step 1000, directions found and tested on training data.
 
@@ -255,7 +256,7 @@ def _dose_panel(axes: Axes, doses: pd.DataFrame) -> None:
         for values in by_seed.values():
             if len(by_seed) > 1:
                 axes.plot(values.index, values, c=look.colour, lw=0.35, alpha=0.45, zorder=1)
-        summary = series.band(table)
+        summary = kit_stats.band(table)
         if len(by_seed) >= FEWEST_SEEDS:
             axes.fill_between(
                 grid, summary["low"], summary["high"], color=look.colour, alpha=0.22, lw=0, zorder=2

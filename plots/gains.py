@@ -6,12 +6,12 @@ A gain is vanilla's loss minus the condition's, same seed, batches and regimes: 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.levels import FEWEST_SEEDS
-from analysis.over_seeds import tabled
-from analysis.table_files import RUN
-from plots import series, style
-from plots.seeds import by_seed
-from plots.style import Look
+from experiments.kit import stats, style, tables
+from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.panels import by_seed
+from experiments.kit.stats import tabled
+from experiments.kit.style import Look
+from experiments.kit.tables import RUN
 
 SUITE = "recurring"
 LOSSES, SWITCHES, RECOVERY, SUMMARY = (
@@ -53,7 +53,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 def gains(losses: pd.DataFrame, condition: str, measure: str) -> "pd.Series[float]":
     """Vanilla's loss minus the condition's, by seed (nats a token); empty where it was not measured."""
-    rows = series.of_condition(losses, condition).set_index("seed")
+    rows = tables.of_condition(losses, condition).set_index("seed")
     return -rows[f"{measure}_difference"].astype(float).dropna()
 
 
@@ -69,7 +69,7 @@ def paying(losses: pd.DataFrame, mechanism: str, measure: str) -> tuple[list[str
     """Worlds in which a mechanism clearly gains (95 % interval above zero), and all in which three seeds measured it."""
     clear, known = [], []
     for world in WORLDS:
-        found = series.estimate(gains(losses, of_world(losses, mechanism, world), measure))
+        found = stats.estimate(gains(losses, of_world(losses, mechanism, world), measure))
         if found.n >= FEWEST_SEEDS:
             known.append(world)
             if found.low > 0:
@@ -77,7 +77,7 @@ def paying(losses: pd.DataFrame, mechanism: str, measure: str) -> tuple[list[str
     return clear, known
 
 
-def share_of(summary: pd.DataFrame, condition: str, measure: str) -> series.Estimate:
+def share_of(summary: pd.DataFrame, condition: str, measure: str) -> stats.Estimate:
     """The share of the oracle's gain and its Fieller interval; n = 0 where there is none."""
     rows = summary[
         (summary["quantity"] == "share")
@@ -91,7 +91,7 @@ def after_switch(
     recovery: pd.DataFrame, condition: str, kind: str, column: str = "loss_after_difference"
 ) -> "pd.Series[float]":
     """A measure of recovery of a condition after one kind of switch, by seed."""
-    rows = series.of_condition(recovery, condition)
+    rows = tables.of_condition(recovery, condition)
     return rows[rows["switch"] == kind].set_index("seed")[column].astype(float).dropna()
 
 

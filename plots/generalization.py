@@ -5,15 +5,14 @@ import pandas as pd
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
-from analysis.levels import FEWEST_SEEDS
-from analysis.table_files import RUN
-from plots import style
+from experiments.kit import style
+from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.panels import by_seed
+from experiments.kit.style import Look
+from experiments.kit.tables import RUN, NothingToDraw
+from experiments.kit.words import listed
 from plots.figure import Figure, Tables
 from plots.perturbation import beyond, beyond_calm, change_axis
-from plots.seeds import by_seed
-from plots.series import NothingToDraw
-from plots.style import Look
-from plots.wording import listed
 
 DELTAS, RUNS = "regime_deltas", "runs"
 FIRST_DELTAS, FIRST_RUNS = (

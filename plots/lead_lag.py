@@ -9,13 +9,13 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analysis.levels import ALPHA, FEWEST_SEEDS
-from analysis.table_files import RUN
-from plots import series, style
+from experiments.kit import stats, style
+from experiments.kit import tables as kit_tables
+from experiments.kit.levels import ALPHA, FEWEST_SEEDS
+from experiments.kit.tables import RUN, NothingToDraw
+from experiments.kit.words import listed, plural, signed
 from plots.figure import Figure, Tables
-from plots.series import NothingToDraw
 from plots.training import curve
-from plots.wording import listed, plural, signed
 
 CONDITIONS = ("self_calm", "self", "self_random")
 MEASURES = ("state_drift", "state_norm", "state_effect")
@@ -47,7 +47,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 def lead_lag(tables: Tables, note: str) -> Drawing:
     """Correlation of loss and state by lag, a panel a condition and measure; below, latencies at regimes' onsets."""
     table, summary, onset = tables["lead_lag"], tables["lead_lag_summary"], tables["onset"]
-    conditions = series.present(table, CONDITIONS)
+    conditions = kit_tables.present(table, CONDITIONS)
     if not conditions:
         raise NothingToDraw("lead_lag.csv has none of the conditions self_calm, self and self_random")
     made = style.figure(style.WIDE, 8.8)
@@ -201,7 +201,7 @@ def state_decomposition(tables: Tables, note: str) -> Drawing:
     shown = next((name for name in ("self_random", "self") if (table["condition"] == name).any()), None)
     if shown is None:
         raise NothingToDraw("state_decomposition.csv has neither self_random nor self")
-    table = series.of_condition(table, shown)
+    table = kit_tables.of_condition(table, shown)
     regimes = [name for name in style.REGIMES if (table["regime"] == name).any()]
     made = style.figure(style.WIDE, 5.6)
     panels = made.subplots(len(PARTS), len(regimes), sharex="col", sharey="row", squeeze=False)
@@ -252,7 +252,7 @@ def _path_title(table: pd.DataFrame, regimes: list[str]) -> str:
     moved = []
     for regime in regimes:
         found = at_the_end(table, regime)
-        further = series.paired(found["own"], found["calm"])
+        further = stats.paired(found["own"], found["calm"])
         if further.n < FEWEST_SEEDS:
             return f"The state's path through each regime ({plural(further.n, 'seed')}: too few to test)"
         if further.low > 0 and further.p < ALPHA / len(regimes):

@@ -9,15 +9,15 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis.levels import FEWEST_SEEDS
 from analysis.spans import DISTURBANCE as REGIME
 from analysis.spans import ONSET_BIN as BIN
-from analysis.table_files import RUN
-from plots import series, style
+from experiments.kit import stats, style
+from experiments.kit import tables as kit_tables
+from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.style import Look
+from experiments.kit.tables import RUN, NothingToDraw
+from experiments.kit.words import plural, signed
 from plots.figure import Figure, Tables
-from plots.series import NothingToDraw
-from plots.style import Look
-from plots.wording import plural, signed
 
 SUITE = "memory"
 
@@ -74,7 +74,7 @@ def dynamics(condition: str) -> Callable[[Tables, str], Drawing]:
 
 
 def _dynamics(table: pd.DataFrame, note: str, condition: str) -> Drawing:
-    rows = series.of_condition(table, condition)
+    rows = kit_tables.of_condition(table, condition)
     if rows.empty:
         raise NothingToDraw(f"memory_dynamics.csv has no rows of the condition {condition}")
     length = float(rows["length"].median())
@@ -142,7 +142,7 @@ def _dynamics_title(rows: pd.DataFrame, condition: str) -> str:
         rows[mask].groupby("seed")["memory_share"].mean()
         for mask in (rows["middle"] < 0, (rows["middle"] > 0) & (rows["middle"] < rows["length"]))
     )
-    change = series.paired(during, before)
+    change = stats.paired(during, before)
     sizes = f"{before.mean():.2f} before, {during.mean():.2f} in it"
     if change.n < FEWEST_SEEDS:
         return f"{name}: memory share {sizes} (too few seeds to test)"
@@ -165,14 +165,14 @@ X_LABELS = {
 def tradeoff(tables: Tables, note: str) -> Drawing:
     """Stability against leverage: a point a seed and memory, and the mean of each memory, larger."""
     table = tables["memory_tradeoff"]
-    names = [*series.present(table, tuple(LOOKS)), *sorted(set(table["condition"]) - set(LOOKS))]
+    names = [*kit_tables.present(table, tuple(LOOKS)), *sorted(set(table["condition"]) - set(LOOKS))]
     if table["leverage"].isna().all():
         raise NothingToDraw("memory_tradeoff.csv has no frozen-weight test")
     made = style.figure(style.WIDE, 6.2)
     for (x, y, label), axes in zip(AXES, made.subplots(2, 2).ravel(), strict=True):
         drawn: list[pd.DataFrame] = []
         for name in names:
-            own, rows = look(name), series.of_condition(table, name).dropna(subset=[x, y])
+            own, rows = look(name), kit_tables.of_condition(table, name).dropna(subset=[x, y])
             if rows.empty:
                 continue
             drawn.append(rows)
@@ -207,7 +207,7 @@ def tradeoff(tables: Tables, note: str) -> Drawing:
 def _tradeoff_title(ranks: pd.DataFrame) -> str:
     """Whether stabler states steer less, by drift and by displacement, beyond placebo."""
     rows = ranks[ranks["outcome"] == "leverage_over_placebo"].groupby("stability")["rho"]
-    found = {str(name): series.estimate(values) for name, values in rows}
+    found = {str(name): stats.estimate(values) for name, values in rows}
     found = {name: value for name, value in found.items() if value.n}
     if not found or max(value.n for value in found.values()) < FEWEST_SEEDS:
         return "Stability against leverage (too few seeds or memories to test)"
@@ -225,11 +225,11 @@ def _tradeoff_title(ranks: pd.DataFrame) -> str:
     return f"{verdict} (ρ beyond placebo: {sizes})"
 
 
-def _below(value: series.Estimate) -> bool:
+def _below(value: stats.Estimate) -> bool:
     return value.clear and value.mean < 0
 
 
-def _above(value: series.Estimate) -> bool:
+def _above(value: stats.Estimate) -> bool:
     return value.clear and value.mean > 0
 
 

@@ -9,13 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis.levels import ALPHA, FEWEST_SEEDS
-from plots import series, style
+from experiments.kit import stats, style
+from experiments.kit import tables as kit_tables
+from experiments.kit.levels import ALPHA, FEWEST_SEEDS
+from experiments.kit.style import CHANNELS, COMMON, OF_STATE, OF_STATE_ALONE
+from experiments.kit.tables import NothingToDraw
+from experiments.kit.words import listed, plural
 from plots.figure import Tables
-from plots.series import NothingToDraw
-from plots.style import CHANNELS, COMMON, OF_STATE, OF_STATE_ALONE
 from plots.training import curve, shade
-from plots.wording import listed, plural
 
 DRAWN = ("self_calm", "self", "vanilla")  # from back to front: dashes show what lies under them
 TOLD = ("self", "vanilla", "self_calm")  # in legends, and from top to bottom
@@ -47,19 +48,21 @@ def _empty(axes: Axes) -> None:
 def regime_reactions(tables: Tables, note: str) -> Figure:
     """Every channel through the run, with the windows of the regimes shaded and named."""
     metrics = tables["metrics"]
-    conditions = series.present(metrics, DRAWN)
+    conditions = kit_tables.present(metrics, DRAWN)
     if not conditions:
         raise NothingToDraw("metrics.csv has none of the conditions self, self_calm and vanilla")
-    windows = next((found for name in TOLD if (found := series.shared_windows(tables["windows"], name))), [])
-    width = series.bin_width(metrics)
+    windows = next(
+        (found for name in TOLD if (found := kit_tables.shared_windows(tables["windows"], name))), []
+    )
+    width = stats.bin_width(metrics)
     made = style.figure(style.WIDE, 7.6)
     axes_of = _grid(made)
     for channel, axes in axes_of.items():
         for name in conditions:
-            rows = series.of_condition(metrics, name)
+            rows = kit_tables.of_condition(metrics, name)
             if rows[channel].notna().any():
                 curve(
-                    axes, series.binned(rows, channel, width), style.condition(name), CHANNELS[channel].log,
+                    axes, stats.binned(rows, channel, width), style.condition(name), CHANNELS[channel].log,
                     faint=0.18 if name == "self" else 0,
                 )  # fmt: skip
         if not axes.lines:
@@ -80,17 +83,17 @@ def beyond(deltas: pd.DataFrame, regime: str, metric: str, other: str = "self_ca
     """Change of a metric in a regime's window, self minus another condition at the same steps, by seed."""
     rows = deltas[(deltas["regime"] == regime) & (deltas["metric"] == metric)]
     mine, theirs = (
-        series.of_condition(rows, name).groupby("seed")["delta"].mean() for name in ("self", other)
+        kit_tables.of_condition(rows, name).groupby("seed")["delta"].mean() for name in ("self", other)
     )
     return (mine - theirs).dropna()
 
 
-def beyond_calm(deltas: pd.DataFrame, regime: str, metric: str) -> series.Estimate:
+def beyond_calm(deltas: pd.DataFrame, regime: str, metric: str) -> stats.Estimate:
     """`estimate` of the change beyond self_calm's."""
-    return series.estimate(beyond(deltas, regime, metric))
+    return stats.estimate(beyond(deltas, regime, metric))
 
 
-def marked(deltas: pd.DataFrame, regime: str) -> dict[str, series.Estimate]:
+def marked(deltas: pd.DataFrame, regime: str) -> dict[str, stats.Estimate]:
     """Channels that a regime moves beyond self_calm: paired t test over seeds, p < 0.05 / number of channels.
 
     A regime that acts on the state alone does nothing to vanilla: a channel that any model has changes with it only if it
@@ -102,7 +105,7 @@ def marked(deltas: pd.DataFrame, regime: str) -> dict[str, series.Estimate]:
     def own(channel: str) -> bool:
         if regime not in OF_STATE_ALONE or channel not in COMMON:
             return True
-        apart = series.estimate(beyond(deltas, regime, channel, "vanilla"))
+        apart = stats.estimate(beyond(deltas, regime, channel, "vanilla"))
         return apart.n < FEWEST_SEEDS or apart.p < level
 
     return {
@@ -137,7 +140,7 @@ def _marks_title(deltas: pd.DataFrame) -> str:
 def regime_deltas(tables: Tables, note: str) -> Figure:
     """Change of every channel during each regime: points, means and intervals, small multiples by channel."""
     deltas, summary = tables["regime_deltas"], tables["regime_deltas_summary"]
-    conditions = series.present(deltas, DRAWN)
+    conditions = kit_tables.present(deltas, DRAWN)
     if not conditions:
         raise NothingToDraw("regime_deltas.csv has none of the conditions self, self_calm and vanilla")
     regimes = _regimes(deltas)
@@ -241,9 +244,9 @@ def _events(
 ) -> pd.DataFrame:
     """Rows around each onset of a regime, with a column `onset`; calm conditions take self's windows of their seed."""
     here = windows[windows["regime"] == regime]
-    own = series.of_condition(here, condition)
-    own = own if not own.empty else series.of_condition(here, "self")
-    rows = series.of_condition(metrics, condition)
+    own = kit_tables.of_condition(here, condition)
+    own = own if not own.empty else kit_tables.of_condition(here, "self")
+    rows = kit_tables.of_condition(metrics, condition)
     found = []
     for seed, start, end in zip(own["seed"], own["start"], own["end"], strict=True):
         near = (rows["seed"] == seed) & (rows["step"] >= start - margin) & (rows["step"] < end + margin)
@@ -264,7 +267,7 @@ def detail(regime: str) -> Callable[[Tables, str], Figure]:
 def _regime_detail(tables: Tables, note: str, regime: str) -> Figure:
     metrics, windows = tables["metrics"], tables["windows"]
     metrics = metrics[metrics["condition"].isin(DRAWN)]
-    conditions = series.present(metrics, DRAWN)
+    conditions = kit_tables.present(metrics, DRAWN)
     here = windows[(windows["regime"] == regime) & windows["condition"].isin(DRAWN)]
     if here.empty:
         raise NothingToDraw(f"windows.csv has no {regime} in the conditions self and vanilla")
@@ -277,7 +280,7 @@ def _regime_detail(tables: Tables, note: str, regime: str) -> Figure:
         events = _events(metrics, windows, name, regime, margin)
         for channel, axes in axes_of.items():
             if events[channel].notna().any():
-                table = series.binned(events, channel, width, origin="onset")
+                table = stats.binned(events, channel, width, origin="onset")
                 curve(
                     axes,
                     table,
@@ -287,7 +290,7 @@ def _regime_detail(tables: Tables, note: str, regime: str) -> Figure:
                 )
     neighbours = [
         (other, start - onset, end - onset)
-        for other, start, end in series.shared_windows(windows, "self")
+        for other, start, end in kit_tables.shared_windows(windows, "self")
         for onset in {int(here["start"].iloc[0])}
         if other != regime and start - onset < length + margin and end - onset > -margin
     ]

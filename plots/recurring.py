@@ -7,8 +7,11 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis.levels import FEWEST_SEEDS
-from plots import series, style
+from experiments.kit import stats, style
+from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.panels import by_seed
+from experiments.kit.tables import NothingToDraw
+from experiments.kit.words import number, percent, plural
 from plots.figure import Figure, Tables
 from plots.gains import (
     COLUMNS,
@@ -28,10 +31,7 @@ from plots.gains import (
     spread,
     upright,
 )
-from plots.seeds import by_seed
-from plots.series import NothingToDraw
 from plots.switches import FIGURES as AROUND
-from plots.wording import number, percent, plural
 
 __all__ = ["COLUMNS", "FIGURES", "what_it_pays"]
 
@@ -97,7 +97,7 @@ def _controls(
     kind: str,
     labelled: bool,
 ) -> None:
-    ceiling = series.estimate(gains(losses, ORACLE, measure))
+    ceiling = stats.estimate(gains(losses, ORACLE, measure))
     if ceiling.n:
         axes.axvline(ceiling.mean, c="k", lw=1, ls=(0, (1, 1.2)), zorder=1)
     axes.axvline(0, c="k", lw=0.6, zorder=1)

@@ -1,44 +1,42 @@
-"""Every figure of the study, declared once: its file, the function that draws it, the tables it needs, what it shows.
+"""BRIDGE, until every experiment is converted: every figure, of experiments/ and of the modules still in plots/.
+
+Both are found by looking, so that converting an experiment edits nothing here: its modules go, and that is all.
 
 docs/PIPELINE.md's map from data to figures and scripts/make_figures.py are both made from `FIGURES`.
 """
 
+import dataclasses
 import warnings
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from analysis import table_files
-from analysis.table_files import RUN, WEIGHTS
 from base import errors, storage
-from plots import (
-    ambiguous,
-    beliefs,
-    claims,
-    classification,
-    controls,
-    frozen,
-    generalization,
-    lead_lag,
-    memory,
-    perturbation,
-    recurring,
-    steering,
-    style,
-    swap,
-    sweeps,
-    training,
-    update_network,
-)  # fmt: skip
+from experiments import found
+from experiments.kit import panels as kit_panels
+from experiments.kit import style, tables
+from experiments.kit import tables as kit_tables
+from experiments.kit.tables import RUN, WEIGHTS, NothingToDraw
+from experiments.kit.words import plural
 from plots.figure import OF_ANY_SUITE, Figure
-from plots.series import NothingToDraw
-from plots.wording import plural
 
 _FROZEN = ("frozen_effects", "frozen_effects_summary", "frozen_conditions", "frozen_doses")
 _REGIMES = ("metrics", "windows", "regime_deltas")
 
-CORE: tuple[Figure, ...] = (
+
+def module(name: str) -> Any:
+    """A module of this package, None once it is gone."""
+    return import_module(f"plots.{name}") if find_spec(f"plots.{name}") else None
+
+
+frozen, perturbation, classification, training = map(
+    module, ("frozen", "perturbation", "classification", "training")
+)
+_OF_FROZEN = frozen and (
     Figure(
         "frozen-weight-test.png",
         frozen.frozen_weight_test,
@@ -52,6 +50,8 @@ CORE: tuple[Figure, ...] = (
         _FROZEN,
         "The same test of the earliest weights kept (step 1000, as in the published test).",
     ),
+)
+_OF_REGIMES = perturbation and (
     Figure(
         "perturbation/regime-reactions.png",
         perturbation.regime_reactions,
@@ -75,6 +75,8 @@ CORE: tuple[Figure, ...] = (
         )
         for regime, look in style.REGIMES.items()
     ),
+)
+_OF_CLASSES = classification and (
     Figure(
         "perturbation/classification.png",
         classification.classification,
@@ -82,6 +84,8 @@ CORE: tuple[Figure, ...] = (
         "How well the regime of a short window can be told, from the step alone, with and without the state's channels, "
         "the published way and with whole runs left out, beside a permutation null.",
     ),
+)
+_OF_TRAINING = training and (
     Figure(
         "state-trajectory.png",
         training.state_trajectory,
@@ -95,12 +99,36 @@ CORE: tuple[Figure, ...] = (
         "Training and held-out loss of every condition, and the final held-out losses seed by seed.",
     ),
 )
+CORE: tuple[Figure, ...] = tuple(
+    figure for some in (_OF_FROZEN, _OF_REGIMES, _OF_CLASSES, _OF_TRAINING) for figure in some or ()
+)
 
 
-_TOPICS = (
-    update_network, lead_lag, controls, memory, ambiguous, swap, generalization, recurring, steering, beliefs, claims, sweeps,
-)  # fmt: skip
-FIGURES: tuple[Figure, ...] = (*CORE, *(figure for topic in _TOPICS for figure in topic.FIGURES))
+@dataclasses.dataclass(frozen=True)
+class Converted(Figure):
+    """A figure of experiments/, as an entry here."""
+
+    of: kit_panels.Figure | None = None
+
+
+def _drawn_otherwise(tables: dict[str, pd.DataFrame], note: str) -> Any:
+    raise AssertionError("a converted figure is drawn by its experiment")
+
+
+_NAMES = (
+    *("update_network", "lead_lag", "controls", "memory", "ambiguous", "generalization", "recurring"),
+    *("steering", "beliefs", "claims", "sweeps"),
+)
+_TOPICS = [one for one in map(module, _NAMES) if one]
+FIGURES: tuple[Figure, ...] = (
+    *CORE,
+    *(figure for topic in _TOPICS for figure in topic.FIGURES),
+    *(
+        Converted(figure.name, _drawn_otherwise, figure.tables, figure.shows, experiment.suites[0], figure)
+        for experiment in found().values()
+        for figure in experiment.figures
+    ),
+)
 
 COLUMNS: dict[
     str, tuple[str, ...]
@@ -133,7 +161,7 @@ LONGEST_NOTE = 600  # signs; a longer one leaves a figure no room
 
 def read_table(tables_dir: Path, name: str, suite: str) -> pd.DataFrame:
     """A table of a suite with the columns that figures take from it; empty where the file is missing or blank."""
-    return table_files.read(tables_dir, suite, name, COLUMNS.get(name, ("suite",)))
+    return tables.read(tables_dir, suite, name, COLUMNS.get(name, ("suite",)))
 
 
 def note_of(tables_dir: Path, suite: str) -> str:
@@ -141,7 +169,7 @@ def note_of(tables_dir: Path, suite: str) -> str:
 
     UserError where there is no folder of tables.
     """
-    table_files.suites(tables_dir)
+    tables.suites(tables_dir)
     left = tables_dir / suite / "note.txt"
     if left.is_file():
         return left.read_text().strip()
@@ -181,6 +209,16 @@ def draw_all(
     drawn_as = suite if suite in known else OF_ANY_SUITE
     for figure in FIGURES:
         if figure.suite != drawn_as:
+            continue
+        if isinstance(figure, Converted) and figure.of:
+            try:
+                with style.context(), warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "Glyph")
+                    drawing = figure.of.draw(kit_tables.Tables(tables_dir, suite), note)
+                    storage.write_bytes(figures_dir / figure.name, style.png_bytes(drawing))
+                written.append(figures_dir / figure.name)
+            except NothingToDraw as reason:
+                say(f"skipped {figure.name}: {reason}")
             continue
         for name in figure.tables:
             if name not in cache:

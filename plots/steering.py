@@ -8,13 +8,12 @@ from matplotlib.gridspec import SubplotSpec
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis.levels import FEWEST_SEEDS
-from analysis.table_files import WEIGHTS
-from plots import series, style
+from experiments.kit import stats, style
+from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.style import Look
+from experiments.kit.tables import WEIGHTS, NothingToDraw
+from experiments.kit.words import signed
 from plots.figure import Figure, Tables
-from plots.series import NothingToDraw
-from plots.style import Look
-from plots.wording import signed
 
 SUMMARY, TRAINED, MATCHED = "frozen_effects_summary", "steering_trained", "steering_matched"
 _TEST = (*WEIGHTS, "finder")
@@ -155,7 +154,7 @@ def title(rows: pd.DataFrame) -> str:
     found = []
     tested = less = 0
     for name, here in rows[rows["placebo"] == "untrained"].groupby("condition", sort=False):
-        more = series.paired(here.set_index("seed")["effect"], here.set_index("seed")["placebo_mean"])
+        more = stats.paired(here.set_index("seed")["effect"], here.set_index("seed")["placebo_mean"])
         if more.n >= FEWEST_SEEDS:
             tested += 1
             if more.clear and more.mean > 0:

@@ -6,14 +6,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
-from analysis.levels import FEWEST_SEEDS
-from analysis.over_seeds import UNKNOWN, rank_correlation
-from plots import series, style
+from experiments.kit import stats, style
+from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.panels import by_seed
+from experiments.kit.stats import UNKNOWN, rank_correlation
+from experiments.kit.style import Look
+from experiments.kit.tables import NothingToDraw
+from experiments.kit.words import signed
 from plots.figure import Figure, Tables
-from plots.seeds import by_seed
-from plots.series import NothingToDraw
-from plots.style import Look
-from plots.wording import signed
 
 SUITE, POINTS = "sweeps", "sweep_points"
 DIALS = {
@@ -47,7 +47,7 @@ def by_value(points: pd.DataFrame, dial: str, column: str) -> pd.DataFrame:
     return rows.pivot_table(index="value", columns="seed", values=column).sort_index()
 
 
-def trend(points: pd.DataFrame, dial: str, column: str) -> series.Estimate:
+def trend(points: pd.DataFrame, dial: str, column: str) -> stats.Estimate:
     """Spearman's correlation of the dial's value with the gain, over the values of each seed: mean and t interval over seeds.
 
     A seed counts that has every value, of at least three.
@@ -55,7 +55,7 @@ def trend(points: pd.DataFrame, dial: str, column: str) -> series.Estimate:
     wide = by_value(points, dial, column).dropna(axis=1)
     if len(wide) < 3 or wide.empty:
         return UNKNOWN
-    return series.estimate(wide.apply(lambda gains: rank_correlation(wide.index.to_series(), gains)))
+    return stats.estimate(wide.apply(lambda gains: rank_correlation(wide.index.to_series(), gains)))
 
 
 def sweeps(tables: Tables, note: str) -> Drawing:

@@ -4,9 +4,12 @@ import pandas as pd
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
-from analysis.levels import FEWEST_SEEDS
 from analysis.spans import AFTER_SWITCH
-from plots import series, style
+from experiments.kit import stats, style
+from experiments.kit import tables as kit_tables
+from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.tables import NothingToDraw
+from experiments.kit.words import listed, percent, plural, signed
 from plots.figure import Figure, Tables
 from plots.gains import (
     AGES,
@@ -23,8 +26,6 @@ from plots.gains import (
     spread,
     upright,
 )
-from plots.series import NothingToDraw
-from plots.wording import listed, percent, plural, signed
 
 CURVES = (ORACLE, "direct", STATE, "yoked")
 
@@ -32,7 +33,7 @@ CURVES = (ORACLE, "direct", STATE, "yoked")
 def switch_curves(tables: Tables, note: str) -> Drawing:
     """Loss minus vanilla's around each switch on and off: mean and band over seeds."""
     table = tables[SWITCHES]
-    names = [name for name in CURVES if series.of_condition(table, name)["difference"].notna().any()]
+    names = [name for name in CURVES if kit_tables.of_condition(table, name)["difference"].notna().any()]
     if not names:
         raise NothingToDraw(f"{SWITCHES}.csv has none of {', '.join(CURVES)}")
     made = style.figure(style.WIDE, 3.9)
@@ -42,11 +43,11 @@ def switch_curves(tables: Tables, note: str) -> Drawing:
         axes.axvspan(*((0, high) if side > 0 else (low, 0)), color="#ececec", lw=0, zorder=-1)
         axes.axhline(0, c="k", lw=0.8, zorder=1)
         for name in names:
-            own, rows = LOOKS[name], series.of_condition(table, name)
+            own, rows = LOOKS[name], kit_tables.of_condition(table, name)
             wide = rows[rows["switch"] == kind].pivot_table(index="lag", columns="seed", values="difference")
             if wide.empty:
                 continue
-            over = series.band(wide)
+            over = stats.band(wide)
             if wide.shape[1] >= FEWEST_SEEDS:
                 axes.fill_between(
                     over.index, over["low"], over["high"], color=own.colour, alpha=0.18, lw=0, zorder=2
@@ -59,7 +60,7 @@ def switch_curves(tables: Tables, note: str) -> Drawing:
         axes.set_title(f"corruption switches {kind} at 0")
         axes.set_xlabel("steps since the switch")
     panels[0].set_ylabel("loss − vanilla's (nats a token)\nbelow zero: better")
-    mine = series.of_condition(table[table["lag"] == 0], STATE if STATE in names else names[0])
+    mine = kit_tables.of_condition(table[table["lag"] == 0], STATE if STATE in names else names[0])
     events = mine.groupby("switch")["events"].sum()
     caption = (
         f"n = {plural(table[table['condition'].isin(names)]['seed'].nunique(), 'seed')}, "
@@ -85,7 +86,7 @@ def _switch_title(recovery: pd.DataFrame) -> str:
     """The loss beyond vanilla's over the AFTER_SWITCH steps after each kind of switch, a step, of the state."""
     parts = []
     for kind in ("on", "off"):
-        found = series.estimate(
+        found = stats.estimate(
             after_switch(recovery, STATE, kind) / AFTER_SWITCH
         )  # from a sum over these steps
         if found.n >= FEWEST_SEEDS:
@@ -100,7 +101,7 @@ def _switch_title(recovery: pd.DataFrame) -> str:
 def freshness(tables: Tables, note: str) -> Drawing:
     """Gain against the age of the statistics that the state is shown, on calm and on perturbed steps."""
     losses = tables[LOSSES]
-    names = [name for name in series.present(losses, AGES) if len(gains(losses, name, "clean_loss"))]
+    names = [name for name in kit_tables.present(losses, AGES) if len(gains(losses, name, "clean_loss"))]
     if len(names) < 2:
         raise NothingToDraw(f"{LOSSES}.csv has fewer than two of {', '.join(AGES)}")
     told = losses.groupby("condition")[["age", "fresh"]].mean()
@@ -138,7 +139,7 @@ def freshness(tables: Tables, note: str) -> Drawing:
 
 def _fresh_title(losses: pd.DataFrame, names: list[str], ages: "pd.Series[float]") -> str:
     """Up to which age statistics still pay clearly on calm steps."""
-    found = {name: series.estimate(gains(losses, name, "clean_loss")) for name in names}
+    found = {name: stats.estimate(gains(losses, name, "clean_loss")) for name in names}
     known = [name for name in names if found[name].n >= FEWEST_SEEDS]
     if not known:
         return "Gain by the age of the statistics (too few seeds to test)"

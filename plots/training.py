@@ -7,12 +7,13 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
-from analysis.levels import FEWEST_SEEDS
-from analysis.over_seeds import rank_correlation
-from plots import series, style
+from experiments.kit import stats, style
+from experiments.kit import tables as kit_tables
+from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.stats import rank_correlation
+from experiments.kit.style import Look
+from experiments.kit.words import percent, plural, signed
 from plots.figure import Tables
-from plots.style import Look
-from plots.wording import percent, plural, signed
 
 PAIRS = (  # each condition with a self-state beside its twin without one: same seeds, same batches
     ("self", "vanilla", "regimes in fixed windows"),
@@ -37,7 +38,7 @@ def curve(
         axes.plot(
             steps, table.to_numpy(float), color=look.colour, lw=0.3, alpha=0.6 if few else faint, zorder=1
         )
-    over_seeds = series.band(table, log)
+    over_seeds = stats.band(table, log)
     if over_seeds["low"].notna().any() and not few:
         low, high = over_seeds["low"].to_numpy(float), over_seeds["high"].to_numpy(float)
         axes.fill_between(steps, low, high, color=look.colour, alpha=0.2, lw=0, zorder=2)
@@ -60,16 +61,16 @@ def shade(axes: Axes, windows: list[tuple[str, int, int]], named: bool = False) 
 
 def _groups(metrics: pd.DataFrame) -> list[tuple[list[str], str]]:
     """Conditions that share a panel, with its name: the pairs, then any that belong to none."""
-    known = [(series.present(metrics, pair), name) for *pair, name in PAIRS]  # type: ignore[arg-type]
+    known = [(kit_tables.present(metrics, pair), name) for *pair, name in PAIRS]  # type: ignore[arg-type]
     rest = sorted(set(metrics["condition"]) - {one for *pair, _ in PAIRS for one in pair})
     return [(found, name) for found, name in known if found] + ([(rest, "other conditions")] if rest else [])
 
 
 def _fixed_windows(rows: pd.DataFrame) -> list[tuple[str, int, int]]:
     """The windows of a condition's metrics where all its seeds share them, else none."""
-    if rows.empty or not series.same_regimes(rows):
+    if rows.empty or not kit_tables.same_regimes(rows):
         return []
-    return series.stretches(rows[rows["seed"] == rows["seed"].min()])
+    return kit_tables.stretches(rows[rows["seed"] == rows["seed"].min()])
 
 
 def _final_losses(heldout: pd.DataFrame) -> pd.DataFrame:
@@ -81,7 +82,7 @@ def _final_losses(heldout: pd.DataFrame) -> pd.DataFrame:
 def _learning_title(finals: pd.DataFrame) -> str:
     """What a self-state does to the final held-out loss, over the pairs of conditions that differ by it alone."""
     found = [
-        series.paired(finals[one], finals[other])
+        stats.paired(finals[one], finals[other])
         for one, other, _ in PAIRS
         if one in finals and other in finals
     ]
@@ -103,7 +104,7 @@ def _learning_title(finals: pd.DataFrame) -> str:
 def learning_curves(tables: Tables, note: str) -> Figure:
     """Training and held-out loss of every condition, and the final held-out losses seed by seed."""
     metrics = tables["metrics"]
-    width = series.bin_width(metrics)
+    width = stats.bin_width(metrics)
     groups = _groups(metrics)
     heldout = metrics.dropna(subset=["heldout_loss"])
     finals = _final_losses(heldout)
@@ -116,23 +117,23 @@ def learning_curves(tables: Tables, note: str) -> Figure:
     for column, (group, name) in enumerate(groups):
         axes = made.add_subplot(top[column], sharey=first)
         for condition in group:
-            rows = series.of_condition(metrics, condition)
-            together = series.same_regimes(rows)
-            curve(axes, series.binned(rows, "loss", width), style.condition(condition), summary=together)
-        shade(axes, _fixed_windows(series.of_condition(metrics, group[0])))
+            rows = kit_tables.of_condition(metrics, condition)
+            together = kit_tables.same_regimes(rows)
+            curve(axes, stats.binned(rows, "loss", width), style.condition(condition), summary=together)
+        shade(axes, _fixed_windows(kit_tables.of_condition(metrics, group[0])))
         axes.set_title(name)
         axes.set_xlabel("step")
         axes.set_ylabel("training loss (nats)" if first is None else "")
         axes.tick_params(labelleft=first is None)
         first = first or axes
     axes = made.add_subplot(bottom[0])
-    windows = _fixed_windows(series.of_condition(metrics, "self"))
+    windows = _fixed_windows(kit_tables.of_condition(metrics, "self"))
     for condition in order:
         table = heldout[heldout["condition"] == condition].pivot_table(
             index="step", columns="seed", values="heldout_loss"
         )
         if not table.empty:
-            together = series.same_regimes(series.of_condition(metrics, condition))
+            together = kit_tables.same_regimes(kit_tables.of_condition(metrics, condition))
             curve(axes, table, style.condition(condition), summary=together)
     axes.set_title("held-out loss (grey: fixed windows)" if windows else "held-out loss")
     shade(axes, windows)
@@ -169,7 +170,7 @@ def _final_panel(axes: Axes, finals: pd.DataFrame, order: list[str]) -> None:
                 lw=0.6,
                 zorder=1,
             )
-            found = series.paired(both[one], both[other])
+            found = stats.paired(both[one], both[other])
             text = f"difference: {signed(found.mean, 3)}"
             if found.n > 1:
                 text += f"\n[{signed(found.low, 3)}, {signed(found.high, 3)}]"
@@ -199,8 +200,8 @@ def _final_panel(axes: Axes, finals: pd.DataFrame, order: list[str]) -> None:
 def state_trajectory(tables: Tables, note: str) -> Figure:
     """The state's path in its first two principal components, one panel a seed."""
     path = tables["state_path"]
-    names = series.present(path, ("self", "self_random", "self_calm")) or sorted(set(path["condition"]))
-    path = series.of_condition(path, names[0])
+    names = kit_tables.present(path, ("self", "self_random", "self_calm")) or sorted(set(path["condition"]))
+    path = kit_tables.of_condition(path, names[0])
     seeds = sorted(set(path["seed"]))[:8]
     made = style.figure(style.WIDE, 4.6 if len(seeds) > 1 else 5.0)
     further = len(seeds) - 1

@@ -7,12 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
-from analysis.levels import FEWEST_SEEDS
-from analysis.table_files import RUN
-from plots import series, style
+from experiments.kit import stats, style
+from experiments.kit import tables as kit_tables
+from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.tables import RUN, NothingToDraw
+from experiments.kit.words import percent
 from plots.figure import Figure, Tables
-from plots.series import NothingToDraw
-from plots.wording import percent
 
 CONDITIONS = ("self_calm", "self", "self_random")
 INPUTS: dict[str, style.Look] = {
@@ -49,14 +49,14 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 def update_network(tables: Tables, note: str) -> Drawing:
     """Six panels: how far the replay goes, sensitivity, gradients, inputs frozen, drift against inputs, the probe."""
-    conditions = series.present(tables["update_replay"], CONDITIONS)
+    conditions = kit_tables.present(tables["update_replay"], CONDITIONS)
     if not conditions:
         raise NothingToDraw("update_replay.csv has none of the conditions self_calm, self and self_random")
     made = style.figure(style.WIDE, 6.6)
     panels = made.subplots(2, 3)
     _replay(panels[0, 0], tables["update_replay"], conditions)
     shown = conditions[-1]
-    _sensitivity(panels[0, 1], series.of_condition(tables["update_sensitivity"], shown))
+    _sensitivity(panels[0, 1], kit_tables.of_condition(tables["update_sensitivity"], shown))
     _columns(panels[0, 2], tables["update_gradients"], "input", "share", list(INPUTS), conditions)
     panels[0, 2].set_title("gradient × input's spread")
     panels[0, 2].set_xlabel("share of the sum over inputs")
@@ -135,7 +135,7 @@ def _sensitivity(axes: Axes, table: pd.DataFrame) -> None:
         rows = table[table["input"] == name]
         if rows.empty:
             continue
-        band = series.band(rows.pivot_table(index="point", columns="seed", values="bias_norm_change"))
+        band = stats.band(rows.pivot_table(index="point", columns="seed", values="bias_norm_change"))
         x = 5 + 90 * band.index.to_numpy() / max(int(band.index.max()), 1)
         if rows["seed"].nunique() >= FEWEST_SEEDS:
             axes.fill_between(x, band["low"], band["high"], color=look.colour, alpha=0.12, lw=0)
@@ -187,16 +187,16 @@ def _probe(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_xlabel("balanced accuracy")
 
 
-def probe_gain(table: pd.DataFrame, one: str, other: str) -> series.Estimate:
+def probe_gain(table: pd.DataFrame, one: str, other: str) -> stats.Estimate:
     """Balanced accuracy of one feature set minus another's, paired by the run left out."""
     first, second = (
         table[table["features"] == name].groupby("seed")["balanced_accuracy"].mean() for name in (one, other)
     )
-    return series.paired(first, second)
+    return stats.paired(first, second)
 
 
 def _title(tables: Tables) -> str:
-    share = series.estimate(tables["update_replay"].groupby("seed")["movement_share"].mean())
+    share = stats.estimate(tables["update_replay"].groupby("seed")["movement_share"].mean())
     parts = [
         f"The finished update network, fed the whole run's statistics, makes {percent(share.mean)} of the state's logged movement"
     ]

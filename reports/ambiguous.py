@@ -5,25 +5,28 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.levels import ALPHA
 from analysis.spans import GATE, LATE, STATE, STATISTICS, WHOLE
-from plots.memory import LOOKS
-from plots.series import Estimate, paired
-from plots.wording import ABSENT as NO_NUMBER
-from plots.wording import listed, number, plural, signed
-from reports.markdown import interval, table
-from reports.parts import (
+from experiments.kit.levels import ALPHA
+from experiments.kit.stats import Estimate, paired
+from experiments.kit.words import (
     ABSENT,
     CLEAR,
     MISSING,
     NOT_CLEAR,
     OPEN,
     Finding,
-    Section,
-    Tables,
     all_of,
+    interval,
+    listed,
+    number,
+    plural,
+    signed,
+    table,
     turned_way,
 )
+from experiments.kit.words import DASH as NO_NUMBER
+from plots.memory import LOOKS
+from reports.parts import Section, Tables
 
 FEWEST = 6  # seeds: of 2^n turnings at least two give the AUC found, so five seeds cannot give p < 0.05
 RUNS, TWINS = "runs", "twins"

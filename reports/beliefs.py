@@ -4,23 +4,22 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.levels import FEWEST_SEEDS
-from analysis.table_files import RUN
-from plots.series import Estimate, estimate, paired
-from plots.wording import number
-from reports.markdown import interval, table
-from reports.parts import (
+from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.stats import Estimate, estimate, paired, per_seed
+from experiments.kit.tables import RUN
+from experiments.kit.words import (
     ABSENT,
     CLEAR,
     MISSING,
     NOT_CLEAR,
     OPEN,
     Finding,
-    Section,
-    Tables,
     difference,
-    per_seed,
+    interval,
+    number,
+    table,
 )
+from reports.parts import Section, Tables
 
 TITLE = "What the state knows: a belief about the regime?"
 FILE = "beliefs.md"

@@ -11,13 +11,12 @@ import pandas as pd
 from analysis.claim_file import ADDED, CHANGED, PRIMARY, SEEN
 from analysis.claim_tests import ALPHA, NOT_SUPPORTED, RULE, VERDICTS, smallest_p
 from analysis.claims import BESIDE, CLAIMS, REMOVED
-from plots import published
-from plots.series import Estimate
-from plots.wording import listed, number, plural
+from experiments.kit import published
+from experiments.kit.stats import Estimate
+from experiments.kit.words import MISSING, Finding, interval, listed, number, plural, table
 from reports.document_rows import COLUMNS as OF_DOCUMENT
 from reports.document_rows import rows_of_the_document
-from reports.markdown import interval, table
-from reports.parts import MISSING, Finding, Section, Tables
+from reports.parts import Section, Tables
 
 TITLE = "Claims: what holds, what fell, what stays open"
 FILE = "claims.md"

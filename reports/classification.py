@@ -2,23 +2,23 @@
 
 import pandas as pd
 
-from analysis.feature_sets import BASIC, NO_CLAMP, PUBLISHED, RAW, STATE, TIME
-from plots import published
-from plots.series import estimate, paired
-from plots.wording import number, percent
-from reports.markdown import interval, table
-from reports.parts import (
+from experiments.kit import published
+from experiments.kit.stats import estimate, paired, per_seed
+from experiments.kit.tables import BASIC, NO_CLAMP, PUBLISHED, RAW, STATE, TIME
+from experiments.kit.words import (
     ABSENT,
     CLEAR,
     MISSING,
     NOT_CLEAR,
     Finding,
-    Section,
-    Tables,
+    interval,
+    number,
     other_way,
-    per_seed,
+    percent,
     side,
+    table,
 )
+from reports.parts import Section, Tables
 
 REPEATED, LEFT_OUT = (PUBLISHED, "self"), (NO_CLAMP, "self_random")  # protocol, condition
 

@@ -4,7 +4,7 @@ The words stand here rather than in configs/: tables are made anew when their co
 cost that. A test holds them to configs/: every condition has its line, and no line is of a condition that is not there.
 """
 
-from reports.markdown import table
+from experiments.kit.words import table
 from reports.parts import Tables
 
 HEADING = "Conditions"
@@ -84,14 +84,6 @@ WORDS: dict[str, dict[str, str]] = {
         **_ambiguous("none", "without memory"),
         **_ambiguous("ema", "memory of an exponential average"),
         **_ambiguous("buffer_64", BUFFER.format(64, 10)),
-    },
-    "swap": {
-        "origin": "calm training with the published self-state, which the others go on from",
-        "own": "goes on from `origin` with its own state",
-        "other": "goes on from `origin` with the state of its partner seed at that step",
-        "zero": "goes on from `origin` with a state of zeros",
-        "random": "goes on from `origin` with a state in a random direction, as long as its own",
-        "jitter": "goes on from `origin` with its own state changed by a thousandth of its norm: what any change does",
     },
     "recurring": {
         **_mechanism("calibrated", "self-state with the calibrated mechanism"),

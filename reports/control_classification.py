@@ -4,14 +4,14 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from analysis.feature_sets import BASIC, BIAS, CLEAN, NO_CLAMP, RAW, STATE
-from plots import published
+from experiments.kit import published
+from experiments.kit.pages import smaller
+from experiments.kit.stats import estimate, paired
+from experiments.kit.tables import BASIC, BIAS, CLEAN, NO_CLAMP, RAW, STATE
+from experiments.kit.words import MISSING, difference, interval, number, percent, table
 from plots.controls import STATIC, ordered
-from plots.series import estimate, paired
-from plots.wording import number, percent
 from reports.classification import scores
-from reports.markdown import interval, table
-from reports.parts import MISSING, Section, Tables, difference, smaller
+from reports.parts import Section, Tables
 
 ROUNDED = 1e-6  # tables are written with nine digits
 ONE = ("state_1d", "state_1d_matched")

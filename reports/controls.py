@@ -4,29 +4,29 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.levels import ALPHA, FEWEST_SEEDS
-from analysis.over_seeds import UNKNOWN
-from analysis.table_files import RUN
-from plots import published
-from plots.controls import COMMON, STATIC, ordered, regimes_in, response, unlike
-from plots.series import Estimate, estimate, of_condition, paired
-from plots.style import REGIMES
-from plots.wording import listed, number, plural, signed
-from reports.by_condition import ByCondition
-from reports.control_classification import told
-from reports.markdown import interval, table
-from reports.parts import (
+from experiments.kit import published
+from experiments.kit.levels import ALPHA, FEWEST_SEEDS
+from experiments.kit.stats import UNKNOWN, Estimate, estimate, paired, per_seed
+from experiments.kit.style import REGIMES
+from experiments.kit.tables import RUN, ByCondition, of_condition
+from experiments.kit.words import (
     ABSENT,
     CLEAR,
     MISSING,
     NOT_CLEAR,
     OPEN,
     Finding,
-    Section,
-    Tables,
     difference,
-    per_seed,
+    interval,
+    listed,
+    number,
+    plural,
+    signed,
+    table,
 )
+from plots.controls import COMMON, STATIC, ordered, regimes_in, response, unlike
+from reports.control_classification import told
+from reports.parts import Section, Tables
 from reports.placebos import TESTS, View, effect_table, further, surpluses
 
 TITLE = "Controls: is it the sensing, or only a bias?"

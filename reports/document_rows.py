@@ -2,15 +2,13 @@
 
 import math
 
-from analysis.feature_sets import CLEAN, PUBLISHED
-from analysis.levels import FEWEST_SEEDS
-from analysis.table_files import RUN
-from plots import published
-from plots.series import Estimate, estimate, paired
-from plots.wording import number, percent, signed
+from experiments.kit import published
+from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.stats import Estimate, estimate, over_seeds, paired, per_seed
+from experiments.kit.tables import CLEAN, PUBLISHED, RUN
+from experiments.kit.words import MISSING, interval, number, percent, signed, table
 from reports.classification import scores
-from reports.markdown import interval, table
-from reports.parts import MISSING, Section, Tables, over_seeds, per_seed
+from reports.parts import Section, Tables
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "memory_measures": (*RUN, "regime", "share", "force"),

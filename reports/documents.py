@@ -9,11 +9,10 @@ import pandas as pd
 
 from base import storage
 from base.storage import UserError
-from plots.wording import listed, plural
-from reports import claims, markdown
-from reports.markdown import table
+from experiments.kit import words
+from experiments.kit.words import READING, VERDICTS, listed, plural, table
+from reports import claims
 from reports.pages import PAGES
-from reports.parts import READING, VERDICTS
 
 WORKERS = 2  # of the machine that README gives the time for
 
@@ -83,7 +82,7 @@ def fill(text: str, block: str, content: str) -> str:
 
 def readme(text: str, tables_dir: Path) -> str:
     """README.md with its blocks `results` and `time` as the tables give them."""
-    results, time = (markdown.harmless(made(tables_dir)) for made in (readme_results, readme_time))
+    results, time = (words.harmless(made(tables_dir)) for made in (readme_results, readme_time))
     return fill(fill(text, "results", results), "time", time)
 
 

@@ -2,25 +2,25 @@
 
 import pandas as pd
 
-from analysis.levels import FEWEST_SEEDS
-from analysis.over_seeds import rank_correlation
-from plots import published
-from plots.series import estimate, paired
-from plots.wording import listed, number, percent, signed
-from reports.markdown import interval, table
-from reports.parts import (
+from experiments.kit import published
+from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.stats import estimate, over_seeds, paired, per_seed, rank_correlation
+from experiments.kit.words import (
     CLEAR,
     MISSING,
     NOT_CLEAR,
     OPEN,
     Finding,
-    Section,
-    Tables,
     all_of,
-    over_seeds,
-    per_seed,
+    interval,
+    listed,
+    number,
+    percent,
     side,
+    signed,
+    table,
 )
+from reports.parts import Section, Tables
 from reports.placebos import TESTS, View, beats, effect_table, seeds
 from reports.usual_norm import USUAL, usual_table
 

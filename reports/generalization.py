@@ -5,27 +5,27 @@ from math import log
 
 import pandas as pd
 
-from analysis.levels import FEWEST_SEEDS
-from plots import published
-from plots.generalization import METRICS, corpus_of
-from plots.perturbation import beyond_calm
-from plots.series import estimate, paired
-from plots.wording import listed, plural, signed
-from reports.markdown import interval, table
-from reports.parts import (
+from experiments.kit import published
+from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.stats import estimate, over_seeds, paired, per_seed
+from experiments.kit.words import (
     ABSENT,
     CLEAR,
     MISSING,
     NOT_CLEAR,
     OPEN,
     Finding,
-    Section,
-    Tables,
     all_of,
-    over_seeds,
-    per_seed,
+    interval,
+    listed,
+    plural,
     side,
+    signed,
+    table,
 )
+from plots.generalization import METRICS, corpus_of
+from plots.perturbation import beyond_calm
+from reports.parts import Section, Tables
 from reports.placebos import TESTS, View, effect_table, further
 from reports.shakespeare import CHANNELS, PAIRS, Deltas, fingerprints, state_marks
 

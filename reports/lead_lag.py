@@ -5,15 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.levels import ALPHA, FEWEST_SEEDS
-from analysis.table_files import RUN
-from plots.lead_lag import at_the_end, leads
-from plots.series import estimate, paired
-from plots.style import REGIMES
-from plots.wording import ABSENT as NO_NUMBER
-from plots.wording import number, signed
-from reports.markdown import interval, table
-from reports.parts import (
+from experiments.kit.levels import ALPHA, FEWEST_SEEDS
+from experiments.kit.stats import estimate, paired, per_seed
+from experiments.kit.style import REGIMES
+from experiments.kit.tables import RUN
+from experiments.kit.words import (
     ABSENT,
     CLEAR,
     MISSING,
@@ -21,11 +17,15 @@ from reports.parts import (
     OPEN,
     OTHER_WAY,
     Finding,
-    Section,
-    Tables,
-    per_seed,
+    interval,
+    number,
     side,
+    signed,
+    table,
 )
+from experiments.kit.words import DASH as NO_NUMBER
+from plots.lead_lag import at_the_end, leads
+from reports.parts import Section, Tables
 
 TITLE = "Lead and lag: does the state move before the loss?"
 FILE = "lead-lag.md"

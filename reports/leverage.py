@@ -1,22 +1,22 @@
 """The section on what stability costs: leverage of each memory, beyond placebo too, beside how still its state is held."""
 
-from plots import published
-from plots.memory import LOOKS, REGIME
-from plots.series import Estimate, estimate
-from reports.by_condition import ByCondition
-from reports.markdown import interval, table
-from reports.parts import (
+from experiments.kit import published
+from experiments.kit.pages import smaller
+from experiments.kit.stats import Estimate, estimate
+from experiments.kit.tables import ByCondition
+from experiments.kit.words import (
     ABSENT,
     MISSING,
     Finding,
-    Section,
-    Tables,
     all_of,
     difference,
+    interval,
     other_way,
     side,
-    smaller,
+    table,
 )
+from plots.memory import LOOKS, REGIME
+from reports.parts import Section, Tables
 
 BUFFERS = ("buffer_64", "buffer_128")  # of the published study
 

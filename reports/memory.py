@@ -5,26 +5,26 @@ from math import inf
 import numpy as np
 import pandas as pd
 
-from analysis.table_files import RUN
-from plots import published
-from plots.memory import LOOKS, REGIME
-from plots.series import Estimate
-from plots.wording import listed, number, percent
-from reports import durations
-from reports.ambiguous import COLUMNS as OF_AMBIGUOUS
-from reports.ambiguous import ambiguous
-from reports.by_condition import ByCondition
-from reports.leverage import BUFFERS, leverage
-from reports.markdown import interval, table
-from reports.parts import (
+from experiments.kit import published, words
+from experiments.kit.pages import smaller
+from experiments.kit.stats import Estimate
+from experiments.kit.tables import RUN, ByCondition
+from experiments.kit.words import (
     ABSENT,
     MISSING,
     Finding,
-    Section,
-    Tables,
     difference,
-    smaller,
+    interval,
+    listed,
+    number,
+    percent,
+    table,
 )
+from plots.memory import LOOKS, REGIME
+from reports.ambiguous import COLUMNS as OF_AMBIGUOUS
+from reports.ambiguous import ambiguous
+from reports.leverage import BUFFERS, leverage
+from reports.parts import Section, Tables
 
 TITLE = "Memory: stability, restoring force and control leverage"
 FILE = "memory.md"
@@ -203,7 +203,7 @@ def recovery(tables: Tables) -> Section:
     rows = []
     for regime in dict.fromkeys(everything["regime"]):
         cells = [
-            durations.median(_steps(tables.rows("memory_measures", regime=regime, condition=name)), "longer")
+            words.median(_steps(tables.rows("memory_measures", regime=regime, condition=name)), "longer")
             for name in conditions
         ]
         rows.append([f"`{regime}`", *cells])
@@ -240,7 +240,7 @@ def _slower(tables: Tables, name: str) -> Finding:
     one, other = (
         _steps(tables.rows("memory_measures", regime=REGIME, condition=which)) for which in (name, "none")
     )
-    found = durations.compare(one, other)
+    found = words.compare(one, other)
     if not found.n:
         return Finding(claim, ABSENT, "It needs seeds that both conditions have.")
     text = f"{found.counts().capitalize()}, equal or neither in the rest; {found.test()}."

@@ -1,29 +1,24 @@
-"""The result pages of a study: tables in, Markdown files out."""
+"""BRIDGE, until every experiment is converted: the pages, of experiments/ and of the modules still here.
+
+Both are found by looking, so that converting an experiment edits nothing here: its modules go, and that is all.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from base import storage
+from experiments import found
+from experiments.kit import tables as kit_tables
+from experiments.kit.experiment import Experiment
+from experiments.kit.pages import made_from, page_of, render
+from experiments.kit.words import READING, Finding
 from plots.figure import OF_ANY_SUITE
-from reports import (
-    beliefs,
-    claims,
-    conditions,
-    controls,
-    frozen,
-    generalization,
-    lead_lag,
-    memory,
-    recurring,
-    shakespeare,
-    steering,
-    swap,
-    sweeps,
-    update_network,
-)  # fmt: skip
-from reports.parts import READING, Section, Tables, made_from, page
+from reports import conditions
+from reports.parts import Section, Tables, page
 
 ENDING = "Written from the tables by `scripts/make_report.py`; edits here are lost. What each column means: `docs/METRICS.md`."
 
@@ -56,18 +51,64 @@ class Page:
         return made_from(tables, *guests_of(tables.suite))
 
 
-PAGES = (
-    Page("shakespeare.md", shakespeare.TITLE, "shakespeare", shakespeare.sections),
-    Page("frozen-test.md", frozen.TITLE, "shakespeare", frozen.sections),
-    Page(claims.FILE, claims.TITLE, claims.SUITE, claims.sections, claims.COLUMNS, claims.RULE),
-    *(
-        Page(topic.FILE, topic.TITLE, topic.SUITE, topic.sections, topic.COLUMNS)
-        for topic in (
-            *(recurring, steering, beliefs, controls, memory, swap, generalization),
-            *(update_network, lead_lag, sweeps),
-        )
-    ),
-)
+@dataclass(frozen=True)
+class _Found:
+    """The findings of a converted page, as README counts them."""
+
+    findings: Sequence[Finding]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The page of an experiment of experiments/, as an entry here."""
+
+    experiment: Experiment
+
+    @property
+    def file(self) -> str:
+        return self.experiment.page
+
+    @property
+    def title(self) -> str:
+        return self.experiment.title
+
+    @property
+    def suite(self) -> str:
+        return self.experiment.suites[0]
+
+    def tables(self, folder: Path, suite: str | None = None) -> kit_tables.Tables:
+        return kit_tables.Tables(folder, suite or self.suite)
+
+    def made_from(self, tables: kit_tables.Tables) -> str:
+        return made_from(tables, *guests_of(tables.suite))
+
+    def sections(self, tables: kit_tables.Tables, figures: str) -> Sequence[_Found]:
+        return [_Found([*self.experiment.findings(tables).values()])]
+
+
+def _page(name: str) -> Any:
+    one = import_module(f"reports.{name}") if find_spec(f"reports.{name}") else None
+    if one is None:
+        return None
+    file = getattr(one, "FILE", f"{'frozen-test' if name == 'frozen' else name}.md")
+    reading = one.RULE if name == "claims" else READING
+    return Page(
+        file,
+        one.TITLE,
+        getattr(one, "SUITE", OF_ANY_SUITE),
+        one.sections,
+        getattr(one, "COLUMNS", {}),
+        reading,
+    )
+
+
+ORDER = (  # of README's list
+    "perturbation", "training", "shakespeare", "frozen", "claims", "recurring", "steering", "beliefs", "controls", "memory", "swap", "generalization",
+    "update_network", "lead_lag", "sweeps",
+)  # fmt: skip
+_CONVERTED = {name: Converted(one) for name, one in found().items() if page_of(one)}
+_ALL = [_CONVERTED.get(name) or _page(name) for name in dict.fromkeys((*ORDER, *_CONVERTED))]
+PAGES: tuple[Any, ...] = tuple(one for one in _ALL if one)
 
 
 WITHOUT_A_PAGE = {"ambiguous": "memory"}
@@ -114,6 +155,10 @@ def write_all(
         for one in PAGES:
             if one.suite == (suite if suite in known else OF_ANY_SUITE):
                 tables = one.tables(out / "tables", suite)
+                if isinstance(one, Converted):
+                    storage.write_text(folder / one.file, render(one.experiment, tables, figures, note))
+                    written.append(folder / one.file)
+                    continue
                 ending = "\n\n".join(filter(None, (on_conditions(one, tables), ENDING)))
                 text = page(
                     one.title, note, one.made_from(tables), one.sections(tables, figures), ending, one.reading

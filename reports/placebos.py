@@ -5,26 +5,26 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.levels import ALPHA
-from plots import published
-from plots.series import Estimate, estimate
-from plots.wording import listed, number, plural
-from reports.markdown import interval, table
-from reports.parts import (
+from experiments.kit import published
+from experiments.kit.levels import ALPHA
+from experiments.kit.stats import Estimate, estimate, over_seeds, per_seed
+from experiments.kit.words import (
     ABSENT,
     CLEAR,
     MISSING,
     OPEN,
     Finding,
-    Section,
-    Tables,
     all_of,
+    interval,
+    listed,
+    number,
     other_way,
-    over_seeds,
-    per_seed,
+    plural,
     side,
+    table,
     worst,
 )
+from reports.parts import Section, Tables
 
 TESTS = {
     ("replication", "dimension"): "replication protocol",

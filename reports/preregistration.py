@@ -7,9 +7,9 @@ from typing import Any
 from analysis.claim_file import PRIMARY, Claim, Claims, Query, load, marks, read_register
 from analysis.claim_tests import RULE, smallest_p
 from analysis.claims import named
-from analysis.levels import ALPHA
 from base import storage
-from plots.wording import number, plural
+from experiments.kit.levels import ALPHA
+from experiments.kit.words import number, plural
 from reports.claims import WORDS
 
 TESTS = {

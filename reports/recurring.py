@@ -2,8 +2,22 @@
 
 from collections.abc import Sequence
 
-from analysis.levels import FEWEST_SEEDS
-from analysis.over_seeds import tabled
+from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.stats import Estimate, tabled
+from experiments.kit.tables import ByCondition
+from experiments.kit.words import (
+    ABSENT,
+    CLEAR,
+    MISSING,
+    NOT_CLEAR,
+    OPEN,
+    Finding,
+    difference,
+    interval,
+    listed,
+    number,
+    table,
+)
 from plots.gains import (
     KINDS,
     LOSSES,
@@ -16,21 +30,7 @@ from plots.gains import (
     share_of,
 )
 from plots.gains import LOOKS as IN_WORLD
-from plots.series import Estimate
-from plots.wording import listed, number
-from reports.by_condition import ByCondition
-from reports.markdown import interval, table
-from reports.parts import (
-    ABSENT,
-    CLEAR,
-    MISSING,
-    NOT_CLEAR,
-    OPEN,
-    Finding,
-    Section,
-    Tables,
-    difference,
-)
+from reports.parts import Section, Tables
 from reports.switches import COLUMNS, NATS, ages, around_switches, contrast, faint, heldout, size
 
 TITLE = "What a self-state pays: worlds, mechanisms and controls"

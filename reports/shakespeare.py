@@ -5,27 +5,27 @@ from math import nan
 
 import pandas as pd
 
-from analysis.levels import ALPHA, FEWEST_SEEDS
-from analysis.over_seeds import correlation
-from plots import published
-from plots.series import Estimate, estimate, paired
-from plots.wording import listed, number, plural, signed
-from reports.classification import classification
-from reports.markdown import interval, table
-from reports.parts import (
+from experiments.kit import published
+from experiments.kit.levels import ALPHA, FEWEST_SEEDS
+from experiments.kit.stats import Estimate, correlation, estimate, over_seeds, paired, per_seed
+from experiments.kit.words import (
     ABSENT,
     CLEAR,
     MISSING,
     NOT_CLEAR,
     OPEN,
     Finding,
-    Section,
-    Tables,
     all_of,
-    over_seeds,
-    per_seed,
+    interval,
+    listed,
+    number,
+    plural,
     side,
+    signed,
+    table,
 )
+from reports.classification import classification
+from reports.parts import Section, Tables
 
 TITLE = "Training with a self-state: losses, regime signatures, classification"
 PAIRS = (("self", "vanilla"), ("self_calm", "vanilla_calm"), ("self_random", "vanilla_random"))

@@ -2,13 +2,26 @@
 
 import pandas as pd
 
-from analysis.levels import ALPHA
-from analysis.table_files import WEIGHTS
-from plots.series import Estimate, estimate, paired
+from experiments.kit.levels import ALPHA
+from experiments.kit.stats import Estimate, estimate, paired, per_seed
+from experiments.kit.tables import WEIGHTS
+from experiments.kit.words import (
+    ABSENT,
+    CLEAR,
+    MISSING,
+    Finding,
+    difference,
+    interval,
+    listed,
+    number,
+    percent,
+    plural,
+    side,
+    signed,
+    table,
+)
 from plots.steering import FINDER, LARGEST, SHOWN, learned_effects
-from plots.wording import listed, number, percent, plural, signed
-from reports.markdown import interval, table
-from reports.parts import ABSENT, CLEAR, MISSING, Finding, Section, Tables, difference, per_seed, side
+from reports.parts import Section, Tables
 from reports.placebos import surplus
 from reports.usual_norm import USUAL, at_usual_norm, usual_table
 

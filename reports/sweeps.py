@@ -1,9 +1,9 @@
 """The page on sweeps: what a self-state gains as one dial is turned at a time."""
 
-from plots.series import paired
+from experiments.kit.stats import over_seeds, paired, per_seed
+from experiments.kit.words import ABSENT, MISSING, Finding, difference, interval, table
 from plots.sweeps import COLUMNS, POINTS, SUITE, by_value, trend
-from reports.markdown import interval, table
-from reports.parts import ABSENT, MISSING, Finding, Section, Tables, difference, over_seeds, per_seed
+from reports.parts import Section, Tables
 
 __all__ = ["COLUMNS", "FILE", "SUITE", "TITLE", "sections"]
 

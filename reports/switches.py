@@ -2,9 +2,10 @@
 
 import pandas as pd
 
-from analysis.over_seeds import tabled
 from analysis.spans import AFTER_SWITCH
-from analysis.table_files import RUN
+from experiments.kit.stats import Estimate, estimate, over_seeds, tabled
+from experiments.kit.tables import RUN, ByCondition
+from experiments.kit.words import MISSING, difference, interval, number, percent, table
 from plots.gains import (
     AGES,
     KINDS,
@@ -19,11 +20,7 @@ from plots.gains import (
 )
 from plots.gains import COLUMNS as DRAWN
 from plots.gains import LOOKS as IN_WORLD
-from plots.series import Estimate, estimate
-from plots.wording import number, percent
-from reports.by_condition import ByCondition
-from reports.markdown import interval, table
-from reports.parts import MISSING, Section, Tables, difference, over_seeds
+from reports.parts import Section, Tables
 
 _HELDOUT = ("heldout_loss_calm", "heldout_loss_acting", "heldout_ece_calm", "heldout_ece_acting")
 COLUMNS: dict[str, tuple[str, ...]] = {

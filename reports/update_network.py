@@ -2,26 +2,27 @@
 
 import pandas as pd
 
-from analysis.levels import ALPHA, FEWEST_SEEDS
-from analysis.table_files import RUN
-from plots.series import Estimate, estimate, paired
-from plots.wording import listed, number, percent, plural
-from reports.markdown import interval, table
-from reports.parts import (
+from experiments.kit.levels import ALPHA, FEWEST_SEEDS
+from experiments.kit.stats import Estimate, estimate, over_seeds, paired, per_seed
+from experiments.kit.tables import RUN
+from experiments.kit.words import (
     ABSENT,
     CLEAR,
     MISSING,
     NOT_CLEAR,
     OPEN,
     Finding,
-    Section,
-    Tables,
     all_of,
+    interval,
+    listed,
+    number,
     other_way,
-    over_seeds,
-    per_seed,
+    percent,
+    plural,
     side,
+    table,
 )
+from reports.parts import Section, Tables
 
 TITLE = "The update network: how the state reads its statistics"
 FILE = "update-network.md"

@@ -2,10 +2,8 @@
 
 import pandas as pd
 
-from plots.series import Estimate, estimate, paired
-from plots.wording import number
-from reports.markdown import interval, table
-from reports.parts import per_seed
+from experiments.kit.stats import Estimate, estimate, paired, per_seed
+from experiments.kit.words import interval, number, table
 
 USUAL = "usual_norm"
 READERS = ("rotated", "untrained")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from analysis import table_files
 from base import command_line
+from experiments.kit import tables as kit_tables
 from plots import registry
 
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     command_line.check_names(options.suite or (), "--suite")
     tables = options.out / "tables"
-    for suite in options.suite or table_files.suites(tables):
+    for suite in options.suite or kit_tables.suites(tables):
         note = options.note or registry.note_of(tables, suite)
         for path in registry.draw_all(tables, options.out / "figures", suite, note, say=print):
             print(f"wrote {path}")

@@ -16,8 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from analysis import table_files
 from base import command_line, storage
+from experiments.kit import tables as kit_tables
 from reports import documents, pages, preregistration
 
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> None:
         written.append(preregistration.write(ROOT))
     if not written:
         tables = given.out / "tables"
-        have = table_files.suites(tables)
+        have = kit_tables.suites(tables)
         notes = {
             suite: pages.warning_of(tables, suite) if given.note is None else given.note
             for suite in given.suite or have

@@ -17,7 +17,7 @@ from typing import Any
 from base import code as code_files
 from base import storage
 from base.storage import ROOT, UserError
-from reports import markdown
+from experiments.kit import words
 from study import freshness
 from study.plan import Study, Task
 
@@ -172,8 +172,8 @@ def page(found: Mapping[str, Any]) -> str:
     }  # fmt: skip
     lines = ["# Run card", "", f"Written {found['written']}. What it is for: docs/REPRODUCIBILITY.md.", ""]
     lines += [f"**{found['warning']}**", ""] if found["warning"] else []
-    lines.append(markdown.table(["what", ""], rows.items(), words=True))
-    return markdown.harmless("\n".join(lines) + "\n")
+    lines.append(words.table(["what", ""], rows.items(), words=True))
+    return words.harmless("\n".join(lines) + "\n")
 
 
 def _counted(values: Iterable[object]) -> dict[str, int]:

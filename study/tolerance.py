@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from configs.suite import Suite
-from plots import wording
-from reports import markdown
+from experiments.kit import words as kit_words
 from study import agreement
 from study.agreement import SEED
 
@@ -39,9 +38,9 @@ def page(folders: Mapping[str, Path], words: Mapping[str, str], suite: Suite) ->
         name: pd.read_csv(folder / "tables" / suite.name / "metrics.csv") for name, folder in folders.items()
     }
     seeds = {name: sorted(set(log[SEED])) for name, log in logs.items()}
-    lines = [f"`{reference}`: {words[reference]}, {wording.plural(len(seeds[reference]), 'seed')}."]
+    lines = [f"`{reference}`: {words[reference]}, {kit_words.plural(len(seeds[reference]), 'seed')}."]
     for name in others:
-        lines.append(f"`{name}`: {words[name]}, {wording.plural(len(seeds[name]), 'seed')}.")
+        lines.append(f"`{name}`: {words[name]}, {kit_words.plural(len(seeds[name]), 'seed')}.")
     head = ["mean distance", *(f"step {_stretch(ends, place)}" for place in range(len(ends)))]
     for name in others:
         rows = [
@@ -51,10 +50,10 @@ def page(folders: Mapping[str, Path], words: Mapping[str, str], suite: Suite) ->
             "",
             f"**Logged statistics, `{name}` against `{reference}`, same seed**",
             "",
-            markdown.table(head, rows),
+            kit_words.table(head, rows),
         ]
     rows = [[metric, *map(_number, of_seeds(logs[reference], metric, ends))] for metric in LOGGED]
-    lines += ["", f"**The same between two seeds of `{reference}`**", "", markdown.table(head, rows)]
+    lines += ["", f"**The same between two seeds of `{reference}`**", "", kit_words.table(head, rows)]
     rows = []
     for name in others:
         found = of_tables(*(folders[one] / "tables" / suite.name for one in (reference, name)))
@@ -65,7 +64,7 @@ def page(folders: Mapping[str, Path], words: Mapping[str, str], suite: Suite) ->
         "",
         "**Values of the tables, distance in standard deviations between seeds**",
         "",
-        markdown.table(head, rows),
+        kit_words.table(head, rows),
     ]
     return "\n".join(lines)
 
@@ -131,7 +130,7 @@ def summary(found: pd.DataFrame) -> list[str]:
     """What `page` says of an arithmetic, from `of_tables`: of the values that differ between seeds at all."""
     spread = found[(found["sd"] > 0) & (found["freedom"] > 0)]
     if spread.empty:
-        return [wording.ABSENT] * 9
+        return [kit_words.DASH] * 9
     sds = (spread["distance"] / spread["sd"]).to_numpy(float)
     known = found[found["freedom"] > 0]
     beyond = [float((known["distance"] > known[limit]).mean()) for limit in ("rounding", "usual", "widest")]
@@ -146,4 +145,4 @@ def summary(found: pd.DataFrame) -> list[str]:
 
 def _number(value: float) -> str:
     """Three digits of a size that may be of any order."""
-    return wording.ABSENT if not math.isfinite(value) else f"{value:.2g}"
+    return kit_words.DASH if not math.isfinite(value) else f"{value:.2g}"

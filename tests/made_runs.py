@@ -14,11 +14,10 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from analysis.context import Context
-from analysis.runs import Run
 from configs.run import RunConfig
 from configs.suite import FrozenTest, Signatures, Suite
-from plots import style
+from experiments.kit import pages, style
+from experiments.kit.runs import Context, Run
 from plots.figure import Figure
 from reports import parts
 from reports.parts import Tables
@@ -50,7 +49,9 @@ def made_run(
 ) -> MadeRun:
     """A run of suite "s". `settings`: fields of its RunConfig; what is left out has its default."""
     fields = {name: {} for name in ("model", "train", "log", "self_state", "regimes")} | settings
-    return MadeRun("s", condition, seed, folder, RunConfig(corpus="x", seed=seed, **fields), log, states)
+    return MadeRun(
+        "s", condition, seed, folder, RunConfig(corpus="x", seed=seed, **fields), log=log, path=states
+    )
 
 
 def context(runs: Sequence[Run], /, **made: pd.DataFrame) -> Context:
@@ -117,7 +118,7 @@ def written(topic: Any, tables: dict[str, pd.DataFrame], folder: Path, suites: S
         for name, table in tables.items():
             table.to_csv(folder / suite / f"{name}.csv", index=False)
     known = Tables(folder, topic.SUITE, topic.COLUMNS)
-    return parts.page(topic.TITLE, "", parts.made_from(known), topic.sections(known, "figures"), "The end.")
+    return parts.page(topic.TITLE, "", pages.made_from(known), topic.sections(known, "figures"), "The end.")
 
 
 def cells(page: str, start: str) -> list[str]:

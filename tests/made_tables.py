@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.feature_sets import BASIC, NO_CLAMP, RAW, STATE, TIME
-from plots import published
+from experiments.kit import published
+from experiments.kit.tables import BASIC, NO_CLAMP, RAW, STATE, TIME
 from reports import pages
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,9 +11,9 @@ from scipy.stats import mannwhitneyu
 
 from analysis import ambiguous
 from base.rng import Stream, generator
+from experiments.kit import style
+from experiments.kit.tables import NothingToDraw
 from plots import ambiguous as figures
-from plots import style
-from plots.series import NothingToDraw
 from reports import ambiguous as report
 from tests.made_runs import MadeRun, cells, context, drawn, made_run, regimes_of, title_of, verdict, written
 

@@ -9,12 +9,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import classification, over_seeds, runs, shakespeare, signatures, trajectory
-from analysis.context import Context
-from analysis.feature_sets import BASIC, CLEAN, NO_CLAMP, STATE
-from analysis.runs import Run
+from analysis import classification, shakespeare, signatures, trajectory
 from base import storage
 from configs.suite import Signatures, load_suite
+from experiments import runs
+from experiments.kit import stats as kit_stats
+from experiments.kit.runs import METRICS, STATE_METRICS, Context, Run, open_run
+from experiments.kit.tables import BASIC, CLEAN, NO_CLAMP, STATE
+from tests import made_runs
 
 
 def row(table: pd.DataFrame, *key: str) -> Any:
@@ -36,7 +38,7 @@ def write_run(
     folder = tmp_path / condition / f"seed-{seed}"
     folder.mkdir(parents=True)
     log = pd.DataFrame({"step": range(STEPS), "regime": "calm"})
-    for name in (*runs.METRICS, "lr", "heldout_loss"):
+    for name in (*METRICS, "lr", "heldout_loss"):
         log[name] = 1.0 + noise * random.normal(size=STEPS)
     log["progress"] = log["step"] / STEPS
     for number, (regime, start, end) in enumerate(windows, 1):
@@ -45,7 +47,7 @@ def write_run(
         log.loc[rows, "loss"] += shift
         log.loc[rows, "state_drift"] += 10 * number * bool(shift)
     if condition.startswith("vanilla"):
-        log[list(runs.STATE_METRICS)] = np.nan
+        log[list(STATE_METRICS)] = np.nan
     log.to_csv(folder / "metrics.csv", index=False)
     states = np.outer(np.linspace(-1, 1, STEPS), [3.0, -4.0, 0.0]).astype(np.float32)
     storage.save_tensors(folder / "states.safetensors", {"state": states})
@@ -53,7 +55,7 @@ def write_run(
     (folder / "config.json").write_text(json.dumps(run))
     record = {"key": "0" * 64, "seconds": 1.5, "dtype": "float32", "corpus": "x", "parameters": {"gpt": 10}}
     storage.write_json(folder / "run.json", record)
-    return runs.open_run("s", condition, seed, folder)
+    return open_run("s", condition, seed, folder)
 
 
 WINDOWS = [("sensory_fog", 50, 70), ("bewilderment", 70, 100), ("lr_heatwave", 150, 200)]
@@ -81,12 +83,12 @@ def test_a_planted_shift_is_found_exactly(tmp_path: Path) -> None:
 
 def test_vanilla_has_no_state_rows(tmp_path: Path) -> None:
     deltas = signatures.regime_deltas([write_run(tmp_path, "vanilla", 1, WINDOWS, 1.0)], SETTINGS)
-    assert set(deltas["metric"]) == set(runs.METRICS) - set(runs.STATE_METRICS)
+    assert set(deltas["metric"]) == set(METRICS) - set(STATE_METRICS)
 
 
 def test_interval_is_students() -> None:
     values = np.random.default_rng(0).normal(3, 2, 8)
-    mean, low, high = over_seeds.mean_interval(np.append(values, np.nan))
+    mean, low, high = kit_stats.mean_interval(np.append(values, np.nan))
     expected = stats.t.interval(0.95, 7, loc=values.mean(), scale=stats.sem(values))
     assert (mean, low, high) == pytest.approx((values.mean(), *expected))
 
@@ -197,4 +199,5 @@ def test_nothing_gives_empty_tables_with_their_columns() -> None:
     )
     assert list(classification.classification([], SETTINGS)) == list(classification.COLUMNS)
     assert list(trajectory.state_path([])) == list(trajectory.COLUMNS)
-    assert runs.metrics_table([]).empty and runs.windows_table([]).empty and runs.runs_table([]).empty
+    nothing = made_runs.context([])
+    assert all(make(nothing).empty for make in (runs.metrics, runs.windows, runs.runs, runs.tests))

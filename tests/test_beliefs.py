@@ -13,18 +13,19 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
 import perturb
-from analysis import belief_subjects, beliefs, filtering, readout
+from analysis import belief_subjects, beliefs
 from analysis.belief_subjects import log_of, random_network, subject_of
 from analysis.beliefs import TWIN
-from analysis.filtering import Log
-from analysis.replay import STATS
 from base.rng import Stream, generator
 from configs.state import Clock
 from configs.state import SelfState as SelfStateConfig
 from configs.world import FalseFeedback, Recurring, Regimes
+from experiments.kit import filtering, readout
+from experiments.kit.filtering import Log
+from experiments.kit.replay import STATS
+from experiments.kit.tables import NothingToDraw
 from plots import beliefs as figures
 from plots.figure import Figure
-from plots.series import NothingToDraw
 from reports import beliefs as report
 from self_state import SelfState
 from tests import belief_worlds

@@ -20,35 +20,23 @@ from analysis import (
     claims,
     classification,
     controls,
-    feature_sets,
     frozen,
     memory,
     recurring,
     signatures,
-    swap,
 )
 from analysis.belief_subjects import AVERAGES, BATCH, STATE, UNTRAINED
 from analysis.beliefs import POSTERIOR, TWIN
-from analysis.claim_file import ADDED, CHANGED, SEEN, Claims, load
-from analysis.claim_tests import (
-    ABSENT,
-    INCONCLUSIVE,
-    NOT_SUPPORTED,
-    SUPPORTED,
-    combined_rank,
-    equal_within,
-    holm,
-    share,
-    sign_flip,
-    smallest_p,
-    verdict,
-)
+from analysis.claim_file import ADDED, CHANGED, SEEN, Claims, Query, load
+from analysis.claim_tests import ABSENT, INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED, smallest_p, verdict
 from base.storage import ROOT, UserError
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
 from configs.world import Regimes
+from experiments.kit import tables as kit_tables
+from experiments.kit.stats import combined_rank, equal_within, holm, share, sign_flip
+from experiments.kit.tables import NothingToDraw
 from plots import claims as figures
-from plots.series import NothingToDraw
 from probes import frozen_rows
 from reports import claims as report
 from reports import parts, preregistration
@@ -507,12 +495,17 @@ DECLARED: dict[str, tuple[str, ...]] = {
     "memory_tradeoff": memory.TRADEOFF,
     "memory_ranks": memory.RANKS,
     "ambiguous_values": ambiguous.VALUES,
-    "swap_summary": swap.SUMMARY,
     "recurring_losses": recurring.LOSSES,
     **beliefs.COLUMNS,
     "belief_shifts": belief_shifts.COLUMNS,
     "frozen_effects_summary": frozen.SUMMARY,
 }
+
+
+def columns_of(query: Query) -> set[str]:
+    """What a table is declared to have, or for those of experiments/, has in the committed results."""
+    told = DECLARED.get(query.table)
+    return set(told or kit_tables.read(ROOT / "docs" / "results" / "tables", query.suite, query.table))
 
 
 def committed() -> Claims:
@@ -527,7 +520,7 @@ def test_the_committed_claims_ask_for_what_the_analyses_make() -> None:
             one for one in (claim.minus, claim.placebo, claim.beside, claim.reproduced) if one is not None
         ]
         for query in (claim.endpoint, *(claim.query(one) for one in others)):
-            assert {query.column, *query.where} <= set(DECLARED[query.table]), name
+            assert {query.column, *query.where} <= columns_of(query), name
             suite = load_suite(ROOT / "configs" / f"{query.suite}.toml")
             if "condition" in query.where:
                 assert query.where["condition"] in suite.conditions, name
@@ -537,15 +530,15 @@ def test_the_committed_claims_ask_for_what_the_analyses_make() -> None:
             assert query.where.get("regime", "bewilderment") in Regimes.model_fields, name
             assert query.where.get("source", STATE) in (STATE, BATCH, AVERAGES, UNTRAINED), name
             assert query.where.get("target", POSTERIOR) in (POSTERIOR, TWIN), name
-            features = (feature_sets.STATE, feature_sets.BASIC, feature_sets.RAW)
+            features = (kit_tables.STATE, kit_tables.BASIC, kit_tables.RAW)
             assert query.where.get("features", features[0]) in features, name
-            protocols = ("heldout", "replication", feature_sets.CLEAN, feature_sets.NO_CLAMP)
+            protocols = ("heldout", "replication", kit_tables.CLEAN, kit_tables.NO_CLAMP)
             assert query.where.get("protocol", "heldout") in protocols, name
     for name, reading in found.readings.items():
         for shown in reading.beside:
             suite = load_suite(ROOT / "configs" / f"{shown.suite}.toml")
             for query in shown.queries().values():
-                assert {query.column, *query.where} <= set(DECLARED[query.table]), name
+                assert {query.column, *query.where} <= columns_of(query), name
                 assert query.where["condition"] in suite.conditions, name
 
 
@@ -556,7 +549,7 @@ def test_what_was_added_after_results_is_marked_as_such() -> None:
 
 
 def test_published_numbers_are_those_of_the_document() -> None:
-    from plots import published
+    from experiments.kit import published
 
     said = committed().claims
     for name, regime, metric in (

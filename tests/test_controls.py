@@ -10,13 +10,11 @@ import pytest
 
 from analysis import classification as told_by
 from analysis import controls as analysis
-from analysis.context import Context
-from analysis.feature_sets import BASIC, BIAS, CLEAN, NO_CLAMP, RAW, STATE, TIME
-from analysis.runs import METRICS, STATE_METRICS, Run
 from configs.suite import Signatures
+from experiments.kit.runs import METRICS, STATE_METRICS, Context, Run
+from experiments.kit.tables import BASIC, BIAS, CLEAN, NO_CLAMP, RAW, STATE, TIME, NothingToDraw
 from plots import controls as figures
 from plots.figure import Figure
-from plots.series import NothingToDraw
 from reports import controls, parts, placebos
 from tests.made_runs import (
     assert_tables,
@@ -104,7 +102,7 @@ def test_regimes_do_not_bend_the_calm_course(tmp_path: Path) -> None:
         30  # training's steep beginning, long before the first regime
     )
     log.to_csv(run.folder / "metrics.csv", index=False)
-    course = analysis.CalmCourse("s", "self", 1, run.folder, run.config, 100).metrics().set_index("step")
+    course = analysis.CalmCourse("s", "self", 1, run.folder, run.config, lead=100).metrics().set_index("step")
     t = np.arange(0, STEPS, 10) / STEPS
     np.testing.assert_allclose(course["state_effect"].dropna(), 1 + 2 * t - 0.7 * t**2, atol=1e-6)
 

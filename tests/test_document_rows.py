@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from plots import published
-from plots.series import Estimate
+from experiments.kit import published
+from experiments.kit.stats import Estimate
 from reports import claims, document_rows, parts
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from base.storage import UserError
 from configs.suite import load_suite
+from experiments.kit import style
+from experiments.kit.tables import NothingToDraw
 from plots import generalization as figures
-from plots import style
-from plots.series import NothingToDraw
 from reports import generalization
 from reports.shakespeare import STATE_CHANNELS
 from tests.made_runs import assert_tables, cells, drawn, title_of, verdict, written

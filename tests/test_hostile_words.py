@@ -21,8 +21,9 @@ from configs.suite import Suite, load_suite
 from configs.toml_file import ConfigError
 from data import prepare as data_prepare
 from data.openwebtext import prepare as openwebtext
+from experiments.kit import words
 from plots import registry
-from reports import markdown, pages
+from reports import pages
 from runs import folder as run_folder
 from scripts import make_figures, make_report, sample
 from scripts import run_all as script
@@ -247,7 +248,7 @@ def test_a_note_can_hold_whatever_it_likes(
 
 
 def test_a_bar_in_a_cell_makes_no_cell() -> None:
-    assert markdown.table(["a"], [["x|y"], ["x\\|y"], ["x\ny"]]).splitlines()[2:] == [
+    assert words.table(["a"], [["x|y"], ["x\\|y"], ["x\ny"]]).splitlines()[2:] == [
         "| x\\|y |",
         "| x\\|y |",
         "| x y |",

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from analysis import circular, lead_lag, paths
+from analysis import lead_lag, paths
+from experiments.kit import readout, style
+from experiments.kit.tables import NothingToDraw
 from plots import lead_lag as figures
-from plots import style
-from plots.series import NothingToDraw
 from reports import lead_lag as report
 from tests.made_runs import (
     MadeRun,
@@ -76,15 +76,15 @@ def row(table: pd.DataFrame, **where: object) -> Any:
 def test_every_lag_by_one_transform() -> None:
     random = np.random.default_rng(0)
     x, y = random.normal(size=40), random.integers(0, 5, 40).astype(float)
-    found = circular.all_lags(x, y)
+    found = readout.all_lags(x, y)
     for lag in (-7, 0, 1, 12):
         assert found[lag] == pytest.approx(sum(x[t] * y[(t + lag) % 40] for t in range(40)))
-    ranks = circular.all_lags(circular.unit_ranks(x), circular.unit_ranks(y))
+    ranks = readout.all_lags(readout.unit_ranks(x), readout.unit_ranks(y))
     assert ranks[0] == pytest.approx(spearmanr(x, y).statistic)
     ignored = np.arange(40) < 5
-    left_out = circular.unit_ranks(x, ignored) @ circular.unit_ranks(y, ignored)
+    left_out = readout.unit_ranks(x, ignored) @ readout.unit_ranks(y, ignored)
     assert left_out == pytest.approx(spearmanr(x[5:], y[5:]).statistic)
-    assert not circular.unit_ranks(np.full(9, 0.1)).any()
+    assert not readout.unit_ranks(np.full(9, 0.1)).any()
 
 
 @pytest.mark.parametrize("lag", [3, -3, 1])
@@ -128,12 +128,12 @@ def test_noise_is_found_no_more_often_than_the_null_says() -> None:
     for _ in range(180):
         white = random.normal(size=(2, 300))
         slow = [
-            circular.detrended(np.cumsum(one), 31) for one in random.normal(size=(2, 300))
+            readout.detrended(np.cumsum(one), 31) for one in random.normal(size=(2, 300))
         ]  # neighbours are alike
         for name, (x, y) in (("white", white), ("slow", slow)):
-            made[name].append(circular.all_lags(circular.unit_ranks(x), circular.unit_ranks(y)))
+            made[name].append(readout.all_lags(readout.unit_ranks(x), readout.unit_ranks(y)))
     for found in made.values():
-        one = np.array([circular.peak(correlations, -6, 6).p_value for correlations in found])
+        one = np.array([readout.peak(correlations, -6, 6).p_value for correlations in found])
         _as_rare_as_said(one)
         of_three = [list(lead_lag._of_mean(found[i : i + 3], 5, i)) for i in range(0, 180, 3)]
         for column in (3, 7):  # of all lags, and of those below zero
@@ -149,13 +149,13 @@ def _as_rare_as_said(p_values: np.ndarray) -> None:
 
 def test_the_p_value_of_one_run_has_a_floor() -> None:
     x = np.random.default_rng(0).normal(size=300)
-    ranks = circular.unit_ranks(x)
-    found = circular.peak(circular.all_lags(ranks, np.roll(ranks, 3)), -6, 6)
+    ranks = readout.unit_ranks(x)
+    found = readout.peak(readout.all_lags(ranks, np.roll(ranks, 3)), -6, 6)
     assert found.lag == 3 and found.value == pytest.approx(1) and found.p_value == pytest.approx(13 / 300)
 
 
 def test_too_short_a_series_has_a_peak_but_no_p() -> None:
-    found = circular.peak(circular.all_lags(*np.random.default_rng(0).normal(size=(2, 50))), -20, 20)
+    found = readout.peak(readout.all_lags(*np.random.default_rng(0).normal(size=(2, 50))), -20, 20)
     assert np.isfinite(found.value) and np.isnan(found.p_value)
     runs = [a_run("self", seed, steps=240) for seed in (1, 2)]
     peaks = lead_lag.cross_correlations(runs, {(run.condition, run.seed): run.log for run in runs})

@@ -11,11 +11,11 @@ from scipy.stats import binomtest
 import memory as remembering
 from analysis import memory
 from configs.state import BufferMemory, EmaMemory, NoMemory, SelfState
+from experiments.kit import style
+from experiments.kit.stats import sign_test
+from experiments.kit.tables import NothingToDraw
 from plots import memory as figures
-from plots import style
-from plots.series import NothingToDraw
 from reports import memory as report
-from reports.durations import sign_test
 from tests.made_runs import MadeRun, cells, context, drawn, made_run, regimes_of, title_of, verdict, written
 
 AVERAGE = {"kind": "ema", "decay": 0.3, "limit": 0.5}

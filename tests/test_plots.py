@@ -13,7 +13,10 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from base.storage import UserError
-from plots import classification, frozen, perturbation, registry, series, style, training
+from experiments.kit import stats as kit_stats
+from experiments.kit import style
+from experiments.kit import tables as kit_tables
+from plots import classification, frozen, perturbation, registry, training
 
 EVERY = registry.FIGURES
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,7 +113,7 @@ def _deltas(metrics: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
 def _delta_summary(deltas: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, group in deltas.groupby(["suite", "condition", "regime", "metric"]):
-        found, after = series.estimate(group["delta"]), series.estimate(group["delta_after"])
+        found, after = kit_stats.estimate(group["delta"]), kit_stats.estimate(group["delta_after"])
         rows.append((*key, found.n, found.mean, found.low, found.high, after.mean, after.low, after.high))
     names = "suite condition regime metric n delta low high delta_after after_low after_high"
     return pd.DataFrame(rows, columns=names.split())
@@ -425,31 +428,31 @@ def test_titles_count_what_is_in_the_tables(
 
 
 def test_intervals_bins_and_pairs_are_right() -> None:
-    found = series.estimate(pd.Series([1.0, 2.0, 3.0, np.nan]))
+    found = kit_stats.estimate(pd.Series([1.0, 2.0, 3.0, np.nan]))
     half = 4.302652729911275 / np.sqrt(3)  # t quantile 0.975 with 2 degrees of freedom
     assert (
         (found.n, found.mean) == (3, 2.0)
         and np.isclose(found.low, 2 - half)
         and np.isclose(found.p, 0.0741799)
     )
-    one = series.estimate(pd.Series([5.0]))
+    one = kit_stats.estimate(pd.Series([5.0]))
     assert one.mean == 5 and np.isnan(one.low) and not one.clear
-    pair = series.paired(pd.Series({1: 3.0, 2: 5.0, 9: 0.0}), pd.Series({2: 1.0, 1: 1.0}))
+    pair = kit_stats.paired(pd.Series({1: 3.0, 2: 5.0, 9: 0.0}), pd.Series({2: 1.0, 1: 1.0}))
     assert (pair.n, pair.mean) == (2, 3.0)
     rows = pd.DataFrame({"seed": 1, "step": range(6), "loss": [1.0, 3, np.nan, 5, 0, 8], "onset": 2})
-    assert series.binned(rows, "loss", 2)[1].to_dict() == {0.5: 2, 2.5: 5, 4.5: 4}
-    assert list(series.binned(rows, "loss", 2, origin="onset").index) == [-1.5, 0.5, 2.5]
+    assert kit_stats.binned(rows, "loss", 2)[1].to_dict() == {0.5: 2, 2.5: 5, 4.5: 4}
+    assert list(kit_stats.binned(rows, "loss", 2, origin="onset").index) == [-1.5, 0.5, 2.5]
     table = pd.DataFrame({1: [1.0, 2], 2: [100.0, np.nan]})
-    assert np.allclose(series.band(table, log=True)["mean"], [10, 2])
-    assert series.band(table)["low"].isna().tolist() == [False, True]
+    assert np.allclose(kit_stats.band(table, log=True)["mean"], [10, 2])
+    assert kit_stats.band(table)["low"].isna().tolist() == [False, True]
 
 
 def test_windows_that_differ_between_seeds_are_not_shared(small: dict[str, pd.DataFrame]) -> None:
     windows, metrics = small["windows"], small["metrics"]
-    assert series.shared_windows(windows, "self")[0] == ("lr_heatwave", 60, 70)
-    assert series.shared_windows(windows, "self_random") == []
+    assert kit_tables.shared_windows(windows, "self")[0] == ("lr_heatwave", 60, 70)
+    assert kit_tables.shared_windows(windows, "self_random") == []
     own = metrics[(metrics["condition"] == "self") & (metrics["seed"] == 1)]
-    assert series.stretches(own) == series.shared_windows(windows, "self")
+    assert kit_tables.stretches(own) == kit_tables.shared_windows(windows, "self")
 
 
 def _script(*arguments: str) -> subprocess.CompletedProcess[str]:

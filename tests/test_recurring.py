@@ -13,14 +13,13 @@ from scipy import stats
 import perturb
 from analysis import recurring as analysis
 from analysis import switches
-from analysis.context import Context
-from analysis.runs import CALM
 from base.storage import ROOT, UserError
 from configs.suite import load_suite
 from configs.world import Bewilderment
+from experiments.kit.runs import Context
+from experiments.kit.tables import CALM, NothingToDraw
 from plots import recurring as figures
 from plots.gains import LOOKS
-from plots.series import NothingToDraw
 from reports import recurring
 from tests.made_runs import (
     MadeRun,
@@ -79,7 +78,7 @@ def logged(
     log = pd.DataFrame(
         {"step": step, "regime": regime, "loss": loss, "heldout_loss": heldout, "heldout_ece": ece}
     )
-    return MadeRun("recurring", condition, seed, Path(), SUITE.run(condition, seed), log, None)
+    return MadeRun("recurring", condition, seed, Path(), SUITE.run(condition, seed), log=log)
 
 
 def study(

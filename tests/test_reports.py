@@ -7,13 +7,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.feature_sets import NO_CLAMP, STATE
 from base.storage import UserError
 from configs.suite import load_suite
-from plots import published, wording
+from experiments.kit import pages as kit_pages
+from experiments.kit import published
+from experiments.kit import words as kit_words
+from experiments.kit.stats import estimate
+from experiments.kit.tables import NO_CLAMP, STATE
 from plots.registry import FIGURES
-from plots.series import estimate
-from reports import conditions, markdown, pages, parts, placebos
+from reports import conditions, pages, parts, placebos
 from scripts import make_report
 from tests.made_tables import ROOT, study, verdict, verdicts, written
 
@@ -39,9 +41,9 @@ def test_published_numbers_stand_beside_ours(tmp_path: Path) -> None:
 
 def test_interval_is_the_t_interval_over_seeds() -> None:
     # 1, 2, 3: mean 2, standard error 1/sqrt(3), t(0.975, 2) = 4.302653
-    assert markdown.interval(estimate(pd.Series([1.0, 2.0, 3.0])), 3) == "+2.000 [−0.484, +4.484]"
-    assert markdown.interval(estimate(pd.Series([-0.5])), 2) == "−0.50"
-    assert wording.signed(-0.0001) == "0.000"
+    assert kit_words.interval(estimate(pd.Series([1.0, 2.0, 3.0])), 3) == "+2.000 [−0.484, +4.484]"
+    assert kit_words.interval(estimate(pd.Series([-0.5])), 2) == "−0.50"
+    assert kit_words.signed(-0.0001) == "0.000"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,7 @@ def test_what_fails_comes_first(tmp_path: Path) -> None:
     for page in written(tmp_path, study(effect=0.3)):
         found = [verdict.lower() for verdict, _ in verdicts(page)]
         assert len(found) > 2
-        assert found == sorted(found, key=parts.VERDICTS.index)
+        assert found == sorted(found, key=kit_words.VERDICTS.index)
 
 
 def test_state_that_adds_nothing_in_runs_left_out_fails(tmp_path: Path) -> None:
@@ -281,20 +283,23 @@ def test_published_numbers_beside_those_of_a_smaller_model_say_so(tmp_path: Path
     }
     for size, said in ((110_000, "this suite's 0.11 million"), (800_000, "")):
         pd.DataFrame([{**run, "parameters": size}]).to_csv(tmp_path / "s" / "runs.csv", index=False)
-        found = parts.smaller(parts.Tables(tmp_path, "s"))
+        found = kit_pages.smaller(parts.Tables(tmp_path, "s"))
         assert said in found and bool(said) == bool(found)
-    assert parts.smaller(parts.Tables(tmp_path, "nothing")) == ""
+    assert kit_pages.smaller(parts.Tables(tmp_path, "nothing")) == ""
 
 
 def test_a_finding_says_where_an_interval_lies_on_the_other_side() -> None:
     below, above, across = (
         estimate(pd.Series([centre - 0.1, centre, centre + 0.1])) for centre in (-1.0, 1.0, 0.0)
     )
-    parted = parts.difference("It falls.", [("a", below), ("b", above), ("c", across)], -1, " nats", 2)
+    parted = kit_words.difference("It falls.", [("a", below), ("b", above), ("c", across)], -1, " nats", 2)
     assert parted.verdict == "not clear" and parted.evidence.endswith("n = 3. Clearly the other way: b.")
-    whole = parts.difference("It falls.", [("b", above)], -1, " nats", 2)
+    whole = kit_words.difference("It falls.", [("b", above)], -1, " nats", 2)
     assert whole.verdict == "not clear" and whole.evidence.endswith("n = 3. Clearly the other way.")
-    assert "other way" not in parts.difference("It falls.", [("a", below), ("c", across)], -1, "", 2).evidence
+    assert (
+        "other way"
+        not in kit_words.difference("It falls.", [("a", below), ("c", across)], -1, "", 2).evidence
+    )
 
 
 @pytest.mark.parametrize(("draws", "shown"), [(10, "– (10 draws)"), (20, "1 of 1")])

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from analysis import swap as analysis
+from experiments.kit.tables import NothingToDraw
 from plots import swap as figures
-from plots.series import NothingToDraw
 from reports import swap
 from tests.made_runs import (
     MadeRun,

@@ -9,14 +9,13 @@ import pytest
 
 import perturb
 from analysis import sweeps as analysis
-from analysis.context import Context
-from analysis.runs import CALM
 from base.storage import ROOT
 from configs.run import RunConfig
 from configs.suite import load_suite
 from configs.world import Recurring
+from experiments.kit.runs import Context
+from experiments.kit.tables import CALM, NothingToDraw
 from plots import sweeps as figures
-from plots.series import NothingToDraw
 from reports import sweeps
 from tests.made_runs import MadeRun, as_read, assert_tables, cells, drawn, title_of, verdict, written
 
@@ -44,7 +43,7 @@ def made(condition: str, seed: int, clean: float, acting: float) -> MadeRun:
     log = pd.DataFrame(
         {"step": step, "regime": regime, "loss": loss, "heldout_loss": heldout, "heldout_ece": 0.05}
     )
-    return MadeRun("sweeps", condition, seed, Path(), SUITE.run(condition, seed), log, None)
+    return MadeRun("sweeps", condition, seed, Path(), SUITE.run(condition, seed), log=log)
 
 
 def planted(run: RunConfig) -> tuple[float, float]:

@@ -11,14 +11,14 @@ import torch
 from sklearn.covariance import ledoit_wolf
 
 import perturb
-from analysis import replay, update_network, update_probe
-from analysis.replay import STATS, Network, Replay
+from analysis import update_network, update_probe
 from base import storage
 from base.rng import Stream, generator
 from configs.state import SelfState as SelfStateConfig
-from plots import style
+from experiments.kit import replay, style
+from experiments.kit.replay import STATS, Network, Replay
+from experiments.kit.tables import NothingToDraw
 from plots import update_network as figures
-from plots.series import NothingToDraw
 from reports import update_network as report
 from self_state import SelfState
 from tests.made_runs import MadeRun, cells, context, drawn, made_run, regimes_of, title_of, verdict, written

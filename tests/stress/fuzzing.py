@@ -27,7 +27,8 @@ from configs.suite import FrozenTest, load_suite
 from data import pydoc_text, sources
 from data import tokenizers as tokenizers_module
 from data.prepare import prepare_text
-from plots import registry, style
+from experiments.kit import style
+from plots import registry
 from probes import belief
 from runs import folder as run_folder
 from scripts import sample

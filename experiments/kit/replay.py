@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import erf, expit
 
-from analysis.runs import Run
 from base import storage
 from base.rng import Stream, generator
 from configs.state import SelfState
+from experiments.kit.runs import Run
 
 STATS = ("loss", "entropy", "top1", "grad_norm", "progress")  # what the network is fed, in this order
 PREFIX = "self_state."

@@ -1,6 +1,6 @@
 """The published study's numbers, as its document prints them (one run, seed 42, Tiny Shakespeare); figures and pages read them here."""
 
-from analysis.feature_sets import BASIC, STATE
+from experiments.kit.tables import BASIC, STATE
 
 PARAMETERS = 0.8e6
 """Of its model. One of less than half of that is called smaller."""

@@ -178,6 +178,7 @@ def finish(
     top -= 0.165 * (title.count("\n") + 1)
     handles, labels = legend
     if labels:
+        columns = _fitting(labels, columns, width)
         made.legend(
             handles,
             labels,
@@ -194,6 +195,16 @@ def finish(
     assert isinstance(engine, ConstrainedLayoutEngine)
     engine.set(rect=(0, bottom / height, 1, (top - bottom) / height))
     return made
+
+
+def _fitting(labels: Sequence[str], columns: int, width: float) -> int:
+    """As many columns of a legend, or fewer, as fit a width in inches; columns are filled one after the other."""
+    for count in range(min(columns, len(labels)), 1, -1):
+        rows = -(-len(labels) // count)
+        longest = (max(map(len, labels[start : start + rows])) for start in range(0, len(labels), rows))
+        if sum(0.45 + letters / 18 for letters in longest) <= width:
+            return count
+    return 1
 
 
 def png_bytes(made: Figure) -> bytes:

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.special import logsumexp
 from sklearn.covariance import ledoit_wolf
 
-from analysis.runs import CALM
 from configs.world import Recurring
+from experiments.kit.tables import CALM
 
 CALM_KNOTS, SHIFT_KNOTS = (
     12,

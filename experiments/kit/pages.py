@@ -1,0 +1,256 @@
+"""A page: the experiment's template, filled with its findings and grids, and with numbers that the template asks for.
+
+A template is Markdown with Jinja2. What it can use: `say` (kit.md's macros), `finding` and `grid` by name, `figures` (the
+folder of figures as seen from the page), `figure(name, alt)`, `published`, `tables`, `mean(table, column, **where)`,
+`top(...)` likewise, and as filters number, signed, percent, interval, digits, tiny, plural, listed.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from experiments.kit import published, words
+from experiments.kit.stats import Estimate
+from experiments.kit.style import Look
+from experiments.kit.tables import ByCondition, NothingToDraw, Tables, of_condition
+from experiments.kit.words import (
+    DASH,
+    MISSING,
+    in_order,
+    interval,
+    listed,
+    number,
+    percent,
+    plural,
+    signed,
+    table,
+    tiny,
+)
+
+if TYPE_CHECKING:
+    from experiments.kit.experiment import Experiment
+
+KIT = Path(__file__).parent
+EXPERIMENTS = KIT.parent
+
+Grid = Callable[[Tables], str]
+"""What makes a table of a page, as Markdown; MISSING where there is nothing."""
+
+
+def page_of(experiment: "Experiment", folder: Path = EXPERIMENTS) -> Path | None:
+    """The template of an experiment, if it has a page."""
+    path = folder / f"{experiment.name}.md"
+    return path if path.is_file() else None
+
+
+def render(
+    experiment: "Experiment", tables: Tables, figures: str, note: str = "", folder: Path = EXPERIMENTS
+) -> str:
+    """The page of an experiment, as Markdown.
+
+    Args:
+        tables: of its first suite.
+        figures: the folder of figures as seen from the page.
+        note: what the page has to say first, for example that the study is a quick one.
+        folder: where the template lies.
+
+    Raises:
+        UserError: a table lacks a column.
+        jinja2.UndefinedError: the template asks for what is not there.
+    """
+    try:
+        with tables.needed(f"page {experiment.page}"):
+            findings = dict(experiment.findings(tables))
+    except NothingToDraw:
+        findings = {}
+    shown = {figure.name: figure for figure in experiment.figures}
+
+    def figure(name: str, alt: str) -> str:
+        there = all(len(tables.rows(needed)) for needed in shown[name].tables)
+        return f"![{alt}]({figures}/{name})" if there else ""
+
+    environment = Environment(
+        loader=FileSystemLoader([folder, KIT]), undefined=StrictUndefined, autoescape=False, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters |= {
+        "number": number, "digits": number, "signed": signed, "percent": percent, "plural": plural, "listed": listed,
+        "interval": interval, "tiny": tiny, "conditions": partial(conditions, tables),
+    }  # fmt: skip
+    environment.globals |= {
+        "title": experiment.title, "note": " ".join(note.split()), "reading": words.READING, "figures": figures,
+        "found": [one.line() for one in in_order(findings.values())], "finding": findings, "figure": figure,
+        "grid": {name: _or_missing(make, tables) for name, make in experiment.grids.items()},
+        "published": SimpleNamespace(**{**vars(published), **published.ANSWERS}), "tables": tables,
+        "made_from": partial(made_from, tables), "smaller": partial(smaller, tables),
+        "mean": partial(_of_column, tables, "mean"), "top": partial(_of_column, tables, "max"),
+    }  # fmt: skip
+    text = environment.get_template(f"{experiment.name}.md").render()
+    return words.harmless(re.sub(r"\n{3,}", "\n\n", text).strip() + "\n")
+
+
+def _or_missing(make: Grid, tables: Tables) -> str:
+    try:
+        with tables.needed("grid"):
+            return make(tables)
+    except NothingToDraw:
+        return MISSING
+
+
+def _of_column(tables: Tables, how: str, name: str, column: str, **where: object) -> float:
+    return float(tables.rows(name, **where)[column].agg(how))
+
+
+def conditions(tables: Tables, text: str, *guests: str) -> str:
+    """The section on the conditions of which a suite, or a guest on its page, has runs, from lines `name: words`.
+
+    A condition without words, as in a suite of the user's own, is left out: its config is the reader's.
+    """
+    have = {name for one in (tables, *map(tables.of, guests)) for name in one.rows("runs")["condition"]}
+    lines = [line.strip().split(": ", 1) for line in text.splitlines() if line.strip()]
+    rows = [[f"`{name}`", said] for name, said in lines if name in have]
+    return f"## Conditions\n\n{table(['condition', 'what it is'], rows, words=True)}" if rows else ""
+
+
+def grid(
+    name: str, looks: Mapping[str, Look] | Iterable[str] = (), *, head: str = "condition", across: str = "", order: Iterable[str] = (),
+    where: Mapping[str, object] | None = None, minus: Mapping[str, str] | None = None, n: bool = True,
+    **measures: tuple[str, ...],
+) -> Grid:  # fmt: skip
+    """A table with a row a condition, and a column a measure: mean over seeds and interval.
+
+    Args:
+        name, where: the table, and what its columns have to be.
+        looks: the conditions in order, others after them; Looks give the words behind a condition's name.
+        head: of the first column.
+        across: a column of whose values, in `order` and then as they come, each condition has a row.
+        minus: after a measure, a column with the difference to this condition, paired by seed.
+        n: a last column with the number of seeds.
+        measures: column -> (head, format[, column]). Formats: "4": so many digits; "±4": with a sign; "%": a percentage;
+            "steps": the median of steps until something, `never` where the value is missing though the third entry's column
+            is there.
+    """
+
+    def cell(found: ByCondition, condition: str, column: str, kind: str, needs: str | None = None) -> str:
+        if kind == "steps":
+            return words.median(found.steps(condition, column, needs))
+        return shown(found.value(condition, column), kind)
+
+    def make(tables: Tables) -> str:
+        rows = tables.rows(name, **(where or {}))
+        have = dict.fromkeys(rows[across]) if across else {None: None}
+        values = list(dict.fromkeys([*(value for value in order if value in have), *have]))
+        lines = []
+        for value in values:
+            found = ByCondition(rows[rows[across] == value] if across else rows, looks)
+            for condition in found.conditions:
+                said = (
+                    f": {looks[condition].label}" if isinstance(looks, Mapping) and condition in looks else ""
+                )
+                line = [f"`{value}`, `{condition}`{said}" if across else f"`{condition}`{said}"]
+                for column, (_, kind, *needs) in measures.items():
+                    line.append(cell(found, condition, column, kind, *needs))
+                    if column in (minus or {}):
+                        other = (minus or {})[column]
+                        beyond = found.minus(condition, other, column)
+                        line.append(shown(beyond, f"±{kind}") if condition != other else DASH)
+                counts = [
+                    found.value(condition, column).n
+                    for column, (_, kind, *_) in measures.items()
+                    if kind != "steps"
+                ]
+                lines.append(line + [str(max(counts, default=0))] * n)
+        heads = [head]
+        for column, (said, *_) in measures.items():
+            heads += [said] + [f"that − `{other}`'s" for of, other in (minus or {}).items() if of == column]
+        return table(heads + ["n"] * n, lines) if lines else MISSING
+
+    return make
+
+
+def shown(value: Estimate, kind: str) -> str:
+    """An estimate as a cell, by one of the formats of `grid`; a dash without a seed."""
+    if not value.n:
+        return DASH
+    if kind == "%":
+        return percent(value.mean)
+    return interval(value, int(kind.lstrip("±")), sign=kind.startswith("±"))
+
+
+def course(
+    name: str, looks: Iterable[str], along: str, places: Iterable[int], *, said: str = "steps since",
+    beside: Mapping[str, tuple[str, str, str]] | None = None, **measures: tuple[str, str],
+) -> Grid:  # fmt: skip
+    """A table a measure: a row a condition, means over seeds at some places along a column.
+
+    Args:
+        along, said: the column of places, and its words.
+        beside: measure -> (condition, words, column): another column, as a row below that condition.
+        measures: column -> (head, format as in `grid`).
+    """
+
+    def make(tables: Tables) -> str:
+        rows = tables.rows(name)
+        have = set(rows["condition"])
+        names = [one for one in looks if one in have]
+        steps = sorted(set(rows[along]) & set(places))
+        if not names or not steps:
+            return MISSING
+        blocks = []
+        for column, (head, kind) in measures.items():
+            show = partial(signed if kind.startswith("±") else number, digits=int(kind.lstrip("±")))
+            lines = []
+            under = (beside or {}).get(column, ("", "", ""))
+            for condition in names:
+                shown_as = [(f"`{condition}`", column)] + [(f"`{condition}`, {under[1]}", under[2])] * (
+                    condition == under[0]
+                )
+                for label, of in shown_as:
+                    mean = of_condition(rows, condition).groupby(along)[of].mean()
+                    lines.append([label, *(show(float(mean.get(step, np.nan))) for step in steps)])
+            blocks.append(table([f"{head}: {said}", *(str(int(step)) for step in steps)], lines))
+        return "\n\n".join(blocks)
+
+    return make
+
+
+def made_from(tables: Tables, *guests: str) -> str:
+    """One sentence on the runs behind a page: suite, corpus, size of the models, seeds, steps, number type.
+
+    guests: other suites whose results stand on the page, too.
+    """
+    runs = pd.concat([one.rows("runs") for one in (tables, *map(tables.of, guests))], ignore_index=True)
+    if runs.empty:
+        return "No finished run is in the tables."
+    corpora = [f"`{name}`" for name in sorted(set(runs["corpus"].astype(str)))]
+    dtypes = ", ".join(sorted(set(runs["dtype"].astype(str))))
+    sizes = listed([f"{count / 1e6:.2f}" for count in sorted(set(runs["parameters"].astype(int)))])
+    steps = " or ".join(str(count) for count in sorted(set(runs["steps"].astype(int))))
+    suites = [f"`{name}`" for name in sorted(set(runs["suite"].astype(str)))]
+    seeds = runs.groupby(["suite", "condition"])["seed"].nunique()
+    count = plural(int(seeds.max()), "seed") + (
+        "" if seeds.min() == seeds.max() else f" at most, {seeds.min()} at least"
+    )
+    return (
+        f"Suite{'s' if len(suites) > 1 else ''} {listed(suites)}, {'corpora' if len(corpora) > 1 else 'corpus'} {listed(corpora)}, "
+        f"models of {sizes} million parameters: {plural(len(runs), 'run')} of {steps} "
+        f"steps, {count} a condition, products in {dtypes}."
+    )
+
+
+def smaller(tables: Tables) -> str:
+    """A sentence for where published numbers stand beside those of a smaller model; nothing where the model is as large."""
+    size = tables.rows("runs")["parameters"].max()
+    if not size < published.PARAMETERS / 2:
+        return ""
+    return (
+        f" The published model has {published.PARAMETERS / 1e6:.1f} million parameters, this suite's {size / 1e6:.2f} million: where a "
+        "published value stands beside ours, the models differ."
+    )

@@ -1,0 +1,260 @@
+"""A figure is a grid of panels under a title that says what was found, above a caption that says how to read it.
+
+A panel says by name which column of which table it shows. An odd one, of one experiment alone, is a plain function
+`(axes, tables) -> None` that draws with `marks`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import MaxNLocator
+
+from experiments.kit import style
+from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.marks import DARKER, by_seed, categories, change_axis, curve, handles, level
+from experiments.kit.stats import estimate, per_seed
+from experiments.kit.style import Look
+from experiments.kit.tables import NothingToDraw, Tables
+from experiments.kit.words import Finding, listed, plural
+
+Looks = Mapping[str, Look]
+Share = bool | Literal["none", "all", "row", "col"]
+Findings = Callable[[Tables], Mapping[str, Finding]]
+Odd = Callable[[Axes, Tables], None]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of an experiment.
+
+    name: its path below the figures folder. shows: one sentence. make: tables, note at the bottom, findings -> drawing, or
+    NothingToDraw. tables: names of those it is known to need. findings: the experiment's, given by `Experiment`.
+    """
+
+    name: str
+    shows: str
+    make: Callable[[Tables, str, Mapping[str, Finding]], Drawing]
+    tables: tuple[str, ...] = ()
+    findings: Findings = lambda tables: {}
+
+    def telling(self, findings: Findings) -> "Figure":
+        return replace(self, findings=findings)
+
+    def draw(self, tables: Tables, note: str) -> Drawing:
+        """NothingToDraw says what is missing; UserError names a table that lacks a column."""
+        with tables.needed(self.name):
+            return self.make(tables, note, self.findings(tables))
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A panel of the kit.
+
+    tables: that it needs. draw: takes axes, tables and the sheet's looks, and returns the names that it drew. along: whether
+    its x axis is the sheet's.
+    """
+
+    tables: Sequence[str]
+    draw: Callable[[Axes, Tables, Looks], list[str]]
+    along: bool = False
+
+
+def sheet(
+    name: str, panels: Sequence[Panel | Odd], *, shows: str, title: Sequence[str] | Callable[[Tables], str],
+    caption: str | Callable[[Tables], str], grid: tuple[int, int] = (1, 1), height: float = 3.7,
+    width: float = style.WIDE, looks: Mapping[str, Look] | None = None, x: str = "", marks: str = "both",
+    columns: int = 4, share_x: Share = False, share_y: Share = False, tables: Sequence[str] = (),
+) -> Figure:  # fmt: skip
+    """A figure that is a grid of panels.
+
+    Args:
+        title: names of findings, or a function of the tables.
+        caption: `{seeds}` in it becomes the seeds of the first panel's table.
+        grid: rows and columns; a place without a panel stays empty.
+        looks: the legend: what panels have drawn of them, with line, points or both as `marks`.
+        x: label of the x axis of `lines`.
+        columns: of the legend. tables: what odd panels need.
+    """
+    known = dict.fromkeys(
+        [*tables, *(table for one in panels if isinstance(one, Panel) for table in one.tables)]
+    )
+
+    def make(found: Tables, note: str, findings: Mapping[str, Finding]) -> Drawing:
+        made = style.figure(width, height)
+        places = made.subplots(*grid, squeeze=False, sharex=share_x, sharey=share_y).ravel()
+        drawn: dict[str, None] = {}
+        for panel, axes in zip(panels, places, strict=False):
+            if isinstance(panel, Panel):
+                drawn |= dict.fromkeys(panel.draw(axes, found, looks or {}))
+            else:
+                panel(axes, found)
+            if isinstance(panel, Panel) and panel.along:
+                axes.set_xlabel(x)
+        for axes in places[len(panels) :]:
+            axes.set_visible(False)
+        if not drawn and all(isinstance(one, Panel) for one in panels):
+            raise NothingToDraw(f"{', '.join(known)}: nothing of {listed(list(looks or {}))}")
+        said = title(found) if callable(title) else " ".join(findings[one].title() for one in title)
+        text = caption(found) if callable(caption) else caption
+        if "{seeds}" in text:
+            text = text.replace("{seeds}", plural(found.rows(next(iter(known)))["seed"].nunique(), "seed"))
+        shown = handles([look for key, look in (looks or {}).items() if key in drawn], marks)
+        return style.finish(made, said, text, note, shown, columns)
+
+    return Figure(name, shows, make, tuple(known))
+
+
+def _parts(
+    tables: Tables, table: str, looks: Looks, by: str, where: Mapping[str, object]
+) -> dict[str, pd.DataFrame]:
+    """The rows of each look that there is, by its name."""
+    rows = tables.rows(table, **where)
+    parts = {name: rows[rows[by] == name] for name in looks}
+    return {name: part for name, part in parts.items() if len(part)}
+
+
+def _label(axes: Axes, title: str, label: str, upright: bool = True) -> None:
+    axes.set_title(title)
+    (axes.set_ylabel if upright else axes.set_xlabel)(label)
+
+
+def lines(
+    table: str, column: str, title: str = "", y: str = "", *, along: str = "step", by: str = "condition",
+    where: Mapping[str, object] | None = None, log: bool = False, bands: bool = False, ahead: int = 1, dots: str = "",
+    levels: Mapping[str, str] | None = None, zero: bool | None = None, shaded: float = 0.0,
+) -> Panel:  # fmt: skip
+    """A line a look: the mean over seeds of a column along another, single seeds faint.
+
+    Args:
+        by, where: the column that holds the looks' names, and what other columns have to be.
+        log: a logarithmic axis. bands: 95 % t intervals over seeds, too.
+        ahead: rows that each mean is taken over, forward.
+        dots: a column whose mean over seeds is drawn as black dots, what a theory says.
+        levels: horizontal lines at the mean of "table.column": its line style.
+        zero: a line at zero; by default where the column is a difference.
+        shaded: a grey stretch from zero to here, in which something acts.
+    """
+
+    def draw(axes: Axes, tables: Tables, looks: Looks) -> list[str]:
+        parts = _parts(tables, table, looks, by, where or {})
+        for name, part in parts.items():
+            rows = part.dropna(subset=[column])
+            wide = rows.pivot_table(index=along, columns="seed", values=column).sort_index()
+            if wide.empty:
+                continue
+            if ahead > 1:
+                wide = wide.iloc[::-1].rolling(min(ahead, len(wide))).mean().iloc[::-1].dropna(how="all")
+            curve(axes, wide, looks[name], faint=0.4, bands=bands)
+            if dots:
+                said = rows.groupby(along)[dots].mean()
+                said = said[said > max(rows[column].min() / 3, 1e-6)].iloc[::3] if log else said.iloc[::3]
+                axes.plot(said.index, said, ".", c="k", ms=2, zorder=4)
+        for place, line in (levels or {}).items():
+            name, _, other = place.partition(".")
+            level(axes, tables.rows(name)[other].mean(), lw=0.9, ls=line, zorder=4)
+        if column.endswith("difference") if zero is None else zero:
+            level(axes)
+        if shaded:
+            axes.axvspan(0, shaded, color=DARKER, lw=0, zorder=-1)
+        if log and any((part[column] > 0).any() for part in parts.values()):
+            style.log_axis(axes)
+        _label(axes, title, y)
+        return list(parts)
+
+    return Panel((table, *(place.partition(".")[0] for place in levels or ())), draw, along=True)
+
+
+def points(
+    table: str, column: str, title: str = "", label: str = "", *, by: str = "condition", across: str = "",
+    order: Iterable[str] = (), where: Mapping[str, object] | None = None, upright: bool = True, zero: bool | None = None,
+    never: str = "", changes: bool = False,
+) -> Panel:  # fmt: skip
+    """A value a seed, mean and interval: a place a look, or with `across` a place a value of that column, looks side by side.
+
+    Args:
+        by, where: the column that holds the looks' names, and what other columns have to be.
+        order: the values of `across` in order; others come after them.
+        upright: values are heights; else they lie across, from top to bottom.
+        zero: a line at zero; by default except where values are steps until something.
+        never: "table.column": values are steps until something, and a missing one is a cross beyond that column's largest.
+        changes: an axis for changes, see `change_axis`; not upright.
+    """
+
+    def draw(axes: Axes, tables: Tables, looks: Looks) -> list[str]:
+        parts = _parts(tables, table, looks, by, where or {})
+        if across:
+            have = dict.fromkeys(value for part in parts.values() for value in part[across])
+            places = list(dict.fromkeys([*(value for value in order if value in have), *sorted(have)]))
+            half = 0.38 if len(parts) > 1 else 0.0
+            shifts = dict(zip(parts, np.linspace(-half, half, len(parts)), strict=True))
+            apart, bar = 0.3 / max(len(parts), 1) ** 1.1, 0.36 / max(len(parts), 1) ** 1.05
+        else:
+            places, shifts, apart, bar = list(parts), dict.fromkeys(parts, 0.0), 0.16, 0.28
+        most = tables.rows(never.partition(".")[0])[never.partition(".")[2]].max() + 1 if never else np.nan
+        drawn = []
+        for name, part in parts.items():
+            for index, place in enumerate(places):
+                if not across and place != name:
+                    continue
+                rows = part[part[across] == place] if across else part
+                values = per_seed(rows, column)
+                drawn.append(values)
+                by_seed(
+                    axes, index + shifts[name], values, looks[name], upright=upright, apart=apart, bar=bar
+                )
+                lost = rows["seed"].nunique() - len(values) if never else 0
+                beside = np.linspace(-apart, apart, lost) if lost > 1 else np.zeros(lost)
+                axes.plot(index + beside, [most * 1.06] * lost, "x", c=looks[name].colour, ms=3.6, zorder=2)
+        categories(axes, [str(place) for place in places], upright, striped=bool(across))
+        if never:
+            low, high = axes.dataLim.intervaly  # with the longest count only where a seed never gets there
+            room = 0.06 * max(high - low, 1)
+            axes.set_ylim(min(low, 0) - room, max(high, 1) + room)
+            axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        if not never if zero is None else zero:
+            level(axes, upright=upright)
+        if changes and drawn:
+            change_axis(axes, pd.concat(drawn))
+        _label(axes, title, label, upright)
+        return list(parts)
+
+    return Panel((table, *([never.partition(".")[0]] if never else [])), draw)
+
+
+def scatter(
+    table: str, across: str, up: str, title: str = "", x: str = "", y: str = "", *, by: str = "condition",
+    where: Mapping[str, object] | None = None, joined: bool = False, crossed: bool = False, zero: bool = True,
+) -> Panel:  # fmt: skip
+    """One column against another: a point a seed, the mean of each look larger.
+
+    joined: a grey line through the points of a seed. crossed: 95 % t intervals of both means. zero: lines at zero.
+    """
+
+    def draw(axes: Axes, tables: Tables, looks: Looks) -> list[str]:
+        parts = _parts(tables, table, looks, by, where or {})
+        parts = {name: part.dropna(subset=[across, up]) for name, part in parts.items()}
+        for name, part in parts.items():
+            look, mean = looks[name], (estimate(part[across]), estimate(part[up]))
+            how: dict[str, Any] = {"c": look.colour, "mfc": look.face}
+            axes.plot(part[across], part[up], look.marker, ms=3.2, mew=0.6, alpha=0.6, zorder=2, **how)
+            axes.plot(mean[0].mean, mean[1].mean, look.marker, ms=7.5, mew=1.4, zorder=3, **how)
+            if crossed and mean[0].n >= FEWEST_SEEDS:
+                axes.plot([mean[0].low, mean[0].high], [mean[1].mean] * 2, c=look.colour, lw=1.1, zorder=3)
+                axes.plot([mean[0].mean] * 2, [mean[1].low, mean[1].high], c=look.colour, lw=1.1, zorder=3)
+        if joined and parts:
+            for _, of_seed in pd.concat(parts.values()).sort_values(across).groupby("seed"):
+                axes.plot(of_seed[across], of_seed[up], c=style.LIGHT, lw=0.6, zorder=0)
+        if zero:
+            level(axes, c=style.LIGHT)
+            level(axes, c=style.LIGHT, upright=False)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.set_xlabel(x)
+        _label(axes, title, y)
+        return [name for name, part in parts.items() if len(part)]
+
+    return Panel((table,), draw)

@@ -1,0 +1,85 @@
+"""The one reader of finished runs, and what a table is made of: one suite with its finished runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from base import storage
+from base.storage import UserError
+from configs.run import RunConfig
+from configs.suite import Suite
+from runs import folder as run_folder
+
+STATE_METRICS = ("state_norm", "state_drift", "state_ema_drift", "state_effect", "state_kl")
+METRICS = ("loss", "entropy", "top1", "grad_norm", *STATE_METRICS, "bias_norm")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run and its place in a study.
+
+    probes: by kind ("frozen", "belief"), the folders of what was done to it since; each has a task.json.
+    """
+
+    suite: str
+    condition: str
+    seed: int
+    folder: Path
+    config: RunConfig
+    probes: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+
+    def metrics(self) -> pd.DataFrame:
+        """metrics.csv: one row a step, NaN where nothing was measured."""
+        return pd.read_csv(self.folder / "metrics.csv")
+
+    def states(self) -> np.ndarray | None:
+        """The state injected at each step, (steps, dim) float32; None for a run without self-state."""
+        path = self.folder / "states.safetensors"
+        return storage.load_tensors(path)["state"] if path.is_file() else None
+
+    def path(self) -> np.ndarray:
+        """`states` in float64. UserError for a run without self-state."""
+        states = self.states()
+        if states is None:
+            raise UserError(f"{self.folder} has no states.safetensors; delete it and run again")
+        return states.astype(float)
+
+    def record(self) -> dict[str, Any]:
+        """run.json: key, versions, timings."""
+        found = storage.read_json(self.folder / "run.json")
+        if not isinstance(found, dict):
+            raise UserError(
+                f"{self.folder}/run.json is not a run's record; delete {self.folder} and run again"
+            )
+        return found
+
+    def label(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Rows with suite, condition and seed in front."""
+        place = {"suite": self.suite, "condition": self.condition, "seed": self.seed}
+        return pd.concat([pd.DataFrame(place, index=rows.index), rows], axis=1)
+
+
+def open_run(
+    suite: str, condition: str, seed: int, folder: Path, probes: Mapping[str, Sequence[Path]] | None = None
+) -> Run:
+    """The run in a folder. UserError where it is none."""
+    return Run(suite, condition, seed, folder, run_folder.load_config(folder), probes or {})
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a table is made of: one suite's config, and what is finished of its runs."""
+
+    suite: Suite
+    runs: Sequence[Run]
+    made: Mapping[str, pd.DataFrame] = field(
+        default_factory=dict
+    )  # BRIDGE: for analysis/ alone, goes with it
+
+    def of(self, condition: str) -> list[Run]:
+        """The finished runs of a condition, by seed."""
+        return sorted((run for run in self.runs if run.condition == condition), key=lambda run: run.seed)

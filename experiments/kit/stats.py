@@ -1,0 +1,248 @@
+"""What is told of values of which each seed gives one: estimates, paired differences, exact tests. Numbers only.
+
+A seed is the unit everywhere: intervals are 95 % t intervals over seeds, tests are exact over them.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from base.rng import Stream, generator
+from experiments.kit.levels import LEVEL
+
+EXACT = 20  # seeds up to which all 2^n sign flips are taken
+DRAWS = 200_000  # of the flips beyond
+COUNTER = 2_900_000  # of the analysis stream
+CLOSE = 1e-9  # sums that differ by less, relative to the largest, are one: they differ by rounding alone
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over `n` seeds with its 95 % t interval and the two-sided p of a t test against zero.
+
+    `low`, `high` and `p` are NaN when n < 2.
+    """
+
+    n: int
+    mean: float
+    low: float
+    high: float
+    p: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval leaves zero out. False for one seed."""
+        return bool(self.low > 0 or self.high < 0)
+
+
+UNKNOWN = Estimate(0, np.nan, np.nan, np.nan, np.nan)
+
+
+def estimate(values: pd.Series) -> Estimate:
+    """Mean and interval of one value a seed; NaN values are left out."""
+    kept = values.dropna().to_numpy(float)
+    n = len(kept)
+    if n == 0:
+        return UNKNOWN
+    mean = float(kept.mean())
+    if n == 1:
+        return Estimate(1, mean, np.nan, np.nan, np.nan)
+    error = float(kept.std(ddof=1)) / np.sqrt(n)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * error
+    if error == 0:
+        p = 1.0 if mean == 0 else 0.0
+    else:
+        p = float(2 * stats.t.sf(abs(mean) / error, n - 1))
+    return Estimate(n, mean, mean - half, mean + half, p)
+
+
+def tabled(rows: pd.DataFrame) -> Estimate:
+    """The estimate in the first of a table's rows, from its columns n, mean, low and high; n = 0 where there is none."""
+    if rows.empty:
+        return UNKNOWN
+    n, mean, low, high = rows[["n", "mean", "low", "high"]].iloc[0]
+    return Estimate(int(n), float(mean), float(low), float(high), np.nan)
+
+
+def paired(one: pd.Series, other: pd.Series) -> Estimate:
+    """`estimate` of one minus other, both indexed by seed, over the seeds that both have."""
+    return estimate((one - other).dropna())
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean and interval of `estimate`, of values (seeds,)."""
+    found = estimate(pd.Series(values, dtype=float))
+    return found.mean, found.low, found.high
+
+
+def mean_of_known(values: np.ndarray) -> float:
+    """Mean of what is known; NaN if nothing is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def correlation(one: "pd.Series[float]", other: "pd.Series[float]") -> float:
+    """Pearson's correlation; NaN, without a warning, where a side does not vary."""
+    if one.nunique() < 2 or other.nunique() < 2:
+        return float("nan")
+    return float(one.corr(other))
+
+
+def rank_correlation(one: "pd.Series[float]", other: "pd.Series[float]") -> float:
+    """Spearman's correlation; NaN where a side does not vary."""
+    return correlation(one.rank(), other.rank())
+
+
+def per_seed(rows: pd.DataFrame, column: str) -> "pd.Series[float]":
+    """The mean of a column for each seed that has a value."""
+    if rows.empty:
+        return pd.Series(dtype=float)
+    return rows.groupby("seed")[column].mean().dropna()
+
+
+def over_seeds(rows: pd.DataFrame, column: str) -> Estimate:
+    """`estimate` of the seeds' means of a column."""
+    return estimate(per_seed(rows, column))
+
+
+def sign_flip(values: np.ndarray, direction: str = "greater") -> float:
+    """p of a mean of paired differences, by turning round the sign of every difference in all 2^n ways.
+
+    Exact where, without an effect, each difference is as likely to be its negative (Fisher, The Design of Experiments,
+    1935, section 21). The observed signs are one of the ways, so the smallest p is 1 / 2^n, twice that for "different".
+
+    Args:
+        values: (n,) one difference a seed, n >= 1.
+        direction: what the mean is claimed to be: "greater" or "less" than zero, or "different" from it.
+    """
+    values = np.asarray(values, float)
+    size = float(np.abs(values).sum())
+    if size == 0:
+        return 1.0
+    if len(values) <= EXACT:
+        sums = np.zeros(1)
+        for value in values:
+            sums = np.concatenate([sums + value, sums - value])  # the first stays the observed one
+    else:
+        drawn = generator(0, Stream.ANALYSIS, COUNTER).random((DRAWS, len(values))) < 0.5
+        sums = np.concatenate([[values.sum()], np.where(drawn, -values, values).sum(1)])
+    found = {"greater": sums, "less": -sums, "different": np.abs(sums)}[direction]
+    return float((found >= found[0] - CLOSE * size).mean())
+
+
+def equal_within(values: np.ndarray, margin: float) -> float:
+    """p of "the mean lies within ± margin": the larger of two one-sided sign-flip tests against its two ends.
+
+    Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15, 1987, with the sign-flip test for the t test.
+    """
+    values = np.asarray(values, float)
+    return max(sign_flip(values + margin, "greater"), sign_flip(values - margin, "less"))
+
+
+def combined_rank(above: Sequence[int], draws: Sequence[int]) -> float:
+    """p of the ranks of one learned value a seed among its own placebos, combined over seeds.
+
+    Were the learned value one more draw, the number of placebos at least as large would be 0, 1 ... draws, each as likely
+    (ties make it larger, which is on the safe side). Within a seed (above + 1) / (draws + 1) is then the rank p-value;
+    the test takes the sum of these over seeds, and p is the probability of a sum this small or smaller, counted exactly
+    over all combinations of ranks (Edgington, Journal of Psychology 80, 1972, for discrete ranks). A sum asks for good
+    ranks in most seeds: one seed that stands out cannot carry it.
+
+    Args:
+        above: for each seed, how many placebos are at least as large. draws: how many there are, each >= 1.
+    """
+    if not above:
+        return 1.0
+    common = math.lcm(*(count + 1 for count in draws))
+    ways = {0: 1}
+    for count in draws:
+        step = common // (count + 1)
+        more: dict[int, int] = {}
+        for total, number in ways.items():
+            for rank in range(count + 1):
+                place = total + rank * step
+                more[place] = more.get(place, 0) + number
+        ways = more
+    found = sum(rank * (common // (count + 1)) for rank, count in zip(above, draws, strict=True))
+    small = sum(number for total, number in ways.items() if total <= found)
+    return float(Fraction(small, sum(ways.values())))
+
+
+def share(wins: int, n: int) -> tuple[float, float, float, float]:
+    """Share of wins out of n, its 95 % interval (Clopper and Pearson, 1934), and p of more than half (one-sided)."""
+    if not n:
+        return (math.nan, math.nan, math.nan, 1.0)
+    interval = stats.binomtest(wins, n).proportion_ci(LEVEL, method="exact")
+    p = stats.binomtest(wins, n, alternative="greater").pvalue
+    return wins / n, float(interval.low), float(interval.high), float(p)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values of a family, in the order given (Scandinavian Journal of Statistics 6, 1979).
+
+    A claim that was not measured (NaN) takes part as p = 1, since it was registered, and stays NaN itself.
+    """
+    known = [1.0 if math.isnan(p) else p for p in p_values]
+    adjusted, largest = list(p_values), 0.0
+    for place, index in enumerate(sorted(range(len(known)), key=known.__getitem__)):
+        largest = max(largest, min(1.0, (len(known) - place) * known[index]))
+        if not math.isnan(p_values[index]):
+            adjusted[index] = largest
+    return adjusted
+
+
+def sign_test(more: int, less: int) -> float:
+    """Probability of so many or more out of both, were each as likely; ties are left out."""
+    return share(more, more + less)[3]
+
+
+def ahead(values: Any, width: int) -> np.ndarray:
+    """Mean of each of `values` (n,) and the width - 1 after it, (n - width + 1,); of all of them where there are fewer."""
+    values = np.asarray(values, dtype=float)
+    width = min(width, len(values))
+    return np.convolve(values, np.full(width, 1 / width), "valid") if width else values
+
+
+def first_true(found: np.ndarray) -> float:
+    """The first place of a boolean array (n,) that is true; NaN if there is none."""
+    return float(found.argmax()) if found.any() else math.nan
+
+
+def binned(metrics: pd.DataFrame, column: str, width: int, origin: str | None = None) -> pd.DataFrame:
+    """Means of a metric over bins of `width` steps: a row a bin (index: its middle step), a column a seed.
+
+    Args:
+        metrics: columns seed, step and `column`; rows where it was not measured are left out.
+        origin: a column that holds the step to count from, for curves aligned to an event; None counts from 0.
+    """
+    rows = metrics.dropna(subset=[column])
+    step = rows["step"] - rows[origin] if origin else rows["step"]
+    bins = ((step // width) * width + (width - 1) / 2).rename("middle")
+    return rows.groupby([bins, rows["seed"]])[column].mean().unstack("seed").sort_index()
+
+
+def band(table: pd.DataFrame, log: bool = False) -> pd.DataFrame:
+    """Mean and 95 % t interval over the seeds of each row of `binned`: columns mean, low, high.
+
+    With `log` the geometric mean and its interval: values are positive and spread over orders of magnitude.
+    Low and high are NaN where fewer than two seeds have a value.
+    """
+    values = table.where(table > 0).map(np.log10) if log else table
+    mean = values.mean(axis=1)
+    n = values.count(axis=1).to_numpy(float)
+    quantile = np.where(n > 1, stats.t.ppf((1 + LEVEL) / 2, np.maximum(n - 1, 1)), np.nan)
+    half: pd.Series = values.std(axis=1, ddof=1) * quantile / np.sqrt(n)
+    made = pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half})
+    return 10**made if log else made
+
+
+def bin_width(metrics: pd.DataFrame, bins: int = 200) -> int:
+    """10 steps, or as many more as keep a curve to about `bins` points."""
+    steps = int(metrics["step"].max()) + 1
+    return max(10, 10 * round(steps / bins / 10))

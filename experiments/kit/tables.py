@@ -1,0 +1,251 @@
+"""A study's tables as files, `<folder>/<suite>/<name>.csv` or `.csv.gz`: written here, read here, and by nobody else.
+
+Claims, figures and pages all read by it, so that no cell is one thing in a figure and another on a page.
+"""
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from base.storage import UserError
+from experiments.kit.stats import Estimate, estimate, paired, per_seed
+from experiments.kit.words import listed
+
+CALM = "calm"  # the regime in which nothing acts
+RUN = ("suite", "condition", "seed")  # the columns that say which run a row is of
+WEIGHTS = (*RUN, "run_step")  # and after which of its steps
+
+# by which protocols, and from which features of the log, regimes are told apart
+PUBLISHED = "published"  # one run with fixed windows, random folds
+CLEAN = "clean"  # regimes at random times, whole runs left out
+NO_CLAMP = "clean, self_clamp left out"  # the same without the regime that holds the state
+BASIC = "loss, entropy, confidence"
+STATE = "with state channels"
+TIME = "progress alone"
+RAW = "raw statistics with history"
+BIAS = "with bias channels"
+
+
+class NothingToDraw(Exception):
+    """The tables hold nothing for this figure, or for this part of a page; the text says what is missing."""
+
+
+class Absent(pd.DataFrame):
+    """A table without rows, since nothing was measured: every column of it is empty, and so is any choice of its rows."""
+
+    @property
+    def _constructor(self) -> type["Absent"]:
+        return Absent
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            return pd.Series(dtype=float, name=key)
+        return self.reindex(columns=key) if isinstance(key, list) else self
+
+    def groupby(self, by: Any = None, **how: Any) -> Any:  # type: ignore[override]
+        """Groups of nothing, by columns that it need not have."""
+        names = [by] if isinstance(by, str) else list(by)
+        return pd.DataFrame.groupby(self.reindex(columns=[*self.columns.union(names)]), by, **how)
+
+
+def content(table: pd.DataFrame) -> bytes:
+    """A table as the bytes of its CSV file: nine digits, so that machines agree."""
+    return table.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
+
+
+def read(folder: Path, suite: str, name: str, columns: Iterable[str] = ()) -> pd.DataFrame:
+    """A table of a suite; empty, with `columns`, where the file is missing or blank.
+
+    Nothing but an empty cell and nan is a missing value: a condition may be called null.
+
+    Args:
+        folder: holds a folder of tables for each suite.
+        columns: what the table has to have.
+
+    Raises:
+        UserError: the file is no table, or lacks one of the columns (its path, and what to do).
+    """
+    plain = folder / suite / f"{name}.csv"
+    packed = plain.with_suffix(".csv.gz")
+    path = plain if plain.is_file() or not packed.is_file() else packed
+    found = path.read_bytes() if path.is_file() else b""
+    if not found.strip():
+        return pd.DataFrame(columns=list(columns))
+    try:
+        table = pd.read_csv(
+            io.BytesIO(found),
+            keep_default_na=False,
+            na_values=["", "nan", "NaN"],
+            compression="gzip" if path is packed else None,
+        )
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path} is not a table ({error}); delete it and run the study again") from None
+    lacking = [column for column in columns if column not in table]
+    if lacking:
+        raise UserError(f"{path} lacks the column {lacking[0]}; delete it and run the study again")
+    return table
+
+
+def suites(folder: Path) -> list[str]:
+    """The suites that have tables. UserError where there is no folder of tables."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder; run the study first: ./run.sh all")
+    return sorted(path.name for path in folder.iterdir() if path.is_dir())
+
+
+class Tables:
+    """The tables of one suite in a folder of tables. `reads`: each (suite, table) that was asked for, there or not."""
+
+    def __init__(self, folder: Path, suite: str) -> None:
+        self.folder = folder
+        self.suite = suite
+        self.reads: set[tuple[str, str]] = set()
+        self._kept: dict[tuple[str, str], pd.DataFrame] = {}
+
+    def of(self, suite: str) -> "Tables":
+        """The tables of another suite of the same study; what is asked of it counts here, too."""
+        other = Tables(self.folder, suite)
+        other.reads, other._kept = self.reads, self._kept
+        return other
+
+    def rows(self, name: str, **where: object) -> pd.DataFrame:
+        """The rows of a table whose columns equal the given values; `Absent` where there is nothing."""
+        place = self.suite, name
+        self.reads.add(place)
+        if place not in self._kept:
+            self._kept[place] = read(self.folder, *place)
+        table = self._kept[place]
+        for column, value in where.items() if len(table) else ():
+            table = table[table[column] == value]
+        return table if len(table) else Absent(columns=table.columns)
+
+    def by_condition(self, name: str, order: Iterable[str] = (), **where: object) -> "ByCondition":
+        return ByCondition(self.rows(name, **where), order)
+
+    @contextmanager
+    def needed(self, by: str) -> Iterator[None]:
+        """A column that is asked for in vain means that there is nothing, where a table is empty, and an old table else.
+
+        Raises:
+            NothingToDraw: a table that was read has no rows.
+            UserError: all have, and one of them lacks a column.
+        """
+        try:
+            yield
+        except KeyError as error:
+            (column,) = error.args
+            lacking = [
+                f"{suite}/{name}" for suite, name in self.reads if column not in self._kept[suite, name]
+            ]
+            empty = [f"{suite}/{name}" for suite, name in self.reads if not len(self._kept[suite, name])]
+            if empty:
+                raise NothingToDraw(f"{listed(sorted(empty))} missing or empty") from None
+            if not lacking:
+                raise
+            raise UserError(
+                f"{by}: the column {column} lacks in {listed(sorted(lacking))}; delete that table and run the study again"
+            ) from error
+
+
+class ByCondition:
+    """The rows of a table that has one number a condition and seed in each column.
+
+    conditions: those of the rows, first the ones of `order`, then the others as they come.
+    """
+
+    def __init__(self, rows: pd.DataFrame, order: Iterable[str] = ()) -> None:
+        self.rows = rows
+        have = dict.fromkeys(rows["condition"])
+        self.conditions = list(dict.fromkeys([*(name for name in order if name in have), *have]))
+
+    def of(self, condition: str, column: str) -> "pd.Series[float]":
+        """The values of a condition by seed, without those that were not measured."""
+        return per_seed(of_condition(self.rows, condition), column)
+
+    def value(self, condition: str, column: str) -> Estimate:
+        return estimate(self.of(condition, column))
+
+    def minus(self, one: str, other: str, column: str) -> Estimate:
+        """Of one condition minus the other, paired by seed."""
+        return paired(self.of(one, column), self.of(other, column))
+
+    def values(self, conditions: Iterable[str], column: str) -> dict[str, Estimate]:
+        """By condition, named as code: the parts of a `words.difference`."""
+        return {f"`{name}`": self.value(name, column) for name in conditions}
+
+    def against(self, one: str, others: Iterable[str], column: str) -> dict[str, Estimate]:
+        """One condition minus each of some others, paired by seed, named by both: the parts of a `words.difference`."""
+        return {f"`{one}` − `{name}`": self.minus(one, name, column) for name in others}
+
+    def steps(self, condition: str, column: str, needs: str | None = None) -> "pd.Series[float]":
+        """Steps by seed, infinity where it never came to be.
+
+        needs: the column without which a missing number of steps means not measured, not never.
+        """
+        rows = of_condition(self.rows, condition)
+        rows = rows[rows[needs].notna()] if needs else rows
+        return pd.Series(rows[column].astype(float).fillna(np.inf).to_numpy(), rows["seed"], dtype=float)
+
+
+def of_condition(table: pd.DataFrame, condition: str) -> pd.DataFrame:
+    """The rows of a condition."""
+    return table[table["condition"] == condition]
+
+
+def present(table: pd.DataFrame, wanted: Iterable[str]) -> list[str]:
+    """Those of the wanted conditions that the table has, in the wanted order."""
+    have = set(table["condition"])
+    return [name for name in wanted if name in have]
+
+
+def stack(parts: Sequence[pd.DataFrame], columns: Iterable[str] = ()) -> pd.DataFrame:
+    """Tables under one another; an empty one, with `columns`, when there are none."""
+    parts = [part for part in parts if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(columns))
+
+
+def windows_of(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The stretches of one run, its steps in order, in which a regime acted: regime, start, end (half-open)."""
+    regime = metrics["regime"]
+    group = (regime != regime.shift()).cumsum()
+    ends = metrics.groupby(group).agg(regime=("regime", "first"), start=("step", "min"), end=("step", "max"))
+    ends["end"] += 1
+    return ends[ends["regime"] != CALM].reset_index(drop=True)
+
+
+def stretches(rows: pd.DataFrame) -> list[tuple[str, int, int]]:
+    """`windows_of` one run's rows of `metrics`, in any order, as (regime, start, end)."""
+    found = windows_of(rows.sort_values("step"))
+    return [(str(regime), int(start), int(end)) for regime, start, end in found.itertuples(index=False)]
+
+
+def shared_windows(windows: pd.DataFrame, condition: str) -> list[tuple[str, int, int]]:
+    """(regime, start, end) of a condition's windows where all its seeds have the same ones, else an empty list."""
+    rows = of_condition(windows, condition)
+    found = {
+        tuple(
+            sorted(
+                zip(
+                    group["start"].astype(int),
+                    group["end"].astype(int),
+                    group["regime"].astype(str),
+                    strict=True,
+                )
+            )
+        )
+        for _, group in rows.groupby("seed")
+    }
+    return [(regime, start, end) for start, end, regime in found.pop()] if len(found) == 1 else []
+
+
+def same_regimes(rows: pd.DataFrame) -> bool:
+    """Whether all seeds of a condition's metrics are under the same regime at each step."""
+    return bool((rows.groupby("step")["regime"].nunique() == 1).all())

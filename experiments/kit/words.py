@@ -1,0 +1,239 @@
+"""Words: numbers, lists, Markdown tables and findings, the same in figures and on pages. Loads little."""
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from experiments.kit.levels import ALPHA, FEWEST_SEEDS, FEWEST_SIGNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from experiments.kit.stats import Estimate
+
+    Parts = Mapping[str, Estimate] | Iterable[tuple[str, Estimate]]
+
+DASH = "–"  # where there is no number
+NOT_CLEAR, OPEN, CLEAR, ABSENT = "not clear", "open", "clear", "not measured"
+VERDICTS = (NOT_CLEAR, OPEN, CLEAR, ABSENT)  # the order of a page: what fails comes first
+OF_CLAIMS = ("not supported", "inconclusive", "supported", ABSENT)
+_PLACES = {word: place for words in (VERDICTS, OF_CLAIMS) for place, word in enumerate(words)}
+OTHER_WAY = " Clearly the other way{}."
+MISSING = "The tables hold nothing for this yet."
+READING = (
+    "Brackets hold the 95 % t interval of the mean over seeds. *Clear*: the interval lies wholly on that side of zero which "
+    "the sentence says. *Not clear*: it does not, which is not a proof that there is nothing; where it lies wholly on the other side, "
+    "the finding says so. *Open*: too few seeds (fewer than three, or than its test needs), or parts of the sentence that disagree. "
+    "With few seeds an interval can reach past the bounds of a share or a correlation. These words are not the verdicts on claims (*supported*, *not supported*, "
+    "*inconclusive*): a claim was written before its results, is corrected for the number of claims beside it, and has to reach "
+    "the smallest effect of interest. A finding is none of this unless it says so, so one in twenty is clear by chance."
+)
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A plain number with a true minus sign; a dash where there is none; never a negative zero."""
+    if not math.isfinite(value):
+        return DASH
+    text = f"{value:.{digits}f}"
+    return text.replace("-", "" if float(text) == 0 else "−")
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A number with its sign, for differences."""
+    text = number(value, digits)
+    return text if text == DASH or text.startswith("−") or float(text) == 0 else f"+{text}"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage: 0.9 as `90 %`."""
+    text = number(100 * share, 0)
+    return text if text == DASH else f"{text} %"
+
+
+def tiny(value: float) -> str:
+    """A number from 0.0005 on with four digits, a smaller one by its power of ten."""
+    if not math.isfinite(value):
+        return DASH
+    return number(value, 4) if abs(value) >= 5e-4 else f"{value:.1e}".replace("-", "−")
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 seed`, `2 seeds`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`; `none` for no word."""
+    if not words:
+        return "none"
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], words: bool = False) -> str:
+    """A Markdown table: first column to the left, the others to the right, or of words to the left, too. A bar in a cell is
+    escaped."""
+    marks = ["---", *["---" if words else "---:"] * (len(head) - 1)]
+    lines = [[cell(text) for text in cells] for cells in (head, *rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [lines[0], marks, *lines[1:]])
+
+
+def cell(text: str) -> str:
+    """A text as one cell of a table: on one line, its bars escaped."""
+    return re.sub(r"(?<!\\)\|", r"\|", " ".join(str(text).splitlines()))
+
+
+def harmless(page: str) -> str:
+    """A page whose tables and notes can hold whatever they like: no HTML, no control signs, no turned direction."""
+    page = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", page)
+    return "".join(
+        sign for sign in page if sign in "\n\t" or unicodedata.category(sign) not in ("Cc", "Cf", "Cs")
+    )
+
+
+def interval(value: "Estimate", digits: int = 3, sign: bool = True) -> str:
+    """`mean [low, high]`: the mean over seeds and its 95 % t interval; the mean alone for one seed."""
+    show = signed if sign else number
+    if value.n < 2 or not math.isfinite(value.low):
+        return show(value.mean, digits)
+    return f"{show(value.mean, digits)} [{show(value.low, digits)}, {show(value.high, digits)}]"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence, its verdict (one of VERDICTS, or of a claim's own), and the numbers that decide it, as a sentence."""
+
+    claim: str
+    verdict: str
+    evidence: str
+
+    def line(self) -> str:
+        """As it stands in a page's list."""
+        return f"- **{self.title()}** {self.evidence}"
+
+    def title(self) -> str:
+        """As it stands above a figure."""
+        return f"{self.verdict.capitalize()}: {self.claim}"
+
+
+def side(value: "Estimate", sign: int) -> str:
+    """The verdict on "this mean lies on that side of zero"; sign is +1 or -1."""
+    if value.n == 0:
+        return ABSENT
+    if value.n < FEWEST_SEEDS:
+        return OPEN
+    return CLEAR if (value.low > 0 if sign > 0 else value.high < 0) else NOT_CLEAR
+
+
+def all_of(verdicts: Iterable[str]) -> str:
+    """The verdict on a sentence whose parts have these: open where they disagree."""
+    known = {verdict for verdict in verdicts if verdict != ABSENT}
+    if not known:
+        return ABSENT
+    return known.pop() if len(known) == 1 else OPEN
+
+
+def worst(verdicts: Iterable[str]) -> str:
+    """The verdict on a sentence that holds only if each of its parts does."""
+    return min(verdicts, key=VERDICTS.index)
+
+
+def other_way(parts: "Parts", sign: int) -> str:
+    """A sentence, after a space, on which parts lie clearly on the other side of zero; "" where none does."""
+    known = {name: value for name, value in dict(parts).items() if value.n}
+    return turned_way([name for name, value in known.items() if side(value, -sign) == CLEAR], len(known))
+
+
+def turned_way(turned: Sequence[str], parts: int) -> str:
+    """That sentence for the parts that are turned, out of so many; all of them need no names."""
+    return OTHER_WAY.format(f": {listed(turned)}" if len(turned) < parts else "") if turned else ""
+
+
+def difference(
+    claim: str, parts: "Parts", sign: int, unit: str = "", digits: int = 3, pairs: bool = True
+) -> Finding:
+    """The finding on values that should all lie on one side of zero.
+
+    Args:
+        parts: what is compared, by name. ByCondition's `values` and `against` give them.
+        sign: +1 or -1, the side that the claim says.
+        pairs: whether each is a difference paired by seed.
+    """
+    known = {name: value for name, value in dict(parts).items() if value.n}
+    if not known:
+        return Finding(claim, ABSENT, "It needs seeds that both sides of a comparison have.")
+    text = "; ".join(f"{name} {interval(value, digits)}" for name, value in known.items())
+    n = min(value.n for value in known.values())
+    verdict = worst([side(value, sign) for value in known.values()])
+    told = f" {unit.strip()}" * bool(unit.strip()) + ", paired by seed" * pairs
+    return Finding(claim, verdict, f"{text}{told}, n = {n}.{other_way(known, sign)}")
+
+
+def in_order(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings, what fails first."""
+    return sorted(findings, key=lambda finding: _PLACES[finding.verdict])
+
+
+def median(steps: "pd.Series[float]", never: str = "never") -> str:
+    """The median of steps by seed, `never` where that is infinite, and in brackets how many seeds got there."""
+    if steps.empty:
+        return DASH
+    there = int(np.isfinite(steps).sum())
+    middle = float(np.median(steps)) if there * 2 > len(steps) else math.inf
+    return f"{number(middle, 0) if math.isfinite(middle) else never} ({there} of {len(steps)})"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """In how many of `n` seeds one thing took longer than another, and in how many shorter."""
+
+    n: int
+    longer: int
+    shorter: int
+
+    def p(self, shorter: bool = False) -> float:
+        """Of a one-sided sign test of "it takes longer", or of "it takes shorter"."""
+        from experiments.kit.stats import sign_test  # loads scipy, which numbers and lists do without
+
+        return sign_test(*((self.shorter, self.longer) if shorter else (self.longer, self.shorter)))
+
+    @property
+    def verdict(self) -> str:
+        """On "it takes longer"."""
+        return OPEN if self.n < FEWEST_SIGNS else CLEAR if self.p() < ALPHA else NOT_CLEAR
+
+    @property
+    def turned(self) -> str:
+        """A sentence, after a space, where it clearly takes shorter; "" elsewhere."""
+        return OTHER_WAY.format("") if self.p(shorter=True) < ALPHA else ""
+
+    def counts(self) -> str:
+        return f"longer in {self.longer}, shorter in {self.shorter} of {plural(self.n, 'seed')}"
+
+    def test(self) -> str:
+        return f"one-sided sign test, p = {number(self.p())}"
+
+
+def compare(one: "pd.Series[float]", other: "pd.Series[float]") -> Compared:
+    """Steps by seed against steps by seed, over the seeds that have both."""
+    both = one.index.intersection(other.index)
+    return Compared(len(both), int((one[both] > other[both]).sum()), int((one[both] < other[both]).sum()))
+
+
+def longer(claim: str, parts: Mapping[str, "pd.Series[float]"], needs: str, before: str = "") -> Finding:
+    """The finding that one thing takes longer than another, by an exact sign test over seeds.
+
+    Args:
+        parts: two names with steps by seed (infinity: never), the one that should take longer first.
+        needs: what is said where no seed has both. before: words in front of the numbers.
+    """
+    (one, steps), (other, others) = parts.items()
+    found = compare(steps, others)
+    if not found.n:
+        return Finding(claim, ABSENT, needs)
+    medians = f"{before}{one} {median(steps)}, {other} {median(others)} steps"
+    return Finding(claim, found.verdict, f"{medians}; {found.counts()}; {found.test()}.{found.turned}")

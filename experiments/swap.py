@@ -1,0 +1,183 @@
+"""Swapped states: training goes on from one checkpoint with another seed's state, a random one, or none.
+
+All continuations of a seed begin with the same weights, the same last statistics and the same batches to come: at the
+first step nothing but the state differs, so the difference of its loss is the state's alone. An update keeps 1 - decay
+of the state: by that alone the difference of the states is (1 - decay)^n of the first after n steps.
+"""
+
+import numpy as np
+import pandas as pd
+
+from experiments.kit import pages, style
+from experiments.kit import panels as draw
+from experiments.kit.experiment import Experiment
+from experiments.kit.runs import Context
+from experiments.kit.stats import ahead, first_true
+from experiments.kit.style import Look
+from experiments.kit.tables import RUN, Tables, stack
+from experiments.kit.words import Finding, difference, longer
+
+LOOKS = {
+    "other": Look("another seed's state", style.VERMILLION, "solid", "s"),
+    "random": Look("a random state of the own one's norm", style.BLUE, "dashed", "D", filled=False),
+    "zero": Look("the zero state", style.GREEN, "dashdot", "^"),
+    "jitter": Look(
+        "the own state, changed by a thousandth of its norm", style.GREY, "dotted", "o", filled=False
+    ),
+}
+EARLY, LATE = 10, 50  # first steps and last steps that means are taken over
+WINDOW, FLOOR = (
+    10,
+    0.95,
+)  # steps of the running mean held against the floor, and jitter's quantile that is the floor
+SMALL, GONE = (
+    0.1,
+    0.01,
+)  # share of the spread from batch to batch; relative distance at which a state is the own one
+NATS = "difference (nats)"
+
+
+def swap_paths(context: Context) -> pd.DataFrame:
+    """One row a step of each continuation but the own-state one, against the own-state one of its seed.
+
+    step, since: of the training, of the continuation. distance: L2 between the states, over the own one's norm; predicted:
+    (1 - decay)^since of the first. loss_, heldout_, effect_difference: minus own's, same batches. loss_distance: |loss
+    difference|. batch_sd: the spread of own's loss from batch to batch, by its first differences, one value a seed.
+    """
+    own = {run.seed: run for run in context.of("own")}
+    parts = []
+    for run in context.runs:
+        if run.config.start is None or run.condition == "own" or run.seed not in own:
+            continue
+        mine, base = run.metrics().align(own[run.seed].metrics(), join="inner", axis=0)
+        one, other = (each.path()[: len(mine)] for each in (run, own[run.seed]))
+        rows = pd.DataFrame({"step": mine["step"], "since": np.arange(len(mine))})
+        rows["distance"] = np.linalg.norm(one - other, axis=1) / np.linalg.norm(other, axis=1)
+        rows["predicted"] = rows["distance"].iloc[0] * (1 - run.config.self_state.decay) ** rows["since"]
+        rows["loss_difference"] = mine["loss"] - base["loss"]
+        rows["loss_distance"] = rows["loss_difference"].abs()
+        rows["heldout_difference"] = mine["heldout_loss"] - base["heldout_loss"]
+        rows["effect_difference"] = mine["state_effect"] - base["state_effect"]
+        rows["batch_sd"] = base["loss"].diff().std() / np.sqrt(2)
+        parts.append(run.label(rows))
+    return stack(parts)
+
+
+def swap_summary(context: Context, swap_paths: pd.DataFrame) -> pd.DataFrame:
+    """One row a continuation.
+
+    swapped_distance: of the state put in, before the first update took `decay` of it. first_*: at the first step, where the
+    weights are equal; early_*, late_*: means of the first EARLY and last LATE steps. floor: the FLOOR quantile, over seeds
+    and steps, of jitter's loss_distance, mean of WINDOW steps; small: SMALL of batch_sd; steps_until, steps_small: steps
+    until the same mean of this continuation is within each; state_steps: until the states' distance is below GONE. NaN: never.
+    """
+    decay = context.of("own")[0].config.self_state.decay
+    jitter = swap_paths[swap_paths["condition"] == "jitter"].groupby("seed")
+    noise = [ahead(rows["loss_distance"], WINDOW) for _, rows in jitter]
+    floor = float(np.quantile(np.concatenate(noise), FLOOR)) if noise else np.nan
+    rows = []
+    for place, path in swap_paths.groupby(list(RUN), sort=False):
+        first, early, late = path.iloc[0], path.iloc[:EARLY], path.iloc[-LATE:]
+        near, small = ahead(path["loss_distance"], WINDOW), SMALL * first["batch_sd"]
+        found = {
+            "swapped_distance": first["distance"] / (1 - decay),
+            "first_loss": first["loss_difference"],
+            "first_effect": first["effect_difference"],
+        }
+        for name in ("loss_difference", "loss_distance", "heldout_difference", "effect_difference"):
+            short = name.removesuffix("_difference")
+            found |= {f"early_{short}": early[name].mean(), f"late_{short}": late[name].mean()}
+        found |= {
+            "floor": floor,
+            "steps_until": first_true(near <= floor),
+            "small": small,
+            "steps_small": first_true(near <= small),
+            "state_steps": first_true(path["distance"].to_numpy() < GONE),
+        }
+        rows.append({**dict(zip(RUN, place, strict=True)), **found})
+    return pd.DataFrame(rows)
+
+
+def findings(tables: Tables) -> dict[str, Finding]:
+    """What the page says, and the figure's title: each sentence with the differences that decide it."""
+    at, rivals = tables.by_condition("swap_summary", LOOKS), ("random", "zero")
+    return {
+        "raises": difference(
+            "Another seed's state raises the loss at once.", at.values(["other"], "first_loss"), +1, "nats", 4
+        ),
+        "counts": difference(
+            "The weights count on their own state: any other costs loss at once, none included.",
+            at.values(["other", *rivals], "first_loss"), +1, "nats", 4,
+        ),
+        "worse": difference(
+            "Another seed's state costs more than a random one or none.",
+            at.against("other", rivals, "first_loss"), +1, "nats", 4,
+        ),
+        "lasts": difference(
+            "The harm of another seed's state lasts: in the last 50 steps the held-out loss is still higher.",
+            at.values(["other"], "late_heldout"), +1, "nats", 4,
+        ),
+        "apart": difference(
+            "In the last 50 steps after the swap another seed's state leaves the losses further apart than a random one or "
+            "none does.",
+            at.against("other", rivals, "late_loss_distance"), +1, "nats", 5,
+        ),
+        "slower": longer(
+            "After a swap the loss takes longer to come within a small difference than the state takes to be the own one.",
+            {"loss": at.steps("other", "steps_small", "small"), "state": at.steps("other", "state_steps", "swapped_distance")},
+            "It needs the continuation `other`.", "With another seed's state: ",
+        ),
+    }  # fmt: skip
+
+
+FIGURE = draw.sheet(
+    "swap.png",
+    [
+        draw.lines("swap_paths", "distance", "distance of the states", "L2 / norm of the own state", along="since",
+                   log=True, dots="predicted"),
+        draw.lines("swap_paths", "loss_distance", "distance of the losses", "|Δ loss| (nats)", along="since", log=True,
+                   ahead=WINDOW, levels={"swap_summary.floor": "solid", "swap_summary.small": "dashed"}),
+        draw.points("swap_summary", "first_loss", "first step: loss minus own's", NATS),
+        draw.lines("swap_paths", "heldout_difference", "held-out loss minus own's", NATS, along="since"),
+        draw.lines("swap_paths", "effect_difference", "state effect minus own's", "difference (mean |Δ logit|)", along="since"),
+        draw.points("swap_summary", "steps_small", "steps until |Δ loss| is small", "steps", never="swap_paths.since"),
+    ],
+    grid=(2, 3), height=5.6, looks=LOOKS, title=("raises", "worse"), x="steps since the swap",
+    shows="Training goes on from one checkpoint with another seed's state, a random one, none, or the own one changed by a "
+    "thousandth: distance of states and losses from the own-state continuation, step by step.",
+    caption="All against the continuation with the own state, same seed and batches ({seeds}). Lines: mean over seeds; faint: "
+    "single seeds; bars: mean and, from three seeds on, 95 % t interval. Black dots: what the update leaves of the first "
+    "distance, (1 − decay)ⁿ, mean over seeds. |Δ loss|: mean of 10 steps ahead; black line: rounding floor, 95 % of jitter's "
+    "means lie below (no measure of chance). First step: the weights are equal there, only the state differs. Small (broken "
+    "line): a tenth of what one batch's loss differs by from the next's; crosses: never.",
+)  # fmt: skip
+GRIDS = {
+    "at_once": pages.grid(
+        "swap_summary", LOOKS, head="goes on with",
+        swapped_distance=("distance of the state put in, own norms", "2"),
+        first_loss=("first step: loss − own's", "±4"),
+        early_loss=("first 10 steps: loss − own's", "±4"),
+        early_heldout=("first 10 steps: held-out loss − own's", "±4"),
+        first_effect=("first step: effect − own's", "±4"),
+    ),
+    "left": pages.grid(
+        "swap_summary", LOOKS, head="goes on with", minus={"late_loss_distance": "jitter"},
+        steps_small=("steps until small", "steps", "small"),
+        steps_until=("steps until within the rounding floor", "steps", "floor"),
+        state_steps=("steps until the state is the own one", "steps", "swapped_distance"),
+        late_loss=("last 50 steps: loss − own's", "±4"),
+        late_heldout=("held-out loss − own's", "±4"),
+        late_effect=("effect − own's", "±4"),
+        late_loss_distance=("|loss − own's|", "4"),
+    ),
+    "course": pages.course(
+        "swap_paths", LOOKS, "since", (0, 1, 2, 5, 10, 20, 50, 100, 199),
+        beside={"distance": ("other", "by the update alone", "predicted")},
+        distance=("distance of the states, own norms", "4"),
+        loss_distance=("|loss − own's|, nats", "4"),
+        effect_difference=("effect − own's, mean |Δ logit|", "±4"),
+    ),
+}  # fmt: skip
+EXPERIMENT = Experiment(
+    "swap", "Swapped states: is the state entangled with its weights?", (swap_paths, swap_summary), findings, (FIGURE,), GRIDS
+)  # fmt: skip
