@@ -50,7 +50,7 @@ def swap_paths(context: Context) -> pd.DataFrame:
         if run.config.start is None or run.condition == "own" or run.seed not in own:
             continue
         mine, base = run.metrics().align(own[run.seed].metrics(), join="inner", axis=0)
-        one, other = (each.path()[: len(mine)] for each in (run, own[run.seed]))
+        one, other = (np.asarray(each.states(), float)[: len(mine)] for each in (run, own[run.seed]))
         rows = pd.DataFrame({"step": mine["step"], "since": np.arange(len(mine))})
         rows["distance"] = np.linalg.norm(one - other, axis=1) / np.linalg.norm(other, axis=1)
         rows["predicted"] = rows["distance"].iloc[0] * (1 - run.config.self_state.decay) ** rows["since"]

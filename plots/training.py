@@ -61,7 +61,7 @@ def shade(axes: Axes, windows: list[tuple[str, int, int]], named: bool = False) 
 
 def _groups(metrics: pd.DataFrame) -> list[tuple[list[str], str]]:
     """Conditions that share a panel, with its name: the pairs, then any that belong to none."""
-    known = [(kit_tables.present(metrics, pair), name) for *pair, name in PAIRS]  # type: ignore[arg-type]
+    known = [(kit_tables.present(metrics, pair), name) for *pair, name in PAIRS]
     rest = sorted(set(metrics["condition"]) - {one for *pair, _ in PAIRS for one in pair})
     return [(found, name) for found, name in known if found] + ([(rest, "other conditions")] if rest else [])
 

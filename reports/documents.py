@@ -110,7 +110,7 @@ def pipeline_page(phases: str, figures: Iterable[Figure], optional: Collection[s
             ", ".join(f"`{name}`" for name in figure.tables),
             figure.caption,
         ]
-        for figure in figures
+        for figure in sorted(figures, key=lambda figure: (figure.suite, figure.name))
     ]
     pages = table(
         ["page", "suite", "title"],

@@ -80,7 +80,7 @@ class Converted:
         return kit_tables.Tables(folder, suite or self.suite)
 
     def made_from(self, tables: kit_tables.Tables) -> str:
-        return made_from(tables, *guests_of(tables.suite))
+        return made_from(tables, *self.experiment.guests)
 
     def sections(self, tables: kit_tables.Tables, figures: str) -> Sequence[_Found]:
         return [_Found([*self.experiment.findings(tables).values()])]

@@ -14,9 +14,14 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from base import storage
 from configs.run import RunConfig
 from configs.suite import FrozenTest, Signatures, Suite
 from experiments.kit import pages, style
+from experiments.kit import panels as kit_panels
+from experiments.kit import tables as kit_tables
+from experiments.kit.experiment import Experiment
+from experiments.kit.pages import render
 from experiments.kit.runs import Context, Run
 from plots.figure import Figure
 from reports import parts
@@ -119,6 +124,28 @@ def written(topic: Any, tables: dict[str, pd.DataFrame], folder: Path, suites: S
             table.to_csv(folder / suite / f"{name}.csv", index=False)
     known = Tables(folder, topic.SUITE, topic.COLUMNS)
     return parts.page(topic.TITLE, "", pages.made_from(known), topic.sections(known, "figures"), "The end.")
+
+
+def read_from(folder: Path, suite: str, tables: dict[str, pd.DataFrame]) -> kit_tables.Tables:
+    """Tables that lie as files in a folder."""
+    for name, table in tables.items():
+        storage.write_bytes(folder / suite / f"{name}.csv", kit_tables.content(table))
+    return kit_tables.Tables(folder, suite)
+
+
+def page_of(experiment: Experiment, folder: Path, tables: dict[str, pd.DataFrame]) -> str:
+    """The page of an experiment, from tables that are written to a folder."""
+    return render(experiment, read_from(folder, experiment.suites[0], tables), "figures")
+
+
+def drawn_of(
+    figure: kit_panels.Figure, folder: Path, tables: dict[str, pd.DataFrame], suite: str = "s"
+) -> Drawing:
+    """A figure of an experiment, from tables that are written to a folder, checked."""
+    with style.context():
+        drawing = figure.draw(read_from(folder, suite, tables), "a note")
+        assert_clean(figure.name, drawing)
+    return drawing
 
 
 def cells(page: str, start: str) -> list[str]:

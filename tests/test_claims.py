@@ -153,6 +153,7 @@ def test_sign_flips_are_those_of_scipy_and_of_hand() -> None:
     assert sign_flip(np.array([1.0, 2.0, 3.0])) == 1 / 8 and sign_flip(np.array([1.0, 2.0, 3.0]), "less") == 1
     assert sign_flip(np.array([1.0, 2.0, -3.0])) == 5 / 8  # sums 6 4 2 0 0 -2 -4 -6, observed 0
     assert sign_flip(np.zeros(4), "different") == 1
+    assert [sign_flip(np.array([2.0]), way) for way in ("greater", "less", "different")] == [1 / 2, 1, 1]
     random = np.random.default_rng(1)
     for n, shift in ((5, 0.3), (8, 0.5), (9, -0.4)):
         values = random.standard_normal(n) + shift
@@ -163,7 +164,9 @@ def test_sign_flips_are_those_of_scipy_and_of_hand() -> None:
             ).pvalue  # fmt: skip
             assert sign_flip(values, ours) == pytest.approx(float(exact))
     many = np.full(40, 1.0)
-    assert sign_flip(many) == sign_flip(many) < 1e-4  # beyond 2^20 ways they are drawn, always the same
+    assert (
+        sign_flip(many) == sign_flip(many) < 1e-4
+    )  # where there are too many ways they are drawn, always the same
 
 
 def test_without_an_effect_the_sign_flip_finds_one_as_often_as_it_may_and_with_one_it_does() -> None:
@@ -504,8 +507,9 @@ DECLARED: dict[str, tuple[str, ...]] = {
 
 def columns_of(query: Query) -> set[str]:
     """What a table is declared to have, or for those of experiments/, has in the committed results."""
-    told = DECLARED.get(query.table)
-    return set(told or kit_tables.read(ROOT / "docs" / "results" / "tables", query.suite, query.table))
+    if query.table in DECLARED:
+        return set(DECLARED[query.table])
+    return {*map(str, kit_tables.read(ROOT / "docs" / "results" / "tables", query.suite, query.table))}
 
 
 def committed() -> Claims:

@@ -1,5 +1,6 @@
 """Swapped states: exact distances and steps of made-up continuations, the figure, and the page."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,20 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import swap as analysis
-from experiments.kit.tables import NothingToDraw
-from plots import swap as figures
-from reports import swap
+from experiments import swap
+from experiments.kit.experiment import make_tables
+from experiments.kit.tables import NothingToDraw, Tables
 from tests.made_runs import (
     MadeRun,
     assert_tables,
     cells,
     context,
-    drawn,
+    drawn_of,
     made_run,
+    page_of,
     title_of,
     verdict,
-    written,
 )
 
 FIRST, STEPS, DECAY = 100, 60, 0.2
@@ -63,8 +63,12 @@ def made(seed: int) -> list[MadeRun]:
     ]
 
 
+def tables_of(runs: Sequence[MadeRun]) -> dict[str, pd.DataFrame]:
+    return make_tables(swap.EXPERIMENT.of("swap"), context(runs))
+
+
 def test_a_swap_of_known_course_gives_exactly_these_numbers() -> None:
-    tables = analysis.tables(context([run for seed in (1, 2) for run in made(seed)]))
+    tables = tables_of([run for seed in (1, 2) for run in made(seed)])
     paths: Any = tables["swap_paths"].set_index(["condition", "seed", "since"]).sort_index()
     assert set(paths.index.get_level_values("condition")) == {"other", "random", "zero", "jitter"}
     other = paths.loc[("other", 2)]
@@ -99,21 +103,20 @@ def test_a_swap_of_known_course_gives_exactly_these_numbers() -> None:
 
 
 def test_without_jitter_there_is_no_floor_and_without_own_nothing() -> None:
-    tables = analysis.tables(context([run for run in made(1) if run.condition != "jitter"]))
+    tables = tables_of([run for run in made(1) if run.condition != "jitter"])
     assert tables["swap_summary"]["floor"].isna().all() and tables["swap_summary"]["steps_until"].isna().all()
     for runs in ([], [origin(1)], [run for run in made(1) if run.condition != "own"]):
-        tables = analysis.tables(context(runs))
+        tables = tables_of(runs)
         assert [len(table) for table in tables.values()] == [0, 0]
-        assert list(tables["swap_summary"]) == list(analysis.SUMMARY)
     own_of_another_seed = [made(1)[1], made(2)[2]]
-    assert analysis.tables(context(own_of_another_seed))["swap_paths"].empty
+    assert tables_of(own_of_another_seed)["swap_paths"].empty
 
 
 def test_seeds_are_compared_with_their_own_continuation() -> None:
     runs = made(1) + made(2)
     for run in runs:
         run.log["loss"] = run.log["loss"] + run.seed if "loss" in run.log else np.nan
-    paths = analysis.tables(context(runs))["swap_paths"]
+    paths = tables_of(runs)["swap_paths"]
     assert paths["loss_distance"].max() == pytest.approx(0.3)
 
 
@@ -168,7 +171,7 @@ def study(
             row |= {"steps_until": until + seed if first else 0.0, "state_steps": 21.0}
             row |= {"small": 0.005, "steps_small": until / 2 + seed if first else 0.0}
             rows.append({"suite": "swap", "condition": name, "seed": seed} | row)
-    summary = pd.DataFrame(rows)[list(analysis.SUMMARY)]
+    summary = pd.DataFrame(rows)
     summary.loc[(summary["condition"] == "random") & (summary["seed"] == 1), "steps_until"] = np.nan
     conditions = ("origin", "own", *costs)
     runs = [
@@ -188,44 +191,54 @@ def study(
         "parameters",
     ]
     return {
-        "swap_paths": pd.concat(parts, ignore_index=True)[list(analysis.PATHS)],
+        "swap_paths": pd.concat(parts, ignore_index=True),
         "swap_summary": summary,
         "runs": pd.DataFrame(runs, columns=columns),
     }
 
 
-(FIGURE,) = figures.FIGURES
+(FIGURE,) = swap.EXPERIMENT.figures
 
 
 def some_conditions(tables: dict[str, pd.DataFrame], wanted: tuple[str, ...]) -> dict[str, pd.DataFrame]:
     return {name: table[table["condition"].isin(wanted)] for name, table in tables.items()}
 
 
-def test_the_figure_says_what_the_table_says() -> None:
-    assert "no clear difference" in title_of(drawn(FIGURE, study()))
-    assert "the other's hurts more" in title_of(drawn(FIGURE, study(random_cost=0.02)))
-    assert "the other's hurts less" in figures._title(study(random_cost=0.3)["swap_summary"])
+def test_the_figure_says_what_the_table_says(tmp_path: Path) -> None:
+    """Its title is the findings of the page: what another seed's state costs, and whether more than the others do."""
+
+    def title(**given: Any) -> str:
+        return title_of(drawn_of(FIGURE, tmp_path, study(**given)))
+
+    said = "Clear: Another seed's state raises the loss at once. {}: Another seed's state costs more than a random one or none."
+    assert title(random_cost=0.02, zero_cost=0.02) == said.format("Clear")
+    assert title() == said.format("Not clear") == title(random_cost=0.3)
 
 
 @pytest.mark.parametrize("wanted", [("other", "random", "zero", "jitter"), ("other", "zero"), ("jitter",)])
-def test_few_seeds_and_missing_conditions_draw(wanted: tuple[str, ...]) -> None:
+def test_few_seeds_and_missing_conditions_draw(tmp_path: Path, wanted: tuple[str, ...]) -> None:
     tables = some_conditions(study(1), wanted)
-    drawing = drawn(FIGURE, tables)
-    assert ("too few to test" in title_of(drawing)) == ("random" in wanted)
+    drawing = drawn_of(FIGURE, tmp_path, tables)
+    assert title_of(drawing).startswith("Open" if "other" in wanted else "Not measured")
+    assert [text.get_text() for text in drawing.legends[0].get_texts()] == [
+        swap.LOOKS[name].label for name in wanted
+    ]
     if "jitter" not in wanted:
         tables["swap_summary"] = tables["swap_summary"].assign(floor=np.nan, steps_until=np.nan)
-        drawn(FIGURE, tables)
+        drawn_of(FIGURE, tmp_path, tables)
     with pytest.raises(NothingToDraw):
-        drawn(FIGURE, some_conditions(study(1), ("else",)))
+        drawn_of(FIGURE, tmp_path, some_conditions(study(1), ("else",)))
+    with pytest.raises(NothingToDraw):
+        FIGURE.draw(Tables(tmp_path, "nowhere"), "")
 
 
-def test_the_axis_of_steps_ends_with_the_data() -> None:
+def test_the_axis_of_steps_ends_with_the_data(tmp_path: Path) -> None:
     tables = study()
     tables["swap_summary"]["steps_small"] = tables["swap_summary"]["seed"] * 2.0
     longest = tables["swap_paths"]["since"].max() + 1
 
     def reach() -> float:
-        return float(drawn(FIGURE, tables).axes[5].get_ylim()[1])
+        return float(drawn_of(FIGURE, tmp_path, tables).axes[5].get_ylim()[1])
 
     assert 2 * tables["swap_summary"]["seed"].max() < reach() < longest / 2
     tables["swap_summary"].loc[0, "steps_small"] = np.nan  # one that never gets there
@@ -267,13 +280,13 @@ LASTS, APART, LONGER = (
     ],
 )
 def test_verdicts_follow_the_tables(tmp_path: Path, given: dict[str, Any], expected: dict[str, str]) -> None:
-    text = written(swap, study(**given), tmp_path)
+    text = page_of(swap.EXPERIMENT, tmp_path, study(**given))
     assert {words: verdict(text, words) for words in expected} == expected
 
 
 def test_numbers_and_published_words_stand_on_the_page(tmp_path: Path) -> None:
     tables = study()
-    text = written(swap, tables, tmp_path)
+    text = page_of(swap.EXPERIMENT, tmp_path, tables)
     assert_tables(text)
     assert "a different history, things break" in text
     lines = [line for line in text.splitlines() if line.startswith("| `random`: a random state")]
@@ -282,8 +295,8 @@ def test_numbers_and_published_words_stand_on_the_page(tmp_path: Path) -> None:
     )  # 42, …, 48 and one never, which counts as longer than any: 45.5
     assert "Rounding floor: the same against 0.0060 nats" in text and "chance makes" not in text
     rounding = tables["swap_summary"].assign(floor=1.8e-7)
-    assert "the same against 1.8e−07 nats" in written(
-        swap, {**tables, "swap_summary": rounding}, tmp_path / "small"
+    assert "the same against 1.8e−07 nats" in page_of(
+        swap.EXPERIMENT, tmp_path / "small", {**tables, "swap_summary": rounding}
     )
     mean = tables["swap_paths"].query("condition == 'other' and since == 5")["distance"].mean()
     head = "| distance of the states, own norms: steps since | 0 | 1 | 2 | 5 | 10 | 20 | 50 | 100 | 199 |"
@@ -293,21 +306,23 @@ def test_numbers_and_published_words_stand_on_the_page(tmp_path: Path) -> None:
 def test_most_seeds_never_come_back(tmp_path: Path) -> None:
     tables = study(3)
     tables["swap_summary"]["steps_until"] = np.nan
-    text = written(swap, tables, tmp_path)
+    text = page_of(swap.EXPERIMENT, tmp_path, tables)
     assert "never (0 of 3)" in text and "nan" not in text and "inf" not in text
     tables["swap_summary"]["floor"] = np.nan  # no jitter: not measured, which is not never
-    text = written(swap, tables, tmp_path)
+    text = page_of(swap.EXPERIMENT, tmp_path, tables)
     tables["swap_summary"]["small"] = np.nan
-    text = written(swap, tables, tmp_path)
+    text = page_of(swap.EXPERIMENT, tmp_path, tables)
     assert "never" not in text and verdict(text, LONGER) == "Not measured" and "nan" not in text
 
 
 @pytest.mark.parametrize("absent", [*study(1), "all"])
 def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
-    text = written(swap, {n: table for n, table in study(1).items() if absent not in (n, "all")}, tmp_path)
+    text = page_of(
+        swap.EXPERIMENT, tmp_path, {n: table for n, table in study(1).items() if absent not in (n, "all")}
+    )
     assert "nan" not in text and "inf" not in text
     assert "- **Clear" not in text and "- **Not clear" not in text
     if absent == "all":
         assert text.count("The tables hold nothing for this yet.") == 3
     some = some_conditions(study(1), ("other",))
-    assert "nan" not in written(swap, some, tmp_path / "some")
+    assert "nan" not in page_of(swap.EXPERIMENT, tmp_path / "some", some)

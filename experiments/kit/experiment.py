@@ -60,6 +60,7 @@ class Experiment:
         figures: drawn from the tables of the first suite.
         grids: the page's tables, by the names that the template uses.
         suites: whose runs the tables are made of, each suite for itself; "*" is every suite. The page is the first's.
+        guests: other suites whose results stand on the page, too.
         page: its file.
     """
 
@@ -70,6 +71,7 @@ class Experiment:
     figures: Sequence[Figure] = ()
     grids: Mapping[str, Grid] = field(default_factory=dict)
     suites: tuple[str, ...] = ()
+    guests: tuple[str, ...] = ()
     page: str = ""
 
     def __post_init__(self) -> None:
@@ -98,7 +100,8 @@ def make_tables(
     while waiting:
         ready = next((one for one in waiting if all(name in done for name in one.needs)), None)
         if ready is None:
-            lacking = sorted({name for one in waiting for name in one.needs} - {*done})
+            coming = {*done, *(name for one in waiting for name in one.names)}
+            lacking = sorted({name for one in waiting for name in one.needs} - coming)
             raise ValueError(
                 f"no function makes the tables {', '.join(lacking)} of suite {context.suite.name}"
             )

@@ -115,7 +115,8 @@ def categories(axes: Axes, labels: Sequence[str], upright: bool = True, striped:
 def level(axes: Axes, value: float = 0.0, upright: bool = True, **how: Any) -> None:
     """A thin line through all of the panel at a value, zero if none is given; nothing where it is not finite."""
     if np.isfinite(value):
-        (axes.axhline if upright else axes.axvline)(value, **({"c": "k", "lw": 0.6, "zorder": 0} | how))
+        look: dict[str, Any] = {"c": "k", "lw": 0.6, "zorder": 0}
+        (axes.axhline if upright else axes.axvline)(value, **(look | how))
 
 
 def not_measured(axes: Axes, why: str = "not measured in these runs") -> None:

@@ -82,14 +82,14 @@ def render(
     )  # fmt: skip
     environment.filters |= {
         "number": number, "digits": number, "signed": signed, "percent": percent, "plural": plural, "listed": listed,
-        "interval": interval, "tiny": tiny, "conditions": partial(conditions, tables),
+        "interval": interval, "tiny": tiny, "conditions": partial(conditions, tables, guests=experiment.guests),
     }  # fmt: skip
     environment.globals |= {
         "title": experiment.title, "note": " ".join(note.split()), "reading": words.READING, "figures": figures,
         "found": [one.line() for one in in_order(findings.values())], "finding": findings, "figure": figure,
         "grid": {name: _or_missing(make, tables) for name, make in experiment.grids.items()},
         "published": SimpleNamespace(**{**vars(published), **published.ANSWERS}), "tables": tables,
-        "made_from": partial(made_from, tables), "smaller": partial(smaller, tables),
+        "made_from": made_from(tables, *experiment.guests), "smaller": partial(smaller, tables),
         "mean": partial(_of_column, tables, "mean"), "top": partial(_of_column, tables, "max"),
     }  # fmt: skip
     text = environment.get_template(f"{experiment.name}.md").render()
@@ -108,7 +108,7 @@ def _of_column(tables: Tables, how: str, name: str, column: str, **where: object
     return float(tables.rows(name, **where)[column].agg(how))
 
 
-def conditions(tables: Tables, text: str, *guests: str) -> str:
+def conditions(tables: Tables, text: str, guests: Iterable[str] = ()) -> str:
     """The section on the conditions of which a suite, or a guest on its page, has runs, from lines `name: words`.
 
     A condition without words, as in a suite of the user's own, is left out: its config is the reader's.

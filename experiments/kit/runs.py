@@ -41,13 +41,6 @@ class Run:
         path = self.folder / "states.safetensors"
         return storage.load_tensors(path)["state"] if path.is_file() else None
 
-    def path(self) -> np.ndarray:
-        """`states` in float64. UserError for a run without self-state."""
-        states = self.states()
-        if states is None:
-            raise UserError(f"{self.folder} has no states.safetensors; delete it and run again")
-        return states.astype(float)
-
     def record(self) -> dict[str, Any]:
         """run.json: key, versions, timings."""
         found = storage.read_json(self.folder / "run.json")

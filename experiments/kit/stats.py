@@ -16,10 +16,9 @@ from scipy import stats
 from base.rng import Stream, generator
 from experiments.kit.levels import LEVEL
 
-EXACT = 20  # seeds up to which all 2^n sign flips are taken
-DRAWS = 200_000  # of the flips beyond
+MOST_FLIPS = 200_000  # sign flips: all 2^n up to 17 seeds, so many drawn ones beyond
 COUNTER = 2_900_000  # of the analysis stream
-CLOSE = 1e-9  # sums that differ by less, relative to the largest, are one: they differ by rounding alone
+DIGITS = 9  # of a sum, relative to the largest, so that those which differ by rounding alone are one
 
 
 @dataclass(frozen=True)
@@ -125,15 +124,17 @@ def sign_flip(values: np.ndarray, direction: str = "greater") -> float:
     size = float(np.abs(values).sum())
     if size == 0:
         return 1.0
-    if len(values) <= EXACT:
-        sums = np.zeros(1)
-        for value in values:
-            sums = np.concatenate([sums + value, sums - value])  # the first stays the observed one
-    else:
-        drawn = generator(0, Stream.ANALYSIS, COUNTER).random((DRAWS, len(values))) < 0.5
-        sums = np.concatenate([[values.sum()], np.where(drawn, -values, values).sum(1)])
-    found = {"greater": sums, "less": -sums, "different": np.abs(sums)}[direction]
-    return float((found >= found[0] - CLOSE * size).mean())
+    if len(values) == 1:
+        values = np.append(values, 0.0)  # scipy wants two, and a zero changes no sum
+
+    def total(flipped: np.ndarray, axis: int) -> np.ndarray:
+        return (flipped.sum(axis) / size).round(DIGITS)
+
+    found = stats.permutation_test(
+        (values,), total, permutation_type="samples", vectorized=True, n_resamples=MOST_FLIPS, batch=MOST_FLIPS // 10,
+        alternative="two-sided" if direction == "different" else direction, random_state=generator(0, Stream.ANALYSIS, COUNTER),
+    )  # fmt: skip
+    return float(found.pvalue)
 
 
 def equal_within(values: np.ndarray, margin: float) -> float:

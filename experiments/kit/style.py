@@ -177,17 +177,19 @@ def finish(
     made.text(0.01, top / height, title, ha="left", va="top", fontsize=9, fontweight="bold", linespacing=1.25)
     top -= 0.165 * (title.count("\n") + 1)
     handles, labels = legend
-    if labels:
-        columns = _fitting(labels, columns, width)
-        made.legend(
-            handles,
-            labels,
-            loc="upper left",
-            bbox_to_anchor=(0.01, top / height),
-            ncols=columns,
-            borderaxespad=0,
-        ).set_in_layout(False)
-        top -= 0.14 * -(-len(labels) // columns) + 0.05
+    while labels:
+        place: dict[str, Any] = {
+            "loc": "upper left",
+            "bbox_to_anchor": (0.01, top / height),
+            "borderaxespad": 0,
+        }
+        shown = made.legend(handles, labels, ncols=columns, **place)
+        shown.set_in_layout(False)
+        if columns == 1 or shown.get_window_extent().x1 <= made.bbox.width:
+            top -= 0.14 * -(-len(labels) // columns) + 0.05
+            break
+        shown.remove()
+        columns -= 1
     text = textwrap.fill(f"{caption} {note}".strip(), int(width * 19.6))
     made.text(0.01, pad / height, text, ha="left", va="bottom", fontsize=7, color="#333333", linespacing=1.3)
     bottom = pad + 0.135 * (text.count("\n") + 1) + 0.03
@@ -195,16 +197,6 @@ def finish(
     assert isinstance(engine, ConstrainedLayoutEngine)
     engine.set(rect=(0, bottom / height, 1, (top - bottom) / height))
     return made
-
-
-def _fitting(labels: Sequence[str], columns: int, width: float) -> int:
-    """As many columns of a legend, or fewer, as fit a width in inches; columns are filled one after the other."""
-    for count in range(min(columns, len(labels)), 1, -1):
-        rows = -(-len(labels) // count)
-        longest = (max(map(len, labels[start : start + rows])) for start in range(0, len(labels), rows))
-        if sum(0.45 + letters / 18 for letters in longest) <= width:
-            return count
-    return 1
 
 
 def png_bytes(made: Figure) -> bytes:

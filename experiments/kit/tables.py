@@ -43,7 +43,7 @@ class Absent(pd.DataFrame):
     def _constructor(self) -> type["Absent"]:
         return Absent
 
-    def __contains__(self, key: object) -> bool:
+    def __contains__(self, key: object) -> bool:  # type: ignore[misc]
         return True
 
     def __getitem__(self, key: Any) -> Any:
@@ -152,7 +152,7 @@ class Tables:
         try:
             yield
         except KeyError as error:
-            (column,) = error.args
+            column = str(error.args[0]).removeprefix("Column not found: ")
             lacking = [
                 f"{suite}/{name}" for suite, name in self.reads if column not in self._kept[suite, name]
             ]
