@@ -245,8 +245,8 @@ def test_the_measurement_sets_differences_beside_those_of_seeds(tmp_path: Path) 
     ):
         written(tmp_path / name, "metrics", metrics)
         written(tmp_path / name, "regime_deltas", table)
-    folders = [tmp_path / name / "tables" for name in ("one", "other")]
-    found = measure_tolerance.of_tables(*folders, "tiny", agreement.SEEDS)
+    one, other = (tmp_path / name / "tables" for name in ("one", "other"))
+    found = measure_tolerance.of_tables(one, other, "tiny", agreement.SEEDS)
     assert list(found["distance"]) == [0, 0.25, 0]
     assert found["sd"].to_numpy() == pytest.approx([1.0, 1.0, 1.0], abs=0.02)
     storage.write_text(tmp_path / "tiny.toml", SUITE)
