@@ -29,11 +29,11 @@ import pandas as pd
 from base import command_line
 from base.rng import Stream, generator
 from base.storage import UserError
+from configs import size
 from configs.suite import FrozenTest
 from data.corpus import Corpus
 from probes.frozen_rows import (
     CONDITIONS,
-    DOSE_BATCHES,
     DOSES,
     EFFECTS,
     condition_rows,
@@ -55,26 +55,6 @@ from probes.steering import Effect, Trial, effects, heldout_effect, rotated, uni
 
 SMALLEST_NORM = 1e-6  # a state that never exceeded this did not move
 UNTRAINED = 1_000_000  # counter of the first untrained reader in the PLACEBO stream; rotations count from 0
-
-
-def count_forwards(settings: FrozenTest, dim: int) -> int:
-    """Forward passes of one test."""
-    finder, dev, heldout = settings.finder_batches, settings.dev_batches, settings.heldout_batches
-    chosen = 2 * settings.doses * dev + 2 * heldout
-    zero = min(DOSE_BATCHES, heldout)  # before the curves of each reader
-    curve = (2 * settings.doses + 1) * zero
-    curves = min(settings.dose_placebos, settings.placebo_draws)
-    gradient = 2 * finder
-    if finders(dim) == ("gradient",):
-        readers = chosen * (1 + settings.placebo_draws)
-        foreign = settings.foreign * (gradient + 2 * chosen)
-        conditions = 3 * finder + (4 + settings.random_directions) * heldout
-        return readers + foreign + conditions + (2 + curves) * curve + (1 + curves) * zero
-    dimension = (dim + 2) * finder + chosen
-    readers = dimension + chosen + settings.placebo_draws * (2 * dimension + chosen)
-    foreign = settings.foreign * (gradient + dimension + 3 * chosen)
-    conditions = (3 + settings.random_directions) * finder + (6 + 2 * settings.random_directions) * heldout
-    return gradient + readers + foreign + conditions + (4 + 5 * curves) * curve + (1 + 2 * curves) * zero
 
 
 def finders(dim: int) -> tuple[str, ...]:
@@ -163,7 +143,7 @@ def run(
             )
         if settings.foreign and other is None:
             raise UserError("frozen_test.foreign needs the run of the partner seed; name it with --other")
-        instrument = Instrument(subject.gpt, count_forwards(settings, dim), progress)
+        instrument = Instrument(subject.gpt, size.forwards(settings, dim), progress)
         counts = {
             "train": settings.finder_batches,
             "dev": settings.dev_batches,

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 import perturb
 from base import command_line, storage
 from base.rng import Stream, generator
+from configs import size
 from configs.run import RunConfig, Train
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
@@ -246,6 +247,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     given = parser.parse_args(arguments)
     suite = load_suite(given.suite, given.set, given.quick)
+    size.check(suite)
     suite.run(given.condition, given.seed)  # an unknown condition is told before anything is made
     if given.device != "cpu" and not (given.device == "cuda" and torch.cuda.is_available()):
         raise ConfigError(f"--device {given.device}: not here; use cpu")

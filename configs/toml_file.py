@@ -1,6 +1,6 @@
 """TOML files behind a config: reading, `extends`, merging, `--set`, and where in a file a value stands.
 
-Knows nothing of the fields; config.py does. Kept apart because TOML readers give no line numbers, and an error
+Knows nothing of the fields; suite.py does. Kept apart because TOML readers give no line numbers, and an error
 message without a line sends its reader searching.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from base.storage import UserError
+from base.errors import UserError
 
 Keys = tuple[str, ...]
 _MAX_BYTES = 200_000  # of a file; those of this study have 6,000 or less

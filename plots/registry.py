@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from base import storage
+from base import errors, storage
 from experiments import found
 from experiments.kit import panels as kit_panels
 from experiments.kit import style, tables
@@ -202,7 +202,7 @@ def draw_all(
     Raises:
         storage.UserError: a table that is not CSV, or lacks a column.
     """
-    note = storage.one_line(note, LONGEST_NOTE).replace("$", r"\$")  # a dollar begins a formula
+    note = errors.one_line(note, LONGEST_NOTE).replace("$", r"\$")  # a dollar begins a formula
     cache: dict[str, pd.DataFrame] = {}
     written = []
     known = {figure.suite for figure in FIGURES}

@@ -29,6 +29,7 @@ import train
 from base import command_line
 from base.rng import Stream
 from base.storage import ROOT
+from configs import size
 from configs.run import Model, RunConfig
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
@@ -177,7 +178,9 @@ def main(arguments: Sequence[str]) -> None:
     if given.rounds < 1 or given.steps < 10:
         raise ConfigError("--rounds must be at least 1 and --steps at least 10")
     # Held-out loss comes once in 250 steps; a round of 50 steps takes a fifth of one, on average, at its own price.
-    run = load_suite(given.suite, ["log.eval_interval=50", "log.eval_batches=4"]).run(given.condition, 1)
+    suite = load_suite(given.suite, ["log.eval_interval=50", "log.eval_batches=4"])
+    size.check(suite)
+    run = suite.run(given.condition, 1)
     corpus = prepare(run.corpus, given.out / "data")
     if given.worker:
         worker(run, corpus, given.steps)

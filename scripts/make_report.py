@@ -16,9 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from experiments.claims.page import write_preregistration
-
 from base import ROOT, command_line
+from experiments.claims.page import write_preregistration
 from experiments.kit.tables import Tables, suites
 from study import book, documents
 

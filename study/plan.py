@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from base import code, storage
+from configs import size
 from configs.run import RunConfig, partner
-from configs.suite import FrozenTest, Suite
+from configs.suite import Suite
 from runs import folder as run_folder
 from study import phases
 
@@ -27,7 +28,6 @@ TESTS: dict[Kind, code.Place] = {
 """What tests a finished run with its weights frozen, by kind."""
 STUDIED: tuple[Kind, ...] = ("train", *TESTS)  # what a seed is made of
 MADE: tuple[Kind, ...] = ("note", "table", "figure", "page")  # from finished runs, again and again
-DOSE_BATCHES = 5  # held-out batches of a dose curve, as in frozen_test
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def train_step(
         arguments={"run": run, "inputs": {part: step.destination for part, step in needed.items()}},
         views=(study.out / suite.name / condition / f"seed-{seed}",),
         seed=seed,
-        work=(run.last - run.first) * step_gflop(run),
+        work=(run.last - run.first) * size.step_gflop(run),
     )
 
 
@@ -269,38 +269,5 @@ def _test_step(
             "other": other.destination if other is not None else None,
         },
         seed=seed,
-        # a forward pass is a third of a training step
-        work=forwards(settings, run.self_state.dim, kind) * step_gflop(run) / 3,
+        work=size.probe_gflop(kind, settings, run),
     )
-
-
-def forwards(settings: FrozenTest, dim: int, kind: Kind) -> int:
-    """Forward passes of a test: of a frozen one as frozen_test.count_forwards has them, which needs torch; else about."""
-    finder, heldout, draws = settings.finder_batches, settings.heldout_batches, settings.placebo_draws
-    if kind == "belief":
-        return 20 * heldout
-    chosen = 2 * settings.doses * settings.dev_batches + 2 * heldout
-    zero = min(DOSE_BATCHES, heldout)
-    curve = (2 * settings.doses + 1) * zero
-    curves = min(settings.dose_placebos, draws)
-    if dim == 1:
-        foreign = settings.foreign * (2 * finder + 2 * chosen)
-        states = 3 * finder + (4 + settings.random_directions) * heldout
-        return chosen * (1 + draws) + foreign + states + (2 + curves) * curve + (1 + curves) * zero
-    swept = (dim + 2) * finder + chosen
-    foreign = settings.foreign * (2 * finder + swept + 3 * chosen)
-    states = (3 + settings.random_directions) * finder + (6 + 2 * settings.random_directions) * heldout
-    readers = 2 * finder + swept + chosen + draws * (2 * swept + chosen)
-    return readers + foreign + states + (4 + 5 * curves) * curve + (1 + 2 * curves) * zero
-
-
-def step_gflop(run: RunConfig) -> float:
-    """Floating-point operations of one training step, in units of 1e9: six a weight and token."""
-    tokens = run.train.batch_size * run.train.grad_accum * run.model.block_size
-    return 6e-9 * tokens * weights(run)
-
-
-def weights(run: RunConfig) -> int:
-    """How many weights a run's model has, about: its matrices, and embeddings of 100 characters."""
-    width = run.model.n_embd
-    return 12 * run.model.n_layer * width * width + (100 + run.model.block_size) * width

@@ -1,6 +1,9 @@
 """Put a finished study where it is committed: figures/, docs/results/ and docs/results/tables/."""
 
 import datetime
+import gzip
+import io
+import zlib
 from pathlib import Path
 
 from base import storage
@@ -9,6 +12,7 @@ from study import book, run_card
 
 REGISTER = "docs/results/claims.json"
 SMALL_BYTES = 5_000_000  # of a table that is committed; larger ones stay in the output folder
+PLAIN_BYTES = 200_000  # of a table that is committed as it is; larger ones as .csv.gz
 NOT_COMMITTED = ("metrics", "state_path")
 """Tables with a row a step of each run, which are not committed whatever their size: README's findings do without."""
 
@@ -16,7 +20,7 @@ NOT_COMMITTED = ("metrics", "state_path")
 def publish(out: Path, root: Path = ROOT) -> list[Path]:
     """Copy figures, pages, small tables and the run card of an output folder, and README's numbers. Returns what changed.
 
-    Only files of the same names are replaced; whatever else stands in those folders stays.
+    Only files of the same names are replaced, and a table's other form; whatever else stands in those folders stays.
     """
     pairs = [
         (path, root / "figures" / path.relative_to(out / "figures"))
@@ -31,9 +35,6 @@ def publish(out: Path, root: Path = ROOT) -> list[Path]:
         for path in _all(out / "tables", "*.csv")
         if path.stem not in NOT_COMMITTED and path.stat().st_size <= SMALL_BYTES
     ]
-    pairs += [
-        (path, root / "docs" / "results" / "tables" / path.relative_to(out / "tables")) for path in tables
-    ]
     if (out / run_card.FILE).is_file():
         pairs.append((out / run_card.FILE, root / "docs" / "results" / run_card.FILE))
     changed = []
@@ -42,6 +43,9 @@ def publish(out: Path, root: Path = ROOT) -> list[Path]:
         if not destination.is_file() or destination.read_bytes() != content:
             storage.write_bytes(destination, content)
             changed.append(destination)
+    for path in tables:
+        place = root / "docs" / "results" / "tables" / path.relative_to(out / "tables")
+        changed += _put_table(path.read_bytes(), place)
     changed += _register_claims(out, root)
     readme = root / "README.md"
     if readme.is_file():
@@ -51,6 +55,34 @@ def publish(out: Path, root: Path = ROOT) -> list[Path]:
         if documents.write_readme(root).read_bytes() != before:
             changed.append(readme)
     return changed
+
+
+def _put_table(content: bytes, plain: Path) -> list[Path]:
+    """Write a table as `plain` or, where it is large, packed beside that, and not in both forms. Returns what changed."""
+    small, gz = len(content) <= PLAIN_BYTES, plain.with_suffix(".csv.gz")
+    place, other = (plain, gz) if small else (gz, plain)
+    changed = [other] if other.exists() else []
+    storage.remove(other)
+    if not place.is_file() or (place.read_bytes() if small else _unpacked(place)) != content:
+        storage.write_bytes(place, content if small else packed(content))
+        changed.append(place)
+    return changed
+
+
+def packed(content: bytes) -> bytes:
+    """Some bytes as a gzip file without name and time, so that equal tables give equal bytes."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0) as file:
+        file.write(content)
+    return buffer.getvalue()
+
+
+def _unpacked(path: Path) -> bytes | None:
+    """What a gzip file holds, whatever packed it; None where it is not whole."""
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error):
+        return None
 
 
 def _register_claims(out: Path, root: Path) -> list[Path]:

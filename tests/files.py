@@ -20,6 +20,6 @@ def files(folder: Path) -> set[str]:
 def clone(root: Path) -> Path:
     """A copy of the code that prepares corpora, as a fresh clone has it."""
     left_out = shutil.ignore_patterns("*.txt", "*.bin", "*.json", "__pycache__")
-    for name in ("base", "configs", "data"):
+    for name in ("base", "data"):
         shutil.copytree(ROOT / name, root / name, ignore=left_out)
     return root

@@ -16,6 +16,7 @@ from scipy.special import log_softmax
 import frozen_test
 from base import command_line, storage
 from base.rng import Stream, generator
+from configs import size
 from configs.run import Model, RunConfig
 from configs.suite import FrozenTest
 from data.corpus import Corpus
@@ -29,7 +30,6 @@ from probes.instrument import ALL, LAST, Batch, Instrument, weights_sha256
 from runs import folder as run_folder
 from runs.state import models_arrays
 from self_state import SelfState
-from study import plan as pipeline
 from tests.made_runs import context, made_run
 
 V, C, T, D = 10, 16, 8, 12
@@ -367,7 +367,7 @@ def test_whole_test_of_a_run(corpus: Corpus, tmp_path: Path) -> None:
     frozen_test.run(folder, 3, SETTINGS, corpus, tmp_path / "a", lambda *count: seen.append(count))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
-    total = frozen_test.count_forwards(SETTINGS, D)
+    total = size.forwards(SETTINGS, D)
     assert seen == [(done, total) for done in range(1, total + 1)]
     task = storage.read_json(tmp_path / "a" / "task.json")
     weights = storage.load_tensors(folder / "model-step3.safetensors")
@@ -531,7 +531,7 @@ def test_one_dimension_is_steered_by_the_gradient_alone(corpus: Corpus, tmp_path
     seen: list[tuple[int, int]] = []
     folder = finished(tmp_path, corpus, dim=1)
     frozen_test.run(folder, 6, SETTINGS, corpus, tmp_path / "one", lambda *count: seen.append(count))
-    total = frozen_test.count_forwards(SETTINGS, 1)
+    total = size.forwards(SETTINGS, 1)
     assert seen[-1] == (total, total)
     effects = rows(tmp_path / "one" / "effects.csv")
     assert {(row["protocol"], row["finder"], row["reader"]) for row in effects} == {
@@ -548,7 +548,7 @@ def test_foreign_directions_are_those_of_the_other_run(corpus: Corpus, tmp_path:
         frozen_test.run(own, 6, settings, corpus, tmp_path / "test")
     seen: list[tuple[int, int]] = []
     frozen_test.run(own, 6, settings, corpus, tmp_path / "test", lambda *count: seen.append(count), other)
-    total = frozen_test.count_forwards(settings, D)
+    total = size.forwards(settings, D)
     assert seen[-1] == (total, total)
     foreign = [row for row in rows(tmp_path / "test" / "effects.csv") if row["reader"] == "foreign"]
     assert [(row["protocol"], row["finder"]) for row in foreign] == [
@@ -565,8 +565,20 @@ def test_foreign_directions_are_those_of_the_other_run(corpus: Corpus, tmp_path:
     assert [row["effect_size"] for row in foreign] != sizes["learned"]
 
 
-@pytest.mark.parametrize("dim", [1, 32])
-@pytest.mark.parametrize("foreign", [False, True])
-def test_the_planner_knows_how_long_a_test_is(dim: int, foreign: bool) -> None:
-    settings = FrozenTest(foreign=foreign)
-    assert pipeline.forwards(settings, dim, "frozen") == frozen_test.count_forwards(settings, dim)
+ODD = {  # more curves than draws, more held-out batches than a curve takes, no curve of a placebo, no placebo
+    "every curve": {"dose_placebos": 5, "heldout_batches": 6},
+    "no curve": {"dose_placebos": 0, "finder_batches": 2},
+    "one draw": {"placebo_draws": 1, "dev_batches": 1, "random_directions": 1},
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("dim", [1, D])
+def test_the_passes_of_a_test_are_known_before(
+    corpus: Corpus, tmp_path: Path, dim: int, odd: dict[str, int]
+) -> None:
+    settings = SETTINGS.model_copy(update={**odd, "foreign": True})
+    own, other = finished(tmp_path, corpus, dim=dim), finished(tmp_path / "other", corpus, dim=dim, seed=3)
+    frozen_test.run(own, 6, settings, corpus, tmp_path / "test", other=other)
+    made = storage.read_json(tmp_path / "test" / "task.json")["forwards"]
+    assert made == size.forwards(settings, dim)

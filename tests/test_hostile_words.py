@@ -13,8 +13,9 @@ import pytest
 
 import train
 from analysis.tables import write_all
-from base import machine as capacity
+from base import machine
 from base.storage import ROOT, UserError
+from configs import size
 from configs import toml_file as config_file
 from configs.suite import Suite, load_suite
 from configs.toml_file import ConfigError
@@ -103,10 +104,10 @@ def test_a_hostile_config_is_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | bytes
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(capacity, "memory", lambda: 32_000_000_000)
+    monkeypatch.setattr(machine, "memory", lambda: 32_000_000_000)
     started = time.process_time()
     with pytest.raises(UserError):
-        load(tmp_path, text)
+        size.check(load(tmp_path, text))
     assert_refused(ends(script.main, "--config", "own.toml", "--dry-run"))
     assert time.process_time() - started < 5
     assert {path.name for path in tmp_path.iterdir()} == {"base.toml", "own.toml"}

@@ -1,6 +1,7 @@
 """The study from its text to its pages through the command line: corpora, publishing, bad input, twice, interrupted."""
 
 import contextlib
+import gzip
 import json
 import os
 import resource
@@ -19,6 +20,7 @@ from base.storage import ROOT
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from data.sources import SourceNotFound
+from experiments.kit import tables as kit_tables
 from scripts import run_all as script
 from study import phases, publish, session
 from study import plan as pipeline
@@ -78,6 +80,27 @@ def test_publishing_replaces_only_what_it_publishes(tmp_path: Path) -> None:
     }
     assert (root / "figures" / "other.png").read_text() == "mine"
     assert publish.publish(out, root) == []
+
+
+def test_a_large_table_is_published_packed_and_in_one_form(tmp_path: Path) -> None:
+    out, tables = tmp_path / "out", tmp_path / "docs" / "results" / "tables" / "s"
+    plain, packed = tables / "t.csv", tables / "t.csv.gz"
+    large = "suite,seed\n" + "s,1\n" * (publish.PLAIN_BYTES // 4)
+    storage.write_text(out / "tables" / "s" / "t.csv", "suite,seed\ns,1\n")
+    assert publish.publish(out, tmp_path) == [plain]
+    storage.write_text(out / "tables" / "s" / "t.csv", large)
+    assert publish.publish(out, tmp_path) == [plain, packed] and not plain.exists()
+    first = packed.read_bytes()
+    assert gzip.decompress(first).decode() == large and len(first) < len(large) / 50
+    assert first[3:8] == bytes(5)  # no flags, so no name, and no time
+    assert kit_tables.read(tables.parent, "s", "t")["seed"].sum() == publish.PLAIN_BYTES // 4
+    assert publish.publish(out, tmp_path) == []
+    packed.write_bytes(gzip.compress(large.encode(), compresslevel=1))  # by another hand
+    assert publish.publish(out, tmp_path) == []
+    packed.write_bytes(first[:-20])
+    assert publish.publish(out, tmp_path) == [packed] and packed.read_bytes() == first
+    storage.write_text(out / "tables" / "s" / "t.csv", "suite,seed\ns,2\n")
+    assert publish.publish(out, tmp_path) == [packed, plain] and not packed.exists()
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import pytest
 
 from base import storage
 from base.storage import ROOT
+from configs import size
 from configs.suite import load_suite
-from study import plan as pipeline
 from study import progress, run_card
-from study.plan import Study, Step
+from study.plan import Step, Study
 
 NOBODY = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
 
@@ -32,7 +32,7 @@ def finished(out: Path, number: int, condition: str = "origin", **record: object
     }
     storage.write_json(folder / "run.json", whole)
     run = SUITE.run(condition, number)
-    work = (run.last - run.first) * pipeline.step_gflop(run)
+    work = (run.last - run.first) * size.step_gflop(run)
     key = f"{number:064x}"
     return Step("train", f"train {number}", ("swap",), key, {}, (), folder, {"run": run}, work=work)
 
