@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from base.rng import Stream, generator
-from probes.instrument import ALL, LAST, Effect, Instrument, Trial, dense_directions, sparse_directions, unit
+from probes.instrument import ALL, LAST, Instrument
+from probes.steering import Effect, Trial, dense_directions, sparse_directions, unit
 
 DIRECTION_COUNTERS = {
     ("replication", "dimension"): 0,

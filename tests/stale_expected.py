@@ -100,7 +100,7 @@ def runs(*conditions: str) -> set[str]:
 
 
 def with_dependants(changed: set[str]) -> set[str]:
-    """Some tasks and what waits for them; all tables wait for all."""
+    """Some steps and what waits for them; all tables wait for all."""
     found = set(changed)
     for name in changed:
         found |= HANGS_ON.get(name, set())

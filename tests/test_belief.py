@@ -21,9 +21,10 @@ from configs.suite import FrozenTest
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from model import GPT
-from probes import belief
-from probes import instrument as steering
+from probes import belief, instrument
+from probes.instrument import Batch, weights_sha256
 from runs import folder as run_folder
+from runs.state import models_arrays
 from self_state import SelfState
 
 V, C, T, D, P = 10, 16, 8, 4, 0.3
@@ -64,7 +65,7 @@ def divergence(p: float, q: float) -> float:
     return p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
 
 
-def batches() -> list[steering.Batch]:
+def batches() -> list[Batch]:
     drawn = np.random.default_rng(1).integers(0, V, size=(2, 5, T + 1))
     return [(torch.from_numpy(rows[:, :-1].copy()), torch.from_numpy(rows[:, 1:].copy())) for rows in drawn]
 
@@ -168,7 +169,7 @@ def finished(runs: Path, corpus: Corpus, seed: int = 1, dim: int = D, **more: An
         gpt, self_state = GPT(SIZES, corpus.vocab_size), SelfState(run.self_state, C)
         gpt.initialise(generator(drawn, Stream.INIT))
         self_state.initialise(generator(drawn, Stream.STATE_INIT))
-        arrays = run_folder.models_arrays({"gpt": gpt, "self_state": self_state})
+        arrays = models_arrays({"gpt": gpt, "self_state": self_state})
         storage.save_tensors(work / f"{name}.safetensors", arrays)
     states = np.random.default_rng(seed).normal(size=(10, dim)).astype(np.float32)
     storage.save_tensors(work / "states.safetensors", {"state": states})
@@ -196,7 +197,7 @@ def test_whole_test_of_a_run(corpus: Corpus, tmp_path: Path) -> None:
     cases = 2 + 1 + 1 + belief.RANDOM_DRAWS + 1
     assert seen == [(done, 2 * cases) for done in range(1, 2 * cases + 1)]
     task = storage.read_json(tmp_path / "a" / "task.json")
-    weights = steering.weights_sha256(storage.load_tensors(folder / "model-step6.safetensors"))
+    weights = weights_sha256(storage.load_tensors(folder / "model-step6.safetensors"))
     assert task["weights_sha256_before"] == task["weights_sha256_after"] == weights
     assert task["probability"] == P and task["run_key"].endswith("1")
 
@@ -280,7 +281,7 @@ def test_command_line(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, other = finished(tmp_path, corpus, 1), finished(tmp_path, corpus, 2)
-    monkeypatch.setattr(belief, "prepare", lambda *_: corpus)
+    monkeypatch.setattr(instrument, "prepare", lambda *_: corpus)
 
     def status(*arguments: str) -> int:
         monkeypatch.setattr("sys.argv", ["belief.py", *arguments, "--out", str(tmp_path / "out")])

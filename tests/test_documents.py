@@ -73,9 +73,9 @@ def test_pipeline_page_is_what_the_code_declares() -> None:
 
 
 def test_metrics_page_names_every_column() -> None:
-    train = pytest.importorskip("train")
+    state = pytest.importorskip("runs.state")
     text = (ROOT / "docs" / "METRICS.md").read_text()
-    assert [name for name in train.METRICS if f"| `{name}` |" not in text] == []
+    assert [name for name in state.METRICS if f"| `{name}` |" not in text] == []
 
 
 def test_metrics_page_names_every_column_of_the_pages_tables() -> None:

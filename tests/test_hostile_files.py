@@ -19,6 +19,7 @@ from base.storage import ROOT, UserError
 from data import corpus as corpora
 from data.prepare import prepare_text
 from runs import folder as run_folder
+from runs import state as run_state
 from scripts import sample
 from tests.hostile import Trap, assert_refused, ends, finished_run, sparse
 from tests.least import TEXT
@@ -166,7 +167,7 @@ def test_a_config_larger_than_its_weights_takes_no_memory(run: Path) -> None:
     forge(run, "config.json", json.dumps(values).encode())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UserError, match="do not fit the config"):
-        run_folder.load_models(run)
+        run_state.load_models(run)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
 
