@@ -82,9 +82,9 @@ def make(folder: Path, suite: str) -> Place:
 
 
 def names_to_run(lines: str) -> list[str]:
-    """The names of what a dry run says would run; all tables, all figures, all pages under one name each."""
+    """The names of what a dry run says would run; all tables, all figures, all pages under one name each; no notes."""
     known = {line[6:].split(":")[0]: line.startswith("run ") for line in lines.splitlines()}
-    found = {name for name, runs in known.items() if runs}
+    found = {name for name, runs in known.items() if runs and not name.startswith("note ")}
     for kind in ("table", "figure", "page"):
         mine = {name for name in known if name.startswith(f"{kind} ")}
         if mine and mine <= found:
