@@ -147,19 +147,13 @@ def run(
 ) -> None:
     """Test the weights after `step` steps of a run; write conditions.csv, effects.csv, doses.csv, task.json.
 
-    Args:
-        run: a run folder.
-        step: the last step, or one of the run's log.keep_steps.
+    Args, beside those of `weights_frozen`:
         settings: which batches, directions and placebos, and how many.
-        corpus: the one that the run was trained on.
-        destination: a folder, whole or absent; one that stands there is replaced.
         progress: called with (forward passes done, in all).
         other: the run folder of the partner seed, where settings.foreign asks for its directions.
 
-    Raises:
-        UserError: no whole run, no self-state, weights not kept (it says which were), another corpus, `top`
-            too large for the state, a corpus too short, or no run of the partner seed where one is needed.
-        RuntimeError: the test changed the weights.
+    Raises, beside what `weights_frozen` does:
+        UserError: `top` too large for the state, or no run of the partner seed where one is needed.
     """
     with weights_frozen(run, step, corpus, destination) as (subject, results):
         dim, seed, reader = subject.run.self_state.dim, subject.run.seed, subject.reader

@@ -183,19 +183,13 @@ def run(
 ) -> None:
     """Set the mean states of regimes in a run with the weights after `step` steps; write belief.csv, task.json.
 
-    Args:
-        run: a run folder.
-        step: the last step, or one of the run's log.keep_steps.
+    Args, beside those of `weights_frozen`:
         settings: how many held-out batches; the rest is not used.
-        corpus: the one that the run was trained on.
-        destination: a folder, whole or absent; one that stands there is replaced.
         progress: called with (forward passes done, in all).
         other: the run folder of the partner seed, for the foreign state; without it there is none.
 
-    Raises:
-        UserError: no whole run, no self-state, weights not kept, another corpus or one too short, no calm step in
-            the last half, or a partner with a state of other dimensions.
-        RuntimeError: the test changed the weights.
+    Raises, beside what `weights_frozen` does:
+        UserError: no calm step in the last half, or a partner with a state of other dimensions.
     """
     with weights_frozen(run, step, corpus, destination) as (subject, results):
         means = mean_states(subject.run, subject.states)

@@ -82,6 +82,8 @@ def weights_frozen(
     """A finished run to be tested with the weights after `step` steps, and results to fill, written once all is done.
 
     Args:
+        folder: a run folder.
+        step: the last step, or one of the run's log.keep_steps.
         corpus: the one that the run was trained on.
         destination: a folder, whole or absent; one that stands there is replaced.
 
