@@ -11,7 +11,7 @@ from base.storage import ROOT
 from configs.suite import load_suite
 from study import plan as pipeline
 from study import progress, run_card
-from study.plan import Study, Step
+from study.plan import Step, Study
 
 NOBODY = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
 

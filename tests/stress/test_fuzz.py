@@ -14,7 +14,7 @@ import train
 from data import prepare as data_prepare
 from data.openwebtext import prepare as openwebtext
 from probes import belief
-from scripts import make_figures, make_report, sample
+from scripts import make_report, sample
 from scripts import run_all as script
 from tests.stress import fuzzing
 from tests.stress.fuzzing import Place, outcome, settings_texts, words
@@ -46,8 +46,20 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 GOOD = {
-    **{name: [] for name in ("--list", "--status", "--dry-run", "--quick", "--force", "--publish", "--sed")},
-    "--only": ["data", "shakespeare", "frozen_test", "figures", "swap"],
+    **{
+        name: []
+        for name in (
+            "--list",
+            "--status",
+            "--dry-run",
+            "--quick",
+            "--force",
+            "--publish",
+            "--sed",
+            "--figures",
+        )
+    },
+    "--only": ["data", "shakespeare", "tiny", "figures", "swap"],
     "--seeds": ["1", "2", "3"],
     "--jobs": ["1", "2"],
     "--out": ["out", "elsewhere"],
@@ -169,8 +181,7 @@ TOOLS: dict[str, tuple[Any, list[list[str]], list[str]]] = {
         [["run", "--length", "5"], ["run", "--length", "5", "--state", "random"], ["run"], []],
         ["--state", "--magnitude", "--step", "--prompt", "--length", "--temperature", "--seed", "--out"],
     ),
-    "make_report": (make_report.main, [["--out", "out"], []], ["--out", "--suite", "--note"]),
-    "make_figures": (make_figures.main, [["--out", "out"], []], ["--out", "--suite", "--note"]),
+    "make_report": (make_report.main, [["--out", "out"], ["--out", "out", "--figures"], []], ["--out", "--suite", "--note", "--figures"]),
 }  # fmt: skip
 
 
