@@ -1,4 +1,4 @@
-"""The controls beside the self-state: what regimes do, what can be told from the log, and what is gained.
+"""The controls beside the self-state: what regimes do, and what is gained.
 
 Regimes stand at random times and no run here is without them, so what time alone does in a window is taken from the
 same run's calm steps: a self-state's norm grows through training where a fixed bias has its norm from the first step,
@@ -12,11 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.polynomial import Polynomial
 
-from analysis.classification import classification, classification_seeds, fewer
 from analysis.signatures import regime_deltas
 from configs.suite import Signatures
 from experiments.kit.runs import METRICS, Context, Run
-from experiments.kit.tables import CALM, CLEAN, NO_CLAMP, RUN
+from experiments.kit.tables import CALM, RUN
 
 VANILLA = "vanilla"
 KEYS = [*RUN, "regime", "metric"]
@@ -28,14 +27,10 @@ FEWEST_STEPS = 30  # measured calm steps for a fit without the aftermath; with f
 
 
 def tables(context: Context) -> dict[str, pd.DataFrame]:
-    """The tables controls_comparison, control_losses, classification and classification_seeds."""
-    settings = context.suite.signatures
-    pairs = [(name, protocol) for name in context.suite.conditions for protocol in (CLEAN, NO_CLAMP)]
+    """The tables controls_comparison and control_losses."""
     return {
-        "controls_comparison": comparison(context.made["regime_deltas"], context.runs, settings),
+        "controls_comparison": comparison(context.made["regime_deltas"], context.runs, context.suite.signatures),
         "control_losses": losses(context.made["runs"]),
-        "classification": classification(context.runs, fewer(settings), pairs, with_bias=True),
-        "classification_seeds": classification_seeds(context.runs, settings, pairs, with_bias=True),
     }
 
 

@@ -264,8 +264,11 @@ def _toml_value(literal: str, text: str) -> Any:
 
 
 def explain(error: ValidationError, model: type[BaseModel], source: Source, trail: Sequence[Keys]) -> str:
-    """One line for the first thing wrong in a pydantic error: the field, the value, the place, what would be right."""
-    first = error.errors(include_url=False)[0]
+    """One line for the first thing wrong in a pydantic error: the field, the value, the place, what would be right.
+
+    A misspelt key comes before what it was meant for, which is then called missing.
+    """
+    first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
     keys, kinds = _without_kinds(model, [str(part) for part in first["loc"]])
     names = tuple(key for key in keys if not key.isdigit())
     place = source.where(
@@ -305,13 +308,18 @@ def _without_kinds(model: type[BaseModel], parts: Sequence[str]) -> tuple[Keys, 
 def _members(model: type[BaseModel], keys: Keys) -> dict[str, type[BaseModel]]:
     """The models that may stand at a place by their kind; without a kind, the one model under ""; {} for a plain value."""
     found: dict[str, type[BaseModel]] = {"": model}
+    inside = False  # a dict or a list, whose keys are no field's name
     for key in keys:
+        if inside:
+            inside = False
+            continue
         fields = [member.model_fields[key] for member in found.values() if key in member.model_fields]
         if not fields:
             return {}
         annotation = fields[0].annotation
-        if get_origin(annotation) is dict:
-            annotation = get_args(annotation)[1]
+        inside = get_origin(annotation) in (dict, tuple)
+        if inside:
+            annotation = get_args(annotation)[1 if get_origin(annotation) is dict else 0]
         options = get_args(annotation) if not isinstance(annotation, type) else (annotation,)
         models = [one for one in options if isinstance(one, type) and issubclass(one, BaseModel)]
         found = {

@@ -6,6 +6,7 @@ import pandas as pd
 
 from experiments.kit import published
 from experiments.kit.levels import ALPHA, FEWEST_SEEDS
+from experiments.kit.placebos import TESTS, View, effect_table, further, surpluses
 from experiments.kit.stats import UNKNOWN, Estimate, estimate, paired, per_seed
 from experiments.kit.style import REGIMES
 from experiments.kit.tables import RUN, ByCondition, of_condition
@@ -25,9 +26,7 @@ from experiments.kit.words import (
     table,
 )
 from plots.controls import COMMON, STATIC, ordered, regimes_in, response, unlike
-from reports.control_classification import told
 from reports.parts import Section, Tables
-from reports.placebos import TESTS, View, effect_table, further, surpluses
 
 TITLE = "Controls: is it the sensing, or only a bias?"
 FILE = "controls.md"
@@ -56,7 +55,6 @@ def sections(tables: Tables, figures: str) -> list[Section]:
         reactions(tables, figures),
         dimensions(tables),
         losses(tables),
-        told(tables),
         steering(tables),
     ]
 

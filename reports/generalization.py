@@ -7,6 +7,7 @@ import pandas as pd
 
 from experiments.kit import published
 from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.placebos import TESTS, View, effect_table, further
 from experiments.kit.stats import estimate, over_seeds, paired, per_seed
 from experiments.kit.words import (
     ABSENT,
@@ -26,7 +27,6 @@ from experiments.kit.words import (
 from plots.generalization import METRICS, corpus_of
 from plots.perturbation import beyond_calm
 from reports.parts import Section, Tables
-from reports.placebos import TESTS, View, effect_table, further
 from reports.shakespeare import CHANNELS, PAIRS, Deltas, fingerprints, state_marks
 
 TITLE = "Generalization: does it come back on a second corpus?"

@@ -1,4 +1,4 @@
-"""The page on training, regime signatures and classification."""
+"""The page on training and regime signatures."""
 
 from collections.abc import Sequence
 from math import nan
@@ -24,10 +24,9 @@ from experiments.kit.words import (
     signed,
     table,
 )
-from reports.classification import classification
 from reports.parts import Section, Tables
 
-TITLE = "Training with a self-state: losses, regime signatures, classification"
+TITLE = "Training with a self-state: losses, regime signatures"
 PAIRS = (("self", "vanilla"), ("self_calm", "vanilla_calm"), ("self_random", "vanilla_random"))
 CHANNELS = {"loss": 3, "entropy": 3, "state_drift": 5, "state_effect": 3}  # digits to show
 STATE_CHANNELS = ("state_norm", "state_drift", "state_ema_drift", "state_effect")
@@ -40,7 +39,6 @@ def sections(tables: Tables, figures: str) -> list[Section]:
     return [
         learning(tables, figures),
         regimes(tables, figures),
-        classification(tables, figures),
         trajectory(tables, figures),
     ]
 
@@ -172,7 +170,7 @@ def regimes(tables: Tables, figures: str) -> Section:
         body,
         "`self` − `self_calm` takes the training's own course off. What is left is the regime's, but also what earlier regimes left "
         "behind, since in fixed windows each follows others and the calm run had none: `false_feedback` and `self_clamp` do nothing at "
-        "all to `vanilla`, so where its Δ is like that of `self`, the change is not that regime's. Whether marks differ from one regime to another is asked below, by classification. A mark on the "
+        "all to `vanilla`, so where its Δ is like that of `self`, the change is not that regime's. Whether marks differ from one regime to another is asked by [classification](classification.md). A mark on the "
         "state says that the state was moved, not that the model uses it: that is the frozen-weight test's question.",
         [fingerprints(marks), _replication(ours), _shared_shifts(without)],
     )

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,15 @@ import torch
 from scipy.special import log_softmax
 
 import frozen_test
-from analysis import frozen
 from base import command_line, storage
 from base.rng import Stream, generator
 from configs.run import Model, RunConfig
 from configs.suite import FrozenTest
 from data.corpus import Corpus
 from data.prepare import prepare_text
+from experiments import frozen
+from experiments.kit.experiment import make_tables
+from experiments.kit.placebos import rank_p_value
 from model import GPT
 from probes import frozen_rows, steering
 from probes.instrument import ALL, LAST, Batch, Instrument, weights_sha256
@@ -27,6 +30,7 @@ from runs import folder as run_folder
 from runs.state import models_arrays
 from self_state import SelfState
 from study import plan as pipeline
+from tests.made_runs import context, made_run
 
 V, C, T, D = 10, 16, 8, 12
 SIZES = Model(n_layer=1, n_head=2, n_embd=C, block_size=T)
@@ -407,13 +411,8 @@ def test_whole_test_of_a_run(corpus: Corpus, tmp_path: Path) -> None:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
         assert (tmp_path / "a" / name).read_bytes() != (tmp_path / "c" / name).read_bytes()
 
-    tables = frozen.tables(
-        [
-            frozen.FinishedTest("suite", "calm", tmp_path / "a"),
-            frozen.FinishedTest("suite", "calm", tmp_path / "c"),
-        ]
-    )
-    assert list(tables["frozen_effects"].columns) == ["suite", "condition", *frozen_rows.EFFECTS]
+    tables = tables_of(tmp_path / "a", tmp_path / "c")
+    assert list(tables["frozen_effects"]) == ["suite", "condition", *frozen_rows.EFFECTS]
     assert len(tables["frozen_conditions"]) == 2 * len(conditions)
     assert (
         len(tables["frozen_effects_summary"]) == 2 * 5
@@ -493,13 +492,22 @@ def effects_table(learned: float, rotated: list[float], untrained: list[float]) 
     )
 
 
+def tables_of(*tests: Path) -> dict[str, pd.DataFrame]:
+    """The tables of one run's finished tests, but those at its usual norm, which need its log."""
+    run = replace(made_run("calm", 1, pd.DataFrame(), None), suite="suite", probes={"frozen": tests})
+    made = make_tables(frozen.EXPERIMENT.of("swap"), context([run]))
+    return {name: table for name, table in made.items() if name != "usual_norm"}
+
+
+def summarised(effects: pd.DataFrame) -> pd.DataFrame:
+    return frozen.frozen_effects_summary(context([]), effects)
+
+
 def test_rank_p_value() -> None:
-    assert frozen.rank_p_value(0.5, np.array([0.1, 0.2, 0.3])) == 1 / 4
-    assert (
-        frozen.rank_p_value(0.2, np.array([0.1, 0.2, 0.3])) == 3 / 4
-    )  # a tie counts against the learned one
-    assert frozen.rank_p_value(0.0, np.array([0.1, 0.2, 0.3])) == 1
-    summary = frozen.summarise(effects_table(0.25, [0.1, 0.2, 0.3, 0.4], [0.1])).set_index("placebo")
+    assert rank_p_value(0.5, np.array([0.1, 0.2, 0.3])) == 1 / 4
+    assert rank_p_value(0.2, np.array([0.1, 0.2, 0.3])) == 3 / 4  # a tie counts against the learned one
+    assert rank_p_value(0.0, np.array([0.1, 0.2, 0.3])) == 1
+    summary = summarised(effects_table(0.25, [0.1, 0.2, 0.3, 0.4], [0.1])).set_index("placebo")
     assert tuple(summary.reset_index().columns[1:7]) == frozen.TEST
     row = summary.loc["rotated"]
     assert (row["effect"], row["placebo_max"], row["p_value"]) == (0.25, 0.4, 3 / 5)
@@ -508,16 +516,15 @@ def test_rank_p_value() -> None:
     assert summary["p_value"]["untrained"] == 1 / 2
     assert np.isnan(summary["placebo_sd"]["untrained"])
     two = pd.concat([effects_table(0.25, [0.3], [0.1]), effects_table(0.35, [0.3], [0.1]).assign(seed=2)])
-    assert list(frozen.summarise(two)["p_value"]) == [1, 0.5, 0.5, 0.5]
+    assert list(summarised(two)["p_value"]) == [1, 0.5, 0.5, 0.5]
 
 
 def test_tables_of_nothing_and_of_a_broken_folder(tmp_path: Path) -> None:
-    tables = frozen.tables([])
     names = ("conditions", "dose_placebos", "doses", "effects", "effects_summary")
-    assert sorted(tables) == [f"frozen_{name}" for name in names]
-    assert all(table.empty for table in tables.values())
+    assert sorted(tables_of()) == [f"frozen_{name}" for name in names]
+    assert all(table.empty for table in tables_of().values())
     with pytest.raises(storage.UserError, match="conditions"):
-        frozen.tables([frozen.FinishedTest("s", "c", tmp_path)])
+        tables_of(tmp_path)
 
 
 def test_one_dimension_is_steered_by_the_gradient_alone(corpus: Corpus, tmp_path: Path) -> None:

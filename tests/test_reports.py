@@ -100,43 +100,6 @@ def test_what_fails_comes_first(tmp_path: Path) -> None:
         assert found == sorted(found, key=kit_words.VERDICTS.index)
 
 
-def test_state_that_adds_nothing_in_runs_left_out_fails(tmp_path: Path) -> None:
-    tables = study()
-    page = written(tmp_path, tables)[0]
-    for claim in (
-        "loss, entropy and confidence do not",
-        "the state was made from",
-        "the time alone",
-        "perfect",
-    ):
-        assert verdict(page, claim) == "Not clear"
-    rows = tables["classification_seeds"]
-    state = (rows["protocol"] == NO_CLAMP) & (rows["features"] == STATE)
-    rows.loc[state, "accuracy"] = [0.70, 0.64, 0.70]  # clearly above one rival, on average above the other
-    page = written(tmp_path, tables)[0]
-    assert verdict(page, "loss, entropy and confidence do not") == "Clear"
-    assert verdict(page, "the state was made from") == "Not clear"
-    assert "0.900" in next(
-        line for line in page.splitlines() if line.startswith("| clean, `self_random`: with state")
-    )
-    tables["classification_seeds"] = rows[
-        rows["protocol"] != NO_CLAMP
-    ]  # the held state is no ground for a finding
-    assert verdict(written(tmp_path, tables)[0], "loss, entropy and confidence do not") == "Not measured"
-
-
-def test_classification_by_seed_is_judged_over_seeds(tmp_path: Path) -> None:
-    tables = study()
-    page = written(tmp_path, tables)[0]
-    line = next(line for line in page.splitlines() if "confidence do not" in line)
-    assert line.startswith("- **Not clear") and line.endswith("n = 3. Clearly the other way.")
-    rows = tables["classification_seeds"]
-    rows.loc[(rows["protocol"] == NO_CLAMP) & (rows["features"] == STATE), "accuracy"] = 0.9
-    page = written(tmp_path, tables)[0]
-    line = next(line for line in page.splitlines() if "confidence do not" in line)
-    assert line.startswith("- **Clear") and line.endswith("n = 3.")
-
-
 def test_one_seed_gives_no_interval_and_no_verdict(tmp_path: Path) -> None:
     tables = {name: table.query("seed == 1") if "seed" in table else table for name, table in study().items()}
     training, frozen = written(tmp_path, tables)

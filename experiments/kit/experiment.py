@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -53,7 +54,7 @@ class Experiment:
     """One question.
 
     Attributes:
-        name: of its files, experiments/<name>.py and <name>.md; no template, no page.
+        name: of its files, experiments/<name>.py and <name>.md, its template; no template, no page.
         title: of its page.
         tables: functions, or `Table`s of functions that make several or are not for every suite.
         findings: tables -> what they say, by the names that the template and figure titles use.
@@ -62,6 +63,9 @@ class Experiment:
         suites: whose runs the tables are made of, each suite for itself; "*" is every suite. The page is the first's.
         guests: other suites whose results stand on the page, too.
         page: its file.
+        template: of the page, below experiments/.
+        values: tables -> what else the template uses, by name.
+        decides: what its tables hang on besides code and other tables, such as the hash of a file.
     """
 
     name: str
@@ -73,12 +77,16 @@ class Experiment:
     suites: tuple[str, ...] = ()
     guests: tuple[str, ...] = ()
     page: str = ""
+    template: str = ""
+    values: Callable[[Tables], Mapping[str, Any]] = lambda tables: {}
+    decides: Callable[[], Mapping[str, Any]] = lambda: {}
 
     def __post_init__(self) -> None:
         made = tuple(one if isinstance(one, Table) else Table(one) for one in self.tables)
         object.__setattr__(self, "tables", made)
         object.__setattr__(self, "suites", self.suites or (self.name,))
         object.__setattr__(self, "page", self.page or f"{self.name.replace('_', '-')}.md")
+        object.__setattr__(self, "template", self.template or f"{self.name}.md")
         object.__setattr__(self, "figures", tuple(one.telling(self.findings) for one in self.figures))
 
     def of(self, suite: str) -> tuple[Table, ...]:

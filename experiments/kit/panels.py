@@ -4,6 +4,7 @@ A panel says by name which column of which table it shows. An odd one, of one ex
 `(axes, tables) -> None` that draws with `marks`.
 """
 
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from experiments.kit.levels import FEWEST_SEEDS
 from experiments.kit.marks import DARKER, by_seed, categories, change_axis, curve, handles, level
 from experiments.kit.stats import estimate, per_seed
 from experiments.kit.style import Look
-from experiments.kit.tables import NothingToDraw, Tables
+from experiments.kit.tables import Absent, NothingToDraw, Tables
 from experiments.kit.words import Finding, listed, plural
 
 Looks = Mapping[str, Look]
@@ -172,7 +173,7 @@ def lines(
 def points(
     table: str, column: str, title: str = "", label: str = "", *, by: str = "condition", across: str = "",
     order: Iterable[str] = (), where: Mapping[str, object] | None = None, upright: bool = True, zero: bool | None = None,
-    never: str = "", changes: bool = False,
+    never: str = "", changes: bool = False, levels: Sequence[float | str] = (),
 ) -> Panel:  # fmt: skip
     """A value a seed, mean and interval: a place a look, or with `across` a place a value of that column, looks side by side.
 
@@ -183,6 +184,7 @@ def points(
         zero: a line at zero; by default except where values are steps until something.
         never: "table.column": values are steps until something, and a missing one is a cross beyond that column's largest.
         changes: an axis for changes, see `change_axis`; not upright.
+        levels: dotted lines at these values, or at the means of these columns.
     """
 
     def draw(axes: Axes, tables: Tables, looks: Looks) -> list[str]:
@@ -190,7 +192,8 @@ def points(
         if across:
             have = dict.fromkeys(value for part in parts.values() for value in part[across])
             places = list(dict.fromkeys([*(value for value in order if value in have), *sorted(have)]))
-            half = 0.38 if len(parts) > 1 else 0.0
+            # so that looks are nearer to each other than to the next place
+            half = 0.42 * (1 - 1 / max(len(parts), 1))
             shifts = dict(zip(parts, np.linspace(-half, half, len(parts)), strict=True))
             apart, bar = 0.3 / max(len(parts), 1) ** 1.1, 0.36 / max(len(parts), 1) ** 1.05
         else:
@@ -210,7 +213,8 @@ def points(
                 lost = rows["seed"].nunique() - len(values) if never else 0
                 beside = np.linspace(-apart, apart, lost) if lost > 1 else np.zeros(lost)
                 axes.plot(index + beside, [most * 1.06] * lost, "x", c=looks[name].colour, ms=3.6, zorder=2)
-        categories(axes, [str(place) for place in places], upright, striped=bool(across))
+        names = [textwrap.fill(str(place), 16, break_long_words=False) for place in places]
+        categories(axes, names, upright, striped=bool(across))
         if never:
             low, high = axes.dataLim.intervaly  # with the longest count only where a seed never gets there
             room = 0.06 * max(high - low, 1)
@@ -218,6 +222,9 @@ def points(
             axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         if not never if zero is None else zero:
             level(axes, upright=upright)
+        shown = pd.concat(parts.values()) if parts else Absent()
+        for value in levels:
+            level(axes, shown[value].mean() if isinstance(value, str) else value, upright, ls=":")
         if changes and drawn:
             change_axis(axes, pd.concat(drawn))
         _label(axes, title, label, upright)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
+from sklearn.metrics import roc_auc_score
 
 EDGES = (0.4, 0.6, 0.8, 1.0)  # of the blocks that readings are tested on, in shares of the run
 FITTED, GAP = (
@@ -80,11 +81,8 @@ def r_squared(truth: np.ndarray, read: np.ndarray) -> float:
 
 
 def auc(truth: np.ndarray, score: np.ndarray) -> float:
-    """Area under the ROC curve of a score for a boolean truth, by ranks; NaN where there is but one class."""
-    true, false = int(truth.sum()), int((~truth).sum())
-    if not true or not false:
-        return float("nan")
-    return float((rankdata(score)[truth].sum() - true * (true + 1) / 2) / (true * false))
+    """Area under the ROC curve of a score for a boolean truth; NaN where there is but one class."""
+    return float(roc_auc_score(truth, score)) if 0 < truth.sum() < len(truth) else float("nan")
 
 
 # Correlation of two series at every lag, with a null that keeps each series' own autocorrelation: neighbouring steps of a

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.special import erf, expit
 
 from base import storage
 from base.rng import Stream, generator
+from configs.run import RunConfig
 from configs.state import SelfState
 from experiments.kit.runs import Run
 
@@ -128,18 +130,26 @@ def open_replay(run: Run) -> Replay | None:
     }
     regimes = log["regime"].to_numpy(dtype=str)[1:]
     steps = log["step"].to_numpy()[1:]
-    seen = log[list(STATS)].to_numpy(dtype=float)[:-1] + np.outer(
-        regimes == "false_feedback", [getattr(run.config.regimes.false_feedback, name) for name in STATS]
-    )
     return Replay(
         run=run,
         network=Network(settings.update, weights),
         steps=steps,
-        inputs=standardised(seen, settings) if settings.standardise else seen,
+        inputs=fed(log, run.config, settings.standardise),
         regimes=regimes,
         states=states.astype(np.float64),
         late=steps >= run.config.train.warmup_steps,
     )
+
+
+def fed(log: pd.DataFrame, config: RunConfig, standardise: bool = True) -> np.ndarray:
+    """What an update network of this config is fed at each step of a log but the first, (steps - 1, 5).
+
+    The statistics of the step before, with what false_feedback adds at this one.
+    """
+    feedback = [getattr(config.regimes.false_feedback, name) for name in STATS]
+    acts = log["regime"].to_numpy(dtype=str)[1:] == "false_feedback"
+    seen = log[list(STATS)].to_numpy(dtype=float)[:-1] + np.outer(acts, feedback)
+    return standardised(seen, config.self_state) if standardise else seen
 
 
 def standardised(seen: np.ndarray, settings: SelfState) -> np.ndarray:
@@ -158,14 +168,17 @@ def standardised(seen: np.ndarray, settings: SelfState) -> np.ndarray:
     return made.clip(-settings.stat_clip, settings.stat_clip)
 
 
-def untrained(settings: SelfState, seed: int) -> Network:
-    """The first layer of kind "mlp" as it was before training: the draws of SelfState.initialise, in its order."""
-    random = generator(seed, Stream.STATE_INIT)
-    shape = (settings.hidden, len(STATS))
-    if settings.init == "small":
-        weight, bias = random.normal(0.0, 0.02, shape), np.zeros(settings.hidden)
-    else:
-        limit = 1 / np.sqrt(len(STATS))
-        weight = random.uniform(-limit, limit, shape)
-        bias = random.uniform(-limit, limit, settings.hidden)
-    return Network("mlp", {"network.0.weight": weight, "network.0.bias": bias})
+def untrained(settings: SelfState, seed: int, counter: int | None = None) -> Network:
+    """An update network of kind "mlp" before training: the draws of SelfState.initialise, in its order.
+
+    counter: of the ANALYSIS stream, for one that no run began with; by default the network is the run's own.
+    """
+    stream, place = (Stream.STATE_INIT, 0) if counter is None else (Stream.ANALYSIS, counter)
+    random = generator(seed, stream, place)
+    weights: dict[str, np.ndarray] = {}
+    for layer, outputs, inputs in ((0, settings.hidden, len(STATS)), (2, settings.dim, settings.hidden)):
+        shape, limit, small = (outputs, inputs), 1 / np.sqrt(inputs), settings.init == "small"
+        weight = random.normal(0.0, 0.02, shape) if small else random.uniform(-limit, limit, shape)
+        bias = np.zeros(outputs) if small else random.uniform(-limit, limit, outputs)
+        weights |= {f"network.{layer}.weight": weight, f"network.{layer}.bias": bias}
+    return Network("mlp", weights)

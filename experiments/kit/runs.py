@@ -83,3 +83,24 @@ class Context:
     def of(self, condition: str) -> list[Run]:
         """The finished runs of a condition, by seed."""
         return sorted((run for run in self.runs if run.condition == condition), key=lambda run: run.seed)
+
+    def probed(self, kind: str, name: str) -> pd.DataFrame:
+        """The rows of `<name>.csv` of all finished probes of a kind, suite and condition in front, run by run.
+
+        Raises:
+            UserError: a file is missing or no table (its path, and what to do).
+        """
+        parts = []
+        for run in self.runs:
+            for folder in run.probes.get(kind, ()):
+                path = folder / f"{name}.csv"
+                try:
+                    rows = pd.read_csv(path)
+                except (OSError, ValueError) as error:
+                    raise UserError(
+                        f"{path} is missing or no table ({error}); delete its folder and run again"
+                    ) from None
+                rows.insert(0, "suite", run.suite)
+                rows.insert(1, "condition", run.condition)
+                parts.append(rows)
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
