@@ -14,7 +14,6 @@ from experiments.kit import pages as kit_pages
 from experiments.kit import published
 from experiments.kit import words as kit_words
 from experiments.kit.stats import estimate
-from experiments.kit.tables import NO_CLAMP, STATE
 from plots.registry import FIGURES
 from reports import conditions, pages, parts, placebos
 from scripts import make_report

@@ -1,8 +1,11 @@
 """Whatever is given, a command ends with success or with one line: 300 inputs here, 10,000 by fuzz.py."""
 
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -208,3 +211,11 @@ def test_no_way_to_prepare_a_corpus_gives_a_traceback(place: Place, data: st.Dat
     else:
         named = data.draw(st.one_of(st.just(name), words))
         outcome(lambda given: data_prepare.main(named, given), options, "prepare")
+
+
+@pytest.mark.long
+@pytest.mark.skipif(LONG, reason="this is what it runs")
+def test_ten_thousand_inputs() -> None:
+    command = [sys.executable, str(Path(__file__).with_name("fuzz.py"))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+    assert done.returncode == 0, done.stdout + done.stderr
