@@ -5,7 +5,6 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from base import command_line, storage
 from base.storage import ROOT
 from configs.suite import Suite, load_suite
 from data.prepare import prepare_text
-from experiments.kit.experiment import Experiment
 from experiments.kit.tables import content
 from runs import folder as run_folder
 from study import book
@@ -110,12 +108,10 @@ def write_tables(folder: Path, suite: Suite, runs: Sequence[Path]) -> list[Path]
     return [folder / f"{name}.csv" for name in made]
 
 
-def drawing(*names: str) -> dict[str, Experiment]:
-    """All experiments, with no other figures than these."""
-    return {
-        module: replace(one, figures=[figure for figure in one.figures if figure.name in names])
-        for module, one in book.experiments().items()
-    }
+def drawing(*names: str) -> Callable[..., Path | None]:
+    """`book.draw` of these figures; the others are left out, as where their tables hold nothing for them."""
+    draw = book.draw
+    return lambda figure, *given: draw(figure, *given) if figure.name in names else None
 
 
 def ends(main: Callable[[Sequence[str]], object], *arguments: str) -> tuple[object, str]:

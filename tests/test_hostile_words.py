@@ -23,7 +23,7 @@ from experiments.kit.tables import Tables
 from scripts import make_report, sample
 from scripts import run_all as script
 from study import book
-from tests.hostile import CONFIGS, assert_refused, drawing, ends, finished_run, write_tables
+from tests.hostile import CONFIGS, assert_refused, ends, finished_run, write_tables
 from tests.made_runs import assert_tables
 
 
@@ -232,9 +232,11 @@ NOTES = ["\x16\x1b[31m $x_{ \u4e2d \udcff \u202e\na", "\\$ $", "n" * 100_000, "w
 def test_a_note_can_hold_whatever_it_likes(finished: Path, tmp_path: Path) -> None:
     suite = load_suite(finished.parent.parent.parent / "tiny.toml")
     write_tables(tmp_path / "tables" / "tiny", suite, [finished])
-    (figure,) = (one for known in drawing("learning-curves.png").values() for one in known.figures)
+    tables = Tables(tmp_path / "tables", "tiny")
+    figures = [figure for one in book.experiments().values() for figure in one.figures]
+    figure = next(figure for figure in figures if book.draw(figure, tables, "", tmp_path))
     for note in NOTES:
-        drawn = book.draw(figure, Tables(tmp_path / "tables", "tiny"), note, tmp_path)
+        drawn = book.draw(figure, tables, note, tmp_path)
         assert drawn is not None and drawn.stat().st_size > 10_000
 
 

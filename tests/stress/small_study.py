@@ -155,11 +155,10 @@ def here(place: Path, out: Path, *more: str, log: Path | None = None) -> Ended:
     """The study in this very process, which so loads all that later forks need. Undisturbed, it ends well."""
     faults.install()
     os.environ.update(environment(place, log=log))
-    known = drawing(*DRAWN_HERE)
     for module, name, instead in (
         (session, "Runner", functools.partial(Runner, executor=Inline)),
         (progress, "gflops", lambda: 10.0),  # what is measured for a first guess at the time
-        (book, "experiments", lambda: known),
+        (book, "draw", drawing(*DRAWN_HERE)),
     ):
         setattr(module, name, instead)
     begun = time.monotonic()
