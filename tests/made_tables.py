@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.kit import published
-from experiments.kit.tables import BASIC, NO_CLAMP, RAW, STATE, TIME
 from experiments import frozen, perturbation
+from experiments.kit import published
 from experiments.kit.pages import render
+from experiments.kit.tables import BASIC, NO_CLAMP, RAW, STATE, TIME
 from tests.made_runs import read_from
 
 ROOT = Path(__file__).resolve().parent.parent
