@@ -1,14 +1,13 @@
-"""What is asked of the core conditions: can a regime be told from the log, and which way does the state go?"""
+"""What is asked of the core conditions: can a regime be told from the log?"""
 
 import pandas as pd
 
 from analysis.classification import PAIRS, PAIRS_NO_CLAMP, classification, classification_seeds, fewer
-from analysis.trajectory import state_path
 from experiments.kit.runs import Context
 
 
 def tables(context: Context) -> dict[str, pd.DataFrame]:
-    """The tables classification, classification_seeds and state_path.
+    """The tables classification and classification_seeds.
 
     Without self_clamp, with as few permutations as the controls.
     """
@@ -18,5 +17,4 @@ def tables(context: Context) -> dict[str, pd.DataFrame]:
     return {
         "classification": told if unheld.empty else pd.concat([told, unheld], ignore_index=True),
         "classification_seeds": classification_seeds(context.runs, settings, (*PAIRS, *PAIRS_NO_CLAMP)),
-        "state_path": state_path(context.runs),
     }

@@ -12,10 +12,10 @@ from matplotlib.patches import Patch
 from experiments.kit import stats, style
 from experiments.kit import tables as kit_tables
 from experiments.kit.levels import ALPHA, FEWEST_SEEDS
+from experiments.kit.marks import curve
 from experiments.kit.tables import RUN, NothingToDraw
 from experiments.kit.words import listed, plural, signed
 from plots.figure import Figure, Tables
-from plots.training import curve
 
 CONDITIONS = ("self_calm", "self", "self_random")
 MEASURES = ("state_drift", "state_norm", "state_effect")

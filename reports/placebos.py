@@ -8,6 +8,7 @@ import pandas as pd
 from experiments.kit import published
 from experiments.kit.levels import ALPHA
 from experiments.kit.stats import Estimate, estimate, over_seeds, per_seed
+from experiments.kit.tables import Tables
 from experiments.kit.words import (
     ABSENT,
     CLEAR,
@@ -24,7 +25,7 @@ from experiments.kit.words import (
     table,
     worst,
 )
-from reports.parts import Section, Tables
+from reports.parts import Section
 
 TESTS = {
     ("replication", "dimension"): "replication protocol",

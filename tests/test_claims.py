@@ -23,7 +23,6 @@ from analysis import (
     frozen,
     memory,
     recurring,
-    signatures,
 )
 from analysis.belief_subjects import AVERAGES, BATCH, STATE, UNTRAINED
 from analysis.beliefs import POSTERIOR, TWIN
@@ -490,7 +489,6 @@ def test_an_edited_added_or_removed_claim_is_marked_for_ever(tmp_path: Path) -> 
 DECLARED: dict[str, tuple[str, ...]] = {
     "frozen_effects": ("suite", "condition", *frozen_rows.EFFECTS),
     "frozen_conditions": ("suite", "condition", *frozen_rows.CONDITIONS),
-    "regime_deltas": signatures.COLUMNS,
     "classification_seeds": classification.SEED_COLUMNS,
     "controls_comparison": controls.COMPARISON,
     "control_losses": controls.LOSSES,
