@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.polynomial import Polynomial
 
-from analysis.signatures import regime_deltas
 from configs.suite import Signatures
+from experiments.kit.changes import changes
 from experiments.kit.runs import METRICS, Context, Run
 from experiments.kit.tables import CALM, RUN
 
@@ -71,7 +71,7 @@ class CalmCourse(Run):
 def comparison(deltas: pd.DataFrame, runs: Sequence[Run], settings: Signatures) -> pd.DataFrame:
     """One row a run, regime and metric.
 
-    delta: mean in the window minus before (analysis/signatures.py). trend: the same of the run's calm course, which is
+    delta: mean in the window minus before (experiments/perturbation.py). trend: the same of the run's calm course, which is
     what time alone would have done; detrended: delta - trend. vanilla: delta of the same seed's run without any bias,
     under the same regime at the same steps; difference: delta - vanilla, NaN for channels that vanilla has not.
     """
@@ -80,7 +80,7 @@ def comparison(deltas: pd.DataFrame, runs: Sequence[Run], settings: Signatures) 
         for run in runs
     ]
     made = deltas[[*KEYS, "delta"]].merge(
-        regime_deltas(courses, settings)[[*KEYS, "delta"]].rename(columns={"delta": "trend"}),
+        changes(courses, settings.pre_steps)[[*KEYS, "delta"]].rename(columns={"delta": "trend"}),
         on=KEYS,
         how="left",
     )

@@ -9,12 +9,6 @@ from reports.parts import Tables
 
 HEADING = "Conditions"
 NO_STATE = "a model without self-state"
-PLAIN = {  # the same in every suite that has them
-    "self": "the published self-state; each of five regimes comes once, at set times",
-    "self_calm": "the published self-state; no regime ever acts",
-    "vanilla": f"{NO_STATE}, regimes as in `self`",
-    "vanilla_calm": f"{NO_STATE}; no regime ever acts",
-}
 BUFFER = "memory of {} past states, one every {} steps"
 
 
@@ -41,12 +35,6 @@ def _ambiguous(memory: str, words: str) -> dict[str, str]:
 
 
 WORDS: dict[str, dict[str, str]] = {
-    "shakespeare": {
-        **PLAIN,
-        "self_random": "the published self-state; each of five regimes comes once, at times drawn for each seed",
-        "vanilla_random": f"{NO_STATE}, regimes as in `self_random`",
-    },
-    "generalization": PLAIN,
     "tolerance": {"self": "the calibrated self-state; each of five regimes comes once, at set times"},
     "controls": {
         "self": "the published self-state, whose bias the others are measured by; each of five regimes comes once, at times drawn "

@@ -15,129 +15,11 @@ from matplotlib.transforms import Bbox
 from base.storage import UserError
 from experiments.kit import stats as kit_stats
 from experiments.kit import style
-from experiments.kit import tables as kit_tables
-from plots import classification, frozen, perturbation, registry, training
+from plots import classification, frozen, registry
 
 EVERY = registry.FIGURES
 ROOT = Path(__file__).resolve().parent.parent
-WINDOWS = (
-    ("lr_heatwave", 300, 350),
-    ("sensory_fog", 600, 800),
-    ("false_feedback", 900, 1000),
-    ("self_clamp", 1100, 1200),
-    ("bewilderment", 1200, 1400),
-)
 CONDITIONS = ("self", "self_calm", "vanilla", "vanilla_calm", "self_random", "vanilla_random")
-CHANNELS = tuple(style.CHANNELS)
-
-
-def _windows_of(condition: str, seed: int, steps: int) -> list[tuple[str, int, int]]:
-    scaled = [(name, start * steps // 2000, end * steps // 2000) for name, start, end in WINDOWS]
-    if condition.endswith("_calm"):
-        return []
-    if condition.endswith("_random"):
-        order = np.random.default_rng(seed).permutation(len(scaled))
-        start, made = 200 * steps // 2000, []
-        for index in order:
-            name, old_start, old_end = scaled[index]
-            start += int(np.random.default_rng((seed, index)).integers(40, 190)) * steps // 2000
-            made.append((name, start, start + old_end - old_start))
-            start += old_end - old_start
-        return made
-    return scaled
-
-
-def _run(condition: str, seed: int, steps: int) -> pd.DataFrame:
-    """A run's metrics, shaped like real ones: a falling loss, regimes that move some channels, noise."""
-    batch = np.random.default_rng((1, seed))  # shared by the conditions of a seed, as batches are
-    own = np.random.default_rng((2, seed, CONDITIONS.index(condition)))
-    step = np.arange(steps)
-    t = step / steps
-    regime = np.full(steps, "calm", dtype=object)
-    for name, start, end in _windows_of(condition, seed, steps):
-        regime[start:end] = name
-    hit = {name: (regime == name).astype(float) for name, _, _ in WINDOWS}
-    noise = batch.normal(0, 1, steps)
-    loss = 1.72 + 0.8 * np.exp(-2.6 * t) + 1.7 * np.exp(-t * 45) + 0.05 * noise + own.normal(0, 0.01)
-    loss += 1.75 * hit["bewilderment"] + 0.32 * hit["sensory_fog"]
-    entropy = 1.0 * loss + 0.07 - 0.25 * hit["bewilderment"] + own.normal(0, 0.02, steps)
-    made = pd.DataFrame({"step": step, "regime": regime, "loss": loss, "entropy": entropy})
-    made["top1"] = np.clip(0.92 - 0.25 * entropy + own.normal(0, 0.004, steps), 0.02, 1)
-    made["grad_norm"] = (
-        1 + t + 1.5 * np.exp(-t * 60) + 0.1 * own.normal(0, 1, steps) - 0.3 * hit["bewilderment"]
-    )
-    made["progress"], made["lr"] = t, 1e-3 * (1 - 0.9 * t)
-    if condition.startswith("vanilla"):
-        for channel in ("state_norm", "state_drift", "state_ema_drift", "state_effect", "state_kl"):
-            made[channel] = np.nan
-    else:
-        bump = pd.Series(hit["sensory_fog"] - hit["bewilderment"]).ewm(alpha=0.02).mean().to_numpy()
-        scale = 1 + 0.15 * batch.normal()
-        made["state_norm"] = scale * (0.3 / (1 + np.exp(-9 * (t - 0.35))) + 0.05 * bump) + own.normal(
-            0, 0.001, steps
-        )
-        drift = 0.0012 * np.exp(own.normal(0, 0.4, steps)) * (1 + hit["lr_heatwave"]) + 0.01 * np.exp(
-            -step / 5
-        )
-        made["state_drift"] = np.where(hit["self_clamp"] > 0, 0.0, drift)
-        made["state_ema_drift"] = np.exp(-0.4 - 9 * t + own.normal(0, 0.3, steps) + 2 * np.abs(bump))
-        effect = np.maximum(0.55 * t - 0.15 * np.abs(bump) + own.normal(0, 0.01, steps), 0)
-        made["state_effect"] = np.where(step % 10 == 0, effect, np.nan)
-        made["state_kl"] = made["state_effect"] ** 2 / 2
-    measured = ((step + 1) % max(steps // 8, 1) == 0) | (step == steps - 1)
-    made["heldout_loss"] = np.where(measured, loss + 0.08, np.nan)
-    return made.assign(suite="shakespeare", condition=condition, seed=seed)
-
-
-def _deltas(metrics: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
-    rows = []
-    for (condition, seed), run in metrics.groupby(["condition", "seed"]):
-        own = windows[(windows["condition"] == condition) & (windows["seed"] == seed)]
-        if own.empty:
-            own = windows[(windows["condition"] == "self") & (windows["seed"] == seed)]
-        for name, start, end in zip(own["regime"], own["start"], own["end"], strict=True):
-            length = min(end - start, 100)
-            for channel in CHANNELS:
-                values = run.set_index("step")[channel]
-                before, during, after = (
-                    values.loc[a : b - 1].mean()
-                    for a, b in ((start - length, start), (start, end), (end, end + length))
-                )
-                if np.isfinite(during):
-                    rows.append(("shakespeare", condition, seed, name, channel, before, during, after))
-    columns = ["suite", "condition", "seed", "regime", "metric", "before", "during", "after"]
-    made = pd.DataFrame(rows, columns=columns)
-    return made.assign(delta=made["during"] - made["before"], delta_after=made["after"] - made["before"])
-
-
-def _delta_summary(deltas: pd.DataFrame) -> pd.DataFrame:
-    rows = []
-    for key, group in deltas.groupby(["suite", "condition", "regime", "metric"]):
-        found, after = kit_stats.estimate(group["delta"]), kit_stats.estimate(group["delta_after"])
-        rows.append((*key, found.n, found.mean, found.low, found.high, after.mean, after.low, after.high))
-    names = "suite condition regime metric n delta low high delta_after after_low after_high"
-    return pd.DataFrame(rows, columns=names.split())
-
-
-def _path(metrics: pd.DataFrame) -> pd.DataFrame:
-    made = []
-    for (condition, _), run in metrics.groupby(["condition", "seed"]):
-        if str(condition).startswith("vanilla"):
-            continue
-        random = np.random.default_rng((3, int(run["seed"].iloc[0])))
-        t = run["step"].to_numpy() / len(run)
-        wander = np.cumsum(random.normal(0, 0.0012, (2, len(run))), axis=1)
-        pc1 = run["state_norm"].to_numpy() - 0.15 + wander[0]
-        pc2 = (
-            0.05 * np.sin(5 * t + random.normal()) + 4 * run["state_ema_drift"].to_numpy() * 0.003 + wander[1]
-        )
-        pc2 = pd.Series(pc2).ewm(alpha=0.1).mean().to_numpy()
-        made.append(
-            run[["suite", "condition", "seed", "step", "regime"]].assign(
-                pc1=pc1, pc2=pc2, share1=0.9, share2=0.06
-            )
-        )
-    return pd.concat(made)
 
 
 def _frozen(seeds: int, draws: int, gain: float) -> dict[str, pd.DataFrame]:
@@ -219,31 +101,14 @@ def _classification() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names.split())
 
 
-def make_tables(
-    seeds: int, steps: int = 400, draws: int = 20, gain: float = 1.0, conditions: tuple[str, ...] = CONDITIONS
-) -> dict[str, pd.DataFrame]:
+def make_tables(seeds: int, draws: int = 20, gain: float = 1.0) -> dict[str, pd.DataFrame]:
     """A study's tables with known answers, equal for equal arguments."""
-    runs = [(condition, seed) for condition in conditions for seed in range(1, seeds + 1)]
-    metrics = pd.concat([_run(condition, seed, steps) for condition, seed in runs], ignore_index=True)
-    windows = pd.DataFrame(
-        [
-            ("shakespeare", condition, seed, *w)
-            for condition, seed in runs
-            for w in _windows_of(condition, seed, steps)
-        ],
-        columns=["suite", "condition", "seed", "regime", "start", "end"],
-    )
-    deltas = _deltas(metrics, windows)
+    runs = [(condition, seed) for condition in CONDITIONS for seed in range(1, seeds + 1)]
     return {
-        "metrics": metrics,
-        "windows": windows,
-        "regime_deltas": deltas,
-        "regime_deltas_summary": _delta_summary(deltas),
         "classification": _classification(),
-        "state_path": _path(metrics),
         **_frozen(seeds, draws, gain),
         "runs": pd.DataFrame(
-            [("shakespeare", condition, seed, "0" * 64, steps, 40.0, 1.9, "float32", "shakespeare_char", 804224) for condition, seed in runs],
+            [("shakespeare", condition, seed, "0" * 64, 400, 40.0, 1.9, "float32", "shakespeare_char", 804224) for condition, seed in runs],
             columns=["suite", "condition", "seed", "key", "steps", "seconds", "heldout_loss", "dtype", "corpus", "parameters"],
         ),
     }  # fmt: skip
@@ -266,7 +131,7 @@ def only_core_figures(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
 
 @pytest.fixture(scope="module")
 def small() -> dict[str, pd.DataFrame]:
-    """Three seeds of 400 steps."""
+    """Three seeds."""
     return make_tables(3)
 
 
@@ -285,14 +150,6 @@ def drawn(small: dict[str, pd.DataFrame]) -> dict[str, tuple[Drawing, bytes]]:
 def core(monkeypatch: pytest.MonkeyPatch) -> None:
     """The figures of every suite; each further topic draws its own in its own test."""
     monkeypatch.setattr(registry, "FIGURES", registry.CORE)
-
-
-@pytest.fixture
-def one_regime(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One regime's detail figure stands for those of all five, which are one function."""
-    names = {f"perturbation/{regime}.png" for regime in style.REGIMES if regime != "self_clamp"}
-    kept = tuple(figure for figure in registry.FIGURES if figure.name not in names)
-    monkeypatch.setattr(registry, "FIGURES", kept)
 
 
 def title_of(figure: Drawing) -> str:
@@ -325,35 +182,24 @@ def _overlap(one: Bbox, other: Bbox, slack: float = 1.0) -> bool:
 def test_equal_tables_give_equal_bytes(
     drawn: dict[str, tuple[Drawing, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    some = tuple(
-        figure for figure in registry.FIGURES if "/" not in figure.name and "early" not in figure.name
-    )
-    monkeypatch.setattr(registry, "FIGURES", (*some, registry.FIGURES[3]))
+    some = tuple(figure for figure in registry.FIGURES if "early" not in figure.name)
+    monkeypatch.setattr(registry, "FIGURES", some)
     tables = save(make_tables(3), tmp_path / "tables")
     written = registry.draw_all(tables, tmp_path / "figures", "shakespeare", "a note")
     names = [path.relative_to(tmp_path / "figures").as_posix() for path in written]
-    assert names == [figure.name for figure in registry.FIGURES] and len(names) == 4
+    assert names == [figure.name for figure in registry.FIGURES] and len(names) == 2
     for path, name in zip(written, names, strict=True):
         content = path.read_bytes()
         assert content == drawn[name][1], name
         assert content.startswith(b"\x89PNG") and b"Software" not in content and b"tIME" not in content
 
 
-@pytest.mark.parametrize(
-    ("seeds", "conditions"),
-    [(1, ("self", "vanilla", "self_calm")), (2, ("self_calm", "vanilla_calm"))],
-)
-def test_few_seeds_and_missing_conditions_draw(
-    seeds: int, conditions: tuple[str, ...], tmp_path: Path, one_regime: None
-) -> None:
-    tables = save(make_tables(seeds, steps=240, draws=3, conditions=conditions), tmp_path / "tables")
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_few_seeds_draw(seeds: int, tmp_path: Path) -> None:
+    tables = save(make_tables(seeds, draws=3), tmp_path / "tables")
     said: list[str] = []
     written = registry.draw_all(tables, tmp_path / "figures", "shakespeare", "a note", said.append)
-    assert len(written) + len(said) == len(registry.FIGURES)
-    if "self" in conditions:
-        assert not said
-    else:
-        assert len(said) == 3 and all("windows.csv" in line or "regime_deltas.csv" in line for line in said)
+    assert len(written) == len(registry.FIGURES) and not said
 
 
 def test_missing_and_empty_tables_are_named(small: dict[str, pd.DataFrame], tmp_path: Path) -> None:
@@ -408,24 +254,9 @@ def test_the_frozen_title_says_what_the_table_says(gain: float, draws: int, word
     assert f"strongest placebo {tested.groupby('placebo')['placebo_mean'].mean().max():.2f}" in title
 
 
-def test_titles_count_what_is_in_the_tables(
-    small: dict[str, pd.DataFrame], drawn: dict[str, tuple[Drawing, bytes]]
-) -> None:
-    deltas = small["regime_deltas"]
-    assert {"loss", "entropy", "top1"} <= set(perturbation.marked(deltas, "bewilderment"))
-    assert perturbation.marked(deltas, "self_clamp")["state_drift"].mean < 0
-    assert "state_drift" not in perturbation.marked(deltas, "false_feedback")
-    titles = {name: title_of(figure) for name, (figure, _) in drawn.items()}
-    assert "state drift down" in titles["perturbation/self_clamp.png"]
-    assert (
-        "change accuracy by +0.05 (0.56 → 0.61), raw statistics reach 0.60"
-        in titles["perturbation/classification.png"]
-    )
-    metrics = small["metrics"].copy()
-    metrics.loc[metrics["condition"] == "self_calm", "heldout_loss"] -= 0.5
-    with style.context():
-        lower = training.learning_curves({"metrics": metrics}, "a note")
-    assert "a self-state clearly lowers it in 1 of 3 schedules" in title_of(lower)
+def test_titles_count_what_is_in_the_tables(drawn: dict[str, tuple[Drawing, bytes]]) -> None:
+    title = title_of(drawn["perturbation/classification.png"][0])
+    assert "change accuracy by +0.05 (0.56 → 0.61), raw statistics reach 0.60" in title
 
 
 def test_intervals_bins_and_pairs_are_right() -> None:
@@ -448,14 +279,6 @@ def test_intervals_bins_and_pairs_are_right() -> None:
     assert kit_stats.band(table)["low"].isna().tolist() == [False, True]
 
 
-def test_windows_that_differ_between_seeds_are_not_shared(small: dict[str, pd.DataFrame]) -> None:
-    windows, metrics = small["windows"], small["metrics"]
-    assert kit_tables.shared_windows(windows, "self")[0] == ("lr_heatwave", 60, 70)
-    assert kit_tables.shared_windows(windows, "self_random") == []
-    own = metrics[(metrics["condition"] == "self") & (metrics["seed"] == 1)]
-    assert kit_tables.stretches(own) == kit_tables.shared_windows(windows, "self")
-
-
 def _script(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "scripts" / "make_figures.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -466,7 +289,7 @@ def test_the_script_draws_and_says_what_it_skips(small: dict[str, pd.DataFrame],
     done = _script("--out", str(tmp_path))
     assert done.returncode == 0 and done.stderr == ""
     assert (tmp_path / "figures" / "perturbation" / "classification.png").is_file()
-    assert "skipped state-trajectory.png: state_path.csv missing or empty" in done.stdout
+    assert "skipped state-trajectory.png: shakespeare/state_path missing or empty" in done.stdout
     assert registry.note_of(tmp_path / "tables", "shakespeare") == "Corpus: shakespeare_char; 3 seeds."
 
 

@@ -17,7 +17,16 @@ from matplotlib.ticker import MaxNLocator
 
 from experiments.kit import style
 from experiments.kit.levels import FEWEST_SEEDS
-from experiments.kit.marks import DARKER, by_seed, categories, change_axis, curve, handles, level
+from experiments.kit.marks import (
+    DARKER,
+    by_seed,
+    categories,
+    change_axis,
+    curve,
+    handles,
+    level,
+    not_measured,
+)
 from experiments.kit.stats import estimate, per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import Absent, NothingToDraw, Tables
@@ -189,10 +198,12 @@ def points(
 
     def draw(axes: Axes, tables: Tables, looks: Looks) -> list[str]:
         parts = _parts(tables, table, looks, by, where or {})
+        if not parts:
+            not_measured(axes)
+            return []
         if across:
             have = dict.fromkeys(value for part in parts.values() for value in part[across])
             places = list(dict.fromkeys([*(value for value in order if value in have), *sorted(have)]))
-            # so that looks are nearer to each other than to the next place
             half = 0.42 * (1 - 1 / max(len(parts), 1))
             shifts = dict(zip(parts, np.linspace(-half, half, len(parts)), strict=True))
             apart, bar = 0.3 / max(len(parts), 1) ** 1.1, 0.36 / max(len(parts), 1) ** 1.05
