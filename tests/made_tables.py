@@ -155,10 +155,14 @@ def study(
     }  # fmt: skip
 
 
-def written(folder: Path, tables: dict[str, pd.DataFrame], note: str = "", figures: str = "../figures") -> tuple[str, str]:
+def written(
+    folder: Path, tables: dict[str, pd.DataFrame], note: str = "", figures: str = "../figures"
+) -> tuple[str, str]:
     """The two pages (shakespeare, frozen test) of some tables."""
     known = read_from(folder / "tables", "shakespeare", tables)
-    return render(perturbation.EXPERIMENT, known, figures, note), render(frozen.EXPERIMENT, known, figures, note)
+    return render(perturbation.EXPERIMENT, known, figures, note), render(
+        frozen.EXPERIMENT, known, figures, note
+    )
 
 
 def verdicts(page: str) -> list[tuple[str, str]]:

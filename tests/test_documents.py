@@ -42,7 +42,9 @@ def test_readme_needs_no_table_too_large_to_commit(tmp_path: Path) -> None:
 
 def test_readme_is_what_the_committed_tables_give() -> None:
     assert list(COMMITTED.glob("*.csv*")) == [], "each suite has a folder of its own"
-    assert [path for path in COMMITTED.rglob("*.csv*") if path.name.split(".")[0] in publish.NOT_COMMITTED] == []
+    assert [
+        path for path in COMMITTED.rglob("*.csv*") if path.name.split(".")[0] in publish.NOT_COMMITTED
+    ] == []
     text = (ROOT / "README.md").read_text()
     assert documents.readme(text, COMMITTED) == text, "run: ./run.sh python scripts/make_report.py --readme"
 
@@ -55,13 +57,18 @@ def test_the_time_counts_tests(tmp_path: Path) -> None:
     )  # fmt: skip
     tests.to_csv(tmp_path / "tables" / "shakespeare" / "tests.csv", index=False)
     said = documents.readme_time(tmp_path / "tables")
-    assert "(12 runs, 2 tests of finished runs) took 15.0 hours of one core, 12.0 for training, 3.0 for testing" in said
+    assert (
+        "(12 runs, 2 tests of finished runs) took 15.0 hours of one core, 12.0 for training, 3.0 for testing"
+        in said
+    )
     assert "about 7.5 hours on 2 cores" in said
 
 
 def test_pipeline_page_is_what_the_code_declares() -> None:
     made = documents.pipeline()
-    assert (ROOT / "docs" / "PIPELINE.md").read_text() == made, "run: ./run.sh python scripts/make_report.py --pipeline"
+    assert (ROOT / "docs" / "PIPELINE.md").read_text() == made, (
+        "run: ./run.sh python scripts/make_report.py --pipeline"
+    )
     assert all(f"`{phase.name}`" in made for phase in phases.declared()) and "<!--" not in made
     assert all(figure.name in made for one in book.experiments().values() for figure in one.figures)
 
