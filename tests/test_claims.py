@@ -553,6 +553,14 @@ def test_the_page_says_first_what_fell_and_what_explains_it(tmp_path: Path) -> N
     assert "Of 1 published claim, 1 is not supported." in block and "figures/claims.png" in block
 
 
+def test_the_page_says_which_family_needs_every_seed(tmp_path: Path) -> None:
+    said = "With 12 claims the first to be supported needs the smallest p that 8 seeds can give"
+    assert said in page_from(
+        tmp_path / "page", made(tmp_path, text=many(12))
+    )  # 12 / 256 < 0.05 <= 12 * 2 / 256
+    assert "needs the smallest p" not in page_from(tmp_path / "page", made(tmp_path, text=many(6)))
+
+
 def test_the_page_stands_without_results(tmp_path: Path, committed: Claims) -> None:
     assert re.findall("^## (.*)", page_from(tmp_path, {}), re.M) == [
         "In short",

@@ -38,7 +38,7 @@ class Query(Strict):
     table: Name
     column: Name
     where: Where = Field(default_factory=dict)
-    take: Literal["one", "mean", "mean_abs", "max"] = "one"  # of a seed's rows; one: several are an error
+    take: Literal["one", "mean", "mean_abs"] = "one"  # of a seed's rows; one: several are an error
     missing: float | None = None  # what stands for an empty cell, where only order counts (binomial)
 
 
@@ -160,8 +160,8 @@ class Claims(Strict):
 
     sha256: str
     registration: Registration
-    families: dict[str, Family]
-    claims: dict[str, Claim]
+    families: dict[str, Family] = Field(min_length=1)
+    claims: dict[str, Claim] = Field(min_length=1)
     readings: dict[str, Reading] = Field(default_factory=dict)
 
     def of(self, family: str) -> dict[str, Claim]:
