@@ -4,7 +4,6 @@ they do not hang on the code that follows runs."""
 ONSET_BIN = 5  # steps in a bin around a disturbance's onset, in the suite on memory
 WINDOW_BIN = 10  # steps in a bin of an ambiguous window
 DISTURBANCE = "bewilderment"  # the regime by which memories are compared
-AFTER_SWITCH = 20  # steps after a switch of the recurring world over which losses are summed
 WHOLE = "whole"
 LATE = "late"  # a window's second half, when nothing is left of the disturbance in a state without memory
 

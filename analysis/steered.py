@@ -14,8 +14,8 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from analysis.frozen import rank_p_value
-from analysis.recurring import world_of
 from configs.run import RunConfig
+from experiments.kit.pairs import world_of
 from experiments.kit.runs import Context
 from experiments.kit.tables import RUN, WEIGHTS
 

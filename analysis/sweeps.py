@@ -1,6 +1,6 @@
 """What a self-state pays as one dial is turned: decay, dimensions, switching rate, strength of the corruption.
 
-Every condition is compared with the vanilla run of its own world and seed, step by step (analysis/recurring.py). A dial is
+Every condition is compared with the vanilla run of its own world and seed, step by step (experiments/kit/pairs.py). A dial is
 found by config: a condition is a point of the one dial by which it differs from the condition `base`, and `base` is a point
 of every dial.
 """
@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from analysis.recurring import Pair, losses, paired_logs
 from configs.run import RunConfig
 from configs.world import Recurring
+from experiments.kit.pairs import Pair, losses, paired_logs
 from experiments.kit.runs import Context
 
 BASE = "base"
@@ -46,6 +46,8 @@ def points(context: Context, pairs: Sequence[Pair]) -> pd.DataFrame:
     clean_gain, perturbed_gain: training batches without and with a regime; heldout_gain: held-out text at moments when no
     regime acts. All over the last three quarters of the run. base: whether it is the point that all dials share.
     """
+    if not pairs:
+        return pd.DataFrame(columns=list(POINTS))
     found = losses(pairs).set_index(["condition", "seed"])
     rows = []
     for name, run in context.suite.conditions.items():

@@ -40,17 +40,6 @@ def _ambiguous(memory: str, words: str) -> dict[str, str]:
     }
 
 
-def _mechanism(name: str, words: str) -> dict[str, str]:
-    """The four worlds of recurring.toml, for one mechanism or none."""
-    return {
-        f"{name}_windows": f"{words}; each of five regimes comes once, at set times",
-        f"{name}_random": f"{words}; each of five regimes comes once, at times drawn for each seed",
-        f"{name}_recurring": f"{words}; half of the targets are replaced, on and off through the whole run",
-        f"{name}_mix": f"{words}; from calm into one of five regimes and back, through the whole run",
-    }
-
-
-RECURRING = "as `calibrated_recurring`, but "
 WORDS: dict[str, dict[str, str]] = {
     "shakespeare": {
         **PLAIN,
@@ -84,37 +73,6 @@ WORDS: dict[str, dict[str, str]] = {
         **_ambiguous("none", "without memory"),
         **_ambiguous("ema", "memory of an exponential average"),
         **_ambiguous("buffer_64", BUFFER.format(64, 10)),
-    },
-    "recurring": {
-        **_mechanism("calibrated", "self-state with the calibrated mechanism"),
-        **_mechanism("seed", "self-state with the published mechanism"),
-        **_mechanism("vanilla", NO_STATE),
-        "learned_bias": RECURRING
-        + "in place of the state one bias that is learned as weights are, and answers to nothing",
-        "fixed_bias": RECURRING
-        + "in place of the state a random bias that never changes, as long as the state's",
-        "state_1d": RECURRING + "with a state of one dimension in place of 32",
-        "yoked": RECURRING
-        + "shown the statistics of its partner seed's run, whose regimes come at other times",
-        "shuffled": RECURRING + "shown the statistics of that same run in random order",
-        "clock": RECURRING + "shown nothing but how far training has come",
-        "oracle": RECURRING
-        + "shown the regime that truly acts on this very step, with nothing carried on: the ceiling",
-        "direct": RECURRING
-        + "with nothing carried on: the state is made from the last batch's statistics alone",
-        **{
-            f"delayed_{age}": RECURRING + f"shown its statistics {age} steps late (others: 1 step)"
-            for age in (4, 16, 64)
-        },
-        "faint": "as `calibrated_recurring`, in a world where only one target in a hundred is replaced, so that one batch leaves doubt",
-        "faint_vanilla": f"{NO_STATE} in the world of `faint`",
-        "faint_oracle": "as `oracle`, in the world of `faint`",
-        "faint_direct": "as `direct`, in the world of `faint`",
-        "large": "as `calibrated_recurring`, with the model of the published size",
-        "large_vanilla": f"{NO_STATE}, of the published size, in the recurring world",
-        "large_yoked": "as `yoked`, of the published size: shown what the partner seed of `large` was shown",
-        "large_bias": "as `learned_bias`, of the published size",
-        "large_fixed_bias": "as `fixed_bias`, of the published size: as long as the bias of `large`",
     },
     "sweeps": {
         "base": "self-state with the calibrated mechanism, where every dial starts: 32 dimensions, decay 0.2, half of the targets "

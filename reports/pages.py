@@ -124,7 +124,8 @@ def on_conditions(one: Page, tables: Tables) -> str:
     """What a page says of its conditions: the first of a suite explains them, the others point there; "" for nothing."""
     first = next(page for page in PAGES if page.suite == one.suite)
     found = conditions.listing(tables, *guests_of(one.suite))
-    return found if one is first or not found else conditions.pointer(first.file)
+    pointer = conditions.pointer(first.file) if found or isinstance(first, Converted) else ""
+    return found if one is first else pointer
 
 
 def warning_of(tables_dir: Path, suite: str) -> str:

@@ -22,7 +22,6 @@ from analysis import (
     controls,
     frozen,
     memory,
-    recurring,
     signatures,
 )
 from analysis.belief_subjects import AVERAGES, BATCH, STATE, UNTRAINED
@@ -498,7 +497,6 @@ DECLARED: dict[str, tuple[str, ...]] = {
     "memory_tradeoff": memory.TRADEOFF,
     "memory_ranks": memory.RANKS,
     "ambiguous_values": ambiguous.VALUES,
-    "recurring_losses": recurring.LOSSES,
     **beliefs.COLUMNS,
     "belief_shifts": belief_shifts.COLUMNS,
     "frozen_effects_summary": frozen.SUMMARY,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -121,21 +121,21 @@ def conditions(tables: Tables, text: str, guests: Iterable[str] = ()) -> str:
 
 def grid(
     name: str, looks: Mapping[str, Look] | Iterable[str] = (), *, head: str = "condition", across: str = "", order: Iterable[str] = (),
-    where: Mapping[str, object] | None = None, minus: Mapping[str, str] | None = None, n: bool = True,
-    **measures: tuple[str, ...],
+    where: Mapping[str, object] | None = None, minus: Mapping[str, str] | None = None, n: bool = True, only: bool = False,
+    **measures: tuple[Any, ...],
 ) -> Grid:  # fmt: skip
     """A table with a row a condition, and a column a measure: mean over seeds and interval.
 
     Args:
         name, where: the table, and what its columns have to be.
-        looks: the conditions in order, others after them; Looks give the words behind a condition's name.
+        looks: the conditions in order, others after them unless `only` these; Looks give the words behind a condition's name.
         head: of the first column.
         across: a column of whose values, in `order` and then as they come, each condition has a row.
         minus: after a measure, a column with the difference to this condition, paired by seed.
         n: a last column with the number of seeds.
         measures: column -> (head, format[, column]). Formats: "4": so many digits; "±4": with a sign; "%": a percentage;
             "steps": the median of steps until something, `never` where the value is missing though the third entry's column
-            is there.
+            is there; or a function (rows of the condition, tables) -> the cell.
     """
 
     def cell(found: ByCondition, condition: str, column: str, kind: str, needs: str | None = None) -> str:
@@ -145,6 +145,7 @@ def grid(
 
     def make(tables: Tables) -> str:
         rows = tables.rows(name, **(where or {}))
+        rows = rows[rows["condition"].isin(list(looks))] if only else rows
         have = dict.fromkeys(rows[across]) if across else {None: None}
         values = list(dict.fromkeys([*(value for value in order if value in have), *have]))
         lines = []
@@ -156,6 +157,9 @@ def grid(
                 )
                 line = [f"`{value}`, `{condition}`{said}" if across else f"`{condition}`{said}"]
                 for column, (_, kind, *needs) in measures.items():
+                    if callable(kind):
+                        line.append(kind(of_condition(found.rows, condition), tables))
+                        continue
                     line.append(cell(found, condition, column, kind, *needs))
                     if column in (minus or {}):
                         other = (minus or {})[column]
@@ -164,7 +168,7 @@ def grid(
                 counts = [
                     found.value(condition, column).n
                     for column, (_, kind, *_) in measures.items()
-                    if kind != "steps"
+                    if kind != "steps" and not callable(kind)
                 ]
                 lines.append(line + [str(max(counts, default=0))] * n)
         heads = [head]

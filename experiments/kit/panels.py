@@ -192,8 +192,7 @@ def points(
         if across:
             have = dict.fromkeys(value for part in parts.values() for value in part[across])
             places = list(dict.fromkeys([*(value for value in order if value in have), *sorted(have)]))
-            # so that looks are nearer to each other than to the next place
-            half = 0.42 * (1 - 1 / max(len(parts), 1))
+            half = 0.4 * (1 - 1 / max(len(parts), 1))  # as far from each other as from the next place's
             shifts = dict(zip(parts, np.linspace(-half, half, len(parts)), strict=True))
             apart, bar = 0.3 / max(len(parts), 1) ** 1.1, 0.36 / max(len(parts), 1) ** 1.05
         else:
