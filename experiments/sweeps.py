@@ -73,14 +73,12 @@ def sweep_points(context: Context) -> pd.DataFrame:
     """
     conditions, found, parts = context.suite.conditions, losses(paired_logs(context)), []
     for dial, one in DIALS.items() if len(found) else ():
-        here = {
-            name: one.value(run) for name, run in conditions.items() if dial in dials_of(name, conditions)
-        }
-        rows = found[found["condition"].isin(list(here)) & (found["mechanism"] != "none")]
+        turned = [name for name in conditions if dial in dials_of(name, conditions)]
+        here = {name: one.value(conditions[name]) for name in turned}
+        rows = found[found["condition"].isin(turned) & (found["mechanism"] != "none")]
         gains = {gain: -rows[f"{loss}_difference"] for gain, loss in GAINS.items()}
-        rows = rows.assign(
-            dial=dial, value=rows["condition"].map(here), base=rows["condition"] == BASE, **gains
-        )
+        base, value = rows["condition"] == BASE, rows["condition"].map(here)
+        rows = rows.assign(dial=dial, value=value, base=base, **gains)
         columns = ["suite", "dial", "value", "condition", "seed", "vanilla", "base", *GAINS]
         parts.append(rows.sort_values(["value", "seed"])[columns])
     return stack(parts)
@@ -105,11 +103,10 @@ def findings(tables: Tables) -> dict[str, Finding]:
     for (dial, one), (column, kind) in product(DIALS.items(), KINDS.items()):
         claim, rows = f"{one.claim}, on {kind}.", tables.rows("sweep_points", dial=dial)
         found = UNKNOWN if rows.empty else trend(by_value(tables, dial, column))
-        parts = {f"Spearman's ρ of `{dial}` and gain within each seed": found}
-        needs = Finding(claim, words.ABSENT, "It needs seeds that were run at three values or more.")
         made[f"{dial}_{column}"] = (
-            difference(claim, parts, one.sign, "", 2, pairs=False) if found.n else needs
-        )
+            difference(claim, {f"Spearman's ρ of `{dial}` and gain within each seed": found}, one.sign, "", 2, pairs=False)
+            if found.n else Finding(claim, words.ABSENT, "It needs seeds that were run at three values or more.")
+        )  # fmt: skip
     return made
 
 
@@ -122,13 +119,7 @@ def values_table(dial: str) -> Callable[[Tables], str]:
             mark = " (base)" if here["base"].any() else ""
             gains = [interval(over_seeds(here, column), 4) for column in GAINS]
             rows.append([f"{value:g}{mark}", *gains, str(over_seeds(here, "clean_gain").n)])
-        head = [
-            dial,
-            "gain on calm steps",
-            "gain on perturbed steps",
-            "gain on held-out text at calm moments",
-            "n",
-        ]
+        head = [dial, *(f"gain on {of}" for of in (*KINDS.values(), "held-out text at calm moments")), "n"]
         return f"{words.table(head, rows)}\n\n{best(tables, dial)}" if rows else words.MISSING
 
     return make
