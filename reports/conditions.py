@@ -12,16 +12,6 @@ NO_STATE = "a model without self-state"
 BUFFER = "memory of {} past states, one every {} steps"
 
 
-def _swept(dial: str, values: dict[str, str], vanilla: bool = False) -> dict[str, str]:
-    """The conditions of one dial: `dial`_VALUE and, where the dial turns the world, its model without self-state."""
-    lines = {}
-    for name, words in values.items():
-        lines[f"{dial}_{name}"] = f"as `base`, {words}"
-        if vanilla:
-            lines[f"vanilla_{dial}_{name}"] = f"{NO_STATE} in the world of `{dial}_{name}`"
-    return lines
-
-
 def _ambiguous(memory: str, words: str) -> dict[str, str]:
     """The conditions of one kind of memory: the origin, and what goes on from it."""
     after = f"goes on from `{memory}_origin`"
@@ -61,39 +51,6 @@ WORDS: dict[str, dict[str, str]] = {
         **_ambiguous("none", "without memory"),
         **_ambiguous("ema", "memory of an exponential average"),
         **_ambiguous("buffer_64", BUFFER.format(64, 10)),
-    },
-    "sweeps": {
-        "base": "self-state with the calibrated mechanism, where every dial starts: 32 dimensions, decay 0.2, half of the targets "
-        "replaced, on and off, with a switch at one step in fifty",
-        "vanilla": f"{NO_STATE} in the world of `base`",
-        **_swept(
-            "decay",
-            {
-                "0_05": "5 % of the state new at each step (`base`: 20 %)",
-                "0_1": "10 % of the state new at each step",
-                "0_5": "50 % of the state new at each step",
-                "1": "all of the state new at each step: nothing carried on",
-            },
-        ),
-        **_swept("dim", {str(size): f"the state's dimensions: {size}" for size in (1, 2, 4, 8, 16, 64)}),
-        **_swept(
-            "rate",
-            {
-                "0_005": "a switch at one step in 200",
-                "0_01": "a switch at one step in 100",
-                "0_05": "a switch at one step in 20",
-                "0_1": "a switch at one step in 10",
-            },
-            vanilla=True,
-        ),
-        **_swept(
-            "strength",
-            {
-                f"0_{tenths}": f"{10 * tenths} % of the targets replaced while corruption acts"
-                for tenths in (1, 2, 3, 8)
-            },
-            vanilla=True,
-        ),
     },
 }
 """By suite and condition. Mechanisms and regimes are explained where a page first needs them."""

@@ -204,7 +204,7 @@ def points(
         if across:
             have = dict.fromkeys(value for part in parts.values() for value in part[across])
             places = list(dict.fromkeys([*(value for value in order if value in have), *sorted(have)]))
-            half = 0.42 * (1 - 1 / max(len(parts), 1))
+            half = 0.4 * (1 - 1 / max(len(parts), 1))  # as far from each other as from the next place's
             shifts = dict(zip(parts, np.linspace(-half, half, len(parts)), strict=True))
             apart, bar = 0.3 / max(len(parts), 1) ** 1.1, 0.36 / max(len(parts), 1) ** 1.05
         else:
@@ -224,7 +224,8 @@ def points(
                 lost = rows["seed"].nunique() - len(values) if never else 0
                 beside = np.linspace(-apart, apart, lost) if lost > 1 else np.zeros(lost)
                 axes.plot(index + beside, [most * 1.06] * lost, "x", c=looks[name].colour, ms=3.6, zorder=2)
-        names = [textwrap.fill(str(place), 16, break_long_words=False) for place in places]
+        names = [f"{place:g}" if isinstance(place, float) else str(place) for place in places]
+        names = [textwrap.fill(name, 16, break_long_words=False) for name in names]
         categories(axes, names, upright, striped=bool(across))
         if never:
             low, high = axes.dataLim.intervaly  # with the longest count only where a seed never gets there
