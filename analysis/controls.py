@@ -75,6 +75,8 @@ def comparison(deltas: pd.DataFrame, runs: Sequence[Run], settings: Signatures) 
     what time alone would have done; detrended: delta - trend. vanilla: delta of the same seed's run without any bias,
     under the same regime at the same steps; difference: delta - vanilla, NaN for channels that vanilla has not.
     """
+    if deltas.empty:
+        return pd.DataFrame(columns=list(COMPARISON))
     courses = [
         CalmCourse(run.suite, run.condition, run.seed, run.folder, run.config, lead=settings.pre_steps)
         for run in runs

@@ -14,7 +14,7 @@ from experiments.kit import panels as draw
 from experiments.kit.changes import SHOWN, agrees, beyond, change, marks_the_state
 from experiments.kit.experiment import Experiment
 from experiments.kit.levels import FEWEST_SEEDS
-from experiments.kit.pages import shown
+from experiments.kit.pages import Grid, shown
 from experiments.kit.placebos import TESTS, View, effect_table, further
 from experiments.kit.stats import estimate
 from experiments.kit.style import CHANNELS, REGIMES, TWINS, Look
@@ -201,7 +201,7 @@ FIGURE = draw.sheet(
     marks="points", share_y=True,
     shows="What each regime does to loss, entropy, drift and effect on both corpora, beyond the calm run, seed by seed.",
 )  # fmt: skip
-GRIDS = {
+GRIDS: dict[str, Grid] = {
     "stand_in": stand_in, "size": size, "losses": losses_table, "twins": partial(losses_table, twins=True), "deltas": deltas_table,
     "steering": steering_table,
 }  # fmt: skip

@@ -11,6 +11,7 @@ import pytest
 from analysis import classification as told_by
 from analysis import controls as analysis
 from configs.suite import Signatures
+from experiments.kit.changes import changes
 from experiments.kit.runs import METRICS, STATE_METRICS, Context, Run
 from experiments.kit.tables import BASIC, BIAS, CLEAN, NO_CLAMP, RAW, STATE, TIME, NothingToDraw
 from plots import controls as figures
@@ -60,7 +61,7 @@ def given(runs: list[Run]) -> Context:
     rows = [("s", run.condition, run.seed, 1.9 - 0.01 * len(run.condition)) for run in runs]
     return context(
         runs,
-        regime_deltas=analysis.regime_deltas(runs, SETTINGS),
+        regime_deltas=changes(runs, SETTINGS.pre_steps),
         runs=pd.DataFrame(rows, columns=["suite", "condition", "seed", "heldout_loss"]),
     )
 
