@@ -4,7 +4,7 @@ Loss falls and drift shrinks through any training, so a shift counts for a regim
 seed without any regime (same weights at the start, same batches) does in those very steps.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -21,9 +21,14 @@ SHOWN = {"loss": 3, "entropy": 3, "state_drift": 5, "state_effect": 3}
 """The metrics whose published changes stand beside ours, and the digits that they are shown with."""
 
 
-def changes(runs: Sequence[Run], pre_steps: int) -> pd.DataFrame:
-    """One row a run, regime window and metric; the columns are told in experiments/perturbation.py."""
-    logs = {(run.condition, run.seed): run.metrics() for run in runs}
+def changes(
+    runs: Sequence[Run], pre_steps: int, log_of: Callable[[Run], pd.DataFrame] = lambda run: run.metrics()
+) -> pd.DataFrame:
+    """One row a run, regime window and metric; the columns are told in experiments/perturbation.py.
+
+    log_of: what is taken for a run's log.
+    """
+    logs = {(run.condition, run.seed): log_of(run) for run in runs}
     parts = []
     for run in runs:
         log = logs[run.condition, run.seed]

@@ -7,7 +7,7 @@ A panel says by name which column of which table it shows. An odd one, of one ex
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from experiments.kit.marks import (
     by_seed,
     categories,
     change_axis,
+    cloud,
     curve,
     handles,
     level,
@@ -76,7 +77,7 @@ class Panel:
 
 def sheet(
     name: str, panels: Sequence[Panel | Odd], *, shows: str, title: Sequence[str] | Callable[[Tables], str],
-    caption: str | Callable[[Tables], str], grid: tuple[int, int] = (1, 1), height: float = 3.7,
+    caption: str | Callable[[Tables], str], grid: tuple[int, int] | str = (1, 1), height: float = 3.7,
     width: float = style.WIDE, looks: Mapping[str, Look] | None = None, x: str = "", marks: str = "both",
     columns: int = 4, share_x: Share = False, share_y: Share = False, tables: Sequence[str] = (),
 ) -> Figure:  # fmt: skip
@@ -85,7 +86,7 @@ def sheet(
     Args:
         title: names of findings, or a function of the tables.
         caption: `{seeds}` in it becomes the seeds of the first panel's table.
-        grid: rows and columns; a place without a panel stays empty.
+        grid: rows and columns, a place without a panel stays empty; or the places as `subplot_mosaic` has them: "aa;bc".
         looks: the legend: what panels have drawn of them, with line, points or both as `marks`.
         x: label of the x axis of `lines`.
         columns: of the legend. tables: what odd panels need.
@@ -96,7 +97,11 @@ def sheet(
 
     def make(found: Tables, note: str, findings: Mapping[str, Finding]) -> Drawing:
         made = style.figure(width, height)
-        places = made.subplots(*grid, squeeze=False, sharex=share_x, sharey=share_y).ravel()
+        places: list[Axes] = (
+            [*made.subplot_mosaic(grid).values()]
+            if isinstance(grid, str)
+            else [*made.subplots(*grid, squeeze=False, sharex=share_x, sharey=share_y).ravel()]
+        )
         drawn: dict[str, None] = {}
         for panel, axes in zip(panels, places, strict=False):
             if isinstance(panel, Panel):
@@ -258,13 +263,7 @@ def scatter(
         parts = _parts(tables, table, looks, by, where or {})
         parts = {name: part.dropna(subset=[across, up]) for name, part in parts.items()}
         for name, part in parts.items():
-            look, mean = looks[name], (estimate(part[across]), estimate(part[up]))
-            how: dict[str, Any] = {"c": look.colour, "mfc": look.face}
-            axes.plot(part[across], part[up], look.marker, ms=3.2, mew=0.6, alpha=0.6, zorder=2, **how)
-            axes.plot(mean[0].mean, mean[1].mean, look.marker, ms=7.5, mew=1.4, zorder=3, **how)
-            if crossed and mean[0].n >= FEWEST_SEEDS:
-                axes.plot([mean[0].low, mean[0].high], [mean[1].mean] * 2, c=look.colour, lw=1.1, zorder=3)
-                axes.plot([mean[0].mean] * 2, [mean[1].low, mean[1].high], c=look.colour, lw=1.1, zorder=3)
+            cloud(axes, part[across], part[up], looks[name], crossed)
         if joined and parts:
             for _, of_seed in pd.concat(parts.values()).sort_values(across).groupby("seed"):
                 axes.plot(of_seed[across], of_seed[up], c=style.LIGHT, lw=0.6, zorder=0)
