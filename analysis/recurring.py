@@ -28,7 +28,7 @@ from experiments.kit.stats import mean_interval, mean_of_known
 from experiments.kit.tables import CALM, RUN
 
 WORLDS = ("windows", "random", "recurring", "mix")
-MECHANISMS = ("seed", "calibrated")
+MECHANISMS = ("raw", "calibrated")
 STATE = "calibrated_recurring"
 """What the controls are compared with."""
 LONE = ("faint", "large")
@@ -143,7 +143,7 @@ def mechanism_of(run: RunConfig) -> str:
     """seed or calibrated, told by whether statistics are standardised; none without a self-state."""
     if not run.self_state.enabled:
         return "none"
-    return "calibrated" if run.self_state.standardise else "seed"
+    return "calibrated" if run.self_state.standardise else "raw"
 
 
 def role_of(name: str, run: RunConfig) -> str:
@@ -213,7 +213,7 @@ def summary(suite: Suite, found: pd.DataFrame, recovery: pd.DataFrame) -> pd.Dat
     quantity:
         difference: condition minus vanilla of its world.
         control: `calibrated_recurring` minus another condition of its world.
-        interaction: (calibrated - seed) of a world minus (calibrated - seed) of the world `windows`.
+        interaction: (calibrated - raw) of a world minus (calibrated - raw) of the world `windows`.
         share: the condition's mean gain over the mean gain of the oracle of its world, with Fieller's interval. No row
             where the oracle gains nothing clear itself: then there is no gain to share.
         share_beyond: the same, both gains counted from the strongest blind control of the world (`is_blind`; `reference`),
@@ -241,13 +241,13 @@ def summary(suite: Suite, found: pd.DataFrame, recovery: pd.DataFrame) -> pd.Dat
         if STATE in values and name != STATE and world[name] == world[STATE]:
             add("control", STATE, name, world[name], _minus(values[STATE], table))
     added = {
-        place: _minus(values[f"calibrated_{place}"], values[f"seed_{place}"])
+        place: _minus(values[f"calibrated_{place}"], values[f"raw_{place}"])
         for place in WORLDS
-        if {f"calibrated_{place}", f"seed_{place}"} <= set(values)
+        if {f"calibrated_{place}", f"raw_{place}"} <= set(values)
     }
     for place, table in added.items():
         if place != "windows" and "windows" in added:
-            add("interaction", "calibrated - seed", "windows", place, _minus(table, added["windows"]))
+            add("interaction", "calibrated - raw", "windows", place, _minus(table, added["windows"]))
     rows += [(suite.name, *row) for row in _shares(suite, values, world, role)]
     return pd.DataFrame(rows, columns=list(SUMMARY))
 

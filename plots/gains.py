@@ -27,14 +27,14 @@ WORLDS = {
 }
 MECHANISMS = {
     "calibrated": Look("calibrated mechanism", style.BLUE),
-    "seed": Look("published mechanism (seed)", style.ORANGE, marker="s", filled=False),
+    "raw": Look("raw mechanism", style.ORANGE, marker="s", filled=False),
 }
 LOOKS: dict[str, Look] = {  # of the recurring world, in the order of the figure
     ORACLE: Look("oracle: the true regime", style.BLACK, (0, (1, 1.2)), "D"),
     "direct": Look("direct: nothing carried on", style.GREEN, (0, (6, 1.5, 1, 1.5)), "^"),
     STATE: Look("calibrated: the self-state", style.BLUE, "-", "o"),
     "state_1d": Look("state_1d: one dimension", style.SKY, (0, (3, 1, 1, 1)), "P", filled=False),
-    "seed_recurring": Look("seed: published mechanism", style.ORANGE, (0, (2, 1)), "s", filled=False),
+    "raw_recurring": Look("raw mechanism", style.ORANGE, (0, (2, 1)), "s", filled=False),
     "learned_bias": Look("learned_bias: a constant", style.GREEN, ":", "<", filled=False),
     "fixed_bias": Look("fixed_bias: a random one", style.ORANGE, ":", ">", filled=False),
     "shuffled": Look("shuffled: own past, mixed up", style.VERMILLION, (0, (1, 2)), "v", filled=False),

@@ -133,7 +133,7 @@ def _pay_title(losses: pd.DataFrame, summary: pd.DataFrame) -> str:
         clear, known = paying(losses, mechanism, "clean_loss")
         if known:
             where = "" if len(clear) in (0, len(known)) else f" ({', '.join(clear)})"
-            name = MECHANISMS[mechanism].label.removesuffix(" (seed)")
+            name = MECHANISMS[mechanism].label
             parts.append(f"the {name} in {len(clear)} of {plural(len(known), 'world')}{where}")
     if not parts:
         return "What a self-state pays, by mechanism, world and control (too few seeds to test)"

@@ -87,7 +87,7 @@ WORDS: dict[str, dict[str, str]] = {
     },
     "recurring": {
         **_mechanism("calibrated", "self-state with the calibrated mechanism"),
-        **_mechanism("seed", "self-state with the published mechanism"),
+        **_mechanism("raw", "self-state with the raw mechanism"),
         **_mechanism("vanilla", NO_STATE),
         "learned_bias": RECURRING
         + "in place of the state one bias that is learned as weights are, and answers to nothing",

@@ -61,6 +61,10 @@ def _registered(name: str, claim: Claim, changed: str) -> str:
                 f"- Claimed: {claimed}. Smallest effect of interest: {claim.smallest:g} {claim.unit}, counted from "
                 f"{'one half' if claim.test == 'binomial' else null.strip()}. {claim.why}",
                 f"- Test: {TESTS[claim.test]}. sha256 `{claim.hash()[:12]}`.",
+                *(
+                    f"- Renamed since, nothing else: `{now}` was called `{then}` when this was registered, and is in the sha256."
+                    for now, then in claim.renamed.items()
+                ),
             ]
         ),
     ]
@@ -127,5 +131,6 @@ own. A reader who wants one error rate for everything takes the primary family.
 **Verdicts.** {rule}
 
 **Changes.** `docs/results/claims.json` keeps the hash of each claim as it was registered. An edit of a claim whose suites have
-results, a claim added then, and one taken away then are marked wherever the claim is shown.
+results, a claim added then, and one taken away then are marked wherever the claim is shown. Where a condition got another
+name, and nothing else, the hash is over the name it had, and the claim says so.
 """

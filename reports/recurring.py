@@ -105,31 +105,31 @@ def worlds(tables: Tables, figures: str) -> Section:
 
     depends = [
         (
-            f"{KINDS[measure]}, (`calibrated` − `seed`) in recurring − in windows",
-            contrast(tables, "interaction", "calibrated - seed", "windows", measure, "recurring"),
+            f"{KINDS[measure]}, (`calibrated` − `raw`) in recurring − in windows",
+            contrast(tables, "interaction", "calibrated - raw", "windows", measure, "recurring"),
         )
         for measure in KINDS
     ]
     return Section(
         "In which world does which mechanism pay?",
-        "Does a self-state lower the loss of the model that has it? Two mechanisms, as published (`seed`) and `calibrated` "
+        "Does a self-state lower the loss of the model that has it? Two mechanisms, `raw` (statistics as they are) and `calibrated` "
         "(statistics standardised by running moments, ordinary initialisation, no weight decay on the controller), in worlds "
         f"that differ in how often there is something to sense. {_worlds()}",
         body,
         "A gain on training batches is one of predicting what comes next under the regime that acts, corrupted targets "
         "included. It does not yet say that sensing earns it: that is for the controls below, which the recurring world alone has; "
         "elsewhere a bias that senses nothing may gain as much. In the suite `controls`, whose regimes come once, too, such biases stand "
-        "beside the published mechanism ([controls](controls.md)).",
+        "beside the raw mechanism ([controls](controls.md)).",
         [
             pays("calibrated", "recurring", "In the recurring world the calibrated state lowers the loss on calm steps.", ["clean_loss"]),
             pays("calibrated", "recurring", "In the recurring world the calibrated state lowers the loss on perturbed steps.", ["perturbed_loss"]),
             pays("calibrated", "mix", "In the mix of five regimes the calibrated state lowers the loss, on calm and on perturbed steps."),
             pays("calibrated", "windows", "Where each regime comes once, at set times, the calibrated state lowers the loss, on calm and on perturbed steps."),
             pays("calibrated", "random", "Where each regime comes once, at random times, the calibrated state lowers the loss, on calm and on perturbed steps."),
-            pays("seed", "recurring", "In the recurring world the published mechanism lowers the loss, on calm and on perturbed steps."),
-            pays("seed", "mix", "In the mix of five regimes the published mechanism lowers the loss, on calm and on perturbed steps."),
-            pays("seed", "windows", "Where each regime comes once, at set times, the published mechanism lowers the loss, on calm and on perturbed steps."),
-            pays("seed", "random", "Where each regime comes once, at random times, the published mechanism lowers the loss, on calm and on perturbed steps."),
+            pays("raw", "recurring", "In the recurring world the raw mechanism lowers the loss, on calm and on perturbed steps."),
+            pays("raw", "mix", "In the mix of five regimes the raw mechanism lowers the loss, on calm and on perturbed steps."),
+            pays("raw", "windows", "Where each regime comes once, at set times, the raw mechanism lowers the loss, on calm and on perturbed steps."),
+            pays("raw", "random", "Where each regime comes once, at random times, the raw mechanism lowers the loss, on calm and on perturbed steps."),
             difference("What the calibrated mechanism gains over the published one depends on the world: more in the recurring world than in windows.",
                        depends, -1, NATS, 4),
         ],

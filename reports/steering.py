@@ -43,7 +43,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "steering_matched": (*WEIGHTS, "finder", "at", "reader", "draw", "kl", "delta_entropy", "delta_nll"),
 }
 YOKED = "yoked"
-KEPT = (SHOWN, "seed_recurring", YOKED, "large")  # in the long tables; the CSV tables have all conditions
+KEPT = (SHOWN, "raw_recurring", YOKED, "large")  # in the long tables; the CSV tables have all conditions
 ABOUT, OUTER = "about zero", ("negative doses", "positive doses")  # stretches of a dose curve
 SMALL = "0.05"  # nats: the one of the small KLs that findings are told at
 
@@ -129,7 +129,7 @@ def usual(tables: Tables) -> Section:
 def kept(rows: pd.DataFrame, name: str) -> tuple[pd.DataFrame, list[str]]:
     """The rows of conditions in KEPT, and a sentence on how many others the table of that name has; none, no sentence."""
     others = set(rows["condition"]) - set(KEPT)
-    said = f"Of {plural(len(others), 'further condition')} the numbers are in `{name}.csv` only."
+    said = f"Of {plural(len(others), 'further condition')} the numbers are in the table `{name}` only."
     return rows[rows["condition"].isin(KEPT)], [said] if others else []
 
 

@@ -42,7 +42,9 @@ def test_readme_needs_no_table_too_large_to_commit(tmp_path: Path) -> None:
 
 def test_readme_is_what_the_committed_tables_give() -> None:
     tables = ROOT / "docs" / "results" / "tables"
-    assert list(tables.glob("*.csv*")) == [], "tables of an earlier layout; each suite has a folder of its own"
+    assert list(tables.glob("*.csv*")) == [], (
+        "tables of an earlier layout; each suite has a folder of its own"
+    )
     for suite in tables.iterdir():
         assert not {*kit_tables.names(tables, suite.name)} & {*publish.NOT_COMMITTED}
         for plain in suite.glob("*.csv"):

@@ -159,7 +159,7 @@ def test_vanilla_is_that_of_the_same_world() -> None:
     base = analysis.vanillas(SUITE.conditions)
     assert set(base) == set(SUITE.conditions)
     for world in analysis.WORLDS:
-        assert {base[f"{kind}_{world}"] for kind in ("seed", "calibrated", "vanilla")} == {f"vanilla_{world}"}
+        assert {base[f"{kind}_{world}"] for kind in ("raw", "calibrated", "vanilla")} == {f"vanilla_{world}"}
     assert {base[name] for name in ("oracle", "yoked", "learned_bias", "delayed_64")} == {"vanilla_recurring"}
     assert base["faint"] == base["faint_oracle"] == "faint_vanilla"
     assert [analysis.world_name(name) for name in ("vanilla_mix", "faint_vanilla", "vanilla")] == [
@@ -175,8 +175,7 @@ def test_vanilla_is_that_of_the_same_world() -> None:
     roles = {name: analysis.role_of(name, run) for name, run in SUITE.conditions.items()}
     assert {name for name, role in roles.items() if role == "oracle"} == {"oracle", "faint_oracle"}
     assert (
-        roles["seed_mix"] == roles["faint"] == "state"
-        and roles["yoked"] == roles["learned_bias"] == "control"
+        roles["raw_mix"] == roles["faint"] == "state" and roles["yoked"] == roles["learned_bias"] == "control"
     )
 
 
@@ -406,7 +405,7 @@ def test_contrasts_are_differences_of_conditions_and_of_worlds() -> None:
         for kind in ("clean", "perturbed")
     )
     assert extra < -0.01 and acting < -0.01
-    assert value("difference", "seed_recurring", "vanilla_recurring", "recurring") == pytest.approx(0)
+    assert value("difference", "raw_recurring", "vanilla_recurring", "recurring") == pytest.approx(0)
     assert value("difference", "learned_bias", "vanilla_recurring", "recurring") == pytest.approx(-0.012)
     assert value("difference", "calibrated_recurring", "vanilla_recurring", "recurring") == pytest.approx(
         extra - 0.1
@@ -416,11 +415,11 @@ def test_contrasts_are_differences_of_conditions_and_of_worlds() -> None:
     )
     direct = value("control", "calibrated_recurring", "direct", "recurring", "perturbed_loss")
     assert direct == pytest.approx(acting - 0.01)
-    assert value("interaction", "calibrated - seed", "windows", "recurring") == pytest.approx(extra - 0.1)
-    assert value("interaction", "calibrated - seed", "windows", "mix", "perturbed_loss") == pytest.approx(
+    assert value("interaction", "calibrated - raw", "windows", "recurring") == pytest.approx(extra - 0.1)
+    assert value("interaction", "calibrated - raw", "windows", "mix", "perturbed_loss") == pytest.approx(
         -0.03
     )
-    assert value("interaction", "calibrated - seed", "windows", "random") == pytest.approx(0.0)
+    assert value("interaction", "calibrated - raw", "windows", "random") == pytest.approx(0.0)
     assert value(
         "difference", "calibrated_recurring", "vanilla_recurring", "recurring", "steps_on"
     ) == pytest.approx(-9)
@@ -467,7 +466,7 @@ def test_figures_say_what_the_tables_say() -> None:
     assert shares["calibrated_recurring"] > shares["direct"] > 0.3
     told = ", ".join(f"{name} {100 * share:.0f} %".replace("-", "−") for name, share in shares.items())
     assert title_of(drawn(PAY, tables)) == (
-        f"On calm steps a clear gain for the calibrated mechanism in 2 of 5 worlds (recurring, mix), for the published mechanism in 0 of 4 worlds. "
+        f"On calm steps a clear gain for the calibrated mechanism in 2 of 5 worlds (recurring, mix), for the raw mechanism in 0 of 4 worlds. "
         f"Of the oracle's gain: {told}"
     )
     title = title_of(drawn(SWITCH, tables))
@@ -484,8 +483,10 @@ def test_figures_say_what_the_tables_say() -> None:
 
 
 def test_figures_claim_no_gain_where_none_is_planted() -> None:
-    tables = study(("vanilla_recurring", *LOOKS, "delayed_64"), gains={}, waits={}, seeds=4)
-    assert "calibrated mechanism in 0 of 1 world, for the published mechanism in 0 of 1 world" in title_of(
+    tables = study(
+        ("vanilla_recurring", *LOOKS, "delayed_64"), gains={}, waits={}, seeds=6
+    )  # of fewer, one interval in 20 errs
+    assert "calibrated mechanism in 0 of 1 world, for the raw mechanism in 0 of 1 world" in title_of(
         drawn(PAY, tables)
     )
     assert "Of the oracle's" not in title_of(drawn(PAY, tables))
@@ -515,7 +516,7 @@ CALM_PAYS, ACTING_PAYS = "lowers the loss on calm steps", "lowers the loss on pe
 MIX, ONCE, SEED = (
     "In the mix of five regimes the calibrated",
     "at set times, the calibrated",
-    "In the recurring world the published mechanism lowers",
+    "In the recurring world the raw mechanism lowers",
 )
 DEPENDS, BLIND, HALF = (
     "depends on the world",
@@ -641,7 +642,7 @@ def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
 
 
 def test_a_part_of_the_conditions_has_a_page(tmp_path: Path) -> None:
-    text = page(tmp_path, some(whole(), "calibrated_recurring", "vanilla_recurring", "direct", "seed_mix"))
+    text = page(tmp_path, some(whole(), "calibrated_recurring", "vanilla_recurring", "direct", "raw_mix"))
     assert verdict(text, CALM_PAYS) == YES and verdict(text, MIX) == "Not measured" and "nan" not in text
     assert verdict(text, CARRIED) == YES and verdict(text, BLIND) == "Not measured"
     assert_tables(text)

@@ -151,7 +151,7 @@ def test_a_curve_is_cut_where_its_kl_falls_again() -> None:
 def study(seeds: int, gain: float) -> dict[str, pd.DataFrame]:
     random = np.random.default_rng(0)
     summary, trained, doses, matched, usual = [], [], [], [], []
-    for name, size in (("calibrated_recurring", 0.9 + gain), ("seed_recurring", 0.2), ("yoked", 0.5)):
+    for name, size in (("calibrated_recurring", 0.9 + gain), ("raw_recurring", 0.2), ("yoked", 0.5)):
         for seed in range(1, seeds + 1):
             place = {**PLACE, "condition": name, "seed": seed, "finder": "gradient"}
             effect = size + 0.05 * random.normal()
@@ -325,7 +325,7 @@ def test_long_tables_keep_few_conditions_and_say_so(tmp_path: Path) -> None:
     text = written(page, tables, tmp_path)
     assert "| `yoked`, gradient |" in text and "`clock`, " not in text and "`faint`, " not in text
     for name in ("steering_doses", "steering_matched"):
-        assert f"Of 2 further conditions the numbers are in `{name}.csv` only." in text
+        assert f"Of 2 further conditions the numbers are in the table `{name}` only." in text
     assert "further condition" not in written(page, study(3, 0.0), tmp_path / "few")
 
 
