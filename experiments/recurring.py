@@ -21,9 +21,9 @@ from experiments.shares import contrast, recurring_summary
 
 MECHANISMS = {
     "calibrated": Look("calibrated mechanism", style.BLUE),
-    "seed": Look("published mechanism (seed)", style.ORANGE, marker="s", filled=False),
+    "raw": Look("raw mechanism", style.ORANGE, marker="s", filled=False),
 }
-STATES = (*(f"calibrated_{world}" for world in WORLDS), "faint", *(f"seed_{world}" for world in WORLDS))
+STATES = (*(f"calibrated_{world}" for world in WORLDS), "faint", *(f"raw_{world}" for world in WORLDS))
 ENOUGH = {  # what it means where a control gains as much
     "learned_bias": "a learned constant is enough",
     "fixed_bias": "a random constant of that norm is enough",
@@ -59,8 +59,8 @@ def findings(tables: Tables) -> dict[str, Finding]:
         return {f"{kind}, `{one}` − `{name}`": at.minus(one, name, column) for name, column, kind in kinds}
 
     def depends() -> dict[str, Estimate]:
-        where = {"quantity": "interaction", "condition": "calibrated - seed", "world": "recurring"}
-        name = "(`calibrated` − `seed`) in recurring − in windows"
+        where = {"quantity": "interaction", "condition": "calibrated - raw", "world": "recurring"}
+        name = "(`calibrated` − `raw`) in recurring − in windows"
         return {f"{kind}, {name}": contrast(tables, column, **where) for column, kind in KINDS.items()}
 
     def heldout(measure: str, *others: str) -> dict[str, Estimate]:
@@ -82,7 +82,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
         },
         **{
             name: lower(f"{where} {who} lowers the loss, on calm and on perturbed steps.", plain(name))
-            for mechanism, who in (("calibrated", "the calibrated state"), ("seed", "the published mechanism"))
+            for mechanism, who in (("calibrated", "the calibrated state"), ("raw", "the raw mechanism"))
             for world, where in IN_WORLD.items()
             if (name := f"{mechanism}_{world}") != STATE
         },

@@ -178,7 +178,7 @@ def test_vanilla_is_that_of_the_same_world() -> None:
     assert "direct" not in pairs.vanillas(moved)  # no vanilla has that world
     roles = {name: pairs.role_of(name, run) for name, run in SUITE.conditions.items()}
     assert {name for name, role in roles.items() if role == "oracle"} == {"oracle", "faint_oracle"}
-    assert roles["seed_mix"] == roles["faint"] == "state"
+    assert roles["raw_mix"] == roles["faint"] == "state"
     assert roles["yoked"] == roles["learned_bias"] == "control"
 
 
@@ -383,7 +383,7 @@ def test_contrasts_are_differences_of_conditions_and_of_worlds() -> None:
     rows = sooner["recurring_losses"].query(f"condition == '{STATE}'")
     extra, acting = rows["clean_loss_difference"].mean(), rows["perturbed_loss_difference"].mean()
     assert extra < -0.01 and acting < -0.01
-    assert value("difference", "seed_recurring", "vanilla_recurring") == 0
+    assert value("difference", "raw_recurring", "vanilla_recurring") == 0
     assert value("difference", "learned_bias", "vanilla_recurring") == -0.012
     assert value("difference", STATE, "vanilla_recurring") == extra - 0.1
     assert value("difference", STATE, "vanilla_recurring", "steps_on") == -9
@@ -559,7 +559,7 @@ def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
 
 
 def test_a_part_of_the_conditions_has_a_page(tmp_path: Path) -> None:
-    text = page(tmp_path, some(whole(), "calibrated_recurring", "vanilla_recurring", "direct", "seed_mix"))
+    text = page(tmp_path, some(whole(), "calibrated_recurring", "vanilla_recurring", "direct", "raw_mix"))
     assert verdict(text, CALM_PAYS) == YES and verdict(text, MIX) == "Not measured" and "nan" not in text
     assert verdict(text, CARRIED) == YES and verdict(text, BLIND) == "Not measured"
     assert_tables(text)
