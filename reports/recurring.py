@@ -130,7 +130,7 @@ def worlds(tables: Tables, figures: str) -> Section:
             pays("raw", "mix", "In the mix of five regimes the raw mechanism lowers the loss, on calm and on perturbed steps."),
             pays("raw", "windows", "Where each regime comes once, at set times, the raw mechanism lowers the loss, on calm and on perturbed steps."),
             pays("raw", "random", "Where each regime comes once, at random times, the raw mechanism lowers the loss, on calm and on perturbed steps."),
-            difference("What the calibrated mechanism gains over the published one depends on the world: more in the recurring world than in windows.",
+            difference("What the calibrated mechanism gains over the raw one depends on the world: more in the recurring world than in windows.",
                        depends, -1, NATS, 4),
         ],
     )  # fmt: skip
