@@ -222,9 +222,9 @@ def test_a_straight_path_and_one_that_returns() -> None:
 
 
 def test_bins_phases_and_the_calm_run_beside() -> None:
-    windows = [("bewilderment", 100, 120), ("sensory_fog", 150, 180)]
+    windows = [("bewilderment", 100, 120), ("sensory_fog", 150, 175)]
     log = pd.DataFrame({"step": range(200), "regime": regimes_of(200, windows)})
-    states = np.outer(np.clip(np.arange(200) - 99, 0, 20), [1.0, 0.0])
+    states = np.outer(np.clip(np.arange(200) - 99, 0, 20) + 9 * (np.arange(200) >= 175), [1.0, 0.0])
     runs = [
         made_run("self", 1, log, states),
         made_run("self_calm", 1, log.assign(regime="calm"), states * 0 + 5),
@@ -237,9 +237,11 @@ def test_bins_phases_and_the_calm_run_beside() -> None:
     assert means.loc[0, "distance"] == pytest.approx(5.5) and means.loc[10, "distance"] == pytest.approx(15.5)
     assert means.loc[0, "speed"] == pytest.approx(1) and means.loc[30, "speed"] == 0
     assert means["calm_distance"].tolist() == [0.0] * 10
+    fog = table[table["regime"] == "sensory_fog"].set_index("since_onset")
+    assert fog.index.min() == -30  # not into the regime before
     assert (
-        table.loc[table["regime"] == "sensory_fog", "since_onset"].min() == -30
-    )  # not into the regime before
+        fog.loc[20, "phase"] == "during" and fog.loc[20, "speed"] == 0
+    )  # what comes after its end is not in it
 
 
 def test_no_run_and_runs_without_a_state_give_empty_tables() -> None:

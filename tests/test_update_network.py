@@ -206,6 +206,15 @@ def test_drift_follows_the_input_that_is_read_and_no_other() -> None:
     assert np.isnan(change.loc["progress", "rho"])  # it changes by the same always
     raw: Any = table[(table["of"] == "value") & (table["series"] == "as logged")].set_index("input")
     assert abs(raw.loc["entropy", "rho"]) < 0.2
+    # a drift that grows as the grad_norm does, both through training alone
+    inputs, slow = found.inputs.copy(), np.linspace(1, 3, len(found.inputs))
+    inputs[:, 3] += slow
+    jumpy = np.cumsum(slow * np.random.default_rng(5).uniform(0.9, 1.1, len(slow)))
+    table = update_network.correlations(
+        replace(found, inputs=inputs, states=np.concatenate([[0], jumpy])[:, None])
+    )
+    rho: Any = table[table["of"] == "value"].set_index(["input", "series"])["rho"]
+    assert rho["grad_norm", "as logged"] > 0.9 and abs(rho["grad_norm", "detrended"]) < 0.2
 
 
 def test_a_discriminant_parts_what_can_be_parted() -> None:
