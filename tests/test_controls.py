@@ -241,6 +241,7 @@ WEAKER, MATCHED, FLOOR = (
     "more strongly than any constant",
 )
 BETTER, MORE = "held-out text better", "more than every constant bias"
+BEYOND = "Beyond what its placebos reach"
 STEERS, ONE_STEERS = "`self`, held-out protocol, gradient", "`state_1d`, held-out protocol, gradient"
 
 
@@ -257,8 +258,8 @@ STEERS, ONE_STEERS = "`self`, held-out protocol, gradient", "`state_1d`, held-ou
         ({"matched": 0.3}, {MATCHED: "Clear"}),
         ({"constant": -0.06}, {BETTER: "Clear", MORE: "Not clear"}),
         ({"gain": 0.0, "constant": 0.05}, {BETTER: "Not clear", MORE: "Clear"}),
-        ({"steer": 0.3}, {STEERS: "Not clear", ONE_STEERS: "Clear", "steers less far (gradient": "Not clear"}),
-        ({"steer": 0.6}, {STEERS: "Clear", "steers less far (gradient": "Clear"}),
+        ({"steer": 0.3}, {STEERS: "Not clear", ONE_STEERS: "Clear", "steers less far (gradient": "Not clear", BEYOND: "Not clear"}),
+        ({"steer": 0.6}, {STEERS: "Clear", "steers less far (gradient": "Clear", BEYOND: "Clear"}),
         ({"seeds": 2}, {EFFECT: "Open", WEAKER: "Open", BETTER: "Open", STEERS: "Open"}),
     ],
 )  # fmt: skip
