@@ -3,7 +3,7 @@
 #
 #   ./run.sh all [--quick ...]    the whole study: scripts/run_all.py
 #   ./run.sh test [...]           the tests, in three minutes
-#   ./run.sh stress [--short]     kills, spoilt files, generated input: NN minutes, or two
+#   ./run.sh stress [--short]     kills, spoilt files, generated input: half an hour, or two minutes
 #   ./run.sh COMMAND [...]        anything else, for example: ./run.sh python train.py --help
 #
 # Everything it installs stays in this folder: pipenv in .tools/, the project's environment in .venv/.

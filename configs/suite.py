@@ -52,7 +52,7 @@ class BeliefTest(Strict):
 
 
 class Signatures(Strict):
-    """How regimes' marks are measured. See analysis/signatures.py and analysis/classification.py."""
+    """How regimes' marks are measured. See experiments/perturbation.py and experiments/classification.py."""
 
     pre_steps: Count = 100  # the window before a regime is as long as the regime, at most this
     classify_steps: Count = 10  # length of one window to classify

@@ -21,9 +21,9 @@ from experiments.shares import contrast, recurring_summary
 
 MECHANISMS = {
     "calibrated": Look("calibrated mechanism", style.BLUE),
-    "seed": Look("published mechanism (seed)", style.ORANGE, marker="s", filled=False),
+    "raw": Look("raw mechanism", style.ORANGE, marker="s", filled=False),
 }
-STATES = (*(f"calibrated_{world}" for world in WORLDS), "faint", *(f"seed_{world}" for world in WORLDS))
+STATES = (*(f"calibrated_{world}" for world in WORLDS), "faint", *(f"raw_{world}" for world in WORLDS))
 ENOUGH = {  # what it means where a control gains as much
     "learned_bias": "a learned constant is enough",
     "fixed_bias": "a random constant of that norm is enough",
@@ -59,69 +59,82 @@ def findings(tables: Tables) -> dict[str, Finding]:
         return {f"{kind}, `{one}` − `{name}`": at.minus(one, name, column) for name, column, kind in kinds}
 
     def depends() -> dict[str, Estimate]:
-        where = {"quantity": "interaction", "condition": "calibrated - seed", "world": "recurring"}
-        name = "(`calibrated` − `seed`) in recurring − in windows"
+        where = {"quantity": "interaction", "condition": "calibrated - raw", "world": "recurring"}
+        name = "(`calibrated` − `raw`) in recurring − in windows"
         return {f"{kind}, {name}": contrast(tables, column, **where) for column, kind in KINDS.items()}
 
     def heldout(measure: str, *others: str) -> dict[str, Estimate]:
         column = f"heldout_{measure}_difference"
         return {f"`{STATE}` − vanilla": at.value(STATE, column), **at.against(STATE, others, column)}
 
-    pays = {
-        kind: {part: value} for (part, value), kind in zip(plain(STATE).items(), KINDS.values(), strict=True)
-    }
-    said: dict[str, tuple[str, dict[str, Estimate]]] = {
-        **{f"pays_{kind}": (f"In the recurring world the calibrated state lowers the loss on {kind}.", pays[kind]) for kind in pays},
-        **{
-            name: (f"{where} {who} lowers the loss, on calm and on perturbed steps.", plain(name))
-            for mechanism, who in (("calibrated", "the calibrated state"), ("seed", "the published mechanism"))
-            for world, where in IN_WORLD.items()
-            if (name := f"{mechanism}_{world}") != STATE
-        },
-        "depends": (
-            "What the calibrated mechanism gains over the published one depends on the world: more in the recurring world than in "
-            "windows.", depends(),
-        ),
-        **{
-            f"senses_{kind}": (
-                f"On {kind} the self-state has a lower loss than every bias and every state that senses nothing of its own run's present.",
-                at.against(STATE, BLIND, column),
-            )
-            for column, kind in KINDS.items()
-        },
-        "carried": (
-            "A state that is carried on gains more than a direct reading of the last statistics, on calm and on perturbed steps.",
-            apart(STATE, "direct"),
-        ),
-        "wide": ("A state of 32 dimensions gains more than one of a single dimension, on calm and on perturbed steps.", apart(STATE, "state_1d")),
-        "heldout": (
-            "Over all moments, disturbed or not, the self-state predicts held-out text better than none and than a fixed random bias.",
-            heldout("loss", "fixed_bias"),
-        ),
-        "heldout_calm": ("At calm moments the self-state predicts held-out text better.", heldout("loss_calm")),
-        "heldout_acting": ("While targets are corrupted, too, the self-state predicts clean held-out text better.", heldout("loss_acting")),
-        "ece_calm": ("At calm moments the self-state is better calibrated on held-out text.", heldout("ece_calm")),
-        "ece_acting": ("While targets are corrupted, too, the self-state is better calibrated on clean held-out text.", heldout("ece_acting")),
-        "faint": ("In the faint world the self-state lowers the loss, on calm and on perturbed steps.", plain("faint", "`faint_vanilla`")),
-        "faint_oracle": (
-            "In the faint world the model that is shown the true regime has the lower loss, on calm and on perturbed steps.",
-            plain("faint_oracle", "`faint_vanilla`"),
-        ),
-        "faint_carried": ("In the faint world carrying the state on gains more than reading the last batch.", apart("faint", "faint_direct")),
-        "large": ("At the published size the self-state lowers the loss, on calm and on perturbed steps.", plain("large", "`large_vanilla`")),
-        "large_beyond": (
-            "At the published size it gains more than a learned constant, a fixed random one and a yoked state.",
-            apart("large", "large_bias", "large_fixed_bias", "large_yoked"),
-        ),
-    }  # fmt: skip
+    def lower(claim: str, parts: dict[str, Estimate], unit: str = "nats") -> Finding:
+        return difference(claim, parts, -1, unit, 4)
+
     return {
         **{f"unexplained_{kind}": unexplained(at, column) for column, kind in KINDS.items()},
         **{f"half_{kind}": half(tables, column) for column, kind in KINDS.items()},
         **{
-            name: difference(claim, parts, -1, "" if name.startswith("ece") else "nats", 4)
-            for name, (claim, parts) in said.items()
+            f"pays_{kind}": lower(
+                f"In the recurring world the calibrated state lowers the loss on {kind}.",
+                {f"{kind}, `{STATE}` − vanilla": at.value(STATE, column)},
+            )
+            for column, kind in KINDS.items()
         },
-    }
+        **{
+            name: lower(f"{where} {who} lowers the loss, on calm and on perturbed steps.", plain(name))
+            for mechanism, who in (("calibrated", "the calibrated state"), ("raw", "the raw mechanism"))
+            for world, where in IN_WORLD.items()
+            if (name := f"{mechanism}_{world}") != STATE
+        },
+        "depends": lower(
+            "What the calibrated mechanism gains over the published one depends on the world: more in the recurring world than in "
+            "windows.", depends(),
+        ),
+        **{
+            f"senses_{kind}": lower(
+                f"On {kind} the self-state has a lower loss than every bias and every state that senses nothing of its own run's "
+                "present.", at.against(STATE, BLIND, column),
+            )
+            for column, kind in KINDS.items()
+        },
+        "carried": lower(
+            "A state that is carried on gains more than a direct reading of the last statistics, on calm and on perturbed steps.",
+            apart(STATE, "direct"),
+        ),
+        "wide": lower(
+            "A state of 32 dimensions gains more than one of a single dimension, on calm and on perturbed steps.",
+            apart(STATE, "state_1d"),
+        ),
+        "heldout": lower(
+            "Over all moments, disturbed or not, the self-state predicts held-out text better than none and than a fixed random bias.",
+            heldout("loss", "fixed_bias"),
+        ),
+        "heldout_calm": lower("At calm moments the self-state predicts held-out text better.", heldout("loss_calm")),
+        "heldout_acting": lower(
+            "While targets are corrupted, too, the self-state predicts clean held-out text better.", heldout("loss_acting")
+        ),
+        "ece_calm": lower("At calm moments the self-state is better calibrated on held-out text.", heldout("ece_calm"), ""),
+        "ece_acting": lower(
+            "While targets are corrupted, too, the self-state is better calibrated on clean held-out text.", heldout("ece_acting"), ""
+        ),
+        "faint": lower(
+            "In the faint world the self-state lowers the loss, on calm and on perturbed steps.", plain("faint", "`faint_vanilla`")
+        ),
+        "faint_oracle": lower(
+            "In the faint world the model that is shown the true regime has the lower loss, on calm and on perturbed steps.",
+            plain("faint_oracle", "`faint_vanilla`"),
+        ),
+        "faint_carried": lower(
+            "In the faint world carrying the state on gains more than reading the last batch.", apart("faint", "faint_direct")
+        ),
+        "large": lower(
+            "At the published size the self-state lowers the loss, on calm and on perturbed steps.", plain("large", "`large_vanilla`")
+        ),
+        "large_beyond": lower(
+            "At the published size it gains more than a learned constant, a fixed random one and a yoked state.",
+            apart("large", "large_bias", "large_fixed_bias", "large_yoked"),
+        ),
+    }  # fmt: skip
 
 
 def unexplained(at: ByCondition, column: str) -> Finding:
@@ -141,9 +154,8 @@ def unexplained(at: ByCondition, column: str) -> Finding:
     if not alike:
         named = listed([f"`{name}`" for name in tested])
         return Finding(claim, CLEAR, f"{named} all gain clearly less, n = {n}.")
-    named = listed(
-        [f"`{name}` ({ENOUGH[name]}; self-state − it {interval(alike[name], 4)})" for name in alike]
-    )
+    beyond = {name: f"self-state − it {interval(value, 4)}" for name, value in alike.items()}
+    named = listed([f"`{name}` ({ENOUGH[name]}; {beyond[name]})" for name in alike])
     gain = "gain" if len(alike) > 1 else "gains"
     return Finding(claim, NOT_CLEAR, f"{named} {gain} as much, or not clearly less, in nats, n = {n}.")
 
@@ -189,18 +201,18 @@ WORLD_BY_WORLD = draw.sheet(
     ],
     grid=(1, 2), looks=MECHANISMS, marks="points", title=("pays_calm steps", "depends"),
     shows="What each mechanism gains against no state in each world, on calm and on perturbed steps.",
-    caption="Every point a seed ({seeds}); bars: mean and, from three seeds on, 95 % t interval. Loss minus that of the model without a "
-    "state, on the same training batches under the same regimes, over the last three quarters of the run. Worlds: windows: each of "
-    "five regimes once, at set times; random: each once, at random times; recurring: targets corrupted, on and off; mix: five regimes, "
-    "on and off; faint: weak corruption, on and off; large: recurring, with the model of the published size.",
+    caption="Every point a seed ({seeds}); bars: mean and, from three seeds on, 95 % t interval. Loss minus that of the model without "
+    "a state, on the same training batches under the same regimes, over the last three quarters of the run. Worlds: windows: each of "
+    "five regimes once, at set times; random: each once, at random times; recurring: targets corrupted, on and off; mix: five "
+    "regimes, on and off; faint: weak corruption, on and off; large: recurring, with the model of the published size.",
 )  # fmt: skip
 BESIDE_CONTROLS = draw.sheet(
     "recurring/controls.png", [controls(column, labelled=not place) for place, column in enumerate(KINDS)],
     grid=(1, 2), title=("unexplained_calm steps", "unexplained_perturbed steps"),
     shows="Every control of the recurring world beside the self-state, with its share of the oracle's gain.",
-    caption="All in the recurring world. Every point a seed ({seeds}); bars: mean and, from three seeds on, 95 % t interval. Loss minus that "
-    "of the model without a state, same batches. Dotted line: the mean of the oracle, which is shown the true regime; right: share of its "
-    "gain, ratio of means with Fieller's 95 % interval.",
+    caption="All in the recurring world. Every point a seed ({seeds}); bars: mean and, from three seeds on, 95 % t interval. Loss minus "
+    "that of the model without a state, same batches. Dotted line: the mean of the oracle, which is shown the true regime; right: share "
+    "of its gain, ratio of means with Fieller's 95 % interval.",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Losses against vanilla's over seeds, and what explains a gain: shares of the oracle's, and what is left beyond blind controls."""
+"""What losses beside vanilla's come to over seeds, and what explains a gain: shares of the oracle's, all or beyond blind controls."""
 
 from typing import Any
 
@@ -40,19 +40,8 @@ def recurring_summary(
     def add(quantity: str, condition: str, reference: str, place: str, apart: pd.DataFrame) -> None:
         for measure, found in ((measure, estimate(apart[measure])) for measure in apart):
             if found.n:
-                rows.append(
-                    (
-                        quantity,
-                        condition,
-                        reference,
-                        place,
-                        measure,
-                        found.n,
-                        found.mean,
-                        found.low,
-                        found.high,
-                    )
-                )
+                numbers = (found.n, found.mean, found.low, found.high)
+                rows.append((quantity, condition, reference, place, measure, *numbers))
 
     def share(quantity: str, name: str, reference: str, oracle: str, measure: str, less: Any = 0.0) -> None:
         both = pd.concat([-values[one][measure] - less for one in (name, oracle)], axis=1).dropna()

@@ -40,7 +40,7 @@ from experiments.kit.words import (
 from experiments.steering_figure import FIGURE, FINDER, LARGEST, PAIR, PLACEBOS, SHOWN, learned_effects
 
 SHUFFLED, YOKED = "shuffled", "yoked"
-KEPT = (SHOWN, "seed_recurring", YOKED, "large")  # in the long tables; the CSV tables have all conditions
+KEPT = (SHOWN, "raw_recurring", YOKED, "large")  # in the long tables; the CSV tables have all conditions
 SMALL_KL = (
     0.02,
     0.05,

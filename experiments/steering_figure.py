@@ -51,7 +51,7 @@ def steering(tables: Tables, note: str) -> Drawing:
     caption = (
         "Weights frozen, held-out text, gradient finder. Above: |entropy(confident) − entropy(uncertain)|; every point a seed, "
         "placebos the mean of their draws; bars: means; states trained on shuffled statistics stand only where world, model and "
-        "mechanism are theirs; of one dimension, the partner's direction is the own one. Names: seed_ is the published mechanism, "
+        "mechanism are theirs; of one dimension, the partner's direction is the own one. Names: raw_ is the raw mechanism, "
         "calibrated_ the other one; the page on steering explains each. Title: paired by seed, 95 % t intervals that leave zero out, not corrected for "
         "their number. Below: the confident direction where learned and "
         "placebo directions change the predictions by the same KL; lines join a seed's two, crosses: means; left and down is sharper "

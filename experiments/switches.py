@@ -199,17 +199,17 @@ AROUND = draw.sheet(
     looks={name: LOOKS[name] for name in ("oracle", "direct", STATE, "yoked")},
     shows="Loss minus vanilla's around each switch of the corruption, on and off, for the self-state, the direct reading, the "
     "yoked state and the oracle.",
-    caption="{seeds}. Lines: means over seeds of each seed's mean over its switches; faint: single seeds; bands: 95 % t intervals over "
-    "seeds, from three on. Grey: targets are corrupted. Zero: the model without a state, same batches. Steps that belong to another "
-    "stretch are left out, so fewer switches reach far from zero. At step 0 a state still tells what was before the switch.",
+    caption="{seeds}. Lines: means over seeds of each seed's mean over its switches; faint: single seeds; bands: 95 % t intervals "
+    "over seeds, from three on. Grey: targets are corrupted. Zero: the model without a state, same batches. Steps that belong to "
+    "another stretch are left out, so fewer switches reach far from zero. At step 0 a state still tells what was before the switch.",
 )  # fmt: skip
 FRESHNESS = draw.sheet(
     "recurring/freshness.png", [by_age(column) for column in KINDS], grid=(1, 2), title=("newer", "old"),
     looks={name: LOOKS[name] for name in (STATE, ORACLE, "yoked")},
     shows="What the state gains when the statistics that it is shown are 1, 4, 16 and 64 steps old.",
-    caption="In the recurring world. Every point a seed ({seeds}); bars: mean and, from three seeds on, 95 % t interval. Under each age: "
-    "share of the steps whose regime is the one that the statistics were measured under; 50 % tells nothing where calm and corrupted steps "
-    "are equally common. Horizontal: means of the oracle and of the yoked state, which is shown another run's statistics.",
+    caption="In the recurring world. Every point a seed ({seeds}); bars: mean and, from three seeds on, 95 % t interval. Under each "
+    "age: share of the steps whose regime is the one that the statistics were measured under; 50 % tells nothing where calm and "
+    "corrupted steps are equally common. Horizontal: means of the oracle and of the yoked state, which is shown another run's statistics.",
 )  # fmt: skip
 
 
@@ -233,6 +233,7 @@ GRIDS = {
     ),
 }  # fmt: skip
 EXPERIMENT = Experiment(
-    "switches", "What a self-state pays when the world switches", (Table(around, names=("recurring_switches", "recurring_recovery")),), findings, (AROUND, FRESHNESS),
+    "switches", "What a self-state pays when the world switches",
+    (Table(around, names=("recurring_switches", "recurring_recovery")),), findings, (AROUND, FRESHNESS),
     GRIDS, suites=("recurring",),
 )  # fmt: skip

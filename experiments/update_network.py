@@ -5,14 +5,14 @@ moves far less than the logged one, most of the logged path was the network bein
 the finished network only. Its page also has what experiments/update_probe.py finds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from experiments import update_probe
-from experiments.kit import marks, readout, style, words
+from experiments.kit import marks, pages, readout, style, words
 from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment, Table
 from experiments.kit.levels import ALPHA
@@ -194,23 +194,20 @@ def of_replays(context: Context) -> dict[str, pd.DataFrame]:
 def findings(tables: Tables) -> dict[str, Finding]:
     replayed, frozen = tables.by_condition("update_replay"), tables.by_condition("update_ablation")
     moves = tables.by_condition("update_correlations", input="loss", of="change", series="detrended")
-    half = {f"`{name}`": estimate(replayed.of(name, "movement_share") - 0.5) for name in replayed.conditions}
-    shares = [
-        (side(half[f"`{name}`"], +1), f"{shown(replayed.value(name, 'movement_share'), '2')} (`{name}`)")
-        for name in replayed.conditions
-    ]
-    gains = []
+    shares, gains, correlated, half = [], [], [], {}
+    for name in replayed.conditions:
+        share = half[f"`{name}`"] = estimate(replayed.of(name, "movement_share") - 0.5)
+        text = f"{shown(replayed.value(name, 'movement_share'), '2')} (`{name}`)"
+        shares.append((side(share, +1), text))
     for name in frozen.conditions:
         own = of_condition(frozen.rows, name)
         gain = paired(*(per_seed(own[own["frozen"] == of], "relative_change") for of in (CLOCK, "progress")))
         gains.append((side(gain, +1), f"{interval(gain, 2)} (`{name}`)"))
-    correlated = []
     for name in moves.conditions:
-        rows = of_condition(moves.rows, name).dropna(subset=["rho"])
-        told, verdict = int((rows["p_value"] < ALPHA).sum()), side(moves.value(name, "rho"), +1)
-        verdict = words.OPEN if verdict == words.CLEAR and 2 * told <= len(rows) else verdict
-        told_of = f"{told} of {words.plural(len(rows), 'seed')}"
-        correlated.append((verdict, f"{interval(moves.value(name, 'rho'))}, {told_of} (`{name}`)"))
+        rho, p_values = moves.value(name, "rho"), moves.of(name, "p_value")
+        told, verdict = int((p_values < ALPHA).sum()), side(rho, +1)
+        verdict = words.OPEN if verdict == words.CLEAR and 2 * told <= rho.n else verdict
+        correlated.append((verdict, f"{interval(rho)}, {told} of {words.plural(rho.n, 'seed')} (`{name}`)"))
     return {
         "replayed": by_conditions(
             "The state's path is made by what the statistics do: the finished network, fed them again, moves the state at "
@@ -229,69 +226,41 @@ def findings(tables: Tables) -> dict[str, Finding]:
     } | update_probe.findings(tables)  # fmt: skip
 
 
-def by_conditions(claim: str, said: str, parts: Iterable[tuple[str, str]], more: str = "") -> Finding:
+def by_conditions(claim: str, said: str, parts: Sequence[tuple[str, str]], more: str = "") -> Finding:
     """A finding on each condition, open where they disagree. parts: verdicts and numbers."""
     verdicts, numbers = [verdict for verdict, _ in parts], [text for _, text in parts]
     evidence = f"{said}: {listed(numbers)}.{more}" if numbers else "No run with a self-state."
     return Finding(claim, words.all_of(verdicts), evidence)
 
 
-def replay_table(tables: Tables) -> str:
-    found, rows = tables.by_condition("update_replay"), []
-    for name in found.conditions:
-        values = [found.value(name, of) for of in ("logged_movement", "movement", "movement_share")]
-        error = found.of(name, "last_error") / found.of(name, "last_norm")
-        cells = (*(shown(value, "3") for value in values), number(error.max(), 5), str(values[-1].n))
-        rows.append([f"`{name}`", *cells])
-    head = ["condition", "logged movement, L2", "replayed movement, L2", "share",
-            "largest error at the last step", "n"]  # fmt: skip
-    return words.table(head, rows) if rows else words.MISSING
+def last_error(rows: pd.DataFrame, tables: Tables) -> str:
+    """The largest over seeds, as a share of the state's norm."""
+    return number((rows["last_error"] / rows["last_norm"]).max(), 5)
 
 
-def inputs_table(tables: Tables) -> str:
-    """A table a condition: an input held, its slope, and the bias at both ends of its range."""
-    blocks = []
-    said = {"all": "all inputs", CLOCK: f"{CLOCK} (a clock alone)"}
-    for name in tables.by_condition("update_ablation").conditions:
-        frozen, rows = tables.rows("update_ablation", condition=name), []
-        for held in dict.fromkeys(frozen["frozen"]):
-            change = over_seeds(frozen[frozen["frozen"] == held], "relative_change")
-            share = over_seeds(tables.rows("update_gradients", condition=name, input=held), "share")
-            ends = [
-                per_seed(tables.rows("update_sensitivity", condition=name, input=held, point=point), "bias_norm_change")
-                for point in (0, POINTS - 1)
-            ]  # fmt: skip
-            span = paired(ends[1], ends[0])
-            rows.append(
-                [
-                    said.get(held, held),
-                    shown(change, "2"),
-                    shown(share, "2"),
-                    shown(span, "±4"),
-                    str(change.n),
-                ]
-            )
-        head = [f"`{name}`: input", "held at its median: change of the path", "share of scaled gradient",
-                "bias's norm, from 5th to 95th percentile", "n"]  # fmt: skip
-        blocks.append(words.table(head, rows))
-    return "\n\n".join(blocks) or words.MISSING
+def slope(rows: pd.DataFrame, tables: Tables) -> str:
+    """Of the input that is held in some rows of update_ablation; a dash for a set of inputs."""
+    condition, held = rows[["condition", "frozen"]].iloc[0]
+    return shown(over_seeds(tables.rows("update_gradients", condition=condition, input=held), "share"), "2")
 
 
-def drift_table(tables: Tables) -> str:
-    """A table a condition: the correlation of the drift with each input, and how many seeds are beyond chance."""
-    columns = {"value, as logged": ("value", "as logged"), "value, trends off": ("value", "detrended"),
-               "size of change, trends off": ("change", "detrended")}  # fmt: skip
-    blocks = []
-    for name in tables.by_condition("update_correlations").conditions:
-        lines = []
-        for which in INPUTS:
-            lines.append([which])
-            for of, series in columns.values():
-                rows = tables.rows("update_correlations", condition=name, input=which, of=of, series=series)
-                rho, told = over_seeds(rows, "rho"), (rows["p_value"] < ALPHA).sum()
-                lines[-1].append(f"{interval(rho, 2)}, {told} of {rho.n}" if rho.n else words.DASH)
-        blocks.append(words.table([f"`{name}`: drift with", *columns], lines))
-    return "\n\n".join(blocks) or words.MISSING
+def span(rows: pd.DataFrame, tables: Tables) -> str:
+    """How much longer that input makes the bias from the first point of its curve to the last."""
+    condition, held = rows[["condition", "frozen"]].iloc[0]
+    curve = tables.rows("update_sensitivity", condition=condition, input=held)
+    low, high = (per_seed(curve[curve["point"] == point], "bias_norm_change") for point in (0, POINTS - 1))
+    return shown(paired(high, low), "±4")
+
+
+def correlation(of: str, series: str) -> Callable[[pd.DataFrame, Tables], str]:
+    """The correlation of the drift with an input, and how many seeds are beyond chance."""
+
+    def cell(rows: pd.DataFrame, tables: Tables) -> str:
+        rows = rows[(rows["of"] == of) & (rows["series"] == series)]
+        rho, told = over_seeds(rows, "rho"), (rows["p_value"] < ALPHA).sum()
+        return f"{interval(rho, 2)}, {told} of {rho.n}" if rho.n else words.DASH
+
+    return cell
 
 
 VARIED = draw.lines(
@@ -338,8 +307,25 @@ FIGURE = draw.sheet(
     "trends taken off; dotted: 95 % of absolute correlations under circular shifts. Bottom right: linear discriminant tried on "
     "a run left out; dotted: regimes permuted between stretches, mean, and 95 % of draws below.",
 )  # fmt: skip
+GRIDS = {
+    "replay": pages.grid(
+        "update_replay",
+        logged_movement=("logged movement, L2", "3"), movement=("replayed movement, L2", "3"),
+        movement_share=("share", "3"), error=("largest error at the last step", last_error),
+    ),
+    "inputs": pages.grid(
+        "update_ablation", head="input, condition", across="frozen",
+        relative_change=("held at its median: change of the path", "2"), slope=("share of scaled gradient", slope),
+        span=("bias's norm, from 5th to 95th percentile", span),
+    ),
+    "drift": pages.grid(
+        "update_correlations", head="drift with, condition", across="input", n=False,
+        logged=("value, as logged", correlation("value", "as logged")),
+        value=("value, trends off", correlation("value", "detrended")),
+        change=("size of change, trends off", correlation("change", "detrended")),
+    ),
+}  # fmt: skip
 EXPERIMENT = Experiment(
     "update_network", "The update network: how the state reads its statistics", [Table(of_replays, names=tuple(MAKERS))],
-    findings, [FIGURE],
-    {"replay": replay_table, "inputs": inputs_table, "drift": drift_table, **update_probe.GRIDS}, suites=("shakespeare",),
+    findings, [FIGURE], GRIDS | update_probe.GRIDS, suites=("shakespeare",),
 )  # fmt: skip

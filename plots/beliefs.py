@@ -31,13 +31,13 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "belief_shifts": (*RUN, "run_step", "state", "regime", "draw", "distance", "kl"),
 }
 WORLDS = (  # its name, the condition whose state is asked, the same with the other mechanism
-    ("recurring", "calibrated_recurring", "seed_recurring"),
+    ("recurring", "calibrated_recurring", "raw_recurring"),
     ("faint", "faint", None),
-    ("mix", "calibrated_mix", "seed_mix"),
+    ("mix", "calibrated_mix", "raw_mix"),
 )
 ROWS: dict[str, Look] = {
     "state": Look("state", style.BLUE),
-    "state, seed": Look("state, published kind", style.ORANGE, marker="s", filled=False),
+    "state, raw": Look("state, raw", style.ORANGE, marker="s", filled=False),
     "statistics": Look("statistics of one batch", style.GREEN, marker="^"),
     "averages": Look("their averages", style.VERMILLION, marker="D"),
     "untrained": Look("state, untrained network", style.GREY, marker="^", filled=False),
@@ -84,7 +84,7 @@ def what_the_state_knows(tables: Tables, note: str) -> Drawing:
         for axes, target, measure in zip(column, ("posterior", "regime"), ("r2", "auc"), strict=True):
             names = [one for one in ROWS if one != "filter" or measure == "auc"]
             for y, source in enumerate(names):
-                of, read = (other, "state") if source == "state, seed" else (condition, source)
+                of, read = (other, "state") if source == "state, raw" else (condition, source)
                 found = values(table, of, read, target, measure) if of else pd.Series(dtype=float)
                 _points(axes, y, found, ROWS[source], LOWEST if measure == "r2" else 0.0)
                 if not of:
@@ -106,7 +106,7 @@ def what_the_state_knows(tables: Tables, note: str) -> Drawing:
     caption = (
         f"n = {plural(n, 'seed')}; bars: mean and, from three seeds on, 95 % t interval. All read by ridge regression within each run, fitted on "
         "earlier steps and tested on later ones. Posterior: forward filter over all statistics shown so far, its emission fitted on other seeds. Averages: at "
-        "the state's own decay. Untrained: the same shape, never trained, shown the statistics of the run without a state and read for the posterior from those; where it is the best rival, the title reads the state for the same. Published kind: of the published mechanism. Turned in time: the run's own states, moved against the steps. Mix: of five regimes, whether any acts. "
+        "the state's own decay. Untrained: the same shape, never trained, shown the statistics of the run without a state and read for the posterior from those; where it is the best rival, the title reads the state for the same. Raw: of the raw mechanism, which reads statistics as they are. Turned in time: the run's own states, moved against the steps. Mix: of five regimes, whether any acts. "
         f"R² below {number(LOWEST, 2)}, of a seed or of an interval's end: an arrowhead at the edge. Dotted: nothing known. One batch's loss: against calm; in the mix, bewilderment's."
     )
     return style.finish(made, _knows_title(table, worlds), caption, note)
@@ -250,7 +250,7 @@ PANELS = (
     ("calibrated_recurring", "recurring, calibrated"),
     ("faint", "faint, calibrated"),
     ("calibrated_mix", "mix, calibrated"),
-    ("seed_recurring", "recurring, published kind"),
+    ("raw_recurring", "recurring, raw"),
     ("yoked", "recurring, yoked"),
     ("oracle", "recurring, oracle"),
 )
@@ -299,7 +299,7 @@ def intervention(tables: Tables, note: str) -> Drawing:
     caption = (
         f"n = {plural(n, 'seed')}; bars: mean and, from three seeds on, 95 % t interval; random: mean of its draws. Weights frozen, held-out batches. Optimum of "
         "bewilderment at probability p: (1 − p) times the prediction under the calm mean, p over the vocabulary; so the calm mean's own KL is what there is "
-        "to gain, and p differs between panels. Mirrored: as far from the calm mean, the other way. Means of the last half of training. Published kind: of the published mechanism. Yoked: fed another run's statistics; oracle: shown the true regime."
+        "to gain, and p differs between panels. Mirrored: as far from the calm mean, the other way. Means of the last half of training. Raw: of the raw mechanism, which reads statistics as they are. Yoked: fed another run's statistics; oracle: shown the true regime."
     )
     return style.finish(made, _intervention_title(table, panels), caption, note)
 

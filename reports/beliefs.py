@@ -224,8 +224,8 @@ def others(tables: Tables) -> Section:
             cells = [interval(estimate(one), sign=False) for one in found]
             rows.append([f"`{condition}`", *cells, str(max(len(one) for one in found))])
     pairs = [
-        ("calibrated_recurring", "seed_recurring", "recurring"),
-        ("calibrated_mix", "seed_mix", "mix"),
+        ("calibrated_recurring", "raw_recurring", "recurring"),
+        ("calibrated_mix", "raw_mix", "mix"),
     ]
     parts = [
         (
@@ -243,7 +243,7 @@ def others(tables: Tables) -> Section:
         "A `yoked` or `shuffled` state gets statistics of the same kind that say nothing of its own regime, `clock` none: what "
         "is read from them is the error of the method. The posterior is that of the run's own newest statistics, also where "
         "the state is shown older ones. `oracle` is told the regime of the very step.",
-        [difference("A calibrated state tells more of the posterior than one of the published mechanism, in R².", parts, +1, "", 3)],
+        [difference("A calibrated state tells more of the posterior than one of the raw mechanism, in R².", parts, +1, "", 3)],
     )  # fmt: skip
 
 

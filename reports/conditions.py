@@ -9,23 +9,7 @@ from reports.parts import Tables
 
 HEADING = "Conditions"
 NO_STATE = "a model without self-state"
-PLAIN = {  # the same in every suite that has them
-    "self": "the published self-state; each of five regimes comes once, at set times",
-    "self_calm": "the published self-state; no regime ever acts",
-    "vanilla": f"{NO_STATE}, regimes as in `self`",
-    "vanilla_calm": f"{NO_STATE}; no regime ever acts",
-}
 BUFFER = "memory of {} past states, one every {} steps"
-
-
-def _swept(dial: str, values: dict[str, str], vanilla: bool = False) -> dict[str, str]:
-    """The conditions of one dial: `dial`_VALUE and, where the dial turns the world, its model without self-state."""
-    lines = {}
-    for name, words in values.items():
-        lines[f"{dial}_{name}"] = f"as `base`, {words}"
-        if vanilla:
-            lines[f"vanilla_{dial}_{name}"] = f"{NO_STATE} in the world of `{dial}_{name}`"
-    return lines
 
 
 def _ambiguous(memory: str, words: str) -> dict[str, str]:
@@ -41,12 +25,6 @@ def _ambiguous(memory: str, words: str) -> dict[str, str]:
 
 
 WORDS: dict[str, dict[str, str]] = {
-    "shakespeare": {
-        **PLAIN,
-        "self_random": "the published self-state; each of five regimes comes once, at times drawn for each seed",
-        "vanilla_random": f"{NO_STATE}, regimes as in `self_random`",
-    },
-    "generalization": PLAIN,
     "tolerance": {"self": "the calibrated self-state; each of five regimes comes once, at set times"},
     "memory": {
         "none": "the published self-state without memory; each of five regimes comes once, at times drawn for each seed, in all "
@@ -62,39 +40,6 @@ WORDS: dict[str, dict[str, str]] = {
         **_ambiguous("none", "without memory"),
         **_ambiguous("ema", "memory of an exponential average"),
         **_ambiguous("buffer_64", BUFFER.format(64, 10)),
-    },
-    "sweeps": {
-        "base": "self-state with the calibrated mechanism, where every dial starts: 32 dimensions, decay 0.2, half of the targets "
-        "replaced, on and off, with a switch at one step in fifty",
-        "vanilla": f"{NO_STATE} in the world of `base`",
-        **_swept(
-            "decay",
-            {
-                "0_05": "5 % of the state new at each step (`base`: 20 %)",
-                "0_1": "10 % of the state new at each step",
-                "0_5": "50 % of the state new at each step",
-                "1": "all of the state new at each step: nothing carried on",
-            },
-        ),
-        **_swept("dim", {str(size): f"the state's dimensions: {size}" for size in (1, 2, 4, 8, 16, 64)}),
-        **_swept(
-            "rate",
-            {
-                "0_005": "a switch at one step in 200",
-                "0_01": "a switch at one step in 100",
-                "0_05": "a switch at one step in 20",
-                "0_1": "a switch at one step in 10",
-            },
-            vanilla=True,
-        ),
-        **_swept(
-            "strength",
-            {
-                f"0_{tenths}": f"{10 * tenths} % of the targets replaced while corruption acts"
-                for tenths in (1, 2, 3, 8)
-            },
-            vanilla=True,
-        ),
     },
 }
 """By suite and condition. Mechanisms and regimes are explained where a page first needs them."""

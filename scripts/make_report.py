@@ -59,7 +59,7 @@ def made_again(out: Path, suite: str, note: str | None, figures: bool) -> list[P
         for figure in experiment.figures if figures else ():
             drawn = book.draw(figure, tables, small, out / "figures" / below)
             written += [drawn] if drawn else []
-        if book.template_of(module).is_file():
+        if book.templates_of(module):
             said = book.note_of(tables.folder, suite, "warning") if note is None else note
             written += book.write_page(module, tables, out, below, said)
     return written

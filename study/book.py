@@ -55,6 +55,12 @@ class Finished:
         return {f"train {place}": self.key, **dict(tests)}
 
 
+def page_of(experiment: "Experiment") -> Path | None:
+    """The template of an experiment, if it has a page."""
+    path = ROOT / "experiments" / experiment.template
+    return path if path.is_file() else None
+
+
 @functools.cache
 def experiments() -> Mapping[str, "Experiment"]:
     """Every experiment, by the module that declares it. Imports pandas and matplotlib."""
@@ -211,8 +217,7 @@ def _readers(
             made.append(
                 _step(study, "figure", name, made_of, waits, study.out / "figures", arguments, reads=tables)
             )
-        templates = [path for path in (template_of(module), KIT) if path.is_file()]
-        if len(templates) == 2:
+        if templates := templates_of(module):
             words = {path.name: storage.sha256_file(path) for path in templates}
             made_of = {"config": {"warning": note["warning"]}, "code": {**declared, **words}}
             name = f"page {Path(below, experiment.page).as_posix()}"
@@ -221,9 +226,6 @@ def _readers(
                 _step(study, "page", name, made_of, waits, study.out / "report", arguments, reads=tables)
             )
     return made
-
-
-KIT = ROOT / "experiments" / "kit" / "kit.md"
 
 
 def of_suite(name: str) -> list[tuple[str, "Experiment", str]]:
@@ -237,9 +239,14 @@ def of_suite(name: str) -> list[tuple[str, "Experiment", str]]:
     ]
 
 
-def template_of(module: str) -> Path:
-    """The template of an experiment's page, beside the module that declares it; there need be none."""
-    return (ROOT / module.replace(".", "/")).with_suffix(".md")
+def templates_of(module: str) -> list[Path]:
+    """What an experiment's page is written from: its template, what stands beside it in a folder of its own, the kit's
+    macros. None where it has no page."""
+    template = page_of(experiments()[module])
+    if template is None:
+        return []
+    beside = sorted(template.parent.glob("*.md")) if template.parent.name != "experiments" else [template]
+    return [*beside, ROOT / "experiments" / "kit" / "kit.md"]
 
 
 def table_named(tables: "Iterable[Table]", name: str) -> "Table":

@@ -4,10 +4,10 @@ from collections import Counter
 from pathlib import Path
 
 import pandas as pd
-from experiments.claims.page import readme_claims
 
 from base import storage
 from base.storage import UserError
+from experiments.claims.page import readme_claims
 from experiments.kit.pages import made_from
 from experiments.kit.tables import Tables
 from experiments.kit.words import READING, VERDICTS, harmless, listed, plural, table
@@ -22,7 +22,7 @@ def _pages(tables_dir: Path) -> list[tuple[str, Tables]]:
     found = [
         (module, experiment.suites[0])
         for module, experiment in book.experiments().items()
-        if book.template_of(module).is_file() and experiment.suites[0] in order
+        if book.templates_of(module) and experiment.suites[0] in order
     ]
     return [
         (module, Tables(tables_dir, suite))
@@ -110,7 +110,7 @@ def pipeline() -> str:
         for figure in experiment.figures:
             drawn = ", ".join(f"`{name}`" for name in figure.tables)
             figures.append([shown(suite, figure.name, "../figures"), f"`{suite}`", drawn, figure.shows])
-        if book.template_of(module).is_file():
+        if book.templates_of(module):
             place = f"`{module.replace('.', '/')}.py`"
             pages.append([shown(suite, experiment.page, "results"), f"`{suite}`", place, experiment.title])
     template = Path(__file__).with_name("pipeline.md").read_text(encoding="utf-8")

@@ -89,13 +89,13 @@ def _register_claims(out: Path, root: Path) -> list[Path]:
     """Bring the register of claims up to date with what has results now. Returns it if that changed it."""
     if not (out / "tables" / book.CLAIMS / "claims.csv").is_file():
         return []
-    from analysis import claims  # loads pandas
+    from experiments.claims import file  # loads pandas
 
     register = root / REGISTER
     before = register.read_bytes() if register.is_file() else b""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     where = run_card.commit(root)["commit"] or "unknown"
-    claims.register(root / "docs" / "results" / "tables", register, today, where)
+    file.register(root / "docs" / "results" / "tables", register, today, where)
     return [register] if register.read_bytes() != before else []
 
 

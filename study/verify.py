@@ -18,7 +18,7 @@ from study import agreement, freshness, phases, progress, run_card
 from study import plan as pipeline
 from study import request as studies
 from study.agreement import SEED, Agreement
-from study.plan import Study, Task
+from study.plan import Step, Study
 from study.request import Request
 from study.runner import Failure, Runner
 
@@ -116,11 +116,11 @@ def run(request: Request, committed: Path) -> int:
 
 def committed_suites(request: Request, committed: Path) -> tuple[Suite, ...]:
     """The suites asked for that have committed tables."""
-    chosen = {phase.name for phase in phases.choose(request.only)} if request.only else None
+    chosen = phases.choose(request.only) if request.only else None
     asked = [
         suite
         for suite in studies.load_suites(request)
-        if chosen is None or chosen & {phases.of_suite(suite.path).name, phases.of_tests(suite.path).name}
+        if chosen is None or phases.of_suite(suite.path, suite.name) in chosen
     ]
     if not asked:
         raise UserError(
@@ -167,8 +167,8 @@ def begin(out: Path, afresh: bool) -> None:
         storage.write_json(out / MARK, {"state": "begun"})
 
 
-def planned(request: Request, suites: Sequence[Suite]) -> tuple[Study, list[Task]]:
-    """The study in the folder of the check, its corpora ready, and its tasks."""
+def planned(request: Request, suites: Sequence[Suite]) -> tuple[Study, list[Step]]:
+    """The study in the folder of the check, its corpora ready, and its steps."""
     study, _, said = studies.find_corpora(request, suites, prepare=suites)
     for line in said:
         print(f"note: {line}", flush=True)
@@ -176,22 +176,22 @@ def planned(request: Request, suites: Sequence[Suite]) -> tuple[Study, list[Task
     return study, pipeline.plan(study)
 
 
-def make(request: Request, study: Study, plan: Sequence[Task]) -> tuple[list[Task], list[Failure]]:
+def make(request: Request, study: Study, plan: Sequence[Step]) -> tuple[list[Step], list[Failure]]:
     """Train, test and put into tables what is not there yet. Returns what is finished, and what failed."""
     decisions = freshness.examine(request.out, plan)
     stale = frozenset(name for name, decision in decisions.items() if decision.run)
-    due = [task for task in plan if task.name in stale]
+    due = [step for step in plan if step.name in stale]
     studies.check_disk(study, due, request.jobs)
     costs = progress.Costs()
-    costs.learn(request.out, [task for task in plan if task.name not in stale])
-    seconds = sum(costs.of(task) for task in due) / request.jobs
-    trained = sum(task.kind == "train" for task in due)
+    costs.learn(request.out, [step for step in plan if step.name not in stale])
+    seconds = sum(costs.of(step) for step in due) / request.jobs
+    trained = sum(step.kind == "train" for step in due)
     print(
         f"to make afresh in {request.out}: {trained} runs, {len(due) - trained} tests of finished runs, then tables; "
         f"about {progress.duration(seconds)}",
         flush=True,
     )
-    runner = Runner(study, plan, stale, stale, ("tables",), request.jobs, costs)
+    runner = Runner(study, plan, stale, stale, ("note", "table"), request.jobs, costs)
     failures = runner.run()
     return list(runner.done.values()), failures
 
@@ -199,13 +199,13 @@ def make(request: Request, study: Study, plan: Sequence[Task]) -> tuple[list[Tas
 def tell(failures: Sequence[Failure]) -> int:
     """Name what failed. Returns 1 if anything did."""
     for failure in failures:
-        print(f"{failure.task.name}: {failure.error}; log: {failure.log}")
+        print(f"{failure.step.name}: {failure.error}; log: {failure.log}")
     if failures:
         print("what is named above failed; the same command goes on with what is missing")
     return int(bool(failures))
 
 
-def _unlike_at_once(study: Study, suite: Suite, plan: Sequence[Task], committed: Path) -> list[str]:
+def _unlike_at_once(study: Study, suite: Suite, plan: Sequence[Step], committed: Path) -> list[str]:
     """What can be said before hours are spent. UserError where the committed runs are no runs of this suite."""
     place = ("condition", SEED, "key", "steps", "corpus")
     runs = files.read(committed / "tables", suite.name, "runs", place, texts=True)
@@ -213,7 +213,7 @@ def _unlike_at_once(study: Study, suite: Suite, plan: Sequence[Task], committed:
     path = committed / "tables" / suite.name / "runs.csv"
     if mine.empty:
         raise UserError(f"{path} has no run of seeds 1 to {suite.seeds}; give more --seeds")
-    keys = {view: task.key for task in plan for view in task.views}
+    keys = {view: step.key for step in plan for view in step.views}
     same = 0
     for condition, seed, key, steps, corpus in mine[[*place]].itertuples(index=False):
         planned = suite.conditions.get(condition)

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 import train
-from base import command_line
+from base import command_line, storage
 from base.storage import ROOT
 from configs.suite import Suite, load_suite
 from data.prepare import prepare_text
+from experiments.kit.tables import content
+from runs import folder as run_folder
+from study import book
 from tests.least import LEAST_SIGNATURES, LEAST_TEST, TEXT
 
 CONFIGS = ROOT / "configs"
@@ -90,6 +93,25 @@ def finished_run(folder: Path) -> Path:
     run = small_suite(folder).run("self", 1)
     corpus = prepare_text("tiny_text", TEXT.encode(), folder / "out" / "data")
     return train.train(run, corpus, folder / "out" / "runs")
+
+
+def write_tables(folder: Path, suite: Suite, runs: Sequence[Path]) -> list[Path]:
+    """The tables of finished runs of the condition `self`, seeds from 1 on, as a study writes them into a folder."""
+    done = [
+        book.Finished(suite.name, "self", seed, run_folder.check(run)["key"], run)
+        for seed, run in enumerate(runs, 1)
+    ]
+    makers = book.Makers(suite, done)
+    made = {name: table for one in book.tables_of(suite) for name, table in makers.make(one.names[0]).items()}
+    for name, table in made.items():
+        storage.write_bytes(folder / f"{name}.csv", content(table))
+    return [folder / f"{name}.csv" for name in made]
+
+
+def drawing(*names: str) -> Callable[..., Path | None]:
+    """`book.draw` of these figures; the others are left out, as where their tables hold nothing for them."""
+    draw = book.draw
+    return lambda figure, *given: draw(figure, *given) if figure.name in names else None
 
 
 def ends(main: Callable[[Sequence[str]], object], *arguments: str) -> tuple[object, str]:

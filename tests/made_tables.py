@@ -6,9 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from experiments import frozen, perturbation
 from experiments.kit import published
+from experiments.kit.pages import render
 from experiments.kit.tables import BASIC, NO_CLAMP, RAW, STATE, TIME
-from reports import pages
+from tests.made_runs import read_from
 
 ROOT = Path(__file__).resolve().parent.parent
 SEEDS = (1, 2, 3)
@@ -153,14 +155,14 @@ def study(
     }  # fmt: skip
 
 
-def written(folder: Path, tables: dict[str, pd.DataFrame], note: str = "", **how: Any) -> tuple[str, str]:
+def written(
+    folder: Path, tables: dict[str, pd.DataFrame], note: str = "", figures: str = "../figures"
+) -> tuple[str, str]:
     """The two pages (shakespeare, frozen test) of some tables."""
-    place = folder / "tables" / "shakespeare"
-    place.mkdir(parents=True, exist_ok=True)
-    for name, table in tables.items():
-        table.to_csv(place / f"{name}.csv", index=False)
-    files = {path.name: path.read_text() for path in pages.write_all(folder, {"shakespeare": note}, **how)}
-    return files["shakespeare.md"], files["frozen-test.md"]
+    known = read_from(folder / "tables", "shakespeare", tables)
+    return render(perturbation.EXPERIMENT, known, figures, note), render(
+        frozen.EXPERIMENT, known, figures, note
+    )
 
 
 def verdicts(page: str) -> list[tuple[str, str]]:

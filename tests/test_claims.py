@@ -503,6 +503,30 @@ def test_published_numbers_are_those_of_the_document(committed: Claims) -> None:
     assert said["longer_buffer_takes_more"].published == pytest.approx(long - short)
 
 
+def test_a_renamed_condition_changes_no_claim_and_is_told(tmp_path: Path) -> None:
+    """The hash is over the name at registration; any other change still is one."""
+    rename = ('where = { condition = "self" } }\nminus', 'where = { condition = "own" } }\nminus')
+    why = 'why = "One per cent."\n'
+    told = (why, why + 'renamed = { own = "self" }\n')
+    before = load(file_of(tmp_path)).claims["gains"]
+    after = load(file_of(tmp_path, rename, told))
+    assert after.claims["gains"].hash() == before.hash()
+    assert load(file_of(tmp_path, rename)).claims["gains"].hash() != before.hash()
+    other = ('{ condition = "vanilla" } }\nbeside', '{ condition = "bias" } }\nbeside')
+    assert load(file_of(tmp_path, rename, told, other)).claims["gains"].hash() != before.hash()
+    text = page.preregistration(after, {"results": {}, "claims": {}})
+    assert "`own` was called `self` when this was registered" in text
+
+
+def test_what_was_renamed_is_there_by_its_new_name_alone(committed: Claims) -> None:
+    """So that no claim slips from one condition to another under the hash of the first."""
+    for name, claim in committed.claims.items():
+        for now, then in claim.renamed.items():
+            for suite in claim.suites():
+                conditions = load_suite(ROOT / "configs" / f"{suite}.toml").conditions
+                assert now in conditions and then not in conditions, name
+
+
 def test_the_preregistration_is_written_from_the_claims(committed: Claims) -> None:
     text = (ROOT / "docs" / "PREREGISTRATION.md").read_text()
     made = page.preregistration(committed, file.read_register())
@@ -551,6 +575,14 @@ def test_the_page_says_first_what_fell_and_what_explains_it(tmp_path: Path) -> N
     block = page.readme_claims(tmp_path / "page")
     assert_tables(block)
     assert "Of 1 published claim, 1 is not supported." in block and "figures/claims.png" in block
+
+
+def test_the_page_says_which_family_needs_every_seed(tmp_path: Path) -> None:
+    said = "With 12 claims the first to be supported needs the smallest p that 8 seeds can give"
+    assert said in page_from(
+        tmp_path / "page", made(tmp_path, text=many(12))
+    )  # 12 / 256 < 0.05 <= 12 * 2 / 256
+    assert "needs the smallest p" not in page_from(tmp_path / "page", made(tmp_path, text=many(6)))
 
 
 def test_the_page_stands_without_results(tmp_path: Path, committed: Claims) -> None:

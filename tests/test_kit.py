@@ -221,7 +221,9 @@ def test_an_experiment_makes_tables_of_its_suites_alone() -> None:
 def test_experiments_are_found_by_looking() -> None:
     experiments = found()
     assert {"experiments.runs", "experiments.swap", "experiments.claims.page"} <= set(experiments)
-    of_runs = [one for one in experiments.values() if one.suites != ("claims",)]  # which have their own `runs`
+    of_runs = [
+        one for one in experiments.values() if one.suites != ("claims",)
+    ]  # which have their own `runs`
     names = [name for one in of_runs for table in one.tables for name in table.names]  # type: ignore[union-attr]
     assert len(names) == len({*names}), "two experiments make a table of one name"
     for one in experiments.values():

@@ -1,6 +1,6 @@
 """Leads and lags that are planted, noise that has none, and paths of known shape."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,17 +29,11 @@ from tests.made_runs import (
 )
 
 PARTS = (lead_lag.EXPERIMENT, onsets.EXPERIMENT, state_path.EXPERIMENT)
+TABLES = [table for part in PARTS for table in part.of("shakespeare")]
 (LAGS,), (ONSETS,), (PATHS,) = (part.figures for part in PARTS)
 
 STEPS = 500
 WINDOWS = [("lr_heatwave", 200, 220), ("bewilderment", 300, 360), ("self_clamp", 420, 440)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def fewer_draws() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lead_lag, "DRAWS", 120)
-        yield
 
 
 def a_run(
@@ -72,7 +66,7 @@ def a_run(
 
 def made_of(runs: Sequence[MadeRun]) -> dict[str, pd.DataFrame]:
     """All tables of the page."""
-    return make_tables([table for part in PARTS for table in part.of("shakespeare")], context(runs))
+    return make_tables(TABLES, context(runs))
 
 
 def row(table: pd.DataFrame, **where: object) -> Any:
@@ -331,10 +325,7 @@ def test_the_page_follows_the_tables(tables: dict[str, pd.DataFrame], tmp_path: 
     assert verdict(page, "onset of bewilderment, state_drift leaves") == "Clear"
 
 
-@pytest.mark.parametrize(
-    "absent",
-    [*(name for part in PARTS for one in part.of("shakespeare") for name in one.names), "all", "empty"],
-)
+@pytest.mark.parametrize("absent", [*(name for one in TABLES for name in one.names), "all", "empty"])
 def test_partial_studies_have_a_page(tables: dict[str, pd.DataFrame], absent: str, tmp_path: Path) -> None:
     some = {name: table.iloc[:0] if absent == "empty" else table for name, table in tables.items()}
     some = {name: table for name, table in some.items() if absent not in (name, "all")}

@@ -18,19 +18,10 @@ from configs.world import Bewilderment
 from experiments import recurring, shares, switches
 from experiments.kit import pairs
 from experiments.kit.experiment import make_tables
-from experiments.kit.pairs import LOOKS
+from experiments.kit.pairs import LOOKS, STATE
 from experiments.kit.runs import Context
 from experiments.kit.tables import CALM, NothingToDraw
-from tests.made_runs import (
-    MadeRun,
-    assert_tables,
-    cells,
-    drawn_of,
-    page_of,
-    regimes_of,
-    title_of,
-    verdict,
-)
+from tests.made_runs import MadeRun, assert_tables, cells, drawn_of, page_of, regimes_of, title_of, verdict
 
 SUITE = load_suite(ROOT / "configs" / "recurring.toml")
 Gains = dict[str, tuple[float, float]]
@@ -179,22 +170,16 @@ def test_vanilla_is_that_of_the_same_world() -> None:
         assert {base[f"{kind}_{world}"] for kind in ("seed", "calibrated", "vanilla")} == {f"vanilla_{world}"}
     assert {base[name] for name in ("oracle", "yoked", "learned_bias", "delayed_64")} == {"vanilla_recurring"}
     assert base["faint"] == base["faint_oracle"] == "faint_vanilla"
-    assert [pairs.world_name(name) for name in ("vanilla_mix", "faint_vanilla", "vanilla")] == [
-        "mix",
-        "faint",
-        "base",
-    ]
-    changed = SUITE.conditions["direct"].regimes.model_copy(
-        update={"bewilderment": Bewilderment(probability=0.4)}
-    )
-    moved = {**SUITE.conditions, "direct": SUITE.conditions["direct"].model_copy(update={"regimes": changed})}
+    names = {"vanilla_mix": "mix", "faint_vanilla": "faint", "vanilla": "base"}
+    assert {name: pairs.world_name(name) for name in names} == names
+    direct = SUITE.conditions["direct"]
+    changed = direct.regimes.model_copy(update={"bewilderment": Bewilderment(probability=0.4)})
+    moved = {**SUITE.conditions, "direct": direct.model_copy(update={"regimes": changed})}
     assert "direct" not in pairs.vanillas(moved)  # no vanilla has that world
     roles = {name: pairs.role_of(name, run) for name, run in SUITE.conditions.items()}
     assert {name for name, role in roles.items() if role == "oracle"} == {"oracle", "faint_oracle"}
-    assert (
-        roles["seed_mix"] == roles["faint"] == "state"
-        and roles["yoked"] == roles["learned_bias"] == "control"
-    )
+    assert roles["raw_mix"] == roles["faint"] == "state"
+    assert roles["yoked"] == roles["learned_bias"] == "control"
 
 
 def test_a_pair_under_other_regimes_is_refused() -> None:
@@ -219,11 +204,8 @@ def test_switches_are_counted_by_hand() -> None:
     def found(first: int) -> dict[tuple[str, int], list[int]]:
         """By kind and step of each switch, its lags."""
         pair = pairs.Pair(logged("calibrated_mix", 1), "mix", "vanilla_mix", log, first)
-        parts = [
-            (kind, one)
-            for kind, rows in switches.around_switches(pair).items()
-            for _, one in rows.groupby("event")
-        ]
+        kinds = switches.around_switches(pair).items()
+        parts = [(kind, one) for kind, rows in kinds for _, one in rows.groupby("event")]
         for _, one in parts:  # each step at its own lag
             assert (one["step"] - one["lag"]).nunique() == 1 and (one["loss"] == one["step"]).all()
         return {(kind, int((one["step"] - one["lag"]).iloc[0])): sorted(one["lag"]) for kind, one in parts}
@@ -247,11 +229,7 @@ def test_curves_are_aligned_to_the_first_step_of_a_stretch() -> None:
     mine = table[table["condition"] == "calibrated_recurring"]
     on, off = (mine[mine["switch"] == kind].set_index("lag")["difference"] for kind in ("on", "off"))
     assert on[-1] == pytest.approx(-0.1) and on[0] == pytest.approx(0.2) and on[1] == pytest.approx(-0.3)
-    assert (
-        off[-2] == pytest.approx(-0.3, abs=0.05)
-        and off[0] == pytest.approx(-0.1)
-        and off[30] == pytest.approx(-0.1)
-    )
+    assert off[-2] == pytest.approx(-0.3, abs=0.05) and off[0] == off[30] == pytest.approx(-0.1)
     counts = mine[mine["switch"] == "on"].set_index("lag")["events"]
     lengths = stretches(regime, 500)[0]
     assert counts[0] == len(lengths)
@@ -263,20 +241,15 @@ def test_a_planted_recovery_of_k_steps_is_k() -> None:
     table = tables_of(*runs)["recurring_recovery"]
     on, off = stretches(regimes("calibrated_recurring", 1), 500)
     for kind in ("on", "off"):
-        mine, plain = (
-            of(table, condition=name, switch=kind) for name in ("calibrated_recurring", "vanilla_recurring")
-        )
+        mine, plain = (of(table, condition=name, switch=kind) for name in (STATE, "vanilla_recurring"))
         assert (mine["steps"], mine["median"], plain["steps"], plain["median"]) == (3, 3, 12, 12)
         assert mine["steps_difference"] == -9 and plain["steps_difference"] == 0
         # its own level: what it gains throughout is no part of the excess
         assert mine["excess"] == pytest.approx(3 * STEEP) and plain["excess"] == pytest.approx(12 * STEEP)
         gain = 0.2 if kind == "on" else 0.1
         assert mine["loss_after_difference"] == pytest.approx(-9 * STEEP - 20 * gain)
-    assert (
-        table.loc[table["condition"] == "vanilla_recurring", "censored"].sum()
-        == sum(n < 12 + 5 for n in (*on, *off))
-        > 0
-    )
+    censored = table.loc[table["condition"] == "vanilla_recurring", "censored"].sum()
+    assert censored == sum(n < 12 + 5 for n in (*on, *off)) > 0
 
 
 def test_a_recovery_is_found_through_the_noise_of_batches() -> None:
@@ -284,12 +257,7 @@ def test_a_recovery_is_found_through_the_noise_of_batches() -> None:
     found = tables["recurring_recovery"].groupby("condition")["steps"].mean()
     assert found["vanilla_recurring"] == pytest.approx(12 + 1, abs=0.7)  # noise alone costs about a step
     assert found["calibrated_recurring"] == pytest.approx(3 + 1, abs=0.7)
-    row = of(
-        tables["recurring_summary"],
-        condition="calibrated_recurring",
-        quantity="difference",
-        measure="steps_on",
-    )
+    row = of(tables["recurring_summary"], condition=STATE, quantity="difference", measure="steps_on")
     assert row["low"] < -9 < row["high"] < -7
 
 
@@ -307,19 +275,14 @@ def test_a_switch_that_is_cut_short_counts_as_longer_not_as_missing() -> None:
 
 
 def test_half_of_the_oracles_gain_is_half() -> None:
-    names = ("vanilla_recurring", "calibrated_recurring", "oracle", "direct", "yoked")
+    names = ("vanilla_recurring", STATE, "oracle", "direct", "yoked")
     same: dict[str, int] = {}
-    table = study(names, spread=0.0, waits=same)["recurring_summary"]
-    row = of(table, quantity="share", condition="calibrated_recurring", measure="clean_loss")
-    assert (row["mean"], row["low"], row["high"]) == (pytest.approx(0.5),) * 3 and row[
-        "reference"
-    ] == "oracle"
-    assert of(table, quantity="share", condition="direct", measure="perturbed_loss")["mean"] == pytest.approx(
-        0.4
-    )
-    assert of(table, quantity="share", condition="yoked", measure="clean_loss")["mean"] == pytest.approx(
-        0.0, abs=1e-9
-    )
+    table = study(names, spread=0.0, waits=same)["recurring_summary"].query("quantity == 'share'")
+    row = of(table, condition=STATE, measure="clean_loss")
+    assert (row["mean"], row["low"], row["high"]) == (pytest.approx(0.5),) * 3
+    assert row["reference"] == "oracle"
+    assert of(table, condition="direct", measure="perturbed_loss")["mean"] == pytest.approx(0.4)
+    assert of(table, condition="yoked", measure="clean_loss")["mean"] == pytest.approx(0.0, abs=1e-9)
     noisy = study(names, waits=same)["recurring_summary"]
     row = of(noisy, quantity="share", condition="calibrated_recurring", measure="clean_loss")
     assert 0.4 < row["low"] < 0.5 < row["high"] < 0.6
@@ -328,15 +291,7 @@ def test_half_of_the_oracles_gain_is_half() -> None:
 
 
 def test_what_is_left_of_a_share_beyond_the_strongest_blind_control() -> None:
-    names = (
-        "vanilla_recurring",
-        "calibrated_recurring",
-        "oracle",
-        "direct",
-        "yoked",
-        "fixed_bias",
-        "learned_bias",
-    )
+    names = ("vanilla_recurring", STATE, "oracle", "direct", "yoked", "fixed_bias", "learned_bias")
     gains = PAYS | {"fixed_bias": (0.05, 0.0), "yoked": (0.01, 0.02)}
     table = study(names, gains=gains, spread=0.0, waits={})["recurring_summary"]
     calm = of(table, quantity="share_beyond", condition="calibrated_recurring", measure="clean_loss")
@@ -377,13 +332,11 @@ def test_the_faint_world_has_a_ceiling_and_no_share(tmp_path: Path) -> None:
     faint = section(page(tmp_path, made))
     assert "hardly tells (AUC 0.74 [0.72, 0.77], n = 8): to know" in faint
     assert (
-        "from the calm one, 0.0031 nats; on calm steps that of the calm one from the best one under corruption, 0.0020"
+        "the calm one, 0.0031 nats; on calm steps that of the calm one from the best one under corruption, 0.0020"
         in faint
     )
-    assert (
-        "The mean gain of the oracle is larger than that" in faint
-        and "share of the oracle's gain, calm" not in faint
-    )
+    assert "The mean gain of the oracle is larger than that" in faint
+    assert "share of the oracle's gain, calm" not in faint
     spread = made["recurring_losses"].query("condition == 'faint'")["clean_loss_difference"].std()
     assert ("this world decides nothing" in faint) == (spread > 0.0031)
     noisy = {**made, "belief_shifts": made["belief_shifts"].assign(kl=2 * spread)}
@@ -411,42 +364,34 @@ def test_fiellers_interval_is_that_of_the_t_test() -> None:
 
 
 def test_contrasts_are_differences_of_conditions_and_of_worlds() -> None:
-    table = study(spread=0.0, noise=0.0, seeds=3, waits={"calibrated_recurring": 3})["recurring_summary"]
+    table = study(spread=0.0, noise=0.0, seeds=3, waits={STATE: 3})["recurring_summary"]
 
     def value(
-        quantity: str, condition: str, reference: str, world: str, measure: str = "clean_loss"
-    ) -> float:
-        where = {"quantity": quantity, "condition": condition, "reference": reference, "world": world}
-        return float(of(table, **where, measure=measure)["mean"])
+        quantity: str, one: str, other: str, measure: str = "clean_loss", world: str = "recurring"
+    ) -> Any:
+        where = {
+            "quantity": quantity,
+            "condition": one,
+            "reference": other,
+            "world": world,
+            "measure": measure,
+        }
+        return pytest.approx(of(table, **where)["mean"])
 
     # three steps above the level after each switch, where all others have twelve: that much is gained besides
-    sooner = study(
-        ("vanilla_recurring", "calibrated_recurring"), 3, {}, 0.0, 0.0, {"calibrated_recurring": 3}
-    )
-    rows = sooner["recurring_losses"]
-    extra, acting = (
-        rows.loc[rows["condition"] == "calibrated_recurring", f"{kind}_loss_difference"].mean()
-        for kind in ("clean", "perturbed")
-    )
+    sooner = study(("vanilla_recurring", STATE), 3, {}, 0.0, 0.0, {STATE: 3})
+    rows = sooner["recurring_losses"].query(f"condition == '{STATE}'")
+    extra, acting = rows["clean_loss_difference"].mean(), rows["perturbed_loss_difference"].mean()
     assert extra < -0.01 and acting < -0.01
-    assert value("difference", "seed_recurring", "vanilla_recurring", "recurring") == pytest.approx(0)
-    assert value("difference", "learned_bias", "vanilla_recurring", "recurring") == pytest.approx(-0.012)
-    assert value("difference", "calibrated_recurring", "vanilla_recurring", "recurring") == pytest.approx(
-        extra - 0.1
-    )
-    assert value("control", "calibrated_recurring", "learned_bias", "recurring") == pytest.approx(
-        extra - 0.088
-    )
-    direct = value("control", "calibrated_recurring", "direct", "recurring", "perturbed_loss")
-    assert direct == pytest.approx(acting - 0.01)
-    assert value("interaction", "calibrated - seed", "windows", "recurring") == pytest.approx(extra - 0.1)
-    assert value("interaction", "calibrated - seed", "windows", "mix", "perturbed_loss") == pytest.approx(
-        -0.03
-    )
-    assert value("interaction", "calibrated - seed", "windows", "random") == pytest.approx(0.0)
-    assert value(
-        "difference", "calibrated_recurring", "vanilla_recurring", "recurring", "steps_on"
-    ) == pytest.approx(-9)
+    assert value("difference", "raw_recurring", "vanilla_recurring") == 0
+    assert value("difference", "learned_bias", "vanilla_recurring") == -0.012
+    assert value("difference", STATE, "vanilla_recurring") == extra - 0.1
+    assert value("difference", STATE, "vanilla_recurring", "steps_on") == -9
+    assert value("control", STATE, "learned_bias") == extra - 0.088
+    assert value("control", STATE, "direct", "perturbed_loss") == acting - 0.01
+    assert value("interaction", "calibrated - seed", "windows") == extra - 0.1
+    assert value("interaction", "calibrated - seed", "windows", "perturbed_loss", "mix") == -0.03
+    assert value("interaction", "calibrated - seed", "windows", world="random") == 0
     assert set(table["n"]) == {3}
     controls = set(table.loc[table["quantity"] == "control", "reference"])
     assert {"oracle", "yoked", "delayed_64", "vanilla_recurring"} <= controls
@@ -458,9 +403,8 @@ def test_age_tells_how_much_old_statistics_can_know() -> None:
     fresh = table.groupby("condition")["fresh"].mean()
     for name, age in (("calibrated_recurring", 1), ("delayed_4", 4), ("delayed_16", 16), ("delayed_64", 64)):
         assert set(table.loc[table["condition"] == name, "age"]) == {age}
-        assert fresh[name] == pytest.approx(
-            (1 + 0.96**age) / 2, abs=0.06
-        )  # a chain that leaves with 0.02 either way
+        # a chain that leaves with 0.02 either way
+        assert fresh[name] == pytest.approx((1 + 0.96**age) / 2, abs=0.06)
     assert table.loc[table["condition"].isin(["oracle", "yoked", "learned_bias"]), "age"].isna().all()
 
 
@@ -482,10 +426,7 @@ def drawn(figure: Any, folder: Path, tables: dict[str, pd.DataFrame]) -> Any:
 def test_figures_say_what_the_tables_say(tmp_path: Path) -> None:
     made = {figure.name: drawn(figure, tmp_path, whole()) for figure in FIGURES.values()}
     titles = {name: title_of(drawing) for name, drawing in made.items()}
-    assert (
-        "Clear: In the recurring world the calibrated state lowers the loss on calm steps."
-        in titles[PAY.name]
-    )
+    assert "Clear: In the recurring world the calibrated state lowers the loss on calm" in titles[PAY.name]
     assert titles[CONTROLS.name].count("Clear: No control explains") == 2
     assert titles[SWITCH.name].count("Clear: In the 20 steps after corruption") == 2
     assert "Clear: Statistics of the last step pay more" in titles[FRESH.name]
@@ -502,7 +443,7 @@ def test_figures_say_what_the_tables_say(tmp_path: Path) -> None:
 def test_figures_claim_no_gain_where_none_is_planted(tmp_path: Path) -> None:
     tables = study(("vanilla_recurring", *LOOKS, "delayed_64"), gains={}, waits={}, seeds=4)
     for figure in FIGURES.values():
-        assert not title_of(drawn(figure, tmp_path, tables)).startswith("Clear:")
+        assert "Clear:" not in title_of(drawn(figure, tmp_path, tables))
     assert "–" in [text.get_text() for text in drawn(CONTROLS, tmp_path, tables).axes[0].texts]
 
 
@@ -522,52 +463,22 @@ def test_few_seeds_and_missing_conditions_draw(tmp_path: Path, seeds: int) -> No
         drawn(figure, tmp_path / "some" / figure.name, some(whole(), *names))
 
 
-CALM_PAYS, ACTING_PAYS = "lowers the loss on calm steps", "lowers the loss on perturbed steps"
-MIX, ONCE, SEED = (
-    "In the mix of five regimes the calibrated",
-    "at set times, the calibrated",
-    "In the recurring world the published mechanism lowers",
-)
-DEPENDS, BLIND, HALF = (
-    "depends on the world",
-    "On calm steps the self-state has a lower loss than every",
-    "half of the oracle's gain on calm",
-)
-EXPLAINED, CARRIED, WIDE = (
-    "No control explains the self-state's gain on calm",
-    "that is carried on gains more",
-    "32 dimensions gains more",
-)
+# fmt: off
+# words of the findings
+CALM_PAYS, ACTING_PAYS, MIX = "the loss on calm steps", "the loss on perturbed steps", "In the mix of five regimes the calibrated"
+ONCE, SEED = "at set times, the calibrated", "In the recurring world the published mechanism lowers"
+DEPENDS, HALF = "depends on the world", "half of the oracle's gain on calm"
+BLIND, EXPLAINED = "On calm steps the self-state has a lower loss than every", "No control explains the self-state's gain on calm"
+CARRIED, WIDE = "that is carried on gains more", "32 dimensions gains more"
 CLEAN_TEXT, ACTING_TEXT = "At calm moments the self-state predicts", "too, the self-state predicts clean"
-SOONER, LESS = (
-    "switches on the self-state recovers",
-    "after corruption switches off the self-state loses less",
-)
-NEWER, OLD, FAINT, FAINT_ORACLE = (
-    "those of 64 steps ago",
-    "64 steps old still",
-    "faint world the self-state",
-    "faint world the model that is shown the true",
+SOONER, LESS = "switches on the self-state recovers", "after corruption switches off the self-state loses less"
+NEWER, OLD = "those of 64 steps ago", "64 steps old still"
+FAINT, FAINT_ORACLE = "faint world the self-state", "faint world the model that is shown the true"
+ALL_OF = (
+    CALM_PAYS, ACTING_PAYS, MIX, ONCE, SEED, DEPENDS, BLIND, EXPLAINED, CARRIED, WIDE, CLEAN_TEXT, SOONER, LESS, NEWER, OLD, FAINT,
 )
 YES, NO = "Clear", "Not clear"
-ALL_OF = (
-    CALM_PAYS,
-    ACTING_PAYS,
-    MIX,
-    ONCE,
-    SEED,
-    DEPENDS,
-    BLIND,
-    EXPLAINED,
-    CARRIED,
-    WIDE,
-    CLEAN_TEXT,
-    SOONER,
-    LESS,
-    NEWER,
-    OLD,
-    FAINT,
-)
+# fmt: on
 
 
 def page(folder: Path, tables: dict[str, pd.DataFrame]) -> str:
@@ -589,14 +500,10 @@ def test_verdicts_follow_the_tables(tmp_path: Path) -> None:
         whole()["recurring_summary"], quantity="difference", condition="calibrated_mix", measure="clean_loss"
     )
     assert row[3].startswith(f"−{-gain['mean']:.4f} [−{-gain['low']:.4f}, ") and row[-1] == "8"
-    assert (
-        cells(text, "`delayed_16`")[2]
-        == f"{100 * whole()['recurring_losses'].set_index('condition')['fresh']['delayed_16'].mean():.0f} %"
-    )
-    assert (
-        next(line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| `on`, `"))
-        == "`on`, `vanilla_recurring`"
-    )
+    fresh = whole()["recurring_losses"].query("condition == 'delayed_16'")["fresh"].mean()
+    assert cells(text, "`delayed_16`")[2] == f"{100 * fresh:.0f} %"
+    first = next(line for line in text.splitlines() if line.startswith("| `on`, `"))
+    assert first.startswith("| `on`, `vanilla_recurring` |")
 
 
 @pytest.mark.parametrize(
@@ -622,9 +529,8 @@ def test_verdicts_turn_with_what_is_planted(
 
 def test_controls_that_explain_a_gain_are_named(tmp_path: Path) -> None:
     names = ("vanilla_recurring", *LOOKS)
-    text = page(
-        tmp_path, study(names, gains=PAYS | {"direct": (0.1, 0.05), "clock": (0.2, 0.05)}, waits={}, seeds=4)
-    )
+    gains = PAYS | {"direct": (0.1, 0.05), "clock": (0.2, 0.05)}
+    text = page(tmp_path, study(names, gains=gains, waits={}, seeds=4))
     (line,) = [line for line in text.splitlines() if EXPLAINED in line]
     assert "`direct` (reading the last batch's statistics is enough" in line
     assert "`clock` (knowing the time is enough" in line
@@ -653,7 +559,7 @@ def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
 
 
 def test_a_part_of_the_conditions_has_a_page(tmp_path: Path) -> None:
-    text = page(tmp_path, some(whole(), "calibrated_recurring", "vanilla_recurring", "direct", "seed_mix"))
+    text = page(tmp_path, some(whole(), "calibrated_recurring", "vanilla_recurring", "direct", "raw_mix"))
     assert verdict(text, CALM_PAYS) == YES and verdict(text, MIX) == "Not measured" and "nan" not in text
     assert verdict(text, CARRIED) == YES and verdict(text, BLIND) == "Not measured"
     assert_tables(text)

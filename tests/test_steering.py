@@ -158,7 +158,7 @@ def test_a_curve_is_cut_where_its_kl_falls_again() -> None:
 def study(seeds: int, gain: float) -> dict[str, pd.DataFrame]:
     random = np.random.default_rng(0)
     summary, trained, doses, matched, usual = [], [], [], [], []
-    for name, size in (("calibrated_recurring", 0.9 + gain), ("seed_recurring", 0.2), ("yoked", 0.5)):
+    for name, size in (("calibrated_recurring", 0.9 + gain), ("raw_recurring", 0.2), ("yoked", 0.5)):
         for seed in range(1, seeds + 1):
             place = {**PLACE, "condition": name, "seed": seed, "finder": "gradient"}
             effect = size + 0.05 * random.normal()

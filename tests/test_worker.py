@@ -12,7 +12,9 @@ import torch
 
 from base import storage
 from base.storage import ROOT
+from configs import size
 from configs.suite import load_suite
+from runs import folder as run_folder
 from study import freshness, worker
 from study import request as studies
 from study.plan import Step
@@ -82,6 +84,6 @@ def test_the_disk_that_runs_need_holds_checkpoints_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = load_suite(ROOT / "configs" / "swap.toml").run("origin", 1)
-    weights, _ = studies._saved_bytes(run)
-    assert studies._disk_bytes(run) > weights * (1 + 3 * len(run.log.keep_checkpoints))
-    assert studies._disk_bytes_on_the_way(run) > 9 * weights
+    weights = 4 * size.weights(run, 65)
+    assert size.disk(run, 65) > weights * (1 + 3 * len(run.log.keep_checkpoints))
+    assert size.disk_on_the_way(run, 65, run_folder.KEPT_CHECKPOINTS) > 9 * weights

@@ -5,6 +5,7 @@ keeps the hash that was registered first, and a claim that was edited or added a
 marked in every table, figure and page from then on.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -38,7 +39,7 @@ class Query(Strict):
     table: Name
     column: Name
     where: Where = Field(default_factory=dict)
-    take: Literal["one", "mean", "mean_abs", "max"] = "one"  # of a seed's rows; one: several are an error
+    take: Literal["one", "mean", "mean_abs"] = "one"  # of a seed's rows; one: several are an error
     missing: float | None = None  # what stands for an empty cell, where only order counts (binomial)
 
 
@@ -78,6 +79,7 @@ class Claim(Strict):
     smallest: Positive  # effect of interest, in the unit, counted from the null
     why: Text  # that size
     test: Literal["sign_flip", "placebo_ranks", "binomial"]
+    renamed: dict[Name, Name] = Field(default_factory=dict)  # conditions: today's name -> the registered one
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -112,8 +114,14 @@ class Claim(Strict):
         return 0.0 if self.placebo else (2 if self.direction == "different" else 1) / 2**seeds
 
     def hash(self) -> str:
-        """SHA-256 of all that the claim says; fields that it leaves at their defaults take no part."""
-        return storage.hash_json(self.model_dump(mode="json", exclude_defaults=True))
+        """SHA-256 of all that the claim says, its conditions called as they were when it was registered.
+
+        Fields that it leaves at their defaults take no part.
+        """
+        text = json.dumps(self.model_dump(mode="json", exclude_defaults=True, exclude={"renamed"}))
+        for now, then in self.renamed.items():
+            text = text.replace(json.dumps(now), json.dumps(then))
+        return storage.hash_json(json.loads(text))
 
 
 class Family(Strict):
@@ -160,8 +168,8 @@ class Claims(Strict):
 
     sha256: str
     registration: Registration
-    families: dict[str, Family]
-    claims: dict[str, Claim]
+    families: dict[str, Family] = Field(min_length=1)
+    claims: dict[str, Claim] = Field(min_length=1)
     readings: dict[str, Reading] = Field(default_factory=dict)
 
     def of(self, family: str) -> dict[str, Claim]:

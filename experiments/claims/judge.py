@@ -235,7 +235,7 @@ def values(tables: Tables, claim: str, query: Query) -> Values:
             f"claims.{claim}: {query.table} of suite {query.suite} has {counts.max()} rows for seed {counts.idxmax()}; "
             "narrow `where`, or say what to `take` of them"
         )
-    return groups.max() if query.take == "max" else groups.mean()
+    return groups.mean()
 
 
 def draws(tables: Tables, claim: str, query: Query, by: str | None) -> pd.DataFrame:

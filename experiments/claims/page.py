@@ -18,11 +18,7 @@ from experiments.kit.levels import ALPHA, FEWEST_SEEDS
 from experiments.kit.tables import Tables
 from experiments.kit.words import MISSING, Finding
 
-SHARED = {
-    "alpha": ALPHA,
-    "fewest": FEWEST_SEEDS,
-    "millions": f"{published.PARAMETERS / 1e6:.1f}",
-}  # by all templates
+SHARED = {"alpha": ALPHA, "fewest": FEWEST_SEEDS, "published": published}  # by all templates
 
 
 def findings(tables: Tables) -> dict[str, Finding]:

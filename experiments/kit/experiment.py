@@ -22,7 +22,7 @@ Maker = Callable[..., pd.DataFrame | dict[str, pd.DataFrame]]
 class Table:
     """A function that makes a table, or several, of a suite's runs and of other tables of that suite.
 
-    make: takes the context, and tables of the suite by their names as parameters. It returns the table, or with several
+    make: takes the context (or, of a suite without runs, the tables of all suites), and tables of the suite by their names as parameters. It returns the table, or with several
         `names` a dict of them. Its docstring tells the columns.
     names: of the tables, in files too; by default the one name of the function.
     suites: of the experiment's suites those that have it; by default all.
@@ -40,7 +40,7 @@ class Table:
         """The tables that it is made of, by its parameters' names; they may be another experiment's."""
         return tuple(inspect.signature(self.make).parameters)[1:]
 
-    def of(self, context: Context, made: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    def of(self, context: Context | Tables, made: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
         """Its tables by name. What is made of tables that are all empty is empty, without asking the function."""
         given = {name: made[name] if len(made[name]) else Absent() for name in self.needs}
         if given and not any(map(len, given.values())):

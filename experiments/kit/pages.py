@@ -45,12 +45,6 @@ Grid = Callable[[Tables], str]
 """What makes a table of a page, as Markdown; MISSING where there is nothing."""
 
 
-def page_of(experiment: "Experiment", folder: Path = EXPERIMENTS) -> Path | None:
-    """The template of an experiment, if it has a page."""
-    path = folder / experiment.template
-    return path if path.is_file() else None
-
-
 def render(
     experiment: "Experiment", tables: Tables, figures: str, note: str = "", folder: Path = EXPERIMENTS
 ) -> str:

@@ -25,7 +25,7 @@ from experiments.kit.style import Look
 from experiments.kit.tables import CALM
 
 WORLDS = ("windows", "random", "recurring", "mix")
-MECHANISMS = ("seed", "calibrated")
+MECHANISMS = ("raw", "calibrated")
 LONE = ("faint", "large")
 """Worlds of one mechanism: the condition that is the state there has the world's own name."""
 
@@ -43,7 +43,7 @@ LOOKS = {  # of the recurring world
     "direct": Look("direct: nothing carried on", style.GREEN, (0, (6, 1.5, 1, 1.5)), "^"),
     STATE: Look("calibrated: the self-state", style.BLUE, "-", "o"),
     "state_1d": Look("state_1d: one dimension", style.SKY, (0, (3, 1, 1, 1)), "P", filled=False),
-    "seed_recurring": Look("seed: published mechanism", style.ORANGE, (0, (2, 1)), "s", filled=False),
+    "raw_recurring": Look("raw mechanism", style.ORANGE, (0, (2, 1)), "s", filled=False),
     "learned_bias": Look("learned_bias: a constant", style.GREEN, ":", "<", filled=False),
     "fixed_bias": Look("fixed_bias: a random one", style.ORANGE, ":", ">", filled=False),
     "shuffled": Look("shuffled: own past, mixed up", style.VERMILLION, (0, (1, 2)), "v", filled=False),
@@ -121,7 +121,7 @@ def mechanism_of(run: RunConfig) -> str:
     """seed or calibrated, told by whether statistics are standardised; none without a self-state."""
     if not run.self_state.enabled:
         return "none"
-    return "calibrated" if run.self_state.standardise else "seed"
+    return "calibrated" if run.self_state.standardise else "raw"
 
 
 def role_of(name: str, run: RunConfig) -> str:

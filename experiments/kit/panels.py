@@ -16,8 +16,19 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator
 
 from experiments.kit import style
-from experiments.kit.marks import DARKER, by_seed, categories, change_axis, cloud, curve, handles, level
-from experiments.kit.stats import per_seed
+from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.marks import (
+    DARKER,
+    by_seed,
+    categories,
+    change_axis,
+    cloud,
+    curve,
+    handles,
+    level,
+    not_measured,
+)
+from experiments.kit.stats import estimate, per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import Absent, NothingToDraw, Tables
 from experiments.kit.words import Finding, listed, plural
@@ -192,11 +203,13 @@ def points(
 
     def draw(axes: Axes, tables: Tables, looks: Looks) -> list[str]:
         parts = _parts(tables, table, looks, by, where or {})
+        if not parts:
+            not_measured(axes)
+            return []
         if across:
             have = dict.fromkeys(value for part in parts.values() for value in part[across])
             places = list(dict.fromkeys([*(value for value in order if value in have), *sorted(have)]))
-            # so that looks are nearer to each other than to the next place
-            half = 0.42 * (1 - 1 / max(len(parts), 1))
+            half = 0.4 * (1 - 1 / max(len(parts), 1))  # as far from each other as from the next place's
             shifts = dict(zip(parts, np.linspace(-half, half, len(parts)), strict=True))
             apart, bar = 0.3 / max(len(parts), 1) ** 1.1, 0.36 / max(len(parts), 1) ** 1.05
         else:
@@ -216,7 +229,8 @@ def points(
                 lost = rows["seed"].nunique() - len(values) if never else 0
                 beside = np.linspace(-apart, apart, lost) if lost > 1 else np.zeros(lost)
                 axes.plot(index + beside, [most * 1.06] * lost, "x", c=looks[name].colour, ms=3.6, zorder=2)
-        names = [textwrap.fill(str(place), 16, break_long_words=False) for place in places]
+        names = [f"{place:g}" if isinstance(place, float) else str(place) for place in places]
+        names = [textwrap.fill(name, 16, break_long_words=False) for name in names]
         categories(axes, names, upright, striped=bool(across))
         if never:
             low, high = axes.dataLim.intervaly  # with the longest count only where a seed never gets there

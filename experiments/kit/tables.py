@@ -5,7 +5,7 @@ Claims, figures and pages all read by it, so that no cell is one thing in a figu
 
 import io
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -195,6 +195,11 @@ class ByCondition:
     def against(self, one: str, others: Iterable[str], column: str) -> dict[str, Estimate]:
         """One condition minus each of some others, paired by seed, named by both: the parts of a `words.difference`."""
         return {f"`{one}` − `{name}`": self.minus(one, name, column) for name in others}
+
+    def twins(self, pairs: Mapping[str, str], column: str) -> dict[str, Estimate]:
+        """The first of each pair of conditions minus the second, as `against` has them; pairs without a common seed left out."""
+        found = {f"`{one}` − `{other}`": self.minus(one, other, column) for one, other in pairs.items()}
+        return {name: value for name, value in found.items() if value.n}
 
     def steps(self, condition: str, column: str, needs: str | None = None) -> "pd.Series[float]":
         """Steps by seed, infinity where it never came to be.

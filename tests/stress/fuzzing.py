@@ -17,20 +17,17 @@ from hypothesis import strategies as st
 
 import frozen_test
 import train
-from analysis.tables import write_all
 from base import storage
 from configs.suite import FrozenTest, load_suite
 from data import pydoc_text, sources
 from data import tokenizers as tokenizers_module
 from data.prepare import prepare_text
 from experiments.kit import style
-from plots import registry
 from probes import belief
-from runs import folder as run_folder
 from scripts import sample
-from study import refresh, session
+from study import book, session
 from study import request as studies
-from tests.hostile import CONFIGS, TINY, assert_refused, ends
+from tests.hostile import CONFIGS, TINY, assert_refused, drawing, ends, write_tables
 from tests.least import TEXT
 
 ORIGINALS = {path.name: path.read_bytes() for path in sorted(CONFIGS.glob("*.toml"))} | {
@@ -62,7 +59,7 @@ KEYS = [
     *("train.batch_size", "train.grad_accum", "train.learning_rate", "train.beta1", "train.dtype", "log.keep_steps"),
     *("log.keep_checkpoints", "log.eval_interval", "self_state.dim", "self_state.senses", "self_state.memory"),
     *("self_state.memory.kind", "self_state.update", "self_state.match_norm_of", "schedule", "schedule.kind"),
-    *("schedules.one", "schedules", "mechanism", "mechanisms.seed", "constant_bias", "constant_bias.kind", "start"),
+    *("schedules.one", "schedules", "mechanism", "mechanisms.raw", "constant_bias", "constant_bias.kind", "start"),
     *("start.step", "regimes", "regimes.bewilderment", "regimes.self_clamp.mode", "conditions", "conditions.self"),
     *("conditions.self.schedule", "conditions.self.start", "conditions.new", "conditions.Self", "frozen_test"),
     *("frozen_test.conditions", "frozen_test.steps", "frozen_test.top", "frozen_test.doses", "belief_test.conditions"),
@@ -163,9 +160,7 @@ def make_place(folder: Path, patch: pytest.MonkeyPatch) -> Place:
     torch.set_flush_denormal(False)  # which training sets, and Hypothesis can't do with
     for name, run in zip(("run", "other"), runs, strict=True):
         (folder / name).symlink_to(run)
-    keys = [run_folder.check(run)["key"] for run in runs]
-    done = [refresh.Finished("tiny", "self", seed, keys[seed - 1], runs[seed - 1]) for seed in (1, 2)]
-    write_all(folder / "out" / "tables" / "tiny", suite, done)
+    write_tables(folder / "out" / "tables" / "tiny", suite, runs)
 
     def no_network(*_: Any, **__: Any) -> bytes:
         raise OSError("no network")
@@ -177,7 +172,7 @@ def make_place(folder: Path, patch: pytest.MonkeyPatch) -> Place:
     patch.setattr(tokenizers_module, "_gpt2", no_gpt2)
     quick = sources.Source("pydoc_char", build=lambda: TEXT.encode(), recipe=pydoc_text.RECIPE)
     patch.setitem(sources.SOURCES, "pydoc_char", quick)
-    patch.setattr(registry, "FIGURES", [one for one in registry.FIGURES if one.name == "learning-curves.png"])
+    patch.setattr(book, "draw", drawing("learning-curves.png"))
     patch.setattr(style, "DPI", 20)
     patch.setattr(session, "run", _checked_only)
     patch.setattr(train, "train", lambda *_, **__: runs[0])

@@ -5,7 +5,6 @@ itself: the same code, but nothing to load, so that hundreds of starts take minu
 """
 
 import contextlib
-import dataclasses
 import functools
 import io
 import os
@@ -23,11 +22,11 @@ from typing import Any
 
 from base import command_line, storage
 from base.storage import ROOT
-from experiments.kit.experiment import Experiment
 from scripts import run_all as script
 from study import book, progress, session
 from study import plan as plans
 from study.runner import Runner
+from tests.hostile import drawing
 from tests.least import LEAST_MODEL, LEAST_SIGNATURES, LEAST_TEST, TEXT
 from tests.stress.inject import faults
 
@@ -156,11 +155,10 @@ def here(place: Path, out: Path, *more: str, log: Path | None = None) -> Ended:
     """The study in this very process, which so loads all that later forks need. Undisturbed, it ends well."""
     faults.install()
     os.environ.update(environment(place, log=log))
-    known = {name: _drawing_less(one) for name, one in book.experiments().items()}
     for module, name, instead in (
         (session, "Runner", functools.partial(Runner, executor=Inline)),
         (progress, "gflops", lambda: 10.0),  # what is measured for a first guess at the time
-        (book, "experiments", lambda: known),
+        (book, "draw", drawing(*DRAWN_HERE)),
     ):
         setattr(module, name, instead)
     begun = time.monotonic()
@@ -169,11 +167,6 @@ def here(place: Path, out: Path, *more: str, log: Path | None = None) -> Ended:
         status = script.main(arguments(out, *more))
     os.environ[faults.LOG] = ""
     return Ended(status, screen.getvalue(), time.monotonic() - begun)
-
-
-def _drawing_less(experiment: Experiment) -> Experiment:
-    figures = [figure for figure in experiment.figures if figure.name in DRAWN_HERE]
-    return dataclasses.replace(experiment, figures=figures)
 
 
 def forked(

@@ -1,8 +1,11 @@
 """Whatever is given, a command ends with success or with one line: 300 inputs here, 10,000 by fuzz.py."""
 
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +17,7 @@ import train
 from data import prepare as data_prepare
 from data.openwebtext import prepare as openwebtext
 from probes import belief
-from scripts import make_figures, make_report, sample
+from scripts import make_report, sample
 from scripts import run_all as script
 from tests.stress import fuzzing
 from tests.stress.fuzzing import Place, outcome, settings_texts, words
@@ -46,8 +49,20 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 GOOD = {
-    **{name: [] for name in ("--list", "--status", "--dry-run", "--quick", "--force", "--publish", "--sed")},
-    "--only": ["data", "shakespeare", "frozen_test", "figures", "swap"],
+    **{
+        name: []
+        for name in (
+            "--list",
+            "--status",
+            "--dry-run",
+            "--quick",
+            "--force",
+            "--publish",
+            "--sed",
+            "--figures",
+        )
+    },
+    "--only": ["data", "shakespeare", "tiny", "figures", "swap"],
     "--seeds": ["1", "2", "3"],
     "--jobs": ["1", "2"],
     "--out": ["out", "elsewhere"],
@@ -169,8 +184,7 @@ TOOLS: dict[str, tuple[Any, list[list[str]], list[str]]] = {
         [["run", "--length", "5"], ["run", "--length", "5", "--state", "random"], ["run"], []],
         ["--state", "--magnitude", "--step", "--prompt", "--length", "--temperature", "--seed", "--out"],
     ),
-    "make_report": (make_report.main, [["--out", "out"], []], ["--out", "--suite", "--note"]),
-    "make_figures": (make_figures.main, [["--out", "out"], []], ["--out", "--suite", "--note"]),
+    "make_report": (make_report.main, [["--out", "out"], ["--out", "out", "--figures"], []], ["--out", "--suite", "--note", "--figures"]),
 }  # fmt: skip
 
 
@@ -197,3 +211,11 @@ def test_no_way_to_prepare_a_corpus_gives_a_traceback(place: Place, data: st.Dat
     else:
         named = data.draw(st.one_of(st.just(name), words))
         outcome(lambda given: data_prepare.main(named, given), options, "prepare")
+
+
+@pytest.mark.long
+@pytest.mark.skipif(LONG, reason="this is what it runs")
+def test_ten_thousand_inputs() -> None:
+    command = [sys.executable, str(Path(__file__).with_name("fuzz.py"))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+    assert done.returncode == 0, done.stdout + done.stderr

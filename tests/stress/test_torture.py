@@ -18,7 +18,7 @@ from tests.stress.trials import Part
 def tormented(path: Path, *arguments: str) -> list[dict]:
     """What the torture found, in a process of its own: it forks, which one that has trained may not do everywhere."""
     command = [sys.executable, str(Path(torture.__file__)), *arguments, "--json", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     assert path.exists(), done.stdout + done.stderr
     found = json.loads(path.read_text())
     assert done.returncode == any(part["wrong"] for part in found)

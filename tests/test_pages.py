@@ -6,30 +6,24 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from jinja2 import Environment, FileSystemLoader
 
+from base import ROOT, storage
 from base.storage import UserError
 from configs.suite import load_suite
-from experiments import found
 from experiments.kit import pages as kit_pages
 from experiments.kit import published
 from experiments.kit import words as kit_words
+from experiments.kit.placebos import View, effect_table
 from experiments.kit.stats import estimate
-from plots.registry import FIGURES
-from reports import conditions, pages, parts, placebos
+from experiments.kit.tables import Tables, content
 from scripts import make_report
-from tests.made_tables import ROOT, study, verdict, verdicts, written
+from study import book
+from tests.made_tables import study, verdict, verdicts, written
 
 
 def test_published_numbers_stand_beside_ours(tmp_path: Path) -> None:
-    training, frozen = written(tmp_path, study())
-    row = next(line for line in training.splitlines() if line.startswith("| `bewilderment` | loss"))
-    assert [cell.strip() for cell in row.split("|")][3:6] == [
-        "+1.650",
-        "+1.234 [+1.232, +1.236]",
-        "0.000 [−0.002, +0.002]",
-    ]
-    row = next(line for line in training.splitlines() if line.startswith("| published, `self`: with state"))
-    assert [cell.strip() for cell in row.split("|")][2:4] == ["100 %", "0.930"]
+    frozen = written(tmp_path, study())[1]
     row = next(line for line in frozen.splitlines() if line.startswith("| uncertain"))
     assert [cell.strip() for cell in row.split("|")][2:4] == ["+0.259", "+0.222 [+0.220, +0.224]"]
     assert "| +0.040 ± 0.100 |" in frozen and "−0.093" in frozen
@@ -44,28 +38,6 @@ def test_interval_is_the_t_interval_over_seeds() -> None:
     assert kit_words.interval(estimate(pd.Series([1.0, 2.0, 3.0])), 3) == "+2.000 [−0.484, +4.484]"
     assert kit_words.interval(estimate(pd.Series([-0.5])), 2) == "−0.50"
     assert kit_words.signed(-0.0001) == "0.000"
-
-
-@pytest.mark.parametrize(
-    ("made", "words", "expected"),
-    [
-        ({"gain": -0.05}, "predicts held-out text better", "Clear"),
-        ({"gain": 0.0}, "predicts held-out text better", "Not clear"),
-        ({"gain": 0.05}, "predicts held-out text better", "Not clear"),
-        ({"drift": 0.03}, "as no calm run does", "Clear"),
-        ({"drift": 0.0}, "as no calm run does", "Not clear"),
-    ],
-)
-def test_verdicts_on_training_follow_the_tables(
-    tmp_path: Path, made: dict, words: str, expected: str
-) -> None:
-    tables = study(**made)
-    # the calm runs get a wobble of their own, so that their differences have a spread
-    calm = tables["regime_deltas"]["condition"] == "self_calm"
-    tables["regime_deltas"].loc[calm, "delta"] *= -1
-    loss = tables["runs"]["condition"].str.startswith("vanilla") & (tables["runs"]["seed"] == 2)
-    tables["runs"].loc[loss, "heldout_loss"] += 0.001
-    assert verdict(written(tmp_path, tables)[0], words) == expected
 
 
 @pytest.mark.parametrize(
@@ -120,67 +92,54 @@ def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
         assert "The tables hold nothing for this yet." in frozen
 
 
-def test_a_suite_of_ones_own_gets_the_same_pages_from_its_own_tables(tmp_path: Path) -> None:
-    written(tmp_path, study())
-    place = tmp_path / "tables" / "mine"
-    place.mkdir()
-    for name, table in study(effect=9.0, gain=3.0).items():
-        table.assign(suite="mine").to_csv(place / f"{name}.csv", index=False)
-    files = pages.write_all(tmp_path, {"mine": ""}, destination=tmp_path / "mine")
-    text = {path.name: path.read_text() for path in files}["shakespeare.md"]
-    assert "Suite `mine`" in text and text != (tmp_path / "report" / "shakespeare.md").read_text()
-
-
 def test_a_table_without_a_needed_column_is_named(tmp_path: Path) -> None:
     tables = study()
     tables["runs"] = tables["runs"].drop(columns="heldout_loss")
-    with pytest.raises(UserError, match=r"runs\.csv lacks the column heldout_loss"):
+    with pytest.raises(UserError, match="the column heldout_loss lacks in shakespeare/runs"):
         written(tmp_path, tables)
 
 
-def test_a_state_that_never_moved_has_no_correlation(tmp_path: Path) -> None:
+def test_a_dose_without_effect_has_no_correlation(tmp_path: Path) -> None:
     tables = study()
-    tables["state_path"]["pc1"] = 0.0
     tables["frozen_doses"]["delta_entropy"] = 0.0
-    training, frozen = written(tmp_path, tables)
-    assert "| `self` | 0.90 [0.90, 0.90] | 0.05 [0.05, 0.05] | – | 3 |" in training
-    assert verdict(frozen, "follows the dose") == "Not measured"
+    assert verdict(written(tmp_path, tables)[1], "follows the dose") == "Not measured"
 
 
 def test_note_and_figures(tmp_path: Path) -> None:
-    training, frozen = written(
-        tmp_path, study(), "Quick study.", figures="../../figures", destination=tmp_path / "docs"
-    )
-    known = {figure.name for figure in FIGURES}
-    for page in (training, frozen):
+    known = {figure.name for experiment in book.experiments().values() for figure in experiment.figures}
+    for page in written(tmp_path, study(), "Quick study.", figures="../../figures"):
         assert "> **Quick study.**" in page
         shown = re.findall(r"\]\(\.\./\.\./figures/(.*?)\)", page)
         assert shown and set(shown) <= known
-    assert (tmp_path / "docs" / "shakespeare.md").is_file()
 
 
-def test_pages_made_again_keep_what_the_study_said_first(tmp_path: Path) -> None:
-    written(tmp_path, study(), destination=tmp_path / "elsewhere")
+def test_pages_made_again_keep_what_the_study_said_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(tmp_path, study())
     (tmp_path / "tables" / "shakespeare" / "warning.txt").write_text("QUICK STUDY: too small.\n")
     page = tmp_path / "report" / "frozen-test.md"
     make_report.main(["--out", str(tmp_path)])
-    assert "> **QUICK STUDY: too small.**" in page.read_text()
+    assert "> **QUICK STUDY: too small.**" in page.read_text() and "frozen-test.md" in capsys.readouterr().out
     make_report.main(["--out", str(tmp_path), "--note", "Mine."])
     assert "> **Mine.**" in page.read_text() and "QUICK" not in page.read_text()
+    with pytest.raises(UserError, match="run the study first"):
+        make_report.main(["--out", str(tmp_path / "nothing")])
 
 
-def test_a_suite_without_a_page_writes_none(tmp_path: Path) -> None:
+def test_a_suite_of_ones_own_has_pages_of_its_own(tmp_path: Path) -> None:
     written(tmp_path, study())
-    (tmp_path / "tables" / "shakespeare").rename(tmp_path / "tables" / "ambiguous")
-    assert pages.write_all(tmp_path, {"ambiguous": ""}) == []  # and not the first suite's, of its tables
-    (tmp_path / "tables" / "ambiguous").rename(tmp_path / "tables" / "mine")
-    assert "shakespeare.md" in [path.name for path in pages.write_all(tmp_path, {"mine": ""})]
-
-
-OLD = [
-    page for page in pages.PAGES if isinstance(page, pages.Page)
-]  # not yet of experiments/, see test_kit.py
-RUNS_COLUMNS = sorted({name for page in OLD for name in page.tables(ROOT).columns["runs"]})
+    for name, table in study(effect=9.0, gain=3.0).items():
+        storage.write_bytes(tmp_path / "tables" / "mine" / f"{name}.csv", content(table.assign(suite="mine")))
+    make_report.main(["--out", str(tmp_path)])
+    mine, first = (tmp_path / "report" / place / "shakespeare.md" for place in ("mine", "."))
+    assert "Suite `mine`" in mine.read_text() and mine.read_text() != first.read_text()
+    assert "(../../figures/mine/" in mine.read_text()
+    (tmp_path / "tables" / "mine").rename(tmp_path / "tables" / "ambiguous")
+    make_report.main(["--out", str(tmp_path), "--suite", "ambiguous"])
+    assert not (
+        tmp_path / "report" / "ambiguous"
+    ).exists()  # a section of another page, and not the first suite's
 
 
 def test_every_condition_of_every_suite_has_its_words() -> None:
@@ -189,60 +148,42 @@ def test_every_condition_of_every_suite_has_its_words() -> None:
         if "conditions" in tomllib.loads(path.read_text()):
             suite = load_suite(path)
             suites[suite.name] = set(suite.conditions)
-    said = {suite: set(words) for suite, words in conditions.WORDS.items()}
-    for experiment in found().values():
-        if template := kit_pages.page_of(experiment):
-            words = re.search(r"say\.conditions\(.*?%}\n(.*?){% endcall %}", template.read_text(), flags=re.S)
-            told = {line.split(": ")[0] for line in words[1].splitlines() if line} if words else set()
-            for name in experiment.suites:
-                if own := told & suites.get(name, set()):
-                    said[name] = said.get(name, set()) | own
-                told -= own
-            assert not told, f"{template.name} explains what is no condition"
-    assert said == suites
+    said: dict[str, set[str]] = {}
+    for experiment in book.experiments().values():
+        if template := book.page_of(experiment):
+            have = {
+                name for suite in (*experiment.suites, *experiment.guests) for name in suites.get(suite, ())
+            }
+            runs = pd.DataFrame({"condition": sorted(have)})
+            text = explained(template.read_text(), runs)
+            assert text <= have, f"{template.name} explains what is no condition: {text - have}"
+            for suite in (*experiment.suites, *experiment.guests):
+                said[suite] = said.get(suite, set()) | (text & suites.get(suite, set()))
+    assert {name: said.get(name, set()) for name in suites if name != "tolerance"} == {
+        name: conditions for name, conditions in suites.items() if name != "tolerance"
+    }
 
 
-def test_pages_say_what_their_conditions_are(tmp_path: Path) -> None:
-    """The first page of a suite lists those that it has runs of; the links of the others lead there."""
+def explained(template: str, runs: pd.DataFrame) -> set[str]:
+    """The conditions that a template has words for."""
+    words = re.search(r"({% call say\.conditions\(.*?{% endcall %})", template, flags=re.S)
+    if not words:
+        return set()
+    environment = Environment(
+        loader=FileSystemLoader(ROOT / "experiments" / "kit"), trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["conditions"] = lambda text: text
+    text = environment.from_string('{% import "kit.md" as say %}' + words[1]).render()
+    return {line.split(": ")[0].strip() for line in text.splitlines() if ": " in line}
+
+
+def test_the_first_page_of_a_suite_lists_its_conditions_and_others_lead_there(tmp_path: Path) -> None:
     training, frozen = written(tmp_path, study())
     listed = training.split("\n## Conditions\n")[1]
     for name in ("self", "self_calm", "vanilla", "vanilla_calm"):
-        assert f"| `{name}` | {conditions.WORDS['shakespeare'][name]} |" in listed
+        assert f"| `{name}` | " in listed
     assert "| `self_random` |" not in listed  # it has no run here
     assert "(shakespeare.md#conditions)" in frozen and "## Conditions" not in frozen
-    for page in OLD:
-        tables = page.tables(tmp_path / "tables")
-        (tmp_path / "tables" / page.suite).mkdir(exist_ok=True)
-        said = conditions.WORDS.get(page.suite, {})
-        pd.DataFrame({"suite": page.suite, "condition": list(said)}).reindex(columns=RUNS_COLUMNS).to_csv(
-            tmp_path / "tables" / page.suite / "runs.csv", index=False
-        )
-        text = pages.on_conditions(page, tables)
-        link = re.search(r"\((.*\.md)#conditions\)", text)
-        target = next((one for one in OLD if link and one.file == link[1]), page)
-        assert target.suite == page.suite
-        found = pages.on_conditions(target, target.tables(tmp_path / "tables"))
-        assert found.startswith("## Conditions\n") == bool(said)
-        assert found.count("\n| `") == len(said)
-
-
-def test_guests_of_a_page_are_explained_there(tmp_path: Path) -> None:
-    for suite in ("memory", "ambiguous"):
-        (tmp_path / suite).mkdir()
-        rows = pd.DataFrame({"condition": ["none", "none_long", "mine"]}).reindex(columns=RUNS_COLUMNS)
-        rows.to_csv(tmp_path / suite / "runs.csv", index=False)
-    (memory,) = [page for page in pages.PAGES if page.suite == "memory"]
-    text = pages.on_conditions(memory, memory.tables(tmp_path))
-    assert re.findall(r"^\| `(.*?)`", text, flags=re.M) == ["none", "none_long"]
-
-
-def test_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    written(tmp_path, study(), destination=tmp_path / "elsewhere")
-    make_report.main(["--out", str(tmp_path)])
-    assert (tmp_path / "report" / "frozen-test.md").is_file()
-    assert "frozen-test.md" in capsys.readouterr().out
-    with pytest.raises(UserError, match="run the study first"):
-        make_report.main(["--out", str(tmp_path / "nothing")])
 
 
 def test_published_numbers_beside_those_of_a_smaller_model_say_so(tmp_path: Path) -> None:
@@ -259,9 +200,9 @@ def test_published_numbers_beside_those_of_a_smaller_model_say_so(tmp_path: Path
     }
     for size, said in ((110_000, "this suite's 0.11 million"), (800_000, "")):
         pd.DataFrame([{**run, "parameters": size}]).to_csv(tmp_path / "s" / "runs.csv", index=False)
-        found = kit_pages.smaller(parts.Tables(tmp_path, "s"))
+        found = kit_pages.smaller(Tables(tmp_path, "s"))
         assert said in found and bool(said) == bool(found)
-    assert kit_pages.smaller(parts.Tables(tmp_path, "nothing")) == ""
+    assert kit_pages.smaller(Tables(tmp_path, "nothing")) == ""
 
 
 def test_a_finding_says_where_an_interval_lies_on_the_other_side() -> None:
@@ -304,6 +245,6 @@ def test_a_rank_that_too_few_draws_cannot_give_is_not_counted(tmp_path: Path, dr
     pd.DataFrame([run | summary | {"p_value": 1 / (1 + draws)}]).to_csv(
         folder / "frozen_effects_summary.csv", index=False
     )
-    view = placebos.View(parts.Tables(tmp_path, "mine"), "self")
-    lines = placebos.effect_table(view, [("heldout", "dimension")])
+    view = View(Tables(tmp_path, "mine"), "self")
+    lines = effect_table([("heldout", "dimension")], view).split("\n\n")
     assert lines[0].splitlines()[-1].endswith(f"| {shown} |")
