@@ -77,7 +77,7 @@ COMPARED = draw.sheet(
         ),
         draw.Panel(("frozen_effects_summary",), _frozen),
     ],
-    grid="aaaaaaa;bbbbbbb;ccccddd", height=7.6, looks=LOOKS, marks="points", columns=3, title=("effect", "weaker", "better"),
+    grid="aaaaaaa;bbbbbbb;ccccddd", height=7.6, looks=LOOKS, marks="points", columns=3, title=("effect", "weaker", "matched", "more"),
     shows="How self-states and biases that sense nothing react to each regime, what each gains in held-out loss, and how far "
     "the state steers with frozen weights.",
     caption="Every point a seed; bars: mean and, from three seeds on, 95 % t interval. Calm course: a parabola through the run's own "

@@ -26,17 +26,6 @@ def _ambiguous(memory: str, words: str) -> dict[str, str]:
 
 WORDS: dict[str, dict[str, str]] = {
     "tolerance": {"self": "the calibrated self-state; each of five regimes comes once, at set times"},
-    "controls": {
-        "self": "the published self-state, whose bias the others are measured by; each of five regimes comes once, at times drawn "
-        "for each seed, in all conditions alike",
-        "vanilla": NO_STATE,
-        "fixed_half": "no state: a bias in a random direction that never changes, half as long as the bias of `self` is in the end",
-        "fixed_one": "the same bias, as long as that of `self`",
-        "fixed_two": "the same bias, twice as long as that of `self`",
-        "learned_bias": "no state: one bias that is learned as weights are, and answers to nothing",
-        "state_1d": "a self-state of one dimension in place of 32",
-        "state_1d_matched": "a self-state of one dimension whose bias is made as long as that of `self`",
-    },
     "memory": {
         "none": "the published self-state without memory; each of five regimes comes once, at times drawn for each seed, in all "
         "conditions alike",
