@@ -311,12 +311,12 @@ def panel(protocol: str, title: str) -> draw.Panel:
 FIGURE = draw.sheet(
     "perturbation/classification.png",
     [
-        panel(PUBLISHED, "published way: fixed windows,\nrandom folds"),
-        panel(CLEAN, "clean way: windows at random\ntimes, whole runs left out"),
-        panel(NO_CLAMP, "clean way, and the regime that\nholds the state left out"),
+        panel(PUBLISHED, "published way: fixed\nwindows, random folds"),
+        panel(CLEAN, "clean way: random times,\nwhole runs left out"),
+        panel(NO_CLAMP, "clean way, self_clamp\nleft out, too"),
     ],
     grid=(1, 3), height=4.2, looks={name: style.condition(name) for name in ("self", "vanilla", "self_random", "vanilla_random")},
-    marks="points", columns=2, share_y=True, title=("adds", "beyond_raw"),
+    marks="points", columns=2, title=("adds", "beyond_raw"),
     shows="How well the regime of a short window can be told, from the step alone, with and without the state's channels, "
     "the published way and with whole runs left out, beside a permutation null.",
     caption="Accuracy: share of a run's windows whose regime (or calm) is named rightly, {seeds}; bars: mean and, from three seeds "

@@ -33,9 +33,7 @@ def module(name: str) -> Any:
     return import_module(f"plots.{name}") if find_spec(f"plots.{name}") else None
 
 
-frozen, perturbation, classification, training = map(
-    module, ("frozen", "perturbation", "classification", "training")
-)
+frozen, perturbation, training = map(module, ("frozen", "perturbation", "training"))
 _OF_FROZEN = frozen and (
     Figure(
         "frozen-weight-test.png",
@@ -76,15 +74,6 @@ _OF_REGIMES = perturbation and (
         for regime, look in style.REGIMES.items()
     ),
 )
-_OF_CLASSES = classification and (
-    Figure(
-        "perturbation/classification.png",
-        classification.classification,
-        ("classification",),
-        "How well the regime of a short window can be told, from the step alone, with and without the state's channels, "
-        "the published way and with whole runs left out, beside a permutation null.",
-    ),
-)
 _OF_TRAINING = training and (
     Figure(
         "state-trajectory.png",
@@ -100,7 +89,7 @@ _OF_TRAINING = training and (
     ),
 )
 CORE: tuple[Figure, ...] = tuple(
-    figure for some in (_OF_FROZEN, _OF_REGIMES, _OF_CLASSES, _OF_TRAINING) for figure in some or ()
+    figure for some in (_OF_FROZEN, _OF_REGIMES, _OF_TRAINING) for figure in some or ()
 )
 
 
@@ -137,10 +126,6 @@ COLUMNS: dict[
     "windows": (*RUN, "regime", "start", "end"),
     "regime_deltas": (*RUN, "regime", "metric", "delta"),
     "regime_deltas_summary": ("suite", "condition", "regime", "metric", "delta", "low", "high"),
-    "classification": (
-        *("suite", "condition", "protocol", "features", "accuracy", "null_mean", "null_95"),
-        *("windows", "runs", "classes", "majority"),
-    ),
     "state_path": (*RUN, "step", "regime", "pc1", "pc2", "share1", "share2"),
     "frozen_effects": (*WEIGHTS, "protocol", "finder", "reader", "draw", "effect_size"),
     "frozen_effects_summary": (

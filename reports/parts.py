@@ -16,10 +16,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {  # what the pages take from each table
     "tests": (*RUN, "kind", "key", "seconds"),
     "metrics": (*RUN, "step", "heldout_loss"),
     "regime_deltas": (*RUN, "regime", "metric", "delta"),
-    "classification": (
-        *("suite", "condition", "protocol", "features", "accuracy", "null_mean", "null_95", "p_value"),
-        *("windows", "runs", "majority"),
-    ),
     "classification_seeds": ("suite", "condition", "protocol", "features", "seed", "accuracy"),
     "state_path": (*RUN, "step", "pc1", "share1", "share2"),
     "frozen_conditions": (
