@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from analysis import belief_subjects, beliefs
+from analysis.belief_subjects import log_of, random_network, subject_of
+from analysis.beliefs import TWIN
+from plots import beliefs as figures
+from plots.figure import Figure
+from reports import beliefs as report
 from scipy.stats import norm
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
 import perturb
-from analysis import belief_subjects, beliefs
-from analysis.belief_subjects import log_of, random_network, subject_of
-from analysis.beliefs import TWIN
 from base.rng import Stream, generator
 from configs.state import Clock
 from configs.state import SelfState as SelfStateConfig
@@ -24,9 +27,6 @@ from experiments.kit import filtering, readout
 from experiments.kit.filtering import Log
 from experiments.kit.replay import STATS
 from experiments.kit.tables import NothingToDraw
-from plots import beliefs as figures
-from plots.figure import Figure
-from reports import beliefs as report
 from self_state import SelfState
 from tests import belief_worlds
 from tests.belief_worlds import FIVE, SHIFTS, SIZES, STEPS, shifts_of, world

@@ -16,7 +16,6 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator
 
 from experiments.kit import style
-from experiments.kit.levels import FEWEST_SEEDS
 from experiments.kit.marks import (
     DARKER,
     by_seed,
@@ -28,7 +27,7 @@ from experiments.kit.marks import (
     level,
     not_measured,
 )
-from experiments.kit.stats import estimate, per_seed
+from experiments.kit.stats import per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import Absent, NothingToDraw, Tables
 from experiments.kit.words import Finding, listed, plural
