@@ -144,7 +144,7 @@ def _goals(
     """
     names = subject.chain.names
     acting = np.column_stack([subject.regimes == name for name in names]).astype(float)
-    found = {}
+    found: dict[tuple[str, str], np.ndarray] = {}
     for target, each in ((POSTERIOR, own), (REGIME, acting), (TWIN, twin)):
         if each is not None:
             found |= {(target, ANY): each[:, 1:].sum(1)} if len(names) > 2 else {}

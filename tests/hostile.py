@@ -121,10 +121,12 @@ def ends(main: Callable[[Sequence[str]], object], *arguments: str) -> tuple[obje
         stack.enter_context(pytest.MonkeyPatch.context()).setattr(sys, "argv", ["program", *arguments])
         stack.enter_context(contextlib.redirect_stdout(out))
         stack.enter_context(contextlib.redirect_stderr(error))
-        end = stack.enter_context(pytest.raises(SystemExit))
-        command_line.run(main)
+        try:
+            command_line.run(main)
+        except SystemExit as end:
+            code: object = end.code
     assert "\x1b" not in out.getvalue(), out.getvalue()
-    return end.value.code, error.getvalue()
+    return code, error.getvalue()
 
 
 def assert_refused(ended: tuple[object, str], said: str = "") -> None:

@@ -64,6 +64,7 @@ def test_interval_is_students() -> None:
     expected = stats.t.interval(0.95, 7, loc=values.mean(), scale=stats.sem(values))
     assert (mean, low, high) == pytest.approx((values.mean(), *expected))
 
+
 def test_nothing_gives_empty_tables() -> None:
     nothing = made_runs.context([])
     assert all(make(nothing).empty for make in (runs.metrics, runs.windows, runs.runs, runs.tests))

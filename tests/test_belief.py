@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,20 @@ import torch
 from scipy.optimize import brentq
 from scipy.special import log_softmax
 
-from analysis import belief_shifts
-from analysis.frozen import FinishedTest
 from base import command_line, storage
 from base.rng import Stream, generator
 from configs.run import Model, RunConfig
 from configs.suite import FrozenTest
 from data.corpus import Corpus
 from data.prepare import prepare_text
+from experiments.beliefs import belief_shifts
 from model import GPT
 from probes import belief, instrument
 from probes.instrument import Batch, weights_sha256
 from runs import folder as run_folder
 from runs.state import models_arrays
 from self_state import SelfState
+from tests.made_runs import context, made_run
 
 V, C, T, D, P = 10, 16, 8, 4, 0.3
 SIZES = Model(n_layer=1, n_head=2, n_embd=C, block_size=T)
@@ -218,10 +219,11 @@ def test_whole_test_of_a_run(corpus: Corpus, tmp_path: Path) -> None:
     belief.run(folder, 6, SETTINGS, corpus, tmp_path / "b", None, other)
     belief.run(folder, 10, SETTINGS, corpus, tmp_path / "c")  # there only sensory_fog acted in the last half
     assert (tmp_path / "a" / "belief.csv").read_bytes() == (tmp_path / "b" / "belief.csv").read_bytes()
-    found = belief_shifts.tables([FinishedTest("s", "one", tmp_path / name) for name in "ac"])[
-        "belief_shifts"
-    ]
-    assert tuple(found.columns) == belief_shifts.COLUMNS
+    tested = replace(
+        made_run("one", 1, pd.DataFrame(), None), probes={"belief": [tmp_path / "a", tmp_path / "c"]}
+    )
+    found = belief_shifts(context([tested]))
+    assert tuple(found.columns) == ("suite", "condition", *belief.COLUMNS)
     late = found[found["run_step"] == 10]
     assert list(late["state"]) == ["calm", "zero", "regime", "optimum"]
     assert list(late["regime"]) == ["calm", "none", "sensory_fog", "bewilderment"]
@@ -239,9 +241,11 @@ def test_one_dimension_and_tables_of_nothing(corpus: Corpus, tmp_path: Path) -> 
     assert at_zero["norm"] == 0 and at_zero["kl_calm"] > 0
     ends = {(round(row["kl"], 9), round(row["entropy"], 9)) for row in rows["random"]}
     assert len(rows["random"]) == belief.RANDOM_DRAWS and len(ends) == 2  # one dimension has two ways to go
-    assert belief_shifts.tables([])["belief_shifts"].empty
+    assert belief_shifts(context([])).empty
     with pytest.raises(storage.UserError, match="missing or no table"):
-        belief_shifts.tables([FinishedTest("s", "x", tmp_path / "none")])
+        belief_shifts(
+            context([replace(made_run("x", 1, pd.DataFrame(), None), probes={"belief": [tmp_path / "none"]})])
+        )
 
 
 def test_what_cannot_be_tested_is_refused(corpus: Corpus, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The filter against enumeration, emissions and readings against what was planted, and no leak from test to training."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from analysis import belief_subjects, beliefs
-from analysis.belief_subjects import log_of, random_network, subject_of
-from analysis.beliefs import TWIN
-from plots import beliefs as figures
-from plots.figure import Figure
-from reports import beliefs as report
 from scipy.stats import norm
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
@@ -23,14 +18,28 @@ from base.rng import Stream, generator
 from configs.state import Clock
 from configs.state import SelfState as SelfStateConfig
 from configs.world import FalseFeedback, Recurring, Regimes
+from experiments import beliefs, subjects
+from experiments.beliefs import TWIN
 from experiments.kit import filtering, readout
+from experiments.kit.experiment import make_tables
 from experiments.kit.filtering import Log
-from experiments.kit.replay import STATS
+from experiments.kit.panels import Figure
+from experiments.kit.replay import STATS, fed, untrained
 from experiments.kit.tables import NothingToDraw
 from self_state import SelfState
 from tests import belief_worlds
 from tests.belief_worlds import FIVE, SHIFTS, SIZES, STEPS, shifts_of, world
-from tests.made_runs import MadeRun, as_read, assert_tables, cells, context, drawn, title_of, verdict, written
+from tests.made_runs import (
+    MadeRun,
+    assert_tables,
+    cells,
+    context,
+    drawn_of,
+    page_of,
+    read_from,
+    title_of,
+    verdict,
+)
 
 SEEDS = range(1, 5)
 
@@ -110,8 +119,7 @@ def test_a_regime_never_seen_gets_the_emission_of_calm() -> None:
 def test_the_belief_is_as_sure_as_it_is_right() -> None:
     """Of the steps at which the filter gives a regime 10 to 20 %, and so on, about as many are under it."""
     runs = world("faint", "faint_vanilla", range(1, 9), probability=0.01)
-    given = {(run.condition, run.seed): log_of(run) for run in runs}
-    found = [one for run in runs if (one := subject_of(run, runs, given)) is not None]
+    found = subjects.subjects(runs)
     believed = np.concatenate([one.posterior[:, 1] for one in found if one.posterior is not None])
     true = np.concatenate([one.regimes == "bewilderment" for one in found])
     for low in np.arange(0, 1, 0.2):
@@ -148,9 +156,8 @@ def test_a_run_has_no_say_in_its_own_emission() -> None:
     changed = [replace(runs[0], log=wrong), *runs[1:]]
 
     def posteriors(of: list[MadeRun]) -> list[np.ndarray]:
-        given = {(run.condition, run.seed): log_of(run) for run in of}
-        found = (subject_of(run, of, given) for run in of if run.condition == "faint")
-        return [one.posterior for one in found if one is not None and one.posterior is not None]
+        found = (one for one in subjects.subjects(of) if one.run.condition == "faint")
+        return [one.posterior for one in found if one.posterior is not None]
 
     before, after = posteriors(runs), posteriors(changed)
     np.testing.assert_array_equal(before[0], after[0])
@@ -162,8 +169,7 @@ def test_false_feedback_is_known_for_what_it_is() -> None:
     runs = world("calibrated_mix", "vanilla_mix", SEEDS, FIVE, 3.0)
 
     def areas(of: list[MadeRun]) -> list[float]:
-        given = {(run.condition, run.seed): log_of(run) for run in of}
-        found = [one for run in of if (one := subject_of(run, of, given)) is not None]
+        found = subjects.subjects(of)
         place = found[0].chain.names.index("false_feedback")
         return [
             readout.auc(one.regimes == "false_feedback", one.posterior[:, place])
@@ -185,36 +191,31 @@ def test_an_untrained_network_is_drawn_as_one_is_before_training() -> None:
         settings = SelfStateConfig(init=init, hidden=40, dim=30)
         made = SelfState(settings, n_embd=5)
         made.initialise(generator(4, Stream.STATE_INIT))
-        found = random_network(settings, 2_600_100)
-        assert found is not None
+        found = untrained(settings, 0, 2_600_100)
         for name, weight in found.weights.items():
             own = made.state_dict()[name].numpy()
             assert weight.shape == own.shape
             assert weight.std() == pytest.approx(own.std(), rel=0.25)
-        again = random_network(settings, 2_600_100)
-        assert again is not None
+        again = untrained(settings, 0, 2_600_100)
         np.testing.assert_array_equal(found.weights["network.2.weight"], again.weights["network.2.weight"])
-    assert random_network(SelfStateConfig(update="gru"), 1) is None
 
 
 def test_an_untrained_state_is_shown_what_the_twin_measured() -> None:
     runs = world("calibrated_recurring", "vanilla_recurring", [1, 2], strength=3)
-    given = {(run.condition, run.seed): log_of(run) for run in runs}
-    own = subject_of(runs[0], runs, given)
-    assert own is not None and own.twin is not None and own.twin.condition == "vanilla_recurring"
-    states = belief_subjects.untrained_states(own)
-    assert len(states) == belief_subjects.DRAWS and states[0].shape == own.states.shape
-    network = random_network(runs[0].config.self_state, belief_subjects.FIRST_COUNTER + 100)
-    assert network is not None
-    inputs = belief_subjects.inputs_of(runs[1].metrics(), runs[0].config)
+    own = subjects.subjects(runs)[0]
+    assert own.twin is not None and own.twin.condition == "vanilla_recurring"
+    states = subjects.untrained_states(own)
+    assert len(states) == subjects.DRAWS and states[0].shape == own.states.shape
+    network = untrained(runs[0].config.self_state, 0, subjects.FIRST_COUNTER + 100)
+    inputs = fed(runs[1].metrics(), runs[0].config)
     expected = np.zeros(6)
     for row in inputs:
         expected = 0.8 * expected + 0.2 * network.propose(row, expected)
     np.testing.assert_allclose(states[0][-1], expected)
     noise = replace(runs[1], log=runs[1].log.assign(loss=np.random.default_rng(0).normal(size=STEPS)))
-    moved = belief_subjects.untrained_states(replace(own, twin=noise))
+    moved = subjects.untrained_states(replace(own, twin=noise))
     assert np.abs(moved[0] - states[0]).max() > 0.1
-    assert belief_subjects.untrained_states(replace(own, twin=None)) == []
+    assert subjects.untrained_states(replace(own, twin=None)) == []
 
 
 # Readings
@@ -222,15 +223,11 @@ def test_an_untrained_state_is_shown_what_the_twin_measured() -> None:
 
 def test_state_and_untrained_network_are_read_for_one_target() -> None:
     runs = world("faint", "faint_vanilla", [1, 2], probability=0.01)
-    given = {(run.condition, run.seed): log_of(run) for run in runs}
-    own = subject_of(runs[0], runs, given)
-    assert own is not None and own.posterior is not None and own.twin_posterior is not None
+    own = subjects.subjects(runs)[0]
+    assert own.posterior is not None and own.twin_posterior is not None
 
-    def scores(subject: belief_subjects.Subject) -> dict[tuple[str, str], float]:
-        return {
-            (str(row["source"]), str(row["target"])): float(str(row["r2"]))
-            for row in beliefs._scores(subject)
-        }
+    def scores(subject: subjects.Subject) -> dict[tuple[str, str], float]:
+        return {(source, target): r2 for source, target, _, r2, _, _ in beliefs._scores(subject)}
 
     same, turned = scores(own), scores(replace(own, twin_posterior=np.roll(own.twin_posterior, 200, axis=0)))
     assert turned["untrained", TWIN] == turned["untrained", "posterior"] != same["untrained", "posterior"]
@@ -297,7 +294,7 @@ def test_a_planted_state_is_read_and_one_turned_in_time_is_not() -> None:
 
 def test_the_auc_of_a_batch_is_the_gaussian_one() -> None:
     strong, weak = (
-        pd.DataFrame(beliefs.batch_auc(run)).iloc[0]
+        beliefs.batch_auc(context([run])).iloc[0]
         for run in (world("a", "b", [1], strength=strength, steps=4000)[0] for strength in (3.0, 1.0))
     )
     assert strong["auc"] == pytest.approx(norm.cdf(3 / np.sqrt(2)), abs=0.01)
@@ -314,11 +311,16 @@ def test_the_auc_of_a_batch_pair_by_pair() -> None:
         for j in np.flatnonzero(~bad)
         if abs(int(i) - int(j)) <= beliefs.APART
     ]
-    (row,) = beliefs.batch_auc(run)
+    (row,) = beliefs.batch_auc(context([run])).to_dict("records")
     assert row["pairs"] == len(pairs) and row["auc"] == pytest.approx(np.mean(pairs))
 
 
 # Tables, figures, page
+
+
+def tables_of(runs: Sequence[MadeRun]) -> dict[str, pd.DataFrame]:
+    own = [one for one in beliefs.EXPERIMENT.of("recurring") if one.make is not beliefs.belief_shifts]
+    return make_tables(own, context(runs))
 
 
 @pytest.fixture(scope="module")
@@ -329,7 +331,7 @@ def made() -> dict[str, pd.DataFrame]:
         *world("faint", "faint_vanilla", SEEDS, probability=0.01),
         *world("calibrated_mix", "vanilla_mix", SEEDS, FIVE, 4),
     ]
-    tables = beliefs.tables(context(runs))
+    tables = tables_of(runs)
     moves = {"calibrated_recurring": 0.8, "faint": 0.3, "calibrated_mix": 0.0, "yoked": 0.0, "oracle": 0.95}
     tables["belief_shifts"] = pd.concat([shifts_of(name, SEEDS, share) for name, share in moves.items()])
     return tables
@@ -345,7 +347,6 @@ def mean(table: pd.DataFrame, column: str, condition: str, source: str, target: 
 
 def test_what_was_planted_is_found_and_nothing_else(made: dict[str, pd.DataFrame]) -> None:
     found = made["beliefs"]
-    assert tuple(found.columns) == beliefs.COLUMNS["beliefs"]
     assert mean(found, "r2", "calibrated_recurring", "state", "posterior") > 0.5
     assert mean(found, "auc", "calibrated_recurring", "state", "regime") > 0.85
     assert mean(found, "r2", "faint", "state", "posterior") > 0.25
@@ -380,7 +381,7 @@ def test_states_that_are_shown_other_things_are_read_without_rivals() -> None:
         for run in runs
         if run.config.self_state.enabled
     ]
-    found = beliefs.tables(context([*runs, *clock]))
+    found = tables_of([*runs, *clock])
     rows = found["beliefs"][found["beliefs"]["condition"] == "clock"]
     assert set(rows["source"]) == {"state", "filter"}
     assert "clock" not in set(found["belief_example"]["condition"]) | set(found["batch_auc"]["condition"])
@@ -391,53 +392,52 @@ def clocked(run: MadeRun) -> SelfStateConfig:
 
 
 def test_few_seeds_short_runs_and_none() -> None:
-    alone = beliefs.tables(context(world("faint", "faint_vanilla", [1], probability=0.01)))
+    alone = tables_of(world("faint", "faint_vanilla", [1], probability=0.01))
     assert set(alone["beliefs"]["target"]) == {"regime"} and "filter" not in set(alone["beliefs"]["source"])
     assert alone["belief_example"].empty and len(alone["batch_auc"]) == 2
     for steps in (5, 40):
-        short = beliefs.tables(context(world("faint", "faint_vanilla", [1, 2], steps=steps)))
-        assert set(short) == set(beliefs.COLUMNS)
-    for name, table in beliefs.tables(context([])).items():
-        assert table.empty and tuple(table.columns) == beliefs.COLUMNS[name]
+        short = tables_of(world("faint", "faint_vanilla", [1, 2], steps=steps))
+        assert {*short} == {"beliefs", "belief_example", "belief_components", "batch_auc"}
+    assert all(table.empty for table in tables_of([]).values())
 
 
 def test_the_same_tables_twice(made: dict[str, pd.DataFrame]) -> None:
     runs = world("raw_recurring", "vanilla_recurring_2", SEEDS, strength=4, knows=False)
-    again = beliefs.tables(context(runs))["beliefs"]
+    again = tables_of(runs)["beliefs"]
     first = made["beliefs"][made["beliefs"]["condition"] == "raw_recurring"].reset_index(drop=True)
     pd.testing.assert_frame_equal(first, again)
 
 
-@pytest.mark.parametrize("figure", figures.FIGURES, ids=lambda figure: figure.name)
-def test_figures(figure: Figure, made: dict[str, pd.DataFrame]) -> None:
-    assert all(set(figures.COLUMNS[name]) <= set(made[name].columns) for name in figure.tables)
-    drawn(figure, made)
+@pytest.mark.parametrize("figure", beliefs.EXPERIMENT.figures, ids=lambda figure: figure.name)
+def test_figures(figure: Figure, tmp_path: Path, made: dict[str, pd.DataFrame]) -> None:
+    drawn_of(figure, tmp_path / "all", made)
     two = {name: table[table["seed"].isin([1, 2])] for name, table in made.items()}
     two |= {name: made[name] for name in ("belief_example", "belief_components")}
-    drawing = drawn(figure, two)
+    drawing = drawn_of(figure, tmp_path / "two", two)
     if "knows" in figure.name or "intervention" in figure.name:
         assert "too few seeds" in title_of(drawing)
     with pytest.raises(NothingToDraw):
-        elsewhere = {name: as_read(made[name].assign(condition="other")) for name in figure.tables}
-        figure.draw(elsewhere, "a note")
+        elsewhere = {name: made[name].assign(condition="other") for name in figure.tables}
+        figure.draw(read_from(tmp_path / "other", "s", elsewhere), "a note")
 
 
-def test_titles_say_what_was_found(made: dict[str, pd.DataFrame]) -> None:
-    by_name = {figure.name.split("/")[1]: figure for figure in figures.FIGURES}
-    title = title_of(drawn(by_name["intervention.png"], made))
-    assert "towards its optimum in 3 of 5 conditions (recurring, calibrated; " in title
+def test_titles_say_what_was_found(made: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+    by_name = {figure.name.split("/")[1]: figure for figure in beliefs.EXPERIMENT.figures}
+    title = title_of(drawn_of(by_name["intervention.png"], tmp_path / "own", made))
+    assert "Clear: In the recurring world the mean state of bewilderment" in title
     away = made["belief_shifts"][made["belief_shifts"]["condition"] == "yoked"].assign(
         condition="calibrated_recurring"
     )
-    title = title_of(drawn(by_name["intervention.png"], {**made, "belief_shifts": away}))
-    assert "in 0 of 1 conditions. " in title
-    knows = title_of(drawn(by_name["what-the-state-knows.png"], made))
-    own = mean(made["beliefs"], "r2", "calibrated_recurring", "state", "posterior")
-    assert f"recurring {own:.2f} (" in knows
+    title = title_of(
+        drawn_of(by_name["intervention.png"], tmp_path / "away", {**made, "belief_shifts": away})
+    )
+    assert "Not clear: In the recurring world the mean state of bewilderment" in title
+    knows = title_of(drawn_of(by_name["what-the-state-knows.png"], tmp_path / "own", made))
+    assert "the state tells more of the posterior" in knows
 
 
 def test_the_page_says_what_fails_first(made: dict[str, pd.DataFrame], tmp_path: Path) -> None:
-    page = written(report, made, tmp_path)
+    page = page_of(beliefs.EXPERIMENT, tmp_path, made)
     assert_tables(page)
     assert verdict(page, "In the recurring world the state tells something") == "Clear"
     assert verdict(page, "In the faint world the state tells more") == "Not clear"
@@ -460,19 +460,19 @@ def test_the_page_says_what_fails_first(made: dict[str, pd.DataFrame], tmp_path:
 
 def test_the_page_flags_a_faint_world_that_is_not(made: dict[str, pd.DataFrame], tmp_path: Path) -> None:
     sure = made["batch_auc"].assign(auc=0.99 + 0.001 * made["batch_auc"]["seed"])
-    page = written(report, {**made, "batch_auc": sure}, tmp_path)
+    page = page_of(beliefs.EXPERIMENT, tmp_path, {**made, "batch_auc": sure})
     assert verdict(page, "In the faint world one batch leaves real doubt") == "Not clear"
 
 
 def test_pages_of_parts_and_of_nothing(made: dict[str, pd.DataFrame], tmp_path: Path) -> None:
-    empty = written(report, {}, tmp_path / "none")
-    assert empty.count("The tables hold nothing for this yet.") == 5
+    empty = page_of(beliefs.EXPERIMENT, tmp_path / "none", {})
+    assert empty.count("The tables hold nothing for this yet.") == 6
     assert "Clear" not in empty.split("## In short")[1].split("Brackets hold")[0]
     for name in made:
-        page = written(report, {name: made[name]}, tmp_path / name)
+        page = page_of(beliefs.EXPERIMENT, tmp_path / name, {name: made[name]})
         assert_tables(page)
     partial = {name: table[table["condition"] == "faint"] for name, table in made.items()}
-    assert_tables(written(report, partial, tmp_path / "partial"))
+    assert_tables(page_of(beliefs.EXPERIMENT, tmp_path / "partial", partial))
     one = {name: table[table["seed"] == 1] for name, table in made.items()}
-    page = written(report, one, tmp_path / "one")
+    page = page_of(beliefs.EXPERIMENT, tmp_path / "one", one)
     assert "Not clear" not in page.split("## In short")[1].split("Brackets hold")[0]

@@ -157,8 +157,8 @@ def test_every_condition_of_every_suite_has_its_words() -> None:
             runs = pd.DataFrame({"condition": sorted(have)})
             text = explained(template.read_text(), runs)
             assert text <= have, f"{template.name} explains what is no condition: {text - have}"
-            for suite in (*experiment.suites, *experiment.guests):
-                said[suite] = said.get(suite, set()) | (text & suites.get(suite, set()))
+            for name in (*experiment.suites, *experiment.guests):
+                said[name] = said.get(name, set()) | (text & suites.get(name, set()))
     assert {name: said.get(name, set()) for name in suites if name != "tolerance"} == {
         name: conditions for name, conditions in suites.items() if name != "tolerance"
     }

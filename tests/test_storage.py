@@ -34,7 +34,12 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(
     done = []
     for name in ("fsync", "replace"):
         real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *given, name=name, real=real: (done.append(name), real(*given)))
+
+        def noted(*given: Any, name: str = name, real: Any = real) -> Any:
+            done.append(name)
+            return real(*given)
+
+        monkeypatch.setattr(os, name, noted)
     storage.write_text(tmp_path / "a", "one")
     assert done == ["fsync", "replace", "fsync"]  # the file, its name, the folder that holds the name
 

@@ -76,9 +76,6 @@ class Context:
 
     suite: Suite
     runs: Sequence[Run]
-    made: Mapping[str, pd.DataFrame] = field(
-        default_factory=dict
-    )  # BRIDGE: for analysis/ alone, goes with it
 
     def of(self, condition: str) -> list[Run]:
         """The finished runs of a condition, by seed."""

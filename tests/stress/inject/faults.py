@@ -91,7 +91,7 @@ def install() -> None:
             return _Watched(io.FileIO(handle, "wb"))
         return fdopen(handle, *more, **named)
 
-    os.fdopen = opened
+    setattr(os, "fdopen", opened)  # noqa: B010 - os.fdopen is overloaded
 
 
 def _wrap(owner: Any, name: str, operation: str, place: Callable[..., object]) -> None:
