@@ -24,7 +24,7 @@ def recurring_summary(
     quantity:
         difference: condition minus vanilla of its world.
         control: `calibrated_recurring` minus another condition of its world.
-        interaction: (calibrated - seed) of a world minus (calibrated - seed) of the world `windows`.
+        interaction: (calibrated - raw) of a world minus (calibrated - raw) of the world `windows`.
         share: the condition's mean gain over the mean gain of the oracle of its world, with Fieller's interval. No row
             where the oracle gains nothing clear itself: then there is no gain to share.
         share_beyond: the same, both gains counted from the strongest blind control of the world (`is_blind`; `reference`),
@@ -55,10 +55,10 @@ def recurring_summary(
     for name in values:
         if STATE in values and name != STATE and world[name] == world[STATE]:
             add("control", STATE, name, world[name], values[STATE] - values[name])
-    both = [place for place in WORLDS if {f"calibrated_{place}", f"seed_{place}"} <= set(values)]
-    added = {place: values[f"calibrated_{place}"] - values[f"seed_{place}"] for place in both}
+    both = [place for place in WORLDS if {f"calibrated_{place}", f"raw_{place}"} <= set(values)]
+    added = {place: values[f"calibrated_{place}"] - values[f"raw_{place}"] for place in both}
     for place in [place for place in added if place != "windows" and "windows" in added]:
-        add("interaction", "calibrated - seed", "windows", place, added[place] - added["windows"])
+        add("interaction", "calibrated - raw", "windows", place, added[place] - added["windows"])
     for oracle in [name for name in values if role[name] == "oracle"]:
         beside = [name for name in values if world[name] == world[oracle]]
         asked = [name for name in beside if role[name] not in ("oracle", "vanilla")]
