@@ -87,7 +87,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
             if (name := f"{mechanism}_{world}") != STATE
         },
         "depends": lower(
-            "What the calibrated mechanism gains over the published one depends on the world: more in the recurring world than in "
+            "What the calibrated mechanism gains over the raw one depends on the world: more in the recurring world than in "
             "windows.", depends(),
         ),
         **{

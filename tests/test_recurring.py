@@ -167,7 +167,7 @@ def test_vanilla_is_that_of_the_same_world() -> None:
     base = pairs.vanillas(SUITE.conditions)
     assert set(base) == set(SUITE.conditions)
     for world in pairs.WORLDS:
-        assert {base[f"{kind}_{world}"] for kind in ("seed", "calibrated", "vanilla")} == {f"vanilla_{world}"}
+        assert {base[f"{kind}_{world}"] for kind in ("raw", "calibrated", "vanilla")} == {f"vanilla_{world}"}
     assert {base[name] for name in ("oracle", "yoked", "learned_bias", "delayed_64")} == {"vanilla_recurring"}
     assert base["faint"] == base["faint_oracle"] == "faint_vanilla"
     names = {"vanilla_mix": "mix", "faint_vanilla": "faint", "vanilla": "base"}
@@ -389,9 +389,9 @@ def test_contrasts_are_differences_of_conditions_and_of_worlds() -> None:
     assert value("difference", STATE, "vanilla_recurring", "steps_on") == -9
     assert value("control", STATE, "learned_bias") == extra - 0.088
     assert value("control", STATE, "direct", "perturbed_loss") == acting - 0.01
-    assert value("interaction", "calibrated - seed", "windows") == extra - 0.1
-    assert value("interaction", "calibrated - seed", "windows", "perturbed_loss", "mix") == -0.03
-    assert value("interaction", "calibrated - seed", "windows", world="random") == 0
+    assert value("interaction", "calibrated - raw", "windows") == extra - 0.1
+    assert value("interaction", "calibrated - raw", "windows", "perturbed_loss", "mix") == -0.03
+    assert value("interaction", "calibrated - raw", "windows", world="random") == 0
     assert set(table["n"]) == {3}
     controls = set(table.loc[table["quantity"] == "control", "reference"])
     assert {"oracle", "yoked", "delayed_64", "vanilla_recurring"} <= controls
@@ -466,7 +466,7 @@ def test_few_seeds_and_missing_conditions_draw(tmp_path: Path, seeds: int) -> No
 # fmt: off
 # words of the findings
 CALM_PAYS, ACTING_PAYS, MIX = "the loss on calm steps", "the loss on perturbed steps", "In the mix of five regimes the calibrated"
-ONCE, SEED = "at set times, the calibrated", "In the recurring world the published mechanism lowers"
+ONCE, SEED = "at set times, the calibrated", "In the recurring world the raw mechanism lowers"
 DEPENDS, HALF = "depends on the world", "half of the oracle's gain on calm"
 BLIND, EXPLAINED = "On calm steps the self-state has a lower loss than every", "No control explains the self-state's gain on calm"
 CARRIED, WIDE = "that is carried on gains more", "32 dimensions gains more"
