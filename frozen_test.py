@@ -20,31 +20,20 @@ the same bias. So its placebo "rotated" would equal the learned effect by constr
 "untrained" decides there. All is computed in float32, whatever the run was trained in.
 """
 
-import argparse
-import csv
-import io
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
+import pandas as pd
 
-from base import command_line, storage
+from base import command_line
 from base.rng import Stream, generator
-from base.storage import ROOT, UserError
-from configs import toml_file as config_file
-from configs.run import RunConfig
-from configs.suite import FrozenTest, validate
-from configs.toml_file import ConfigError
-from data.corpus import Corpus, check_block
-from data.prepare import prepare
-from model import GPT
+from base.storage import UserError
+from configs import size
+from configs.suite import FrozenTest
+from data.corpus import Corpus
 from probes.frozen_rows import (
     CONDITIONS,
-    DOSE_BATCHES,
     DOSES,
     EFFECTS,
     condition_rows,
@@ -54,45 +43,18 @@ from probes.frozen_rows import (
 )
 from probes.instrument import (
     Batch,
-    Effect,
     Instrument,
     Progress,
-    Trial,
-    effects,
-    heldout_effect,
-    rotated,
-    unit,
-    untrained,
-    weights_sha256,
+    Subject,
+    batches,
+    command,
+    load_subject,
+    weights_frozen,
 )
-from runs import folder as run_folder
-from runs.evaluate import batch
-from self_state import SelfState
+from probes.steering import Effect, Trial, effects, heldout_effect, rotated, unit, untrained
 
-CPU = torch.device("cpu")
 SMALLEST_NORM = 1e-6  # a state that never exceeded this did not move
-FIRST_BATCH = {"train": 2_000_000, "dev": 3_000_000, "heldout": 4_000_000}  # counters in the EVAL stream
 UNTRAINED = 1_000_000  # counter of the first untrained reader in the PLACEBO stream; rotations count from 0
-
-
-def count_forwards(settings: FrozenTest, dim: int) -> int:
-    """Forward passes of one test."""
-    finder, dev, heldout = settings.finder_batches, settings.dev_batches, settings.heldout_batches
-    chosen = 2 * settings.doses * dev + 2 * heldout
-    zero = min(DOSE_BATCHES, heldout)  # before the curves of each reader
-    curve = (2 * settings.doses + 1) * zero
-    curves = min(settings.dose_placebos, settings.placebo_draws)
-    gradient = 2 * finder
-    if finders(dim) == ("gradient",):
-        readers = chosen * (1 + settings.placebo_draws)
-        foreign = settings.foreign * (gradient + 2 * chosen)
-        conditions = 3 * finder + (4 + settings.random_directions) * heldout
-        return readers + foreign + conditions + (2 + curves) * curve + (1 + curves) * zero
-    dimension = (dim + 2) * finder + chosen
-    readers = dimension + chosen + settings.placebo_draws * (2 * dimension + chosen)
-    foreign = settings.foreign * (gradient + dimension + 3 * chosen)
-    conditions = (3 + settings.random_directions) * finder + (6 + 2 * settings.random_directions) * heldout
-    return gradient + readers + foreign + conditions + (4 + 5 * curves) * curve + (1 + 2 * curves) * zero
 
 
 def finders(dim: int) -> tuple[str, ...]:
@@ -109,29 +71,6 @@ def state_norms(states: np.ndarray, settings: FrozenTest) -> tuple[np.ndarray, b
     moved = largest >= SMALLEST_NORM
     top = largest if moved else settings.magnitude
     return top * np.arange(1, settings.doses + 1) / settings.doses, moved
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A run with the weights of one step: its config, its models, its states so far (steps, D), its reader (C, D)."""
-
-    run: RunConfig
-    gpt: GPT
-    self_state: SelfState
-    states: np.ndarray
-    reader: np.ndarray
-
-    def sha256(self) -> str:
-        return weights_sha256(run_folder.models_arrays({"gpt": self.gpt, "self_state": self.self_state}))
-
-
-def load_subject(folder: Path, step: int) -> Subject:
-    """The weights after `step` steps of a run. UserError where there are none, or no self-state."""
-    run, gpt, self_state = run_folder.load_models(folder, step)
-    if self_state is None:
-        raise UserError(f"{folder} is a run without self-state; there is nothing to steer")
-    states = storage.load_tensors(folder / "states.safetensors")["state"][: step - run.first]
-    return Subject(run, gpt, self_state, states, self_state.reader.weight.detach().double().numpy())
 
 
 def make_trial(
@@ -188,99 +127,61 @@ def run(
 ) -> None:
     """Test the weights after `step` steps of a run; write conditions.csv, effects.csv, doses.csv, task.json.
 
-    Args:
-        run: a run folder.
-        step: the last step, or one of the run's log.keep_steps.
+    Args, beside those of `weights_frozen`:
         settings: which batches, directions and placebos, and how many.
-        corpus: the one that the run was trained on.
-        destination: a folder, whole or absent; one that stands there is replaced.
         progress: called with (forward passes done, in all).
         other: the run folder of the partner seed, where settings.foreign asks for its directions.
 
-    Raises:
-        UserError: no whole run, no self-state, weights not kept (it says which were), another corpus, `top`
-            too large for the state, a corpus too short, or no run of the partner seed where one is needed.
-        RuntimeError: the test changed the weights.
+    Raises, beside what `weights_frozen` does:
+        UserError: `top` too large for the state, or no run of the partner seed where one is needed.
     """
-    started = time.perf_counter()
-    subject = load_subject(run, step)
-    record = storage.read_json(run / "run.json")
-    if record["data"] != corpus.tokens_sha256:
-        raise UserError(
-            f"{run} was trained on another corpus than {corpus.name} as it stands; train it again"
-        )
-    dim, seed, reader = subject.run.self_state.dim, subject.run.seed, subject.reader
-    if 1 < dim < 2 * settings.top:
-        raise UserError(
-            f"frozen_test.top = {settings.top} is too many for {dim} dimensions; take at most {dim // 2}"
-        )
-    if settings.foreign and other is None:
-        raise UserError(
-            "frozen_test.foreign needs the run of the partner seed; run the test as part of the study"
-        )
-    check_block(corpus, subject.run.model.block_size)
-    before = subject.sha256()
-    instrument = Instrument(subject.gpt, count_forwards(settings, dim), progress)
-    counts = {
-        "train": settings.finder_batches,
-        "dev": settings.dev_batches,
-        "heldout": settings.heldout_batches,
-    }
-    batches = {
-        split: [
-            batch(getattr(corpus, split), subject.run, seed, Stream.EVAL, FIRST_BATCH[split] + index, CPU)
-            for index in range(count)
-        ]
-        for split, count in counts.items()
-    }
-    trial = make_trial(subject, instrument, batches, settings)
-    searched = finders(dim)
-    learned = effects(instrument, reader, trial, searched)
-    own = subject.states[-1].astype(np.float64)
-    conditions = condition_rows(instrument, reader, trial, learned, own, seed)
-    directions = {**dose_directions(learned), "random": random_dose_direction(seed, dim)}
-    doses = dose_rows(instrument, reader, trial, directions)
-    measured = [("learned", 0, effect) for effect in learned]
-    for name, draw, placebo in placebos(reader, searched, seed, settings.placebo_draws):
-        again = effects(instrument, placebo, trial, ("dimension",) if name == "rotated" else searched)
-        measured += [(name, draw, effect) for effect in again]
-        if draw < settings.dose_placebos:
-            doses += dose_rows(instrument, placebo, trial, dose_directions(again), name, draw)
-    if settings.foreign and other is not None:
-        again = foreign_effects(instrument, reader, trial, load_subject(other, step), dim)
-        measured += [("foreign", 0, effect) for effect in again]
-    after = subject.sha256()
-    if after != before:
-        raise RuntimeError(f"the frozen-weight test of {run} changed the weights ({before} -> {after})")
-    effect_rows = [
-        {
-            **{"protocol": effect.protocol, "finder": effect.finder, "reader": name, "draw": draw},
-            **{"effect_size": effect.size, "magnitude": effect.magnitude},
+    with weights_frozen(run, step, corpus, destination) as (subject, results):
+        dim, seed, reader = subject.run.self_state.dim, subject.run.seed, subject.reader
+        if 1 < dim < 2 * settings.top:
+            raise UserError(
+                f"frozen_test.top = {settings.top} is too many for {dim} dimensions; take at most {dim // 2}"
+            )
+        if settings.foreign and other is None:
+            raise UserError("frozen_test.foreign needs the run of the partner seed; name it with --other")
+        instrument = Instrument(subject.gpt, size.forwards(settings, dim), progress)
+        counts = {
+            "train": settings.finder_batches,
+            "dev": settings.dev_batches,
+            "heldout": settings.heldout_batches,
         }
-        for name, draw, effect in measured
-    ]
-    common = {"seed": seed, "run_step": step}
-    with storage.whole_folder(destination) as folder:
-        for name, columns, rows in (
-            ("conditions.csv", CONDITIONS, conditions),
-            ("effects.csv", EFFECTS, effect_rows),
-            ("doses.csv", DOSES, doses),
-        ):
-            storage.write_text(folder / name, _csv(columns, [{**common, **row} for row in rows]))
-        task = {
-            **common,
-            "run_key": record["key"],
+        drawn = {split: batches(subject, corpus, split, count) for split, count in counts.items()}
+        trial = make_trial(subject, instrument, drawn, settings)
+        searched = finders(dim)
+        learned = effects(instrument, reader, trial, searched)
+        own = subject.states[-1].astype(np.float64)
+        conditions = condition_rows(instrument, reader, trial, learned, own, seed)
+        directions = {**dose_directions(learned), "random": random_dose_direction(seed, dim)}
+        doses = dose_rows(instrument, reader, trial, directions)
+        measured = [("learned", 0, effect) for effect in learned]
+        for name, draw, placebo in placebos(reader, searched, seed, settings.placebo_draws):
+            again = effects(instrument, placebo, trial, ("dimension",) if name == "rotated" else searched)
+            measured += [(name, draw, effect) for effect in again]
+            if draw < settings.dose_placebos:
+                doses += dose_rows(instrument, placebo, trial, dose_directions(again), name, draw)
+        if settings.foreign and other is not None:
+            again = foreign_effects(instrument, reader, trial, load_subject(other, step), dim)
+            measured += [("foreign", 0, effect) for effect in again]
+        effect_rows = [
+            {
+                **{"protocol": effect.protocol, "finder": effect.finder, "reader": name, "draw": draw},
+                **{"effect_size": effect.size, "magnitude": effect.magnitude},
+            }
+            for name, draw, effect in measured
+        ]
+        results.tables["conditions.csv"] = CONDITIONS, conditions
+        results.tables["effects.csv"] = EFFECTS, effect_rows
+        results.tables["doses.csv"] = DOSES, doses
+        results.task |= {
             "settings": settings.model_dump(mode="json"),
-            "weights_sha256_before": before,
-            "weights_sha256_after": after,
             "largest_norm": float(trial.norms[-1]),
             "norms_from_training": state_norms(subject.states, settings)[1],
             "forwards": instrument.done,
-            "dtype": "float32",
-            "threads": torch.get_num_threads(),
-            "seconds": round(time.perf_counter() - started, 3),
         }
-        storage.write_json(folder / "task.json", task)
 
 
 def placebos(
@@ -293,66 +194,24 @@ def placebos(
         yield "untrained", draw, untrained(reader, generator(seed, Stream.PLACEBO, UNTRAINED + draw))
 
 
-def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: f"{v:.12g}" if isinstance(v, float) else v for name, v in row.items()})
-    return text.getvalue()
-
-
-def load_settings(overrides: Sequence[str]) -> FrozenTest:
-    """[frozen_test] of configs/base.toml under `frozen_test.key=value` texts; ConfigError if one is wrong."""
-    source = config_file.read(ROOT / "configs" / "base.toml")
-    for text in overrides:
-        if not text.startswith("frozen_test."):
-            raise ConfigError(
-                f"--set {config_file.shown(text)}: only frozen_test fields can be set for a finished run"
-            )
-    source.apply_overrides(overrides)
-    return validate(FrozenTest, source.document["frozen_test"], source, [("frozen_test",)])
-
-
-def _summary(path: Path) -> str:
-    """One line a protocol and finder of an effects.csv: the learned effect beside its placebos."""
-    sizes: dict[tuple[str, str], dict[str, list[float]]] = {}
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            group = sizes.setdefault((row["protocol"], row["finder"]), {})
-            group.setdefault(row["reader"], []).append(float(row["effect_size"]))
+def summary(folder: Path) -> str:
+    """One line a protocol and finder of a test's effects.csv: the learned effect beside its placebos."""
     lines = []
-    for (protocol, finder), group in sizes.items():
-        (learned,) = group.pop("learned")
+    for (protocol, finder), rows in pd.read_csv(folder / "effects.csv").groupby(
+        ["protocol", "finder"], sort=False
+    ):
+        sizes = dict(iter(rows.groupby("reader", sort=False)["effect_size"]))
+        learned = sizes.pop("learned").item()
         placebos = [
-            f"{name} {np.mean(values):.3f}, max {max(values):.3f} (n = {len(values)})"
-            for name, values in group.items()
+            f"{name} {found.mean():.3f}, max {found.max():.3f} (n = {len(found)})"
+            for name, found in sizes.items()
         ]
         lines.append(f"{protocol:12} {finder:10} effect {learned:.3f} nats   placebo: {'; '.join(placebos)}")
     return "\n".join(lines)
 
 
 def main(arguments: Sequence[str]) -> None:
-    parser = command_line.Parser(
-        prog="frozen_test.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run", type=Path, help="a run folder, for example out/shakespeare/self_calm/seed-1")
-    parser.add_argument("--step", type=int, help="weights after so many steps (default: the last)")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="set a frozen_test field"
-    )
-    parser.add_argument("--out", type=Path, default=Path("out"), help="corpora in, results out (default out)")
-    given = parser.parse_args(arguments)
-    settings = load_settings(given.set)
-    trained = run_folder.load_config(given.run)
-    step = trained.last if given.step is None else given.step
-    torch.set_num_threads(1)
-    corpus = prepare(trained.corpus, given.out / "data", trained.tokenizer)
-    destination = given.out / "frozen" / f"{given.run.resolve().name}-step{step}"
-    with command_line.progress_bar("frozen-weight test") as progress:
-        run(given.run, step, settings, corpus, destination, progress)
-    print(_summary(destination / "effects.csv"))
-    print(f"tested {given.run} at step {step} -> {destination}")
+    command(arguments, "frozen_test.py", __doc__, "frozen", run, summary)
 
 
 if __name__ == "__main__":

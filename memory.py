@@ -27,10 +27,8 @@ class MemoryValue:
     count: Tensor
 
 
-def initial(settings: Settings, dim: int, device: torch.device) -> MemoryValue | None:
-    """An empty memory; None for the kind that remembers nothing."""
-    if settings.kind == "none":
-        return None
+def initial(settings: Settings, dim: int, device: torch.device) -> MemoryValue:
+    """An empty memory."""
     rows = settings.length if settings.kind == "buffer" else 1
     return MemoryValue(
         torch.zeros(rows, dim, device=device), torch.zeros((), dtype=torch.int64, device=device)

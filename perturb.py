@@ -4,7 +4,6 @@ A schedule says which regime acts at each step; it is drawn whole, before traini
 regime is a pure function of what it acts on and a generator for that step.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import get_args
 
@@ -15,10 +14,8 @@ from torch import Tensor
 from base.rng import Stream, generator
 from configs.run import RunConfig
 from configs.state import Clock, OwnStats, RecordedStats, TrueRegime
-from configs.world import RandomWindows, Recurring, Regime, Regimes, Windows
+from configs.world import CALM, RandomWindows, Recurring, Regime, Regimes, Windows
 from self_state import STATS, Parts, SelfState, StateValue
-
-CALM = "calm"
 
 
 def regimes_by_step(run: RunConfig) -> list[str]:
@@ -33,14 +30,12 @@ def regimes_by_step(run: RunConfig) -> list[str]:
 
 
 def windows(run: RunConfig) -> list[tuple[str, int, int]]:
-    """The stretches of a run's schedule, in order: (regime, start, end), half-open."""
+    """The windows of a run's schedule, in order: (regime, start, end), half-open. A recurring one has none."""
     schedule = run.schedule
     if isinstance(schedule, Windows):
         return sorted(((w.regime, w.start, w.end) for w in schedule.windows), key=lambda window: window[1])
     if isinstance(schedule, RandomWindows):
         return _random_windows(schedule, run.train.steps, generator(run.seed, Stream.SCHEDULE))
-    if isinstance(schedule, Recurring):
-        return _stretches(regimes_by_step(run))
     return []
 
 
@@ -78,17 +73,6 @@ def _markov_chain(schedule: Recurring, steps: int, random: np.random.Generator) 
                 now = CALM
         names.append(now)
     return names
-
-
-def _stretches(names: Sequence[str]) -> list[tuple[str, int, int]]:
-    found: list[tuple[str, int, int]] = []
-    start = 0
-    for step in range(1, len(names) + 1):
-        if step == len(names) or names[step] != names[start]:
-            if names[start] != CALM:
-                found.append((names[start], start, step))
-            start = step
-    return found
 
 
 def perturb_batch(

@@ -2,7 +2,8 @@
 # Sets this clone up (first time: a few minutes; afterwards: at once), then runs one command in its environment.
 #
 #   ./run.sh all [--quick ...]    the whole study: scripts/run_all.py
-#   ./run.sh test [...]           the tests
+#   ./run.sh test [...]           the tests, in three minutes
+#   ./run.sh stress [--short]     kills, spoilt files, generated input: half an hour, or two minutes
 #   ./run.sh COMMAND [...]        anything else, for example: ./run.sh python train.py --help
 #
 # Everything it installs stays in this folder: pipenv in .tools/, the project's environment in .venv/.
@@ -10,7 +11,7 @@ set -eu
 
 cd "$(dirname "$0")"
 if [ "$#" -eq 0 ]; then
-    sed -n '2,8s/^# \{0,1\}//p' run.sh >&2
+    sed -n '2,9s/^# \{0,1\}//p' run.sh >&2
     exit 2
 fi
 

@@ -126,7 +126,8 @@ class SelfState(nn.Module):
         device = self.reader.weight.device
         zeros = torch.zeros(len(STATS), device=device)
         state = torch.zeros(self.settings.dim, device=device)
-        empty = memory.initial(self.settings.memory, self.settings.dim, device)
+        remembers = self.settings.memory
+        empty = None if remembers.kind == "none" else memory.initial(remembers, self.settings.dim, device)
         return StateValue(state, zeros, zeros.clone(), torch.zeros((), device=device), empty)
 
     def update(self, value: StateValue, stats: Tensor, hold: bool = False) -> tuple[StateValue, Parts | None]:

@@ -7,24 +7,23 @@ statistics, inject its bias, forward, backward, clip, step, one row of metrics. 
 goes on from its last checkpoint and ends with the same bytes.
 """
 
-import csv
+import contextlib
 import datetime
 import math
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import perturb
 from base import command_line, storage
 from base.rng import Stream, generator
+from configs import size
 from configs.run import RunConfig, Train
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
@@ -32,11 +31,11 @@ from data.corpus import Corpus, check_block
 from data.prepare import prepare
 from runs import folder as run_folder
 from runs.evaluate import PROBE, batch, draw, heldout, resolve_dtype, state_effect
-from runs.state import METRICS, Training, format_cell, start
-from self_state import STATS, Parts, batch_stats
+from runs.state import Training, start
+from self_state import STATS, batch_stats
 
-EMA_MOMENTUM = 0.99  # of the state's average behind state_ema_drift
 Progress = Callable[[int, int], None]
+VERSIONS = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
 
 
 class Diverged(Exception):
@@ -51,13 +50,12 @@ class Diverged(Exception):
         return type(self), (self.step, self.folder)
 
 
-@dataclass
-class Timings:
-    """Seconds spent, by kind."""
-
-    total: float = 0.0
-    evaluation: float = 0.0  # held-out loss, state effect
-    saving: float = 0.0  # checkpoints and log
+@contextlib.contextmanager
+def timed(timings: dict[str, float], kind: str) -> Iterator[None]:
+    """Add the seconds that are spent under it to those of its kind."""
+    begun = time.perf_counter()
+    yield
+    timings[kind] += time.perf_counter() - begun
 
 
 def train(
@@ -95,88 +93,67 @@ def train(
     if destination.exists():
         run_folder.check(destination, key)
         return destination
-    with run_folder.work_folder(runs, key) as work:
-        _train(run, corpus, key, work, destination, progress, torch.device(device), inputs, keys)
-    return destination
-
-
-def _train(
-    run: RunConfig,
-    corpus: Corpus,
-    key: str,
-    work: Path,
-    destination: Path,
-    progress: Progress | None,
-    device: torch.device,
-    inputs: Mapping[str, Path],
-    keys: Mapping[str, str],
-) -> None:
     torch.set_flush_denormal(True)  # denormal moments of rare tokens' rows are slow, and mean nothing
-    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    timings = Timings()
-    clock = time.perf_counter()
-    dtype = resolve_dtype(run.train.dtype, device)
-    now = start(run, corpus.vocab_size, device, inputs)
-    first = run.first
-    checkpoint = run_folder.load_checkpoint(work, key)
-    if checkpoint is not None:
-        first, tensors, metrics = checkpoint
-        now.restore(tensors, metrics)
-    regimes = perturb.regimes_by_step(run)
-    probe = batch(corpus.heldout, run, 0, Stream.EVAL, PROBE, device, run.log.probe_sequences)
-    for step in range(first, run.last):
-        row, loss = train_step(now, step, regimes[step], corpus, dtype, probe, timings)
-        now.rows.append([format_cell(row.get(name)) for name in METRICS])
-        if not math.isfinite(loss):
-            folder = destination.with_name(destination.name + ".diverged")
-            record = {"key": key, "status": "diverged", "step": step, "started": started}
-            for path in work.glob("*.safetensors"):
-                path.unlink()
-            run_folder.finish(work, folder, run, record, now.metrics())
-            raise Diverged(step, folder)
-        done = step + 1
-        before = time.perf_counter()
-        if done in run.log.keep_steps and done < run.last:
-            storage.save_tensors(work / run_folder.weights_name(done), now.acting_weights(done))
-        if done in run.log.keep_checkpoints:
-            kept = {name: array for name, array in now.tensors().items() if name != "states"}
-            storage.save_tensors(work / run_folder.checkpoint_name(done), kept)
-        if done % run.log.checkpoint_interval == 0 and done < run.last:
-            run_folder.save_checkpoint(work, key, done, now.tensors(), now.metrics())
-        timings.saving += time.perf_counter() - before
-        if progress is not None:
-            progress(done - run.first, run.last - run.first)
-    storage.save_tensors(work / run_folder.weights_name(None), now.acting_weights(run.last))
-    if now.states:
-        storage.save_tensors(work / "states.safetensors", {"state": np.stack(now.states)})
-    timings.total = time.perf_counter() - clock
-    record = {
+    record: dict[str, Any] = {
         "key": key,
-        "status": "complete",
-        "corpus": corpus.name,
-        "code": run_folder.code_hash(run_folder.code_of(run)),
-        "data": corpus.tokens_sha256,
-        "inputs": dict(keys),
-        "bytes_per_token": corpus.bytes_per_token,
-        "parameters": {
-            name: sum(parameter.numel() for parameter in module.parameters())
-            for name, module in now.modules().items()
-            if module is not None
-        },
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-        "dtype": str(dtype).removeprefix("torch."),
-        "device": str(device),
-        "threads": torch.get_num_threads(),
-        "started": started,
-        "resumed_from": first,
-        "seconds": round(timings.total, 3),
-        "timings": {"evaluation": round(timings.evaluation, 3), "saving": round(timings.saving, 3)},
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-    run_folder.finish(work, destination, run, record, now.metrics())
+    begun, timings = time.perf_counter(), {"evaluation": 0.0, "saving": 0.0}
+    place = torch.device(device)
+    dtype = resolve_dtype(run.train.dtype, place)
+    regimes = perturb.regimes_by_step(run)
+    probe, _ = batch(corpus.heldout, run, 0, Stream.EVAL, PROBE, place, run.log.probe_sequences)
+    with run_folder.work_folder(runs, key) as work:
+        now, first = start(run, corpus.vocab_size, place, inputs), run.first
+        checkpoint = run_folder.load_checkpoint(work, key)
+        if checkpoint is not None:
+            first, tensors, metrics = checkpoint
+            now.restore(tensors, metrics)
+
+        for step in range(first, run.last):
+            row = train_step(now, step, regimes[step], corpus, dtype, probe, timings)
+            now.log(row)
+            if not math.isfinite(row["loss"]):
+                diverged = destination.with_name(destination.name + ".diverged")
+                for path in work.glob("*.safetensors"):
+                    path.unlink()
+                record |= {"status": "diverged", "step": step}
+                run_folder.finish(work, diverged, run, record, now.metrics())
+                raise Diverged(step, diverged)
+            done = step + 1
+            with timed(timings, "saving"):
+                if done in run.log.keep_steps and done < run.last:
+                    storage.save_tensors(work / run_folder.weights_name(done), now.acting_weights(done))
+                if done in run.log.keep_checkpoints:
+                    kept = {name: array for name, array in now.tensors().items() if name != "states"}
+                    storage.save_tensors(work / run_folder.checkpoint_name(done), kept)
+                if done % run.log.checkpoint_interval == 0 and done < run.last:
+                    run_folder.save_checkpoint(work, key, done, now.tensors(), now.metrics())
+            if progress is not None:
+                progress(done - run.first, run.last - run.first)
+
+        storage.save_tensors(work / run_folder.weights_name(None), now.acting_weights(run.last))
+        if now.states:
+            storage.save_tensors(work / "states.safetensors", {"state": np.stack(now.states)})
+        sizes = {name: sum(p.numel() for p in module.parameters()) for name, module in now.modules().items()}
+        record |= {
+            "status": "complete",
+            "corpus": corpus.name,
+            "bytes_per_token": corpus.bytes_per_token,
+            "code": storage.hash_json(run_folder.code_of(run)),
+            "data": corpus.tokens_sha256,
+            "inputs": keys,
+            "parameters": sizes,
+            "dtype": str(dtype).removeprefix("torch."),
+            "device": device,
+            "threads": torch.get_num_threads(),
+            "versions": VERSIONS,
+            "resumed_from": first,
+            "seconds": round(time.perf_counter() - begun, 3),
+            "timings": {kind: round(seconds, 3) for kind, seconds in timings.items()},
+        }
+        run_folder.finish(work, destination, run, record, now.metrics())
+    return destination
 
 
 def train_step(
@@ -185,116 +162,72 @@ def train_step(
     regime: str,
     corpus: Corpus,
     dtype: torch.dtype,
-    probe: tuple[Tensor, Tensor],
-    timings: Timings,
-) -> tuple[dict[str, Any], float]:
-    """Advance a run by one step, in place. Returns the step's metrics (absent: not measured) and its loss.
+    probe: Tensor,
+    timings: dict[str, float],
+) -> dict[str, Any]:
+    """Advance a run by one step, in place. Returns the step's metrics; what lacks was not measured.
 
     A loss that is not finite is returned before it can touch the weights.
+
+    Args:
+        probe: (S, T) int64 held-out tokens on the run's device, on which the bias's effect is measured.
     """
-    run, settings = now.run, now.run.train
-    device = probe[0].device
+    run, settings, device = now.run, now.run.train, probe.device
+    autocast = torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+    row: dict[str, Any] = {"step": step, "regime": regime, "progress": step / settings.steps}
+
+    # the batch, as the regime lets it be seen
     x, y = draw(corpus.train, run, run.seed, Stream.BATCH, step, settings.batch_size * settings.grad_accum)
     random = generator(run.seed, Stream.PERTURB, step)
-    x, y = perturb.perturb_batch(regime, x, y, run.regimes, corpus.vocab_size, random)
-    row: dict[str, Any] = {"step": step, "regime": regime}
+    x, y = perturb.perturb_batch(regime, x, y, run.regimes, corpus.vocab_size, random)  # (B, T)
 
-    bias, leaf = _inject(now, step, regime, random, row), None
-    if bias is not None:
-        leaf = bias.detach().requires_grad_()
+    # what is injected
+    before = now.value
+    now.value, bias = now.injection.inject(before, step, regime, now.stats)
+    row |= now.value.measured(before)
+    leaf = None if bias is None else bias.detach().requires_grad_()  # gathers the micro-batches' gradients
+    if leaf is not None:
+        row["bias_norm"] = leaf.detach().norm().item()
         if step % run.log.effect_interval == 0:
-            clock = time.perf_counter()
-            row["state_effect"], row["state_kl"] = state_effect(now.gpt, probe[0], leaf.detach(), dtype)
-            timings.evaluation += time.perf_counter() - clock
+            with timed(timings, "evaluation"):
+                row["state_effect"], row["state_kl"] = state_effect(now.gpt, probe, leaf, dtype)
 
+    # forward and backward
     now.gpt.train()
     if run.model.dropout:
         torch.manual_seed(int(generator(run.seed, Stream.DROPOUT, step).integers(2**62)))
     measured = torch.zeros(3, device=device)  # loss, entropy, top1
-    for inputs, targets in zip(
-        np.split(x, settings.grad_accum), np.split(y, settings.grad_accum), strict=True
-    ):
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            logits, loss = now.gpt(
-                torch.from_numpy(inputs).to(device), leaf, torch.from_numpy(targets).to(device)
-            )
-        assert loss is not None
+    inputs, targets = (torch.from_numpy(ids).to(device).split(settings.batch_size) for ids in (x, y))
+    for tokens, nexts in zip(inputs, targets, strict=True):
+        with autocast:
+            logits, loss = now.gpt(tokens, leaf, nexts)
         (loss / settings.grad_accum).backward()
         measured += torch.stack([loss.detach(), *batch_stats(logits.detach())]) / settings.grad_accum
-    loss_value, entropy, top1 = measured.tolist()
-    row |= {"loss": loss_value, "entropy": entropy, "top1": top1, "progress": step / settings.steps}
-    if not math.isfinite(loss_value):
-        return row, loss_value
+    row["loss"], row["entropy"], row["top1"] = measured.tolist()
+    if not math.isfinite(row["loss"]):
+        return row
     if bias is not None and leaf is not None and bias.requires_grad:
         bias.backward(leaf.grad)
 
-    rate = learning_rate(step, settings) * perturb.learning_rate_factor(regime, run.regimes)
-    parameters = [parameter for group in now.optimizer.param_groups for parameter in group["params"]]
-    grad_norm = nn.utils.clip_grad_norm_(parameters, settings.grad_clip or math.inf)
-    for group in now.optimizer.param_groups:
-        group["lr"] = rate
+    # clip and step
+    row["lr"] = learning_rate(step, settings) * perturb.learning_rate_factor(regime, run.regimes)
+    groups = now.optimizer.param_groups
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    row["grad_norm"] = nn.utils.clip_grad_norm_(parameters, settings.grad_clip or math.inf).item()
+    for group in groups:
+        group["lr"] = row["lr"]
     now.optimizer.step()
     now.optimizer.zero_grad(set_to_none=True)
-    row |= {"grad_norm": grad_norm.item(), "lr": rate}
-    now.stats = perturb.remembered(run, now.stats, torch.tensor([row[name] for name in STATS], device=device))
 
+    # what the next step is told, and how good the model is now
+    newest = torch.tensor([row[name] for name in STATS], device=device)  # (5,)
+    now.stats = perturb.remembered(run, now.stats, newest)
     done = step + 1
     if done % run.log.eval_interval == 0 or done == run.last:
-        clock = time.perf_counter()
-        row["heldout_loss"], row["heldout_ece"] = heldout(now.gpt, _bias(now, step), run, corpus, dtype)
-        timings.evaluation += time.perf_counter() - clock
-    return row, loss_value
-
-
-def _inject(
-    now: Training, step: int, regime: str, random: np.random.Generator, row: dict[str, Any]
-) -> Tensor | None:
-    """Update the self-state if there is one, put its metrics into `row`, and give the bias of this step (n_embd,)."""
-    if now.self_state is not None and now.value is not None and now.state_average is not None:
-        before = now.value.state.detach()
-        parts: Parts | None = None
-        shown = perturb.shown(now.run, step, regime, now.stats, now.recorded)
-        if shown is not None:
-            now.value, parts = perturb.update_state(
-                regime, now.self_state, now.value, shown.to(before.device), now.run.regimes, random
-            )
-        state = now.value.state.detach()
-        now.state_average = EMA_MOMENTUM * now.state_average + (1 - EMA_MOMENTUM) * state
-        now.states.append(state.cpu().numpy().copy())
-        row |= {
-            "state_norm": state.norm().item(),
-            "state_drift": (state - before).norm().item(),
-            "state_ema_drift": 1 - F.cosine_similarity(state, now.state_average, dim=0).item(),
-        }
-        row |= _parts_metrics(parts)
-        if now.norm_target is not None:
-            now.follow_norm(step, now.self_state.read(state).detach().norm().item())
-    bias = _bias(now, step)
-    if bias is not None:
-        row["bias_norm"] = bias.detach().norm().item()
-    return bias
-
-
-def _bias(now: Training, step: int) -> Tensor | None:
-    """The embedding bias (n_embd,) of the present state, or the constant one; None where nothing is injected."""
-    if now.constant_bias is not None:
-        return now.constant_bias()
-    if now.self_state is None or now.value is None:
-        return None
-    bias = now.self_state.read(now.value.state)
-    return bias if now.norm_target is None else bias * now.scale(step)
-
-
-def _parts_metrics(parts: Parts | None) -> dict[str, float]:
-    if parts is None:
-        return {}
-    network = parts.network.norm().item()
-    found = {"mlp_norm": network}
-    if parts.memory is not None and parts.gate is not None:
-        memory = parts.memory.norm().item()
-        share = memory / (memory + network) if memory + network > 0 else 0.0
-        found |= {"memory_norm": memory, "memory_share": share, "gate": parts.gate.item()}
-    return found
+        with timed(timings, "evaluation"):
+            bias = now.injection.read(now.value, step)
+            row["heldout_loss"], row["heldout_ece"] = heldout(now.gpt, bias, run, corpus, dtype)
+    return row
 
 
 def learning_rate(step: int, settings: Train) -> float:
@@ -314,6 +247,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     given = parser.parse_args(arguments)
     suite = load_suite(given.suite, given.set, given.quick)
+    size.check(suite)
     suite.run(given.condition, given.seed)  # an unknown condition is told before anything is made
     if given.device != "cpu" and not (given.device == "cuda" and torch.cuda.is_available()):
         raise ConfigError(f"--device {given.device}: not here; use cpu")
@@ -331,8 +265,7 @@ def main(arguments: Sequence[str]) -> None:
         folder = trained(given.condition, given.seed)
     except Diverged as error:
         raise SystemExit(f"error: {error}") from None
-    with (folder / "metrics.csv").open() as file:
-        loss = float(list(csv.DictReader(file))[-1]["heldout_loss"])
+    loss = float(run_folder.load_log(folder)[-1]["heldout_loss"])
     print(f"trained {given.condition}, seed {given.seed}: held-out loss {loss:.4f} nats -> {folder}")
 
 

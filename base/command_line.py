@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from base.storage import UserError, one_line
+from base.errors import UserError, one_line
 
 LONGEST_NAME, LONGEST_PATH = 255, 4000  # bytes that file systems take
 

@@ -23,33 +23,16 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as safetensors_load
 from safetensors.numpy import save as safetensors_save
 
-from tests.stress import faults
+from base import ROOT as ROOT
+from base import machine
+from base.errors import UserError
 
-ROOT = Path(__file__).resolve().parent.parent  # of the repository
 LEFTOVERS = (".partial", ".old")
 SEAL = "seal"
 MOST_JSON = 20_000_000  # bytes of a JSON file, which may take 25 times as much of memory; the largest here has 2,000,000
 
 
-class UserError(Exception):
-    """Something that the user can mend. Its text is one line: what is wrong, where, and what to do."""
-
-    def __str__(self) -> str:
-        return one_line(super().__str__())
-
-
-def one_line(text: str, most: int = 1000) -> str:
-    """A text as one line that a terminal shows as it is: what is not printable escaped, cut where it is long.
-
-    So a name with line ends, colours or marks that turn the writing direction can't pretend to be a message.
-    """
-    text = " ".join(text[: 4 * most].split())
-    text = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
-    return text if len(text) <= most else f"{text[: most - 3]}..."
-
-
 def _fsync(path: Path) -> None:
-    faults.point("fsync", path)
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -59,7 +42,6 @@ def _fsync(path: Path) -> None:
 
 def rename(path: Path | str, place: Path) -> None:
     """`os.replace`: one step, over a file that stands there."""
-    faults.point("rename", place)
     os.replace(path, place)
 
 
@@ -69,9 +51,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            faults.write(file, content, path)
+            file.write(content)
             file.flush()
-            faults.point("fsync", path)
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         rename(temporary, path)
@@ -89,11 +70,9 @@ def copy_file(source: Path, path: Path) -> None:
 
 def remove(path: Path) -> None:
     """Remove a file, a link or a folder, if it is there: in one step, so that no part of a folder keeps its name."""
-    faults.point("remove", path)
     if path.is_dir() and not path.is_symlink():
         aside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.old")
         os.rename(path, aside)
-        faults.point("remove", aside)
         shutil.rmtree(aside, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
@@ -208,12 +187,10 @@ def save_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
 
 def load_tensors(path: Path) -> dict[str, np.ndarray]:
     """The named arrays of a safetensors file. UserError where it is missing, not whole, or too large for the memory."""
-    from base import machine as capacity  # which knows of runs, and so can't stand above
-
     try:
         if path.exists() and not path.is_file():
             raise UserError(f"{path} is no file; delete it and run again")
-        capacity.check(2 * path.stat().st_size, f"to read {path} takes", "delete it and run again")
+        machine.check(2 * path.stat().st_size, f"to read {path} takes", "delete it and run again")
         return safetensors_load(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None

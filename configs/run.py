@@ -1,4 +1,4 @@
-"""The fields of one run, typed and checked; those of its state are in state_config.py, those of its regimes in world_config.py.
+"""The fields of one run, typed and checked; those of its state are in state.py, those of its regimes in world.py.
 
 Every field says beside its declaration what it means. A `RunConfig` is one run, fully resolved: no names left to look
 up but those of the runs that it continues or is measured against, saved with the run, and hashed into its key.
@@ -12,8 +12,6 @@ from pydantic import Field, model_validator
 from configs.fields import Magnitude, Name, Positive, Strict
 from configs.state import ConstantBias, FixedBias, NoBias, RecordedStats, SelfState
 from configs.world import NoSchedule, RandomWindows, Regimes, Schedule, Windows
-
-__all__ = ["Log", "Model", "RunConfig", "Start", "Train", "partner"]
 
 Tokenizer = Annotated[str, Field(pattern=r"^(char|gpt2|bpe:[1-9][0-9]{2,4})$")]
 

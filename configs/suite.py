@@ -13,8 +13,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from base import machine as capacity
-from configs import toml_file as config_file
+from configs import toml_file
 from configs.fields import Name, Positive, Strict
 from configs.run import RunConfig
 from configs.toml_file import ConfigError
@@ -44,7 +43,7 @@ class FrozenTest(Strict):
 
 
 class BeliefTest(Strict):
-    """Setting the mean state of each regime with the weights frozen: which runs. See belief.py.
+    """Setting the mean state of each regime with the weights frozen: which runs. See probes/belief.py.
 
     The weights of the last step, on frozen_test.heldout_batches batches.
     """
@@ -53,11 +52,20 @@ class BeliefTest(Strict):
 
 
 class Signatures(Strict):
-    """How regimes' marks are measured. See analysis/signatures.py and experiments/classification.py."""
+    """How regimes' marks are measured. See experiments/perturbation.py and experiments/classification.py."""
 
     pre_steps: Count = 100  # the window before a regime is as long as the regime, at most this
     classify_steps: Count = 10  # length of one window to classify
     permutations: Count = 100  # draws of the permutation null
+
+
+class InStudy(Strict):
+    """That and where a suite belongs to the study. See study/phases.py."""
+
+    order: int = Field(ge=0, le=10_000)  # its place among the suites
+    phase: Name | None = None  # that `--only` names; None: the suite's own name
+    does: str = Field(min_length=1, max_length=400)  # one line for --list
+    optional: bool = False  # left out of the default study
 
 
 class Suite(Strict):
@@ -75,7 +83,7 @@ class Suite(Strict):
     def run(self, condition: str, seed: int) -> RunConfig:
         """The config of one run. ConfigError for a condition that the suite lacks, with the nearest name."""
         if condition not in self.conditions:
-            raise ConfigError(config_file.unknown("condition", condition, self.conditions, f"in {self.path}"))
+            raise ConfigError(toml_file.unknown("condition", condition, self.conditions, f"in {self.path}"))
         if not 1 <= seed < 2**63:
             raise ConfigError(f"seed {seed}: seeds are numbered from 1, and below 2**63")
         return self.conditions[condition].model_copy(update={"seed": seed})
@@ -87,7 +95,7 @@ class Suite(Strict):
                 where = _WHERE[part]
                 if wanted not in self.conditions:
                     raise ValueError(
-                        config_file.unknown(
+                        toml_file.unknown(
                             "condition", wanted, self.conditions, f"in conditions.{name}, {where}"
                         )
                     )
@@ -111,7 +119,7 @@ class Suite(Strict):
         for name in self.belief_test.conditions:
             if name not in self.conditions:
                 raise ValueError(
-                    config_file.unknown("condition", name, self.conditions, "in belief_test.conditions")
+                    toml_file.unknown("condition", name, self.conditions, "in belief_test.conditions")
                 )
             run = self.conditions[name]
             if not run.self_state.enabled:
@@ -125,7 +133,7 @@ class Suite(Strict):
         for name in self.frozen_test.conditions:
             if name not in self.conditions:
                 raise ValueError(
-                    config_file.unknown("condition", name, self.conditions, "in frozen_test.conditions")
+                    toml_file.unknown("condition", name, self.conditions, "in frozen_test.conditions")
                 )
             run = self.conditions[name]
             if not run.self_state.enabled:
@@ -174,7 +182,7 @@ _WHERE = {
     "stats": "self_state.senses.condition",
 }
 _SUITE_FIELDS = ("name", "seeds", "frozen_test", "belief_test", "signatures")
-_LIBRARIES = ("extends", "schedules", "mechanisms", "quick", "conditions", "mechanism")
+_LIBRARIES = ("extends", "schedules", "mechanisms", "quick", "conditions", "mechanism", "study")
 
 
 def load_suite(path: Path, overrides: Sequence[str] = (), quick: bool = False) -> Suite:
@@ -188,9 +196,8 @@ def load_suite(path: Path, overrides: Sequence[str] = (), quick: bool = False) -
 
     Raises:
         ConfigError: one line that says what is wrong, in which file and line, and what would be right.
-        UserError: a run needs more memory than the machine has.
     """
-    source = config_file.read(path)
+    source = toml_file.read(path)
     if quick:
         source.apply_quick()
     source.apply_overrides(overrides)
@@ -198,7 +205,7 @@ def load_suite(path: Path, overrides: Sequence[str] = (), quick: bool = False) -
     known = {*RunConfig.model_fields, *_SUITE_FIELDS, *_LIBRARIES} - {"seed"}
     for key in document:
         if key not in known:
-            raise ConfigError(config_file.unknown("key", key, known, source.where((key,))))
+            raise ConfigError(toml_file.unknown("key", key, known, source.where((key,))))
     if not isinstance(document.get("conditions", {}), dict):
         raise ConfigError(f"conditions must be a table of tables {source.where(('conditions',))}")
     if len(document.get("conditions", {})) > MOST_CONDITIONS:
@@ -211,21 +218,14 @@ def load_suite(path: Path, overrides: Sequence[str] = (), quick: bool = False) -
     parts = {key: document[key] for key in _SUITE_FIELDS if key in document}
     checked = {"path": str(path), "quick": quick, "frozen_test": {}, "signatures": {}, **parts}
     checked["conditions"] = {name: run.model_dump(mode="json") for name, run in conditions.items()}
-    suite = validate(Suite, checked, source, ((),))
-    for name, run in suite.conditions.items():
-        capacity.check(
-            capacity.of_run(run),
-            f"{path}: a run of {name} needs",
-            "use a smaller model, batch or number of steps",
-        )
-    return suite
+    return validate(Suite, checked, source, ((),))
 
 
 def validate(
-    model: type[M], value: dict[str, Any], source: config_file.Source, trail: Sequence[tuple[str, ...]]
+    model: type[M], value: dict[str, Any], source: toml_file.Source, trail: Sequence[tuple[str, ...]]
 ) -> M:
     """`value` as a checked `model`; the first thing wrong becomes a ConfigError that names file and line."""
     try:
         return model.model_validate_json(json.dumps(value, default=str))
     except ValidationError as error:
-        raise ConfigError(config_file.explain(error, model, source, trail)) from None
+        raise ConfigError(toml_file.explain(error, model, source, trail)) from None

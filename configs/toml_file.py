@@ -1,6 +1,6 @@
 """TOML files behind a config: reading, `extends`, merging, `--set`, and where in a file a value stands.
 
-Knows nothing of the fields; config.py does. Kept apart because TOML readers give no line numbers, and an error
+Knows nothing of the fields; suite.py does. Kept apart because TOML readers give no line numbers, and an error
 message without a line sends its reader searching.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from base.storage import UserError
+from base.errors import UserError
 
 Keys = tuple[str, ...]
 _MAX_BYTES = 200_000  # of a file; those of this study have 6,000 or less
@@ -181,30 +181,36 @@ class Source:
         return dict(tables[name])
 
 
+def own(path: Path) -> Source:
+    """A TOML file as it is, without what it extends. ConfigError when missing or malformed."""
+    text = _text(path)
+    try:
+        document = _parsed(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    _check(document, str(path))
+    return Source(path, document, [(path, _lines(text))])
+
+
 def read(path: Path) -> Source:
     """A TOML file merged over the files it extends. ConfigError when missing, malformed, or extending itself."""
-    chain: list[tuple[Path, dict[str, Any], dict[Keys, int]]] = []
+    chain: list[Source] = []
     current: Path | None = path
     while current is not None:
-        if any(current.resolve() == seen.resolve() for seen, _, _ in chain):
+        if any(current.resolve() == seen.path.resolve() for seen in chain):
             raise ConfigError(f"{path} extends itself through {current}")
         if len(chain) == _MAX_FILES:
             raise ConfigError(f"{path} extends more than {_MAX_FILES} files, one through the other")
-        text = _text(current)
-        try:
-            document = _parsed(text)
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{current} is not valid TOML: {error}") from None
-        _check(document, str(current))
-        chain.append((current, document, _lines(text)))
-        parent = document.get("extends")
+        found = own(current)
+        chain.append(found)
+        parent = found.document.get("extends")
         if parent is not None and (not isinstance(parent, str) or "\0" in parent):
             raise ConfigError(f"extends must be the name of a file in {current}")
         current = current.parent / parent if parent else None
     merged: dict[str, Any] = {}
-    for _, document, _ in reversed(chain):
-        merged = merge(merged, document)
-    return Source(path, merged, [(file, lines) for file, _, lines in chain])
+    for source in reversed(chain):
+        merged = merge(merged, source.document)
+    return Source(path, merged, [file for source in chain for file in source.files])
 
 
 def _text(path: Path) -> str:
@@ -258,8 +264,11 @@ def _toml_value(literal: str, text: str) -> Any:
 
 
 def explain(error: ValidationError, model: type[BaseModel], source: Source, trail: Sequence[Keys]) -> str:
-    """One line for the first thing wrong in a pydantic error: the field, the value, the place, what would be right."""
-    first = error.errors(include_url=False)[0]
+    """One line for the first thing wrong in a pydantic error: the field, the value, the place, what would be right.
+
+    A misspelt key comes before what it was meant for, which is then called missing.
+    """
+    first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
     keys, kinds = _without_kinds(model, [str(part) for part in first["loc"]])
     names = tuple(key for key in keys if not key.isdigit())
     place = source.where(
@@ -299,13 +308,18 @@ def _without_kinds(model: type[BaseModel], parts: Sequence[str]) -> tuple[Keys, 
 def _members(model: type[BaseModel], keys: Keys) -> dict[str, type[BaseModel]]:
     """The models that may stand at a place by their kind; without a kind, the one model under ""; {} for a plain value."""
     found: dict[str, type[BaseModel]] = {"": model}
+    inside = False  # a dict or a list, whose keys are no field's name
     for key in keys:
+        if inside:
+            inside = False
+            continue
         fields = [member.model_fields[key] for member in found.values() if key in member.model_fields]
         if not fields:
             return {}
         annotation = fields[0].annotation
-        if get_origin(annotation) is dict:
-            annotation = get_args(annotation)[1]
+        inside = get_origin(annotation) in (dict, tuple)
+        if inside:
+            annotation = get_args(annotation)[1 if get_origin(annotation) is dict else 0]
         options = get_args(annotation) if not isinstance(annotation, type) else (annotation,)
         models = [one for one in options if isinstance(one, type) and issubclass(one, BaseModel)]
         found = {

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from configs.fields import Magnitude, Probability, Shift, Strict
 
 Regime = Literal["bewilderment", "sensory_fog", "false_feedback", "self_clamp", "lr_heatwave"]
+CALM = "calm"  # in a regime's place at steps where none acts
 
 
 class Window(Strict):

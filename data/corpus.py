@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from base.storage import UserError, read_json, sha256_file
+from base.errors import UserError
+from base.storage import read_json, sha256_file
 from data.sources import SOURCES
 from data.tokenizers import Tokenizer, check_name, restore
 

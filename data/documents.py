@@ -3,15 +3,14 @@
 import gzip
 import importlib
 import json
-import queue
-import threading
 import zlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from base import machine as capacity
-from base.storage import UserError
+from base.errors import UserError
+from data.patience import NothingArrived, arriving
+from data.tokenizers import check_text
 
 SEPARATOR = "\n\n"  # between documents: the empty line that also parts paragraphs, known to every tokenizer
 LONGEST_LINE = 100_000_000  # bytes of a document in JSON lines; a zip bomb has longer ones
@@ -48,39 +47,28 @@ def read(path: Path, limit: int | None = None) -> bytes:
 def from_hub(limit: int | None = None, patience: float = HUB_PATIENCE_S) -> bytes:
     """The first documents of HUB (None: HUB_DOCUMENTS), streamed by the `datasets` package and joined as by `read`.
 
-    UserError where the package or the network is missing, or no document comes for `patience` seconds: a thread reads,
-    because the package goes on trying for minutes.
+    UserError where the package or the network is missing, or no document comes for `patience` seconds: the package
+    itself goes on trying for minutes.
     """
     limit = HUB_DOCUMENTS if limit is None else limit
     try:
         datasets = importlib.import_module("datasets")
     except ImportError:
         raise UserError("the hub needs the package datasets (pip install datasets)") from None
-    arrived: queue.Queue[str | Exception | None] = queue.Queue(maxsize=1000)
-
-    def stream() -> None:
-        try:
-            for row in islice(datasets.load_dataset(HUB, split="train", streaming=True), limit):
-                arrived.put(row["text"])
-            arrived.put(None)
-        except Exception as error:  # handed to the waiting thread, which names it
-            arrived.put(error)
 
     def documents() -> Iterator[str]:
-        while True:
-            try:
-                document = arrived.get(timeout=patience)
-            except queue.Empty:
-                raise UserError(f"{HUB} sent nothing for {patience:g} s") from None
-            if isinstance(document, Exception):
-                reason = " ".join(str(document).split())[:200]
-                raise UserError(f"{HUB} cannot be read ({type(document).__name__}: {reason})")
-            if document is None:
-                return
-            yield document
+        for row in islice(datasets.load_dataset(HUB, split="train", streaming=True), limit):
+            yield row["text"]
 
-    threading.Thread(target=stream, daemon=True, name="hub").start()
-    text = _join(documents(), None)
+    try:
+        text = _join(arriving(documents, patience, "hub"), None)
+    except NothingArrived:
+        raise UserError(f"{HUB} sent nothing for {patience:g} s") from None
+    except UserError:  # too much text
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{HUB} cannot be read ({type(error).__name__}: {reason})") from None
     if not text:
         raise UserError(f"{HUB} holds no text")
     return text
@@ -91,7 +79,7 @@ def _join(documents: Iterable[str], limit: int | None) -> bytes:
     for text in islice((text for text in documents if text.strip()), limit):
         chosen.append(text)
         size += len(text)
-        capacity.check_text(size, "the text so far")
+        check_text(size, "the text so far")
     return SEPARATOR.join(chosen).encode()
 
 
@@ -102,7 +90,7 @@ def _of_file(path: Path) -> Iterator[str]:
         yield from _json_lines(path)
         return
     try:
-        capacity.check_text(path.stat().st_size, str(path))
+        check_text(path.stat().st_size, str(path))
         yield path.read_bytes().decode()
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (at byte {error.start:,})") from None

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from base import command_line
-from base import machine as capacity
-from base.storage import UserError, one_line, sha256_bytes, write_bytes, write_sealed
+from base.errors import UserError, one_line
+from base.storage import sha256_bytes, write_bytes, write_sealed
 from data.corpus import FORMAT, SPLITS, Corpus, command, folder_name, load
 from data.sources import ROOT, SOURCES, Source, find_elsewhere, find_local
-from data.tokenizers import MAX_VOCABULARY, make
+from data.tokenizers import MAX_VOCABULARY, check_text, make
 
 
 def prepare_text(
@@ -32,7 +32,7 @@ def prepare_text(
     folder = Path(data_dir) / folder_name(name, tokenizer)
     if not text:
         raise UserError(f"corpus {name!r}: {place} is empty")
-    capacity.check_text(len(text), place, tokenizer)
+    check_text(len(text), place, tokenizer)
     try:
         characters = text.decode("utf-8")
     except UnicodeDecodeError as error:

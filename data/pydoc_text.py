@@ -14,7 +14,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from base.storage import UserError, sha256_bytes
+from base.errors import UserError
+from base.storage import sha256_bytes
 
 RECIPE = "1"  # change it with anything that changes the text
 SIZE = 1_000_000  # bytes; the text is cut here

@@ -5,19 +5,19 @@ the network or in what Python itself carries. Whatever has a known checksum is u
 """
 
 import os
-import queue
 import shlex
-import threading
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
-from base import machine as capacity
-from base.storage import UserError, sha256_bytes, write_bytes
+from base.errors import UserError
+from base.storage import sha256_bytes, write_bytes
 from data import pydoc_text
+from data.patience import arriving
+from data.tokenizers import check_text
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA_VARIABLE = "INTEROCEPTION_DATA"
@@ -105,7 +105,7 @@ def find_local(source: Source, kept: Path, root: Path = ROOT) -> Found | None:
         if not path.is_file():
             continue
         try:
-            capacity.check_text(path.stat().st_size, str(path))
+            check_text(path.stat().st_size, str(path))
             content = path.read_bytes()
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror})") from None
@@ -157,39 +157,22 @@ def _fetch(url: str, size: int | None, patience: float = PATIENCE_S) -> bytes:
     """The bytes at a URL, with a progress bar on a terminal.
 
     OSError when none arrive for `patience` seconds, when the server refuses, or when more than `size` arrive.
-    A thread reads, because a name look-up without network knows no time-out of its own.
     """
-    arrived: queue.Queue[bytes | Exception] = queue.Queue()
-    stop = threading.Event()
 
-    def read() -> None:
-        try:
-            with urllib.request.urlopen(url, timeout=patience) as response:
-                while not stop.is_set():
-                    piece = response.read1(1 << 16)
-                    arrived.put(piece)
-                    if not piece:
-                        return
-        except Exception as error:  # handed to the waiting thread, which names it
-            arrived.put(error)
+    def pieces() -> Iterator[bytes]:
+        with urllib.request.urlopen(url, timeout=patience) as response:
+            while piece := response.read1(1 << 16):
+                yield piece
 
-    threading.Thread(target=read, daemon=True, name="download").start()
     content = bytearray()
-    try:
-        with tqdm(total=size, unit="B", unit_scale=True, desc="download", disable=None, leave=False) as bar:
-            while True:
-                try:
-                    piece = arrived.get(timeout=patience)
-                except queue.Empty:
-                    raise OSError(f"nothing arrived for {patience:g} s") from None
-                if isinstance(piece, Exception):
-                    reason = getattr(piece, "reason", None) or piece
-                    raise OSError(" ".join(str(reason).split()) or type(piece).__name__)
-                if not piece:
-                    return bytes(content)
+    with tqdm(total=size, unit="B", unit_scale=True, desc="download", disable=None, leave=False) as bar:
+        try:
+            for piece in arriving(pieces, patience, "download"):  # a look-up of the name knows no time-out
                 content += piece
                 bar.update(len(piece))
                 if size is not None and len(content) > size:
                     raise OSError(f"it gave more than the expected {size:,} bytes")
-    finally:
-        stop.set()
+        except Exception as error:
+            reason = getattr(error, "reason", None) or error
+            raise OSError(" ".join(str(reason).split()) or type(error).__name__) from None
+    return bytes(content)

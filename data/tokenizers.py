@@ -9,18 +9,20 @@ import importlib
 import os
 import re
 import tempfile
-import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import tiktoken
 
-from base.storage import UserError
+from base import machine
+from base.errors import UserError
+from data.patience import NothingArrived, arriving
 
 MAX_VOCABULARY = 1 << 16  # tokens are kept as uint16
+MEMORY = {"char": 36, "gpt2": 48, "bpe": 160}  # bytes a byte of text while it is turned into tokens, at most
 
 # GPT-2's way to cut a text into pieces that merges stay within: contractions, letters, digits, other signs, spaces.
 # In words that Python's re, which trains, and tiktoken, which encodes, both know; where they differ on a rare sign, such
@@ -141,6 +143,12 @@ def check_name(tokenizer: str) -> None:
         )
 
 
+def check_text(size: int, place: str, tokenizer: str = "char") -> None:
+    """UserError where a text of so many bytes is too much to be turned into tokens here."""
+    need = machine.PROGRAM + size * MEMORY[tokenizer.partition(":")[0]]
+    machine.check(need, f"{place} has {size:,} bytes, which need", "take a shorter text")
+
+
 def make(tokenizer: str, text: str, train: str) -> Tokenizer:
     """The tokenizer of a config string for a corpus.
 
@@ -251,33 +259,28 @@ def _gpt2_files() -> str:
 def _gpt2(patience: float = PATIENCE_S) -> BpeTokenizer:
     """GPT-2's own vocabulary, from tiktoken's cache or the network.
 
-    UserError within `patience` seconds where there is neither; a thread fetches, because tiktoken sets no time-out.
+    UserError within `patience` seconds where there is neither, since tiktoken sets no time-out.
     """
-    had: list[dict[str, Any]] = []
-    reason = f"nothing arrived within {patience:g} s"
 
-    def fetch() -> None:
-        nonlocal reason
-        try:
-            had.append(importlib.import_module("tiktoken_ext.openai_public").gpt2())
-        except Exception as error:  # whatever the network, a proxy or a damaged cache gives
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
+    def encoding() -> Iterator[dict[str, Any]]:
+        yield importlib.import_module("tiktoken_ext.openai_public").gpt2()
 
-    thread = threading.Thread(target=fetch, daemon=True, name="gpt2 vocabulary")
-    thread.start()
-    thread.join(patience)
-    if not had:
+    try:
+        had = next(arriving(encoding, patience, "gpt2 vocabulary"))
+    except Exception as error:  # whatever the network, a proxy or a damaged cache gives
+        kind = "" if isinstance(error, NothingArrived) else f"{type(error).__name__}: "
+        reason = " ".join(f"{kind}{error}".split())
         if len(reason) > 120:
             reason = reason[:117] + "..."
         raise UserError(
             f"tokenizer gpt2 cannot be had: tiktoken has no copy of its vocabulary and cannot fetch one ({reason}); "
             f"run this once with a network, or put {_gpt2_files()} and set TIKTOKEN_CACHE_DIR to that folder, or take "
             "tokenizer bpe:1024"
-        )
-    ranks, special = had[0]["mergeable_ranks"], had[0]["special_tokens"]
+        ) from None
+    ranks, special = had["mergeable_ranks"], had["special_tokens"]
     return BpeTokenizer(
         "gpt2",
-        had[0]["pat_str"],
+        had["pat_str"],
         sorted(ranks, key=ranks.__getitem__),
         sorted(special, key=special.__getitem__),
     )

@@ -9,7 +9,11 @@ if TYPE_CHECKING:
 
 
 def found() -> dict[str, "Experiment"]:
-    """Every experiment by name: what a module beside this one calls EXPERIMENT. Nothing is registered anywhere."""
-    names = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "__init__")
-    modules = (import_module(f"{__name__}.{name}") for name in names)
-    return {one.EXPERIMENT.name: one.EXPERIMENT for one in modules if hasattr(one, "EXPERIMENT")}
+    """Every experiment by the module that declares it: what that calls EXPERIMENT. Nothing is registered anywhere."""
+    here = Path(__file__).parent
+    places = sorted(path.relative_to(here) for path in (*here.glob("*.py"), *here.glob("*/page.py")))
+    names = [
+        ".".join((__name__, *place.with_suffix("").parts)) for place in places if place.stem != "__init__"
+    ]
+    modules = {name: import_module(name) for name in names}
+    return {name: module.EXPERIMENT for name, module in modules.items() if hasattr(module, "EXPERIMENT")}

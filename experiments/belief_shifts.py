@@ -31,7 +31,7 @@ PANELS = {
     "calibrated_recurring": "recurring, calibrated",
     "faint": "faint, calibrated",
     "calibrated_mix": "mix, calibrated",
-    "seed_recurring": "recurring, published kind",
+    "raw_recurring": "recurring, raw mechanism",
     "yoked": "recurring, yoked",
     "oracle": "recurring, oracle",
 }
@@ -116,8 +116,8 @@ FIGURE = draw.sheet(
     "random, mirrored and foreign states.",
     caption="{seeds}; bars: mean and, from three seeds on, 95 % t interval; random: mean of its draws. Weights frozen, held-out batches. Optimum of "
     "bewilderment at probability p: (1 − p) times the prediction under the calm mean, p over the vocabulary; so the calm mean's own KL is what there is "
-    "to gain, and p differs between panels. Mirrored: as far from the calm mean, the other way. Means of the last half of training. Published kind: of the "
-    "published mechanism. Yoked: fed another run's statistics; oracle: shown the true regime.",
+    "to gain, and p differs between panels. Mirrored: as far from the calm mean, the other way. Means of the last half of training. "
+    "Yoked: fed another run's statistics; oracle: shown the true regime.",
 )  # fmt: skip
 EXPERIMENT = Experiment(
     "belief_shifts",

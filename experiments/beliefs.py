@@ -38,22 +38,19 @@ from experiments.readings import (
     UNTRAINED,
     batch_auc,
     readings,
-)  # fmt: skip
+)
 
-PUBLISHED = "published"  # as a source, the state of the published mechanism
-OTHER = {
-    "calibrated_recurring": "seed_recurring",
-    "calibrated_mix": "seed_mix",
-}  # the same with that mechanism
+OF_RAW = "raw"  # as a source, the state of the raw mechanism
+OTHER = {"calibrated_recurring": "raw_recurring", "calibrated_mix": "raw_mix"}  # the same with it
 SHOWN = 300  # steps of an example
 LOWEST = -0.6  # R2; what lies below is drawn at the edge
 DOUBT = (
     0.65,
     0.85,
-)  # AUC of one batch's loss that counts as about 0.75, what the faint world was meant to have
+)  # AUC of one batch's loss that counts as about 0.75, as the faint world was meant to have
 SOURCES = {
     STATE: Look("the state", style.BLUE),
-    PUBLISHED: Look("state, published kind", style.ORANGE, marker="s", filled=False),
+    OF_RAW: Look("state, raw mechanism", style.ORANGE, marker="s", filled=False),
     BATCH: Look("statistics of one batch", style.GREEN, marker="^"),
     AVERAGES: Look("their averages, at the state's decay", style.VERMILLION, marker="D"),
     UNTRAINED: Look("state of an untrained network", style.GREY, marker="^", filled=False),
@@ -77,7 +74,7 @@ REGIMES = {
 
 def read(tables: Tables, condition: str, source: str, target: str, column: str = "r2") -> "pd.Series[float]":
     """A reading's R2 or AUC by seed; where there are several regimes, of any."""
-    if source == PUBLISHED:
+    if source == OF_RAW:
         condition, source = OTHER.get(condition, ""), STATE
     rows = tables.rows("beliefs", condition=condition, source=source, target=target)
     several = rows["regime"] == ANY
@@ -103,7 +100,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
         found[f"{world}_tells"] = difference(claim, own | beyond(tables, condition, SHUFFLE), +1, pairs=False)
         claim = f"{WORLDS[world]} the state tells more of the posterior than each of its rivals, in R²."
         found[f"{world}_more"] = difference(claim, beyond(tables, condition, BATCH, AVERAGES, UNTRAINED), +1)
-        kinds[world] = paired(*(read(tables, condition, source, POSTERIOR) for source in (STATE, PUBLISHED)))
+        kinds[world] = paired(*(read(tables, condition, source, POSTERIOR) for source in (STATE, OF_RAW)))
     one = estimate(per_seed(tables.rows("batch_auc", condition="faint_vanilla", regime=BEWILDERED), "auc"))
     inside = CLEAR if one.low > DOUBT[0] and one.high < DOUBT[1] else NOT_CLEAR
     found["doubt"] = Finding(
@@ -111,14 +108,14 @@ def findings(tables: Tables) -> dict[str, Finding]:
         ABSENT if not one.n else OPEN if one.n < FEWEST_SEEDS else inside,
         f"`faint_vanilla`: {interval(one, sign=False)}, n = {one.n}." if one.n else "It was not measured.",
     )
-    claim = "A calibrated state tells more of the posterior than one of the published mechanism, in R²."
+    claim = "A calibrated state tells more of the posterior than one of the raw mechanism, in R²."
     return {**found, "kinds": difference(claim, kinds, +1), **belief_shifts.findings(tables)}
 
 
 def of_worlds(tables: Tables) -> str:
     """A line a world and source: R2 and AUC of the posterior, AUC of the true regime."""
     lines = []
-    asked = [(look.label, source, POSTERIOR) for source, look in SOURCES.items() if source != PUBLISHED]
+    asked = [(look.label, source, POSTERIOR) for source, look in SOURCES.items() if source != OF_RAW]
     for world, condition in ASKED.items():
         for label, source, target in [*asked, ("the state, on the untrained network's target", STATE, TWIN)]:
             r2, area = (read(tables, condition, source, target, column) for column in ("r2", "auc"))
@@ -139,7 +136,7 @@ def of_states(tables: Tables) -> str:
 
 def of_regimes(tables: Tables) -> str:
     """A line a regime of the mix, a column a source."""
-    asked, lines = {source: look.label for source, look in SOURCES.items() if source != PUBLISHED}, []
+    asked, lines = {source: look.label for source, look in SOURCES.items() if source != OF_RAW}, []
     found = tables.rows("beliefs", condition=ASKED["mix"], target=REGIME)
     for regime, rows in found.groupby("regime", sort=False):
         means = rows.groupby("source")["auc"].mean()
@@ -245,7 +242,7 @@ FIGURES = (
         caption="{seeds}; bars: mean and, from three seeds on, 95 % t interval. All read by ridge regression within each run, fitted on "
         "earlier steps and tested on later ones. Posterior: forward filter over all statistics shown so far, its emission fitted on "
         "other seeds. Untrained: the same shape, never trained, shown the statistics of the run without a state and read for the "
-        "posterior from those. Published kind: of the published mechanism. Turned in time: the run's own states, moved against the "
+        "posterior from those. Turned in time: the run's own states, moved against the "
         f"steps. Mix: of five regimes, whether any acts. R² below {number(LOWEST, 2)}: an arrowhead at the edge. Dotted: nothing known.",
     ),
     draw.sheet(

@@ -1,6 +1,6 @@
 """Put a regime's belief into a finished run, weights frozen: do its predictions move to what is best in that regime?
 
-    python belief.py out/recurring/calibrated_recurring/seed-1
+    python -m probes.belief out/recurring/calibrated_recurring/seed-1
 
 The belief of a regime is the mean of the run's own states at the steps of the last half on which the regime acted; that
 of calm likewise. Where targets are replaced by uniform draws with probability p (bewilderment), the best prediction of
@@ -19,8 +19,6 @@ The loss on corrupted targets is their exact mean over the corruption, (1 - p) N
 in float32, whatever the run was trained in; the weights are hashed before and after.
 """
 
-import argparse
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,20 +29,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-import frozen_test
 import perturb
-from base import command_line, storage
+from base import command_line
 from base.rng import Stream, generator
 from base.storage import UserError
 from configs.run import RunConfig
 from configs.suite import FrozenTest
-from data.corpus import Corpus, check_block
-from data.prepare import prepare
-from frozen_test import CPU, FIRST_BATCH, Subject, load_subject
+from data.corpus import Corpus
 from perturb import CALM
-from probes.instrument import Batch, Instrument, Progress, dense_directions
-from runs import folder as run_folder
-from runs.evaluate import batch
+from probes.instrument import (
+    Batch,
+    Instrument,
+    Progress,
+    Subject,
+    batches,
+    command,
+    load_subject,
+    weights_frozen,
+)
+from probes.steering import dense_directions
 
 REGIME = "bewilderment"  # the one whose optimum is known
 NONE = "none"  # in the column regime: of no regime
@@ -180,70 +183,27 @@ def run(
 ) -> None:
     """Set the mean states of regimes in a run with the weights after `step` steps; write belief.csv, task.json.
 
-    Args:
-        run: a run folder.
-        step: the last step, or one of the run's log.keep_steps.
+    Args, beside those of `weights_frozen`:
         settings: how many held-out batches; the rest is not used.
-        corpus: the one that the run was trained on.
-        destination: a folder, whole or absent; one that stands there is replaced.
         progress: called with (forward passes done, in all).
         other: the run folder of the partner seed, for the foreign state; without it there is none.
 
-    Raises:
-        UserError: no whole run, no self-state, weights not kept, another corpus or one too short, no calm step in
-            the last half, or a partner with a state of other dimensions.
-        RuntimeError: the test changed the weights.
+    Raises, beside what `weights_frozen` does:
+        UserError: no calm step in the last half, or a partner with a state of other dimensions.
     """
-    started = time.perf_counter()
-    subject = load_subject(run, step)
-    record = storage.read_json(run / "run.json")
-    if record["data"] != corpus.tokens_sha256:
-        raise UserError(
-            f"{run} was trained on another corpus than {corpus.name} as it stands; train it again"
-        )
-    check_block(corpus, subject.run.model.block_size)
-    means = mean_states(subject.run, subject.states)
-    if CALM not in means:
-        raise UserError(
-            f"{run} has no calm step in the last half of its {step} steps; there is nothing to compare to"
-        )
-    found = cases(means, _foreign(other, step, subject), subject.run.seed)
-    before = subject.sha256()
-    count = settings.heldout_batches
-    comparison = Comparison(subject.gpt, len(found) * count, progress)
-    batches = [
-        batch(
-            corpus.heldout,
-            subject.run,
-            subject.run.seed,
-            Stream.EVAL,
-            FIRST_BATCH["heldout"] + index,
-            CPU,
-        )
-        for index in range(count)
-    ]
-    probability = subject.run.regimes.bewilderment.probability
-    rows = measure(comparison, subject.reader, found, batches, probability)
-    after = subject.sha256()
-    if after != before:
-        raise RuntimeError(f"the test of {run} changed the weights ({before} -> {after})")
-    common = {"seed": subject.run.seed, "run_step": step}
-    task = {
-        **common,
-        "run_key": record["key"],
-        "heldout_batches": count,
-        "probability": probability,
-        "weights_sha256_before": before,
-        "weights_sha256_after": after,
-        "forwards": comparison.done,
-        "dtype": "float32",
-        "threads": torch.get_num_threads(),
-        "seconds": round(time.perf_counter() - started, 3),
-    }
-    table = pd.DataFrame([{**common, **row} for row in rows], columns=list(COLUMNS))
-    with storage.whole_folder(destination) as folder:
-        storage.write_text(folder / "belief.csv", table.to_csv(index=False, float_format="%.12g"))
-        storage.write_json(folder / "task.json", task)
+    with weights_frozen(run, step, corpus, destination) as (subject, results):
+        means = mean_states(subject.run, subject.states)
+        if CALM not in means:
+            raise UserError(
+                f"{run} has no calm step in the last half of its {step} steps; there is nothing to compare to"
+            )
+        found = cases(means, _foreign(other, step, subject), subject.run.seed)
+        count = settings.heldout_batches
+        comparison = Comparison(subject.gpt, len(found) * count, progress)
+        drawn = batches(subject, corpus, "heldout", count)
+        probability = subject.run.regimes.bewilderment.probability
+        results.tables["belief.csv"] = COLUMNS, measure(comparison, subject.reader, found, drawn, probability)
+        results.task |= {"heldout_batches": count, "probability": probability, "forwards": comparison.done}
 
 
 def _foreign(other: Path | None, step: int, subject: Subject) -> np.ndarray | None:
@@ -258,9 +218,9 @@ def _foreign(other: Path | None, step: int, subject: Subject) -> np.ndarray | No
     return mean_states(partner.run, partner.states).get(REGIME)
 
 
-def summary(path: Path) -> str:
-    """One line a kind of state of a belief.csv."""
-    table = pd.read_csv(path)
+def summary(folder: Path) -> str:
+    """One line a kind of state of a test's belief.csv."""
+    table = pd.read_csv(folder / "belief.csv")
     lines = []
     for (state, regime), rows in table.groupby(["state", "regime"], sort=False):
         name = f"{state} {regime}" if state == "regime" else str(state)
@@ -272,27 +232,7 @@ def summary(path: Path) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    parser = command_line.Parser(
-        prog="belief.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run", type=Path, help="a run folder: out/recurring/calibrated_recurring/seed-1")
-    parser.add_argument("--step", type=int, help="weights after so many steps (default: the last)")
-    parser.add_argument("--other", type=Path, help="the same condition's run of the partner seed")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="set a frozen_test field"
-    )
-    parser.add_argument("--out", type=Path, default=Path("out"), help="corpora in, results out (default out)")
-    given = parser.parse_args(arguments)
-    settings = frozen_test.load_settings(given.set)
-    trained = run_folder.load_config(given.run)
-    step = trained.last if given.step is None else given.step
-    torch.set_num_threads(1)
-    corpus = prepare(trained.corpus, given.out / "data", trained.tokenizer)
-    destination = given.out / "belief" / f"{given.run.resolve().name}-step{step}"
-    with command_line.progress_bar("belief") as progress:
-        run(given.run, step, settings, corpus, destination, progress, given.other)
-    print(summary(destination / "belief.csv"))
-    print(f"set beliefs in {given.run} at step {step} -> {destination}")
+    command(arguments, "belief.py", __doc__, "belief", run, summary)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 
 from base.rng import Stream, generator
-from probes.instrument import ALL, LAST, Effect, Instrument, Trial, dense_directions, sparse_directions, unit
+from configs.size import DOSE_BATCHES
+from probes.instrument import ALL, LAST, Instrument
+from probes.steering import Effect, Trial, dense_directions, sparse_directions, unit
 
 DIRECTION_COUNTERS = {
     ("replication", "dimension"): 0,
@@ -14,7 +16,6 @@ DIRECTION_COUNTERS = {
     ("heldout", "gradient"): 2,
 }
 DOSE_COUNTER = 3  # both in the DIRECTIONS stream
-DOSE_BATCHES = 5  # of the held-out ones: a curve needs less precision than the test
 
 CONDITIONS = (
     *("seed", "run_step", "protocol", "finder", "state", "draw", "magnitude", "entropy", "nll", "ece"),

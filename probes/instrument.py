@@ -1,26 +1,169 @@
-"""Steering a model by its state: measuring, readers and their placebos, finding directions and their effects.
+"""What every test of a finished run shares: loading it, measuring it with its weights frozen, writing what was found."""
 
-A reader is the matrix W (n_embd, dim) that maps a state to an embedding bias. All here is NumPy float64 up to
-the bias, which enters the model as float32. The protocols and finders are explained in frozen_test.py.
-"""
-
+import argparse
+import contextlib
 import hashlib
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from configs.suite import FrozenTest
+from base import command_line, storage
+from base.rng import Stream
+from base.storage import ROOT, UserError
+from configs import toml_file as config_file
+from configs.run import RunConfig
+from configs.suite import FrozenTest, validate
+from configs.toml_file import ConfigError
+from data.corpus import Corpus, check_block
+from data.prepare import prepare
 from model import GPT
-from runs.evaluate import ECE_BINS, overconfidence
+from runs import folder as run_folder
+from runs.evaluate import ECE_BINS, batch, overconfidence
+from runs.state import load_models, models_arrays
+from self_state import SelfState
 
 Progress = Callable[[int, int], None]
 Batch = tuple[Tensor, Tensor]
+CPU = torch.device("cpu")
+FIRST_BATCH = {"train": 2_000_000, "dev": 3_000_000, "heldout": 4_000_000}  # counters in the EVAL stream
 LAST, ALL = 0, 1  # positions: the last of each sequence, or the mean over all
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run with the weights of one step: its config, its models, its states so far (steps, D), its reader (C, D)."""
+
+    run: RunConfig
+    gpt: GPT
+    self_state: SelfState
+    states: np.ndarray
+    reader: np.ndarray
+
+    def sha256(self) -> str:
+        return weights_sha256(models_arrays({"gpt": self.gpt, "self_state": self.self_state}))
+
+
+def load_subject(folder: Path, step: int) -> Subject:
+    """The weights after `step` steps of a run. UserError where there are none, or no self-state."""
+    run, gpt, self_state = load_models(folder, step)
+    if self_state is None:
+        raise UserError(f"{folder} is a run without self-state; there is nothing to steer")
+    states = storage.load_tensors(folder / "states.safetensors")["state"][: step - run.first]
+    return Subject(run, gpt, self_state, states, self_state.reader.weight.detach().double().numpy())
+
+
+def batches(subject: Subject, corpus: Corpus, split: str, count: int) -> list[Batch]:
+    """Batches of a split (train, dev, heldout) that neither training nor its evaluations draw."""
+    tokens, run = getattr(corpus, split), subject.run
+    first = FIRST_BATCH[split]
+    return [batch(tokens, run, run.seed, Stream.EVAL, first + index, CPU) for index in range(count)]
+
+
+@dataclass
+class Results:
+    """What a test found: columns and rows by file name, seed and run_step left to be added; what task.json says."""
+
+    tables: dict[str, tuple[Sequence[str], Sequence[Mapping[str, Any]]]] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def weights_frozen(
+    folder: Path, step: int, corpus: Corpus, destination: Path
+) -> Iterator[tuple[Subject, Results]]:
+    """A finished run to be tested with the weights after `step` steps, and results to fill, written once all is done.
+
+    Args:
+        folder: a run folder.
+        step: the last step, or one of the run's log.keep_steps.
+        corpus: the one that the run was trained on.
+        destination: a folder, whole or absent; one that stands there is replaced.
+
+    Raises:
+        UserError: no whole run, no self-state, weights not kept (it says which were), another corpus or one too short.
+        RuntimeError: the test changed the weights.
+    """
+    started = time.perf_counter()
+    subject = load_subject(folder, step)
+    record = storage.read_json(folder / "run.json")
+    if record["data"] != corpus.tokens_sha256:
+        raise UserError(
+            f"{folder} was trained on another corpus than {corpus.name} as it stands; train it again"
+        )
+    check_block(corpus, subject.run.model.block_size)
+    before, results = subject.sha256(), Results()
+    yield subject, results
+    after = subject.sha256()
+    if after != before:
+        raise RuntimeError(f"the test of {folder} changed the weights ({before} -> {after})")
+    common = {"seed": subject.run.seed, "run_step": step}
+    task = {
+        **common,
+        "run_key": record["key"],
+        **results.task,
+        "weights_sha256_before": before,
+        "weights_sha256_after": after,
+        "dtype": "float32",
+        "threads": torch.get_num_threads(),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    with storage.whole_folder(destination) as made:
+        for name, (columns, rows) in results.tables.items():
+            table = pd.DataFrame([{**common, **row} for row in rows], columns=list(columns))
+            storage.write_text(made / name, table.to_csv(index=False, float_format="%.12g"))
+        storage.write_json(made / "task.json", task)
+
+
+def load_settings(overrides: Sequence[str]) -> FrozenTest:
+    """[frozen_test] of configs/base.toml under `frozen_test.key=value` texts; ConfigError if one is wrong."""
+    source = config_file.read(ROOT / "configs" / "base.toml")
+    for text in overrides:
+        if not text.startswith("frozen_test."):
+            raise ConfigError(
+                f"--set {config_file.shown(text)}: only frozen_test fields can be set for a finished run"
+            )
+    source.apply_overrides(overrides)
+    return validate(FrozenTest, source.document["frozen_test"], source, [("frozen_test",)])
+
+
+def command(
+    arguments: Sequence[str],
+    prog: str,
+    description: str,
+    kind: str,
+    test: Callable[..., None],
+    summary: Callable[[Path], str],
+) -> None:
+    """Test a finished run as a command line asks for it, into `kind` below --out, and print a summary of the results."""
+    parser = command_line.Parser(
+        prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="a run folder, for example out/shakespeare/self_calm/seed-1")
+    parser.add_argument("--step", type=int, help="weights after so many steps (default: the last)")
+    parser.add_argument("--other", type=Path, help="the same condition's run of the partner seed")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="set a frozen_test field"
+    )
+    parser.add_argument("--out", type=Path, default=Path("out"), help="corpora in, results out (default out)")
+    given = parser.parse_args(arguments)
+    settings = load_settings(given.set)
+    trained = run_folder.load_config(given.run)
+    step = trained.last if given.step is None else given.step
+    torch.set_num_threads(1)
+    corpus = prepare(trained.corpus, given.out / "data", trained.tokenizer)
+    destination = given.out / kind / f"{given.run.resolve().name}-step{step}"
+    with command_line.progress_bar(f"{kind} test") as progress:
+        test(given.run, step, settings, corpus, destination, progress, given.other)
+    print(summary(destination))
+    print(f"tested {given.run} at step {step} -> {destination}")
 
 
 @dataclass(frozen=True)
@@ -97,130 +240,6 @@ def _positions(values: Tensor) -> np.ndarray:
     """(B, T) -> (2, B) float64: the last position, the mean over all."""
     values = values.double()
     return torch.stack([values[:, -1], values.mean(1)]).numpy()
-
-
-def rotated(reader: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Placebo (a): the reader W (C, D) times a random orthogonal matrix (D, D). Its Frobenius norm is W's.
-
-    The matrix is uniform over all rotations and reflections (Mezzadri, Notices of the AMS 54, 2007: QR of a
-    Gaussian matrix, signs fixed by R).
-    """
-    q, r = np.linalg.qr(random.normal(size=(reader.shape[1], reader.shape[1])))
-    return reader @ (q * np.sign(np.diag(r)))
-
-
-def untrained(reader: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Placebo (b): a Gaussian reader (C, D), each column with the L2 norm of the same column of `reader`."""
-    gaussian = random.normal(size=reader.shape)
-    return gaussian * (np.linalg.norm(reader, axis=0) / np.linalg.norm(gaussian, axis=0))
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    """Each row scaled to L2 norm 1; a zero row stays zero."""
-    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return rows / np.where(norms > 0, norms, 1)
-
-
-def dense_directions(count: int, dim: int, random: np.random.Generator) -> np.ndarray:
-    """Random unit directions (count, dim), Gaussian."""
-    return unit(random.normal(size=(count, dim)))
-
-
-def sparse_directions(count: int, dim: int, top: int, random: np.random.Generator) -> np.ndarray:
-    """Random unit directions (count, dim) of the dimension finder's form: `top` equal positive components."""
-    chosen = np.zeros((count, dim))
-    for row in chosen:
-        row[random.choice(dim, top, replace=False)] = 1
-    return unit(chosen)
-
-
-def dimension_pair(changes: np.ndarray, top: int) -> np.ndarray:
-    """The dimension finder's directions (2, D), confident and uncertain.
-
-    changes (D,): entropy change of each dimension alone. Ones at its `top` lowest, at its `top` highest.
-    """
-    order = np.argsort(changes, kind="stable")
-    pair = np.zeros((2, len(changes)))
-    pair[0, order[:top]] = 1
-    pair[1, order[-top:]] = 1
-    return pair
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What one run is tested on. zero (2,): mean entropy of the finder batches at zero state, LAST and ALL.
-
-    gradient (n_embd,): see Instrument.entropy_gradient. norms (doses,): state norms to choose from, rising.
-    """
-
-    finder: list[Batch]
-    dev: list[Batch]
-    heldout: list[Batch]
-    zero: np.ndarray
-    gradient: np.ndarray
-    norms: np.ndarray
-    settings: FrozenTest
-
-
-@dataclass(frozen=True)
-class Effect:
-    """A pair of states (2, D), confident and uncertain, and the entropy between them in nats.
-
-    magnitude: L2 norm of each state.
-    """
-
-    protocol: str
-    finder: str
-    states: np.ndarray
-    magnitude: float
-    size: float
-
-
-def effects(
-    instrument: Instrument,
-    reader: np.ndarray,
-    trial: Trial,
-    finders: Sequence[str] = ("dimension", "gradient"),
-) -> list[Effect]:
-    """Find, choose and measure with one reader (C, D): every selection that a placebo must share is in here.
-
-    effect size = |entropy(confident) - entropy(uncertain)|, means over sequences.
-    """
-    settings = trial.settings
-    found = []
-    if "dimension" in finders:
-        swept = instrument.measure(settings.magnitude * reader.T, trial.finder)  # one dimension a row
-        changes = swept.entropy.mean(-1) - trial.zero[:, None]  # (2, D)
-        states = settings.magnitude * dimension_pair(changes[LAST], settings.top)
-        size = _spread(instrument, reader, states, trial.finder, LAST)
-        magnitude = settings.magnitude * math.sqrt(settings.top)
-        found.append(Effect("replication", "dimension", states, magnitude, float(size[0])))
-        pair = unit(dimension_pair(changes[ALL], settings.top))
-        found.append(heldout_effect(instrument, reader, trial, "dimension", pair))
-    if "gradient" in finders:
-        direction = unit(reader.T @ trial.gradient)
-        pair = np.stack([-direction, direction])
-        found.append(heldout_effect(instrument, reader, trial, "gradient", pair))
-    return found
-
-
-def heldout_effect(
-    instrument: Instrument, reader: np.ndarray, trial: Trial, finder: str, pair: np.ndarray
-) -> Effect:
-    """Of unit directions (2, D): the norm with the largest effect on dev, its effect on held-out batches."""
-    doses = trial.norms[:, None, None] * pair  # (doses, 2, D)
-    sizes = _spread(instrument, reader, doses.reshape(-1, pair.shape[1]), trial.dev, ALL)
-    best = int(np.argmax(sizes))
-    size = _spread(instrument, reader, doses[best], trial.heldout, ALL)
-    return Effect("heldout", finder, doses[best], float(trial.norms[best]), float(size[0]))
-
-
-def _spread(
-    instrument: Instrument, reader: np.ndarray, states: np.ndarray, batches: Sequence[Batch], where: int
-) -> np.ndarray:
-    """|entropy(confident) - entropy(uncertain)| of states (2 n, D) that come in such pairs: (n,)."""
-    entropy = instrument.measure(states @ reader.T, batches).entropy[where].mean(-1).reshape(-1, 2)
-    return np.abs(entropy[:, 0] - entropy[:, 1])
 
 
 def weights_sha256(arrays: Mapping[str, np.ndarray]) -> str:

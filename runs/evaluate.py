@@ -1,15 +1,19 @@
 """Sequences drawn by (seed, stream, step), and what is measured on them with the weights as they are."""
 
+import os
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from base.rng import Stream, generator
+from base.storage import UserError
 from configs.run import RunConfig
 from data.corpus import Corpus, sample_batch
 from model import GPT
 
+DTYPE_VARIABLE = "INTEROCEPTION_DTYPE"
 ECE_BINS = 10
 PROBE = (
     1_000_000  # counter of the probe batch in the EVAL stream; the batches of the held-out loss count from 0
@@ -90,10 +94,20 @@ def overconfidence(p: Tensor, y: Tensor) -> Tensor:
 
 
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The type that products are computed in. "auto": bfloat16 where the device multiplies it natively."""
-    if name != "auto":
-        return torch.bfloat16 if name == "bfloat16" else torch.float32
+    """The type that products are computed in.
+
+    "auto": that of $INTEROCEPTION_DTYPE, by which a machine computes as another one would; where it is not set, bfloat16
+    if the device multiplies it natively, else float32. UserError for a variable that names neither.
+    """
+    if name == "auto":
+        name = os.environ.get(DTYPE_VARIABLE) or _native(device)
+    if name not in ("float32", "bfloat16"):
+        raise UserError(f"${DTYPE_VARIABLE} is {name!r}; it can be float32 or bfloat16")
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def _native(device: torch.device) -> str:
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
     able = torch.cpu.get_capabilities()
-    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
+    return "bfloat16" if able.get("avx512_bf16") or able.get("amx_bf16") else "float32"

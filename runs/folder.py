@@ -2,65 +2,57 @@
 
 A finished run lies in `<runs>/<first 16 digits of its key>/`, whole or absent. While it trains, its checkpoints lie in
 `<runs>/.<digits>.work/`; from the newest whole one an interrupted run goes on, and at the end the folder goes.
-
-torch is imported only by the functions that need it: a command that finds nothing to do should start at once.
 """
 
 import contextlib
+import csv
 import fcntl
 import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from base import storage
-from base.storage import ROOT, UserError
+from base import code, storage
+from base.storage import UserError
 from configs.run import RunConfig
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from model import GPT
-    from self_state import SelfState
-
-CODE = (
-    "model.py", "self_state.py", "perturb.py", "train.py", "runs/state.py", "runs/evaluate.py", "base/rng.py",
-    "data/corpus.py",
-)  # fmt: skip
-"""The files that decide every run's numbers, besides its resolved config and its data."""
 FORMAT = 1
 KEPT_CHECKPOINTS = 2
 
 
-def code_of(run: RunConfig) -> tuple[str, ...]:
-    """The files that decide a run's numbers: an edit to a part that it does not use leaves it alone."""
-    memory = run.self_state.enabled and run.self_state.memory.kind != "none"
-    extra = ["memory.py"] * memory
-    return (*CODE, *extra)
-
-
 @functools.cache
-def code_hash(names: tuple[str, ...] = CODE) -> str:
-    """Hash of what some files of code do."""
-    return storage.code_hash(ROOT / name for name in names)
+def _code(without: tuple[str, ...]) -> dict[str, str]:
+    return code.of(code.Place("train", "train"), without=without)
 
 
-def run_key(run: RunConfig, tokens_sha256: str, inputs: Mapping[str, str] | None = None) -> str:
-    """The key of a run: a hash of what decides it in its config, of its code, data and inputs. 64 hex digits.
+def code_of(run: RunConfig) -> dict[str, str]:
+    """What the code does that trains a run, by definition: an edit to a part that it does not use leaves it alone."""
+    remembers = run.self_state.enabled and run.self_state.memory.kind != "none"
+    return _code(() if remembers else ("memory",))
+
+
+def run_parts(
+    run: RunConfig, tokens_sha256: str | None, inputs: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """What decides a run: its config, its code, its data and its inputs.
 
     inputs: the keys of the runs that `run.references()` names.
     """
-    parts = {
+    return {
         "format": FORMAT,
         "config": run.decisive(),
-        "code": code_hash(code_of(run)),
+        "code": code_of(run),
         "data": tokens_sha256,
         "inputs": dict(inputs or {}),
     }
-    return storage.hash_json(parts)
+
+
+def run_key(run: RunConfig, tokens_sha256: str, inputs: Mapping[str, str] | None = None) -> str:
+    """The key of a run, 64 hex digits: the hash of `run_parts`."""
+    return storage.hash_json(run_parts(run, tokens_sha256, inputs))
 
 
 def folder_of(runs: Path, key: str) -> Path:
@@ -105,36 +97,6 @@ def checkpoint_name(step: int) -> str:
     return f"checkpoint-step{step}.safetensors"
 
 
-def models_arrays(modules: "Mapping[str, nn.Module | None]") -> dict[str, np.ndarray]:
-    """All weights as named arrays, each module's name ("gpt", "self_state", "constant_bias") and a dot in front."""
-    return {
-        f"{prefix}.{name}": parameter.detach().cpu().numpy()
-        for prefix, module in modules.items()
-        if module is not None
-        for name, parameter in module.named_parameters()
-    }
-
-
-def set_weights(modules: "Mapping[str, nn.Module | None]", arrays: Mapping[str, np.ndarray]) -> None:
-    """Copy named arrays into the models. UserError where a name or a shape does not fit."""
-    import torch
-
-    check_weights(modules, arrays)
-    with torch.no_grad():
-        for prefix, module in modules.items():
-            for name, parameter in module.named_parameters() if module is not None else ():
-                parameter.copy_(torch.from_numpy(np.array(arrays[f"{prefix}.{name}"])))
-
-
-def check_weights(modules: "Mapping[str, nn.Module | None]", arrays: Mapping[str, np.ndarray]) -> None:
-    """UserError where a name, a shape or a type of named arrays does not fit the models."""
-    for prefix, module in modules.items():
-        for name, parameter in module.named_parameters() if module is not None else ():
-            array = arrays.get(f"{prefix}.{name}")
-            if array is None or array.shape != tuple(parameter.shape) or array.dtype.kind != "f":
-                raise UserError(f"weights do not fit the config at {prefix}.{name}; they are of another run")
-
-
 def load_config(folder: Path) -> RunConfig:
     """The resolved config that a run was trained with."""
     path = folder / "config.json"
@@ -146,52 +108,10 @@ def load_config(folder: Path) -> RunConfig:
         raise UserError(f"{path} is not a run's config; delete {folder} and run again") from None
 
 
-def load_models(folder: Path, step: int | None = None) -> "tuple[RunConfig, GPT, SelfState | None]":
-    """A run's config and its models, in eval mode, with the weights after `step` steps (None: the last).
-
-    Raises:
-        UserError: the folder is not a whole run, or the weights of that step were not kept (it says which were).
-    """
-    import torch
-
-    from model import GPT
-    from self_state import SelfState
-
-    record = check(folder)
-    run = load_config(folder)
-    name = weights_name(None if step in (None, run.last) else step)
-    if name not in record["files"]:
-        kept = ", ".join(str(kept) for kept in sorted({*run.log.keep_steps, run.last}))
-        raise UserError(f"{folder} kept no weights of step {step}; it has those of {kept}")
-    arrays = storage.load_tensors(folder / name)
-    tokens = arrays.get("gpt.tokens.weight", np.empty((0, 0)))
-
-    def made() -> "tuple[GPT, SelfState | None]":
-        state = SelfState(run.self_state, run.model.n_embd) if run.self_state.enabled else None
-        return GPT(run.model, max(len(tokens), 2) - 1), state
-
-    with torch.device(
-        "meta"
-    ):  # a config that asks for more than the weights there are is refused before it gets it
-        check_weights(dict(zip(("gpt", "self_state"), made(), strict=True)), arrays)
-    gpt, self_state = made()
-    set_weights({"gpt": gpt, "self_state": self_state}, arrays)
-    gpt.eval()
-    if self_state is not None:
-        _check_states(folder / "states.safetensors", run)
-    return run, gpt, self_state
-
-
-def _check_states(path: Path, run: RunConfig) -> None:
-    """UserError where the states of a run are not one of its size a step."""
-    states = storage.load_tensors(path).get("state", np.empty(0))
-    if states.shape != (run.last - run.first, run.self_state.dim) or states.dtype != np.float32:
-        raise UserError(f"the states in {path} do not fit the config; delete {path.parent} and run again")
-
-
-def constant_bias(folder: Path, step: int | None = None) -> np.ndarray | None:
-    """The constant bias (n_embd,) of a run after `step` steps (None: the last); None for a run without."""
-    return storage.load_tensors(folder / weights_name(step)).get("constant_bias.vector")
+def load_log(folder: Path) -> list[dict[str, str]]:
+    """The rows of a finished run's metrics.csv, one a step; an empty cell was not measured."""
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
 
 
 @contextlib.contextmanager

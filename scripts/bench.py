@@ -29,12 +29,14 @@ import train
 from base import command_line
 from base.rng import Stream
 from base.storage import ROOT
+from configs import size
 from configs.run import Model, RunConfig
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
 from data.corpus import Corpus
 from data.prepare import prepare
 from runs import evaluate
+from runs.state import start
 
 
 class PlainBlock(nn.Module):
@@ -99,19 +101,18 @@ def plain_stepper(run: RunConfig, corpus: Corpus) -> Callable[[int], None]:
     return step
 
 
-def our_stepper(run: RunConfig, corpus: Corpus, timings: train.Timings) -> Callable[[int], None]:
+def our_stepper(run: RunConfig, corpus: Corpus, timings: dict[str, float]) -> Callable[[int], None]:
     """One `train.train_step` a call, with the log row and evaluations that it makes."""
     device = torch.device("cpu")
     torch.set_flush_denormal(True)
-    now = train.start(run, corpus.vocab_size, device)
+    now = start(run, corpus.vocab_size, device)
     dtype = evaluate.resolve_dtype(run.train.dtype, device)
-    probe = evaluate.batch(
+    probe, _ = evaluate.batch(
         corpus.heldout, run, 0, Stream.EVAL, evaluate.PROBE, device, run.log.probe_sequences
     )
 
     def step(index: int) -> None:
-        row, _ = train.train_step(now, index, perturb.CALM, corpus, dtype, probe, timings)
-        now.rows.append([train.format_cell(row.get(name)) for name in train.METRICS])
+        now.log(train.train_step(now, index, perturb.CALM, corpus, dtype, probe, timings))
 
     return step
 
@@ -141,16 +142,16 @@ def product_seconds(run: RunConfig) -> float:
 def worker(run: RunConfig, corpus: Corpus, steps: int) -> None:
     """Time `steps` steps each time a line comes in; answer with seconds a step, evaluation's share, products alone."""
     torch.set_num_threads(1)
-    timings = train.Timings()
+    timings = {"evaluation": 0.0}
     step = our_stepper(run, corpus, timings)
     seconds_a_step(step, 0, 3)
     done = 3
     print("ready", flush=True)
     for _ in sys.stdin:
-        before = timings.evaluation
+        before = timings["evaluation"]
         each = seconds_a_step(step, done, steps)
         done += steps
-        share = (timings.evaluation - before) / (each * steps)
+        share = (timings["evaluation"] - before) / (each * steps)
         print(json.dumps([each, share, product_seconds(run)]), flush=True)
 
 
@@ -177,7 +178,9 @@ def main(arguments: Sequence[str]) -> None:
     if given.rounds < 1 or given.steps < 10:
         raise ConfigError("--rounds must be at least 1 and --steps at least 10")
     # Held-out loss comes once in 250 steps; a round of 50 steps takes a fifth of one, on average, at its own price.
-    run = load_suite(given.suite, ["log.eval_interval=50", "log.eval_batches=4"]).run(given.condition, 1)
+    suite = load_suite(given.suite, ["log.eval_interval=50", "log.eval_batches=4"])
+    size.check(suite)
+    run = suite.run(given.condition, 1)
     corpus = prepare(run.corpus, given.out / "data")
     if given.worker:
         worker(run, corpus, given.steps)

@@ -1,6 +1,7 @@
-"""Write result pages from tables, and the parts of the documentation that are made from tables or code.
+"""Make pages and figures again from the tables of a study, and the parts of the documentation that tables and code decide.
 
-make_report.py                      out/tables -> out/report/*.md
+make_report.py                      <out>/tables -> <out>/report/*.md
+make_report.py --figures            <out>/tables -> <out>/figures/, too
 make_report.py --readme             docs/results/tables -> README.md (results and time)
 make_report.py --pipeline           the code's declarations -> docs/PIPELINE.md
 make_report.py --preregistration    configs/claims.toml -> docs/PREREGISTRATION.md
@@ -13,12 +14,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from base import command_line, storage
-from experiments.kit import tables as kit_tables
-from reports import documents, pages, preregistration
+from base import ROOT, command_line
+from experiments.claims.page import write_preregistration
+from experiments.kit.tables import Tables, suites
+from study import book, documents
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -28,39 +29,40 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder of the study (default out)")
     parser.add_argument("--suite", nargs="+", help="the suites to report (default: all that have tables)")
-    parser.add_argument("--note", help="a line at the head of each page; left out: what the study left there")
+    parser.add_argument(
+        "--note",
+        help="a line at the head of each page and below each figure; left out: what the study left there",
+    )
+    parser.add_argument("--figures", action="store_true", help="draw the figures, too")
     parser.add_argument("--readme", action="store_true", help="rewrite README.md's results from docs/results")
     parser.add_argument("--pipeline", action="store_true", help="rewrite docs/PIPELINE.md")
     parser.add_argument("--preregistration", action="store_true", help="rewrite docs/PREREGISTRATION.md")
     given = parser.parse_args(arguments)
     command_line.check_names(given.suite or (), "--suite")
-    written = []
-    if given.readme:
-        written.append(documents.write_readme(ROOT))
-    if given.pipeline:
-        written.append(write_pipeline_page())
-    if given.preregistration:
-        written.append(preregistration.write(ROOT))
+    parts = {
+        "readme": documents.write_readme, "pipeline": documents.write_pipeline, "preregistration": write_preregistration
+    }  # fmt: skip
+    written = [write(ROOT) for name, write in parts.items() if getattr(given, name)]
     if not written:
-        tables = given.out / "tables"
-        have = kit_tables.suites(tables)
-        notes = {
-            suite: pages.warning_of(tables, suite) if given.note is None else given.note
-            for suite in given.suite or have
-        }
-        written = pages.write_all(given.out, notes)
+        for suite in given.suite or suites(given.out / "tables"):
+            written += made_again(given.out, suite, given.note, given.figures)
     for path in written:
         print(f"wrote {path}")
 
 
-def write_pipeline_page() -> Path:
-    """docs/PIPELINE.md from the declared phases and figures."""
-    from plots.registry import FIGURES
-    from study import phases
-
-    path = ROOT / "docs" / "PIPELINE.md"
-    storage.write_text(path, documents.pipeline_page(phases.describe(), FIGURES, phases.optional_suites()))
-    return path
+def made_again(out: Path, suite: str, note: str | None, figures: bool) -> list[Path]:
+    """The pages of a suite, and its figures if they are wanted, from `<out>/tables`."""
+    written = []
+    for module, experiment, below in book.of_suite(suite):
+        tables = Tables(out / "tables", suite)
+        small = book.note_of(tables.folder, suite) if note is None else note
+        for figure in experiment.figures if figures else ():
+            drawn = book.draw(figure, tables, small, out / "figures" / below)
+            written += [drawn] if drawn else []
+        if book.templates_of(module):
+            said = book.note_of(tables.folder, suite, "warning") if note is None else note
+            written += book.write_page(module, tables, out, below, said)
+    return written
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from base.storage import UserError
 from data.corpus import Corpus
 from data.prepare import prepare
 from model import GPT
-from runs import folder as run_folder
+from runs import state as run_state
 from self_state import SelfState
 
 
@@ -108,10 +108,10 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"--magnitude {given.magnitude}: must be from 0 to 1000000")
     if not 1 <= given.length <= 1_000_000 or not 0 <= given.seed < 2**63:
         raise UserError("--length must be from 1 to 1000000 and --seed 0 or more, below 2**63")
-    run, gpt, self_state = run_folder.load_models(given.run, given.step)
+    run, gpt, self_state = run_state.load_models(given.run, given.step)
     corpus = prepare(run.corpus, given.out / "data", run.tokenizer)
     step = (given.step or run.last) - run.first
-    vector = run_folder.constant_bias(given.run, given.step if given.step != run.last else None)
+    vector = run_state.constant_bias(given.run, given.step if given.step != run.last else None)
     if vector is not None and given.state == "own":
         bias: Tensor | None = torch.from_numpy(np.array(vector))
     else:

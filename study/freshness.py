@@ -4,22 +4,21 @@ import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from base import storage
 from base.storage import UserError
 from runs import folder as run_folder
-from study.phases import TESTS
-from study.plan import Task
+from study.plan import STUDIED, TESTS, Step, key_of, slug
 
 NOT_WHOLE = "not whole"
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a task runs, and why (not)."""
+    """Whether a step runs, and why (not)."""
 
     run: bool
     reason: str
@@ -30,24 +29,33 @@ class Decision:
         return self.run and self.reason.startswith(NOT_WHOLE)
 
 
-def record_path(out: Path, task: Task) -> Path:
+def record_path(out: Path, step: Step) -> Path:
     """Where what was made is recorded: tests under their key, since several may stand, the others by name."""
-    return out / "made" / f"{(task.key or '')[:16] if task.kind in TESTS else task.slug}.json"
+    return out / "made" / f"{(step.key or '')[:16] if step.kind in TESTS else step.slug}.json"
 
 
-def keep_record(out: Path, task: Task, files: Iterable[Path], seconds: float) -> None:
-    """Record a finished task: its key, what it was made of, and the SHA-256 of each of its files."""
-    hashes = {path.relative_to(task.destination).as_posix(): storage.sha256_file(path) for path in files}
-    record = {"key": task.key, "parts": task.parts, "seconds": round(seconds, 3), "files": hashes}
-    storage.write_sealed(record_path(out, task), record)
-    keep_name(out, task)
+def keep_record(
+    out: Path, step: Step, files: Iterable[Path], seconds: float, read: Sequence[str] = ()
+) -> None:
+    """Record a finished step: its key, what it was made of, the tables it read, the SHA-256 of each of its files."""
+    hashes = {path.relative_to(step.destination).as_posix(): storage.sha256_file(path) for path in files}
+    record: dict[str, Any] = {
+        "key": step.key,
+        "parts": step.parts,
+        "seconds": round(seconds, 3),
+        "files": hashes,
+    }
+    if step.reads is not None:
+        record["reads"] = sorted(set(read))
+    storage.write_sealed(record_path(out, step), record)
+    keep_name(out, step)
 
 
-def keep_name(out: Path, task: Task) -> None:
-    """Record under a test's name what its result is of, where that record is of another one or not whole."""
-    path = out / "made" / f"{task.slug}.json"
-    if task.kind in TESTS and record_of(path).get("key") != task.key:
-        storage.write_sealed(path, {"key": task.key, "parts": task.parts})
+def keep_name(out: Path, step: Step) -> None:
+    """Record under the name of a run or test what its result is of, where that record is of another one or not whole."""
+    path = out / "made" / f"{step.slug}.json"
+    if step.kind in STUDIED and record_of(path).get("key") != step.key:
+        storage.write_sealed(path, {"key": step.key, "parts": step.parts})
 
 
 def record_of(path: Path) -> dict[str, Any]:
@@ -59,28 +67,28 @@ def record_of(path: Path) -> dict[str, Any]:
     return {}
 
 
-def damage(out: Path, task: Task) -> str | None:
-    """What is wrong with the result of a task: None if it is whole and of the task's key, "" if it is not there."""
-    if task.key is None:
+def damage(out: Path, step: Step) -> str | None:
+    """What is wrong with the result of a step: None if it is whole and of the step's key, "" if it is not there."""
+    if step.key is None and step.reads is None:
         return ""
-    if task.kind == "train":
-        if not os.path.lexists(task.destination):
+    if step.kind == "train":
+        if not os.path.lexists(step.destination):
             return ""
         try:
-            run_folder.check(task.destination, task.key)
+            run_folder.check(step.destination, step.key)
         except (UserError, OSError) as error:
             return str(error).split(";")[0]
         return None
-    path = record_path(out, task)
+    path = record_path(out, step)
     record = record_of(path)
     if not record and path.exists():
         return f"{path} was changed"
-    if not record and task.kind in TESTS and task.destination.exists():
+    if not record and step.kind in TESTS and step.destination.exists():
         return f"{path} is missing"
-    if record.get("key") != task.key or not isinstance(record.get("files"), dict):
+    if record.get("key") != step.key or not isinstance(record.get("files"), dict):
         return ""
     for name, digest in record["files"].items():
-        path = task.destination / name
+        path = step.destination / name
         try:
             if storage.sha256_file(path) != digest:
                 return f"{path} was changed"
@@ -89,44 +97,62 @@ def damage(out: Path, task: Task) -> str | None:
     return None
 
 
-def examine(out: Path, tasks: Sequence[Task], forced: frozenset[str] = frozenset()) -> dict[str, Decision]:
-    """Decide for each task whether it runs. Every file is read and compared with its recorded SHA-256.
+def examine(out: Path, steps: Sequence[Step], forced: frozenset[str] = frozenset()) -> dict[str, Decision]:
+    """Decide for each step whether it runs. Every file is read and compared with its recorded SHA-256.
 
     Args:
-        forced: phases whose tasks run in any case.
+        forced: phases whose steps run in any case.
     """
     with ThreadPoolExecutor(
         max_workers=min(8, os.cpu_count() or 1)
     ) as threads:  # hashing frees the interpreter
-        damages = list(threads.map(lambda task: damage(out, task), tasks))
-    return {task.name: _decide(out, task, wrong, forced) for task, wrong in zip(tasks, damages, strict=True)}
+        damages = list(threads.map(lambda step: damage(out, step), steps))
+    return {step.name: _decide(out, step, wrong, forced) for step, wrong in zip(steps, damages, strict=True)}
 
 
-def _decide(out: Path, task: Task, wrong: str | None, forced: frozenset[str]) -> Decision:
-    if task.key is None:
+def _decide(out: Path, step: Step, wrong: str | None, forced: frozenset[str]) -> Decision:
+    if step.key is None and step.reads is None:
         return Decision(True, "waits for data")
-    if task.of(forced) or (task.kind == "tables" and "report" in forced):
+    if step.of(forced):
         return Decision(True, "forced")
     if wrong is None:
         return Decision(False, "up to date")
     if wrong:
         return Decision(True, f"{NOT_WHOLE}: {wrong}")
-    return Decision(True, why(previous_parts(out, task), task.parts))
+    return Decision(True, why(previous_parts(out, step), step.parts))
 
 
-def previous_parts(out: Path, task: Task) -> dict[str, Any]:
-    """What the last result of a task was made of, by its view or its record; {} where there is none."""
-    if task.kind != "train":
-        found = record_of(out / "made" / f"{task.slug}.json").get("parts")
-        return found if isinstance(found, dict) else {}
-    for view in task.views:
-        folder = view_target(view)
-        if folder is not None:
-            record = record_of(folder / "run.json")
-            settings = record_of(folder / "config.json")
-            if record and settings:
-                return {"config": settings, **{name: record.get(name) for name in ("code", "data", "inputs")}}
-    return {}
+def previous_parts(out: Path, step: Step) -> dict[str, Any]:
+    """What the last result of a step was made of; {} where there is none."""
+    found = record_of(out / "made" / f"{step.slug}.json").get("parts")
+    return found if isinstance(found, dict) else {}
+
+
+def resolved(out: Path, step: Step) -> Step:
+    """A step that reads tables as it likes, with the key that it has if it reads those that it read the last time.
+
+    What it reads hangs on nothing but its code and what it reads, so where these are the same it would read no others.
+    Without a last time its key is unknown.
+    """
+    if step.reads is None:
+        return step
+    read = record_of(record_path(out, step)).get("reads")
+    if not isinstance(read, list):
+        return replace(step, key=None)
+    keys = {place: key for place, (_, key) in step.reads.items()}
+    parts = {**step.parts, "inputs": {f"table {place}": keys.get(place) for place in map(str, read)}}
+    return replace(step, parts=parts, key=key_of(parts))
+
+
+def read_by(out: Path, step: Step, read: Iterable[str]) -> Step:
+    """A step that has just read some tables, with its key: by the records of what made them."""
+    assert step.reads is not None
+    keys = {}
+    for place in sorted(set(read)):
+        name, _ = step.reads.get(place, ("", None))
+        keys[f"table {place}"] = record_of(out / "made" / f"{slug(name)}.json").get("key") if name else None
+    parts = {**step.parts, "inputs": keys}
+    return replace(step, parts=parts, key=key_of(parts))
 
 
 def why(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -139,12 +165,10 @@ def why(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     if fields:
         shown = [f"{name} {_short(before.get(name))} -> {_short(after.get(name))}" for name in fields[:3]]
         reasons.append(f"config changed: {', '.join(shown)}{_more(fields)}")
-    code, known = new.get("code"), old.get("code")
+    code, known = new.get("code") or {}, old.get("code") or {}
     if code != known:
-        files = []
-        if isinstance(code, dict) and isinstance(known, dict):
-            files = [name for name in sorted({*code, *known}) if code.get(name) != known.get(name)]
-        reasons.append(f"code changed{': ' if files else ''}{', '.join(files[:3])}{_more(files)}")
+        names = [name for name in sorted({*code, *known}) if code.get(name) != known.get(name)]
+        reasons.append(f"code changed: {', '.join(names[:3])}{_more(names)}")
     if old.get("data") != new.get("data"):
         reasons.append("data changed")
     now, then = new.get("inputs") or {}, old.get("inputs") or {}
@@ -152,8 +176,6 @@ def why(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     inputs += [f"{name} (gone)" for name in then if name not in now]
     if inputs:
         reasons.append(f"input changed: {', '.join(inputs[:2])}{_more(inputs, 2)}")
-    if old.get("note") != new.get("note"):
-        reasons.append("note changed")
     return "; ".join(reasons) or "its record was of another version"
 
 

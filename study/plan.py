@@ -1,35 +1,44 @@
-"""The study as tasks: what they are made from, and what they wait for.
+"""The study as one graph of steps: training, tests of finished runs, tables, figures, pages.
 
-A task's key is the hash of its resolved config, the code it runs, its data and the keys of its inputs. A task whose
-result is whole and carries this key is left alone; anything else runs. `plan` lists the tasks, freshness.py decides
-which have to run, runner.py sees to it, work.py is what a worker does. Nothing here imports torch or pandas, so that a
-study with nothing to do says so at once.
+A step is a name, what it does, and what it is made from: a resolved config, code, data, and other steps. Its key is the
+hash of these. A step whose result is whole and carries this key is left alone; anything else runs. Here are the steps of
+runs and their tests, which a request decides; study/book.py has what is made of finished ones, freshness.py decides what
+has to run, runner.py sees to it, worker.py is what a worker does. Nothing here imports torch, so that a study with nothing
+to do says so at once.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from base import code as code_files
-from base import storage
+from base import code, storage
+from configs import size
 from configs.run import RunConfig, partner
-from configs.suite import FrozenTest, Suite
+from configs.suite import Suite
 from runs import folder as run_folder
 from study import phases
-from study.phases import Kind
 
-DOSE_BATCHES = 5  # held-out batches of a dose curve, as in frozen_test
+Kind = Literal["train", "frozen", "belief", "note", "table", "figure", "page"]
+TESTS: dict[Kind, code.Place] = {
+    "frozen": code.Place("frozen_test", "run"),
+    "belief": code.Place("probes.belief", "run"),
+}
+"""What tests a finished run with its weights frozen, by kind."""
+STUDIED: tuple[Kind, ...] = ("train", *TESTS)  # what a seed is made of
+MADE: tuple[Kind, ...] = ("note", "table", "figure", "page")  # from finished runs, again and again
 
 
 @dataclass(frozen=True)
-class Task:
+class Step:
     """One thing to make.
 
-    key: None while the corpus is not prepared, whose hash is part of it. parts: what the key was made of, by name.
-    inputs: names of the tasks it waits for. destination: the folder it makes or fills. arguments: what its worker
-    function takes. views: links to the destination. phases: those it belongs to, the first one first. work: how much
-    there is to do, in GFLOP for training and tests, else 1.
+    key: None while the corpus is not prepared, whose hash is part of it; None, too, for what tells only afterwards which
+    tables it read (see freshness). parts: what the key is made of, by name. inputs: names of the steps it waits for.
+    destination: the folder it makes or fills. arguments: what its worker function takes. views: links to the destination.
+    phases: those it belongs to, the first one first. work: how much there is to do, in GFLOP for training and tests, else 1.
+    reads: of what reads tables as it likes, the name and the key of the step that makes each that there is.
     """
 
     kind: Kind
@@ -43,6 +52,7 @@ class Task:
     views: tuple[Path, ...] = ()
     seed: int = 0
     work: float = 1.0
+    reads: Mapping[str, tuple[str, str | None]] | None = None
 
     @property
     def phase(self) -> str:
@@ -60,7 +70,7 @@ class Task:
     @property
     def slug(self) -> str:
         """The name as a file name."""
-        return self.name.replace("/", "-").replace(" ", "-")
+        return slug(self.name)
 
 
 @dataclass(frozen=True)
@@ -106,31 +116,48 @@ class Study:
         return f"{self.warnings(suite)} {small}".strip()
 
 
-def plan(study: Study) -> list[Task]:
+def slug(name: str) -> str:
+    """The name of a step as a file name."""
+    return name.replace("/", "-").replace(" ", "-")
+
+
+def key_of(parts: Mapping[str, Any]) -> str:
+    """The key of a step, 64 hex digits."""
+    return storage.hash_json(parts)
+
+
+@cache
+def code_of(place: code.Place) -> dict[str, str]:
+    """What a definition and all that it reaches do."""
+    return code.of(place)
+
+
+def plan(study: Study) -> list[Step]:
     """Training and tests, seed by seed: all runs of the first seed, their tests, then the next seed.
 
-    Tasks of equal keys are one task: a run that two conditions share is trained once, and seen from both.
+    Steps of equal keys are one step: a run that two conditions share is trained once, and seen from both.
     """
-    tasks: dict[str, Task] = {}  # by key; by name while the key is not known
-    # a run is asked for by each of its tests, and by what starts from it
-    trained: dict[tuple[str, str, int], Task] = {}
+    steps: dict[str, Step] = {}  # by key; by name while the key is not known
+    trained: dict[
+        tuple[str, str, int], Step
+    ] = {}  # a run is asked for by each of its tests, and by what starts from it
 
-    def add(task: Task) -> Task:
-        place = task.key or task.name
-        first = tasks.get(place)
+    def add(step: Step) -> Step:
+        place = step.key or step.name
+        first = steps.get(place)
         if first is not None:
-            views = tuple(dict.fromkeys((*first.views, *task.views)))
-            task = replace(first, views=views, phases=tuple(dict.fromkeys((*first.phases, *task.phases))))
-        tasks[place] = task
-        return task
+            views = tuple(dict.fromkeys((*first.views, *step.views)))
+            step = replace(first, views=views, phases=tuple(dict.fromkeys((*first.phases, *step.phases))))
+        steps[place] = step
+        return step
 
-    def train(suite: Suite, condition: str, seed: int) -> Task:
+    def train(suite: Suite, condition: str, seed: int) -> Step:
         """A run, after those it needs: a partner seed's run comes before its turn, or beyond the last seed."""
         asked = (suite.name, condition, seed)
         if asked not in trained:
             references = study.run(suite, condition, seed).references()
             needed = {part: train(suite, *reference) for part, reference in references.items()}
-            trained[asked] = add(_train_task(study, suite, condition, seed, needed))
+            trained[asked] = add(train_step(study, suite, condition, seed, needed))
         return trained[asked]
 
     for seed in range(1, max(suite.seeds for suite in study.suites) + 1):
@@ -140,49 +167,50 @@ def plan(study: Study) -> list[Task]:
                 train(suite, condition, seed)
         for suite in suites:
             for test in tests_of(study, suite, seed, train):
-                add(test.task)
-    return list(tasks.values())
+                add(test.step)
+    return list(steps.values())
 
 
-def train_task(study: Study, suite: Suite, condition: str, seed: int) -> Task:
-    """The training of one run, whatever else the study has."""
-    references = study.run(suite, condition, seed).references()
-    needed = {part: train_task(study, suite, *reference) for part, reference in references.items()}
-    return _train_task(study, suite, condition, seed, needed)
+def train_step(
+    study: Study, suite: Suite, condition: str, seed: int, needed: Mapping[str, Step] | None = None
+) -> Step:
+    """The training of one run.
 
-
-def _train_task(study: Study, suite: Suite, condition: str, seed: int, needed: Mapping[str, Task]) -> Task:
+    needed: the steps of the runs that it takes something from, by part; None makes them, whatever else the study has.
+    """
     run = study.run(suite, condition, seed)
+    if needed is None:
+        needed = {part: train_step(study, suite, *reference) for part, reference in run.references().items()}
     tokens = study.tokens(suite, condition)
-    keys = {part: task.key for part, task in needed.items() if task.key is not None}
-    key = run_folder.run_key(run, tokens, keys) if tokens is not None and len(keys) == len(needed) else None
+    keys = {part: step.key for part, step in needed.items() if step.key is not None}
+    parts = run_folder.run_parts(run, tokens, keys)
+    key = key_of(parts) if tokens is not None and len(keys) == len(needed) else None
     name = f"{suite.name}/{condition}/seed-{seed}"
-    code = run_folder.code_hash(run_folder.code_of(run)) if key else None
-    return Task(
+    return Step(
         kind="train",
         name=f"train {name}",
-        phases=(phases.of_suite(suite.path).name,),
+        phases=(phases.of_suite(suite.path, suite.name),),
         key=key,
-        parts={"config": run.model_dump(mode="json"), "code": code, "data": tokens, "inputs": keys},
-        inputs=tuple(dict.fromkeys(task.name for task in needed.values())),
+        parts=parts,
+        inputs=tuple(dict.fromkeys(step.name for step in needed.values())),
         destination=run_folder.folder_of(study.out / "runs", key or "not known yet"),
-        arguments={"run": run, "inputs": {part: task.destination for part, task in needed.items()}},
+        arguments={"run": run, "inputs": {part: step.destination for part, step in needed.items()}},
         views=(study.out / suite.name / condition / f"seed-{seed}",),
         seed=seed,
-        work=(run.last - run.first) * step_gflop(run),
+        work=(run.last - run.first) * size.step_gflop(run),
     )
 
 
 class Test(NamedTuple):
-    """A test of a finished run, and the step whose weights it tests."""
+    """A test of a finished run, and the step of training whose weights it tests."""
 
     condition: str
-    step: int
-    task: Task
+    at: int
+    step: Step
 
 
 def tests_of(
-    study: Study, suite: Suite, seed: int, train: Callable[[Suite, str, int], Task]
+    study: Study, suite: Suite, seed: int, train: Callable[[Suite, str, int], Step]
 ) -> Iterator[Test]:
     """The tests of a seed's finished runs.
 
@@ -193,23 +221,23 @@ def tests_of(
         ("frozen", name, step) for name in frozen.conditions for step in frozen.steps
     ]
     wanted += [("belief", name, suite.conditions[name].last) for name in suite.belief_test.conditions]
-    for kind, condition, step in wanted:
+    for kind, condition, at in wanted:
         both = frozen.foreign or kind == "belief"
         other = train(suite, condition, partner(seed)) if both else None
         trained = train(suite, condition, seed)
-        yield Test(condition, step, _test_task(study, suite, kind, condition, seed, step, trained, other))
+        yield Test(condition, at, _test_step(study, suite, kind, condition, seed, at, trained, other))
 
 
-def _test_task(
+def _test_step(
     study: Study,
     suite: Suite,
     kind: Kind,
     condition: str,
     seed: int,
-    step: int,
-    trained: Task,
-    other: Task | None,
-) -> Task:
+    at: int,
+    trained: Step,
+    other: Step | None,
+) -> Step:
     """other: the partner seed's run, where it is needed."""
     needed = [trained, other] if other is not None else [trained]
     settings = suite.frozen_test
@@ -218,8 +246,8 @@ def _test_task(
     if kind == "belief":
         values = {"heldout_batches": settings.heldout_batches}
     parts = {
-        "config": {f"{kind}_test": {**values, "step": step}},
-        "code": code_files.of(kind),
+        "config": {f"{kind}_test": {**values, "step": at}},
+        "code": code_of(TESTS[kind]),
         "data": trained.parts["data"],
         # By role: partners are each other's, and the two tests of a pair would have one key.
         "inputs": {
@@ -227,58 +255,19 @@ def _test_task(
             **({f"the partner's {other.name}": other.key} if other is not None else {}),
         },
     }
-    key = task_key(parts) if all(task.key is not None for task in needed) else None
-    return Task(
+    key = key_of(parts) if all(step.key is not None for step in needed) else None
+    return Step(
         kind=kind,
-        name=f"{kind} {suite.name}/{condition}/seed-{seed}/step-{step}",
-        phases=(phases.of_tests(suite.path).name,),
+        name=f"{kind} {suite.name}/{condition}/seed-{seed}/step-{at}",
+        phases=(phases.of_suite(suite.path, suite.name),),
         key=key,
         parts=parts,
-        inputs=tuple(task.name for task in needed),
+        inputs=tuple(step.name for step in needed),
         destination=study.out / kind / (key or "not known yet")[:16],
         arguments={
-            **{"run": run, "folder": trained.destination, "step": step, "settings": settings},
+            **{"run": run, "folder": trained.destination, "step": at, "settings": settings},
             "other": other.destination if other is not None else None,
         },
         seed=seed,
-        work=forwards(settings, run.self_state.dim, kind)
-        * step_gflop(run)
-        / 3,  # a forward pass is a third of a step
+        work=size.probe_gflop(kind, settings, run),
     )
-
-
-def forwards(settings: FrozenTest, dim: int, kind: Kind) -> int:
-    """Forward passes of a test: of a frozen one as frozen_test.count_forwards has them, which needs torch; else about."""
-    finder, heldout, draws = settings.finder_batches, settings.heldout_batches, settings.placebo_draws
-    if kind == "belief":
-        return 20 * heldout
-    chosen = 2 * settings.doses * settings.dev_batches + 2 * heldout
-    zero = min(DOSE_BATCHES, heldout)
-    curve = (2 * settings.doses + 1) * zero
-    curves = min(settings.dose_placebos, draws)
-    if dim == 1:
-        foreign = settings.foreign * (2 * finder + 2 * chosen)
-        states = 3 * finder + (4 + settings.random_directions) * heldout
-        return chosen * (1 + draws) + foreign + states + (2 + curves) * curve + (1 + curves) * zero
-    swept = (dim + 2) * finder + chosen
-    foreign = settings.foreign * (2 * finder + swept + 3 * chosen)
-    states = (3 + settings.random_directions) * finder + (6 + 2 * settings.random_directions) * heldout
-    readers = 2 * finder + swept + chosen + draws * (2 * swept + chosen)
-    return readers + foreign + states + (4 + 5 * curves) * curve + (1 + 2 * curves) * zero
-
-
-def task_key(parts: Mapping[str, Any]) -> str:
-    """The key of a task from its parts; the parts of a run are hashed by run_folder.run_key."""
-    return storage.hash_json({"format": 1, **parts})
-
-
-def step_gflop(run: RunConfig) -> float:
-    """Floating-point operations of one training step, in units of 1e9: six a weight and token."""
-    tokens = run.train.batch_size * run.train.grad_accum * run.model.block_size
-    return 6e-9 * tokens * weights(run)
-
-
-def weights(run: RunConfig) -> int:
-    """How many weights a run's model has, about: its matrices, and embeddings of 100 characters."""
-    width = run.model.n_embd
-    return 12 * run.model.n_layer * width * width + (100 + run.model.block_size) * width

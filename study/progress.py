@@ -6,57 +6,57 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from study import freshness
-from study.phases import STUDIED
-from study.plan import Study, Task
+from study.plan import MADE, STUDIED, Step, Study
 from study.worker import progress_path
 
 OVERHEAD = 1.7  # a training step against its matrix products alone
-REFRESH_S = 20.0  # tables, figures or report: a first guess
+MADE_S = 1.0  # a table, a figure or a page: a first guess
 
 
 class Costs:
-    """Seconds a task takes: from tasks of its kind that are finished, or a first guess from the machine's speed."""
+    """Seconds a step takes: from steps of its kind that are finished, or a first guess from the machine's speed."""
 
     def __init__(self) -> None:
         self.sums: dict[str, tuple[float, float]] = {}  # kind -> seconds, units of work
         self.guess_s: float | None = None  # seconds a GFLOP
 
-    def learn(self, out: Path, tasks: Iterable[Task]) -> None:
-        """Take the times that finished tasks have recorded."""
-        for task in tasks:
-            if task.kind == "train":
-                record = freshness.record_of(task.destination / "run.json")
-                run = task.arguments["run"]
+    def learn(self, out: Path, steps: Iterable[Step]) -> None:
+        """Take the times that finished steps have recorded."""
+        for step in steps:
+            if step.kind == "train":
+                record = freshness.record_of(step.destination / "run.json")
+                run = step.arguments["run"]
                 share = (run.last - record.get("resumed_from", run.first)) / (run.last - run.first)
             else:
-                record, share = freshness.record_of(freshness.record_path(out, task)), 1.0
+                record, share = freshness.record_of(freshness.record_path(out, step)), 1.0
             if isinstance(record.get("seconds"), int | float) and share > 0:
-                self._count(task.kind, record["seconds"], task.work * share)
+                self._count(step.kind, record["seconds"], step.work * share)
 
     def _count(self, kind: str, seconds: float, units: float) -> None:
         old = self.sums.get(kind, (0.0, 0.0))
         self.sums[kind] = (old[0] + seconds, old[1] + units)
 
-    def of(self, task: Task) -> float:
-        """Seconds that a task is expected to take on one worker."""
-        if task.kind in self.sums or task.kind not in STUDIED:
-            return task.work * self.of_kind(task.kind)
+    def of(self, step: Step) -> float:
+        """Seconds that a step is expected to take on one worker."""
+        if step.kind in self.sums or step.kind not in STUDIED:
+            return step.work * self.of_kind(step.kind)
         if self.guess_s is None:
             self.guess_s = OVERHEAD / gflops()
-        return task.work * self.guess_s
+        return step.work * self.guess_s
 
     def of_kind(self, kind: str) -> float:
         """Seconds a unit of work: of tables, figures or report, the whole."""
-        seconds, units = self.sums.get(kind, (REFRESH_S, 1.0))
+        seconds, units = self.sums.get(kind, (MADE_S, 1.0))
         return seconds / units
 
-    def known(self, tasks: Iterable[Task]) -> bool:
+    def known(self, steps: Iterable[Step]) -> bool:
         """Whether the time of each of these kinds was measured here."""
-        return all(task.kind in self.sums for task in tasks)
+        return all(step.kind in self.sums for step in steps)
 
 
 def gflops(seconds: float = 0.3) -> float:
@@ -82,7 +82,7 @@ def duration(seconds: float) -> str:
 
 
 class Display:
-    """A bar with the time left on a terminal; elsewhere one line for each task that ended."""
+    """A bar with the time left on a terminal; elsewhere one line for each step that ended."""
 
     def __init__(self, costs: Costs, jobs: int) -> None:
         self.costs = costs
@@ -98,25 +98,25 @@ class Display:
         else:
             print(line, flush=True)
 
-    def finished(self, task: Task, seconds: float, number: int, total: int, ahead_s: float) -> None:
-        """A line for a task that ended; ahead_s: seconds of work that are left, for one worker."""
-        self.done_s += self.costs.of(task)
+    def finished(self, step: Step, seconds: float, number: int, total: int, ahead_s: float) -> None:
+        """A line for a step that ended; ahead_s: seconds of work that are left, for one worker."""
+        self.done_s += self.costs.of(step)
         ahead = f"  (about {duration(ahead_s / self.jobs)} left)" if number < total else ""
-        self.say(f"[{number}/{total}] {task.name}  {seconds:.0f} s{ahead}")
+        self.say(f"[{number}/{total}] {step.name}  {seconds:.0f} s{ahead}")
 
-    def update(self, ahead_s: float, running: Sequence[Task], out: Path) -> None:
+    def update(self, ahead_s: float, running: Sequence[Step], out: Path) -> None:
         """Redraw the bar. Nothing where there is no terminal."""
         if not self.terminal:
             return
         from tqdm import tqdm
 
-        part = sum(self.costs.of(task) * fraction(out, task) for task in running)
+        part = sum(self.costs.of(step) * fraction(out, step) for step in running)
         ahead_s = max(0.0, ahead_s - part)
         if self.bar is None:
             self.bar = tqdm(bar_format="{percentage:3.0f}% |{bar}| {desc}", dynamic_ncols=True, leave=False)
         self.bar.total = max(self.done_s + part + ahead_s, 1e-9)
         self.bar.n = min(self.done_s + part, self.bar.total)
-        names = ", ".join(task.name.split(" ", 1)[-1] for task in running)
+        names = ", ".join(step.name.split(" ", 1)[-1] for step in running)
         self.bar.set_description_str(f"{duration(ahead_s / self.jobs)} left | {names}"[:100])
 
     def close(self) -> None:
@@ -125,29 +125,33 @@ class Display:
             self.bar = None
 
 
-def fraction(out: Path, task: Task) -> float:
-    """How much of a running task is done, by its progress file."""
+def fraction(out: Path, step: Step) -> float:
+    """How much of a running step is done, by its progress file."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, ZeroDivisionError):
-        found = json.loads(progress_path(out, task).read_text())
+        found = json.loads(progress_path(out, step).read_text())
         return min(1.0, max(0.0, found["step"] / found["total"]))
     return 0.0
 
 
-def status(study: Study, plan: Sequence[Task], fresh: frozenset[str], refresh: Sequence[Task]) -> str:
-    """How far a study is: a line a phase, then a line a seed, then what its pages were made from."""
+def status(study: Study, plan: Sequence[Step], fresh: frozenset[str], made: Sequence[Step]) -> str:
+    """How far a study is: a line a phase, then a line a seed, then tables, figures and pages."""
     lines = []
-    phases: dict[str, list[Task]] = defaultdict(list)
-    seeds: dict[int, list[Task]] = defaultdict(list)
-    for task in plan:
-        for phase in task.phases:
-            phases[phase].append(task)
-        seeds[task.seed].append(task)
-    for name, tasks in phases.items():
-        lines.append(f"{name:<14} {sum(task.name in fresh for task in tasks)} of {len(tasks)} done")
-    for seed, tasks in seeds.items():
-        lines.append(f"seed {seed:<9} {sum(task.name in fresh for task in tasks)} of {len(tasks)} done")
-    for task in refresh:
-        record = freshness.record_of(freshness.record_path(study.out, task))
-        made = "not made yet" if not record else "up to date" if task.name in fresh else "of an earlier state"
-        lines.append(f"{task.name:<14} {made}")
+    phases: dict[str, list[Step]] = defaultdict(list)
+    seeds: dict[int, list[Step]] = defaultdict(list)
+    for step in plan:
+        for phase in step.phases:
+            phases[phase].append(step)
+        seeds[step.seed].append(step)
+    for name, steps in phases.items():
+        lines.append(f"{name:<14} {sum(step.name in fresh for step in steps)} of {len(steps)} done")
+    for seed, steps in seeds.items():
+        lines.append(f"seed {seed:<9} {sum(step.name in fresh for step in steps)} of {len(steps)} done")
+    for kind, group in groupby(
+        sorted(made, key=lambda step: MADE.index(step.kind)), key=lambda step: step.kind
+    ):
+        named = list(group)
+        if kind != "note":
+            lines.append(
+                f"{kind + 's':<14} {sum(step.name in fresh for step in named)} of {len(named)} up to date"
+            )
     return "\n".join(lines)

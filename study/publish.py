@@ -1,13 +1,18 @@
 """Put a finished study where it is committed: figures/, docs/results/ and docs/results/tables/."""
 
 import datetime
+import gzip
+import io
+import zlib
 from pathlib import Path
 
 from base import storage
 from base.storage import ROOT
-from study import refresh, run_card
+from study import book, run_card
 
+REGISTER = "docs/results/claims.json"
 SMALL_BYTES = 5_000_000  # of a table that is committed; larger ones stay in the output folder
+PLAIN_BYTES = 200_000  # of a table that is committed as it is; larger ones as .csv.gz
 NOT_COMMITTED = ("metrics", "state_path")
 """Tables with a row a step of each run, which are not committed whatever their size: README's findings do without."""
 
@@ -15,7 +20,7 @@ NOT_COMMITTED = ("metrics", "state_path")
 def publish(out: Path, root: Path = ROOT) -> list[Path]:
     """Copy figures, pages, small tables and the run card of an output folder, and README's numbers. Returns what changed.
 
-    Only files of the same names are replaced; whatever else stands in those folders stays.
+    Only files of the same names are replaced, and a table's other form; whatever else stands in those folders stays.
     """
     pairs = [
         (path, root / "figures" / path.relative_to(out / "figures"))
@@ -30,9 +35,6 @@ def publish(out: Path, root: Path = ROOT) -> list[Path]:
         for path in _all(out / "tables", "*.csv")
         if path.stem not in NOT_COMMITTED and path.stat().st_size <= SMALL_BYTES
     ]
-    pairs += [
-        (path, root / "docs" / "results" / "tables" / path.relative_to(out / "tables")) for path in tables
-    ]
     if (out / run_card.FILE).is_file():
         pairs.append((out / run_card.FILE, root / "docs" / "results" / run_card.FILE))
     changed = []
@@ -41,10 +43,13 @@ def publish(out: Path, root: Path = ROOT) -> list[Path]:
         if not destination.is_file() or destination.read_bytes() != content:
             storage.write_bytes(destination, content)
             changed.append(destination)
+    for path in tables:
+        place = root / "docs" / "results" / "tables" / path.relative_to(out / "tables")
+        changed += _put_table(path.read_bytes(), place)
     changed += _register_claims(out, root)
     readme = root / "README.md"
     if readme.is_file():
-        from reports import documents  # loads pandas, which a study with nothing to publish need not wait for
+        from study import documents  # loads pandas, which a study with nothing to publish need not wait for
 
         before = readme.read_bytes()
         if documents.write_readme(root).read_bytes() != before:
@@ -52,17 +57,45 @@ def publish(out: Path, root: Path = ROOT) -> list[Path]:
     return changed
 
 
+def _put_table(content: bytes, plain: Path) -> list[Path]:
+    """Write a table as `plain` or, where it is large, packed beside that, and not in both forms. Returns what changed."""
+    small, gz = len(content) <= PLAIN_BYTES, plain.with_suffix(".csv.gz")
+    place, other = (plain, gz) if small else (gz, plain)
+    changed = [other] if other.exists() else []
+    storage.remove(other)
+    if not place.is_file() or (place.read_bytes() if small else _unpacked(place)) != content:
+        storage.write_bytes(place, content if small else packed(content))
+        changed.append(place)
+    return changed
+
+
+def packed(content: bytes) -> bytes:
+    """Some bytes as a gzip file without name and time, so that equal tables give equal bytes."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0) as file:
+        file.write(content)
+    return buffer.getvalue()
+
+
+def _unpacked(path: Path) -> bytes | None:
+    """What a gzip file holds, whatever packed it; None where it is not whole."""
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error):
+        return None
+
+
 def _register_claims(out: Path, root: Path) -> list[Path]:
     """Bring the register of claims up to date with what has results now. Returns it if that changed it."""
-    if not (out / "tables" / refresh.CLAIMS / "claims.csv").is_file():
+    if not (out / "tables" / book.CLAIMS / "claims.csv").is_file():
         return []
-    from analysis import claims  # loads pandas
+    from experiments.claims import file  # loads pandas
 
-    register = root / refresh.REGISTER
+    register = root / REGISTER
     before = register.read_bytes() if register.is_file() else b""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     where = run_card.commit(root)["commit"] or "unknown"
-    claims.register(root / "docs" / "results" / "tables", register, today, where)
+    file.register(root / "docs" / "results" / "tables", register, today, where)
     return [register] if register.read_bytes() != before else []
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from base import machine as capacity
-from base import storage
-from base.storage import ROOT, UserError
+from base import machine, storage
+from base.errors import UserError
+from configs import size
 from configs.run import RunConfig
 from configs.suite import Suite, load_suite
 from configs.toml_file import ConfigError
@@ -22,8 +22,7 @@ from data.prepare import prepare as prepare_corpus
 from data.sources import SOURCES, Source, SourceNotFound, find_local
 from runs import folder as run_folder
 from study import phases, run_card
-from study import plan as pipeline
-from study.plan import Study, Task
+from study.plan import Step, Study
 
 STANDS_IN = ("shakespeare_char", "openwebtext")  # corpora that the embedded one may stand in for
 EMBEDDED = "pydoc_char"
@@ -49,7 +48,7 @@ class Request:
     @property
     def is_default(self) -> bool:
         """Whether this is the study whose figures and pages are committed, in full."""
-        everything = not self.only or set(self.only) >= {phase.name for phase in phases.choose(None)}
+        everything = not self.only or set(self.only) >= phases.choose(())
         return everything and not (self.overrides or self.quick or self.config or self.seeds)
 
     @property
@@ -59,13 +58,11 @@ class Request:
 
 
 def load_suites(request: Request) -> tuple[Suite, ...]:
-    """The suites of the study. ConfigError for anything wrong in them.
+    """The suites of the study. ConfigError for anything wrong in them, UserError for a run too large for this machine.
 
     A `--set conditions.NAME.key=value` acts on the suites that have that condition.
     """
-    paths = (
-        [request.config] if request.config else [ROOT / path for path in phases.default_suites(request.only)]
-    )
+    paths = [request.config] if request.config else list(phases.default_suites(request.only))
     every = [text for text in request.overrides if not _CONDITION.match(text)]
     found = []
     used: set[str] = set()
@@ -80,6 +77,7 @@ def load_suites(request: Request) -> tuple[Suite, ...]:
             )
         used |= set(own)
         found.append(load_suite(path, own, request.quick))
+        size.check(found[-1])
     for text in request.overrides:
         if text not in used:
             raise ConfigError(f"--set {text!r}: no suite of this study has that condition")
@@ -264,37 +262,22 @@ def _alive(process: int) -> bool:
 
 def check_memory(suites: Sequence[Suite], jobs: int) -> None:
     """UserError, before anything is made, where so many runs at once need more memory than the machine has."""
-    need = jobs * max(capacity.of_run(run) for suite in suites for run in suite.conditions.values())
-    capacity.check(need, f"{jobs} runs at once need", "use fewer --jobs or a smaller model")
+    need = jobs * max(size.memory(run) for suite in suites for run in suite.conditions.values())
+    machine.check(need, f"{jobs} runs at once need", "use fewer --jobs or a smaller model")
 
 
-def check_disk(study: Study, tasks: Sequence[Task], jobs: int) -> None:
-    """UserError, before anything is trained, where the runs of some tasks need more disk than is free."""
-    runs = [task.arguments["run"] for task in tasks if task.kind == "train"]
-    need = sum(map(_disk_bytes, runs)) + max(map(_disk_bytes_on_the_way, runs), default=0) * jobs
+def check_disk(study: Study, steps: Sequence[Step], jobs: int) -> None:
+    """UserError, before anything is trained, where the runs of some steps need more disk than is free."""
+    runs: list[RunConfig] = [step.arguments["run"] for step in steps if step.kind == "train"]
+    pairs = {(run.corpus, run.tokenizer) for run in runs}
+    vocabulary = {pair: corpora.load(pair[0], study.out / "data", pair[1]).vocab_size for pair in pairs}
+    sized = [(run, vocabulary[run.corpus, run.tokenizer]) for run in runs]
+    kept = run_folder.KEPT_CHECKPOINTS
+    need = sum(size.disk(*one) for one in sized)
+    need += jobs * max((size.disk_on_the_way(*one, kept) for one in sized), default=0.0)
     free = shutil.disk_usage(study.out).free
     if need > free:
         raise UserError(
             f"the runs need about {need / 1e9:,.1f} GB in {study.out}, {free / 1e9:,.1f} are free; make room or choose "
             f"another folder with --out"
         )
-
-
-def _disk_bytes(run: RunConfig) -> float:
-    """The run folder, with 200 bytes of log a step. Whole checkpoints hold weights and two moments."""
-    weights, states = _saved_bytes(run)
-    kept = weights * (1 + len(run.log.keep_steps) + 3 * len(run.log.keep_checkpoints))
-    return kept + 200.0 * run.train.steps + states
-
-
-def _disk_bytes_on_the_way(run: RunConfig) -> float:
-    """What a run needs besides while it trains: checkpoints, those kept and the next; all it keeps, twice."""
-    weights, states = _saved_bytes(run)
-    checkpoint = 3 * weights + states + 200.0 * run.train.steps
-    return (run_folder.KEPT_CHECKPOINTS + 1) * checkpoint + _disk_bytes(run)
-
-
-def _saved_bytes(run: RunConfig) -> tuple[float, float]:
-    """Bytes of the weights, and of the states of all steps."""
-    states = run.train.steps * run.self_state.dim * 4.0 if run.self_state.enabled else 0.0
-    return 4.0 * pipeline.weights(run), states

@@ -14,12 +14,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from base import code as code_files
 from base import storage
 from base.storage import ROOT, UserError
 from experiments.kit import words
 from study import freshness
-from study.plan import Study, Task
+from study.plan import TESTS, Step, Study, code_of
 
 PACKAGES = (
     "torch",
@@ -35,19 +34,19 @@ PACKAGES = (
 FILE, PAGE = "run_card.json", "run-card.md"
 
 
-def card(study: Study, done: Iterable[Task]) -> dict[str, Any]:
-    """What a study's finished tasks were made with, as JSON holds it.
+def card(study: Study, done: Iterable[Step]) -> dict[str, Any]:
+    """What a study's finished steps were made with, as JSON holds it.
 
     done: finished runs and tests. Their own records say when they were made, in which number type, on what, how long.
     """
     runs, tests = [], []
     done = list(done)
-    for task in done:
-        if task.kind == "train":
-            record = freshness.record_of(task.destination / "run.json")
-            runs.append({**record, "resumed": record.get("resumed_from", 0) > task.arguments["run"].first})
+    for step in done:
+        if step.kind == "train":
+            record = freshness.record_of(step.destination / "run.json")
+            runs.append({**record, "resumed": record.get("resumed_from", 0) > step.arguments["run"].first})
         else:
-            tests.append(freshness.record_of(freshness.record_path(study.out, task)))
+            tests.append(freshness.record_of(freshness.record_path(study.out, step)))
     started = sorted(str(run["started"]) for run in runs if "started" in run)
     return {
         "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -73,7 +72,7 @@ def card(study: Study, done: Iterable[Task]) -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "code": commit(ROOT),
         "of": _of(done),
-        "made_by": {kind: storage.hash_json(code_files.of(kind)) for kind in ("frozen", "belief", "tables")},
+        "made_by": {kind: storage.hash_json(code_of(place)) for kind, place in TESTS.items()},
     }
 
 
@@ -111,7 +110,7 @@ def commit(root: Path) -> dict[str, Any]:
         return {"commit": None, "changed": None}
 
 
-def write(study: Study, done: Iterable[Task]) -> Path:
+def write(study: Study, done: Iterable[Step]) -> Path:
     """Write the card as `<out>/run_card.json` and as a page for readers. Returns the former."""
     found = card(study, done)
     path = study.out / FILE
@@ -121,8 +120,8 @@ def write(study: Study, done: Iterable[Task]) -> Path:
     return path
 
 
-def damage(study: Study, done: Iterable[Task]) -> str | None:
-    """What is wrong with the card that stands: None where it is whole and of these tasks, "" where there is none of them."""
+def damage(study: Study, done: Iterable[Step]) -> str | None:
+    """What is wrong with the card that stands: None where it is whole and of these steps, "" where there is none of them."""
     path, pages = study.out / FILE, _pages(study.out)
     if not any(os.path.lexists(place) for place in (path, *pages)):
         return ""
@@ -147,9 +146,9 @@ def _pages(out: Path) -> tuple[Path, ...]:
     return out / "report" / PAGE, out / "report" / "published" / PAGE
 
 
-def _of(done: Iterable[Task]) -> str:
-    """Which tasks a card is of: a hash of their keys."""
-    return storage.hash_json(sorted(str(task.key) for task in done))
+def _of(done: Iterable[Step]) -> str:
+    """Which steps a card is of: a hash of their keys."""
+    return storage.hash_json(sorted(str(step.key) for step in done))
 
 
 def page(found: Mapping[str, Any]) -> str:

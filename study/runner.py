@@ -1,29 +1,28 @@
 """Carries a study out: what runs next, who runs it, what happens when it fails, and what the user sees meanwhile."""
 
 import signal
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 
 from base.storage import UserError
-from study import freshness
-from study import worker as work
-from study.phases import STUDIED
-from study.plan import Study, Task
+from study import freshness, worker
+from study.book import Whole, made_steps, whole
+from study.plan import MADE, STUDIED, Kind, Step, Study
 from study.progress import Costs, Display
-from study.refresh import Whole, refresh_tasks, suites_of, whole
-from study.workers import Workers
+from study.worker import Workers
 
-ATTEMPTS = 2  # of a task whose worker was killed; one that fails by itself is not tried again
+ATTEMPTS = 2  # of a step whose worker was killed; one that fails by itself is not tried again
 POLL_S = 0.5
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A task that did not end well."""
+    """A step that did not end well."""
 
-    task: Task
+    step: Step
     error: str
     log: Path
 
@@ -36,21 +35,21 @@ class Runner:
     """One study from its plan to its last page.
 
     Args:
-        plan: training and frozen tests in the order in which they should run.
+        plan: training and tests in the order in which they should run.
         stale: names of those that are not up to date.
         chosen: names of those of them that are to run; the rest is left as it is.
-        refresh: the kinds of tables, figures and report that are wanted.
+        kinds: of what is made of finished runs, the kinds that are wanted.
         forced: phases to make again in any case.
-        executor: who runs the tasks; by default worker processes of this machine.
+        executor: who runs the steps; by default worker processes of this machine.
     """
 
     def __init__(
         self,
         study: Study,
-        plan: Sequence[Task],
+        plan: Sequence[Step],
         stale: frozenset[str],
         chosen: frozenset[str],
-        refresh: Sequence[str],
+        kinds: Collection[Kind],
         jobs: int,
         costs: Costs,
         forced: frozenset[str] = frozenset(),
@@ -58,29 +57,33 @@ class Runner:
     ) -> None:
         self.study = study
         self.plan = list(plan)
-        self.waiting = [task for task in plan if task.name in chosen]
-        self.done = {task.name: task for task in plan if task.name not in stale}
-        self.refresh = tuple(refresh)
+        self.waiting = [step for step in plan if step.name in chosen]
+        self.done = {step.name: step for step in plan if step.name not in stale}
+        self.kinds = frozenset(kinds)
         self.jobs = jobs
         self.costs = costs
         self.forced = forced
         self.make_executor = executor
         self.executor: Executor | None = None
-        self.running: dict[Future, tuple[Task, int]] = {}
+        self.running: dict[Future, tuple[Step, int]] = {}
         self.failures: list[Failure] = []
-        self.skipped: list[Task] = []
+        self.skipped: list[Step] = []
         self.ran = 0
-        self.chain: list[Task] = []  # what is left of the tables, figures and report being made
+        self.chain: list[Step] = []  # what is left of the tables, figures and pages being made
+        self.round = Counter[str]()  # what has been made of them so far, by kind
+        self.round_s = 0.0
+        self.made_any = False  # whether anything at all ran
         self.shown: tuple[frozenset[str], Whole] | None = None  # what the newest tables were asked to hold
         self.display = Display(costs, jobs)
-        # tasks of a kind that are made when a seed completes: one a suite, and one of the claims
-        shown = suites_of(study, whole(plan, {*self.done, *chosen}))
-        self.a_round = len(shown) + (study.claims and len(shown) == len(study.suites))
+        ends = whole(plan, {*self.done, *chosen})
+        coming = [step for step in plan if step.name in self.done or step.name in chosen]
+        wanted = made_steps(study, coming, ends) if self.kinds else []
+        self.a_round = Counter(step.kind for step in wanted if step.kind in self.kinds)
 
     def run(self) -> list[Failure]:
         """Run what has to; returns what failed. KeyboardInterrupt ends the workers at once and goes on up."""
-        for task in self.done.values():
-            self._view(task)
+        for step in self.done.values():
+            self._view(step)
         terminate = signal.signal(signal.SIGTERM, _exit_terminated)
         try:
             while True:
@@ -91,7 +94,7 @@ class Runner:
                 for future in ended:
                     self._end(future)
                 self.display.update(
-                    self._ahead_s(), [task for task, _ in self.running.values()], self.study.out
+                    self.ahead_s(), [step for step, _ in self.running.values()], self.study.out
                 )
         except BaseException:
             before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -110,150 +113,164 @@ class Runner:
 
     def _start(self) -> None:
         while len(self.running) < self.jobs:
-            task = self._next()
-            if task is None:
+            step = self._next()
+            if step is None:
                 return
-            self._submit(task, 1)
+            self._submit(step, 1)
 
-    def _submit(self, task: Task, attempt: int) -> None:
-        afresh = task.of(self.forced)
+    def _submit(self, step: Step, attempt: int) -> None:
+        afresh = step.of(self.forced)
         for _ in range(2):
             if self.executor is None:
                 self.executor = self.make_executor(self.jobs)
             try:
                 future = self.executor.submit(
-                    work.perform, work.without_results(task), self.study.out, afresh, attempt
+                    worker.perform, worker.without_results(step), self.study.out, afresh, attempt
                 )
             except BrokenExecutor:
                 self.executor.shutdown(wait=False)
                 self.executor = None
                 continue
-            self.running[future] = (task, attempt)
+            self.running[future] = (step, attempt)
             return
-        self._fail(task, "no worker could be started")
+        self._fail(step, "no worker could be started")
 
-    def _next(self) -> Task | None:
-        """The next task that can start: tables, figures and report first, then the plan's order."""
+    def _next(self) -> Step | None:
+        """The next step that can start: tables, figures and pages first, then the plan's order."""
         self._skip()
-        busy = any(task.kind in ("tables", "figures", "report") for task, _ in self.running.values())
-        if self.refresh and not busy:
-            task = self._next_refresh()
-            if task is not None:
-                return task
-        for task in self.waiting:
-            if all(name in self.done for name in task.inputs):
-                self.waiting.remove(task)
-                return task
+        step = self._next_made() if self.kinds else None
+        if step is not None:
+            return step
+        for step in self.waiting:
+            if all(name in self.done for name in step.inputs):
+                self.waiting.remove(step)
+                return step
         return None
 
     def _skip(self) -> None:
-        """Give up what waits for a task that failed."""
-        lost = {failure.task.name for failure in self.failures} - set(self.done)
-        for task in list(self.waiting):
-            if lost.intersection(task.inputs):
-                lost.add(task.name)
-                self.waiting.remove(task)
-                self.skipped.append(task)
+        """Give up what waits for a step that failed."""
+        lost = {failure.step.name for failure in self.failures} - set(self.done)
+        for step in list(self.waiting):
+            if lost.intersection(step.inputs):
+                lost.add(step.name)
+                self.waiting.remove(step)
+                self.skipped.append(step)
 
-    def _complete(self) -> tuple[list[Task], Whole]:
+    def _complete(self) -> tuple[list[Step], Whole]:
         """What is finished of the seeds that are complete, phase by phase, and not worked on any more."""
         settled = {
             *self.done,
-            *(task.name for task in self.skipped),
-            *(lost.task.name for lost in self.failures),
+            *(step.name for step in self.skipped),
+            *(lost.step.name for lost in self.failures),
         }
-        going = (*self.waiting, *(task for task, _ in self.running.values() if task.kind in STUDIED))
-        parts = whole(self.plan, settled, {task.seed for task in going})
-        return [task for task in self.plan if task.name in self.done and task.within(parts)], parts
+        going = (*self.waiting, *(step for step, _ in self.running.values() if step.kind in STUDIED))
+        parts = whole(self.plan, settled, {step.seed for step in going})
+        return [step for step in self.plan if step.name in self.done and step.within(parts)], parts
 
-    def _due(self) -> tuple[list[Task], Whole] | None:
+    def _due(self) -> tuple[list[Step], Whole] | None:
         """What the tables should hold, where that is not what they were last asked to."""
         complete, parts = self._complete()
-        new = (frozenset(task.name for task in complete), parts) != self.shown
-        return (complete, parts) if new and any(task.kind == "train" for task in complete) else None
+        new = (frozenset(step.name for step in complete), parts) != self.shown
+        return (complete, parts) if new and any(step.kind == "train" for step in complete) else None
 
-    def _next_refresh(self) -> Task | None:
+    def _next_made(self) -> Step | None:
+        """The next table, figure or page that is due and waits for nothing. A new round takes the place of an older one."""
         due = self._due()
         if due is not None:
             complete, parts = due
-            self.shown = (frozenset(task.name for task in complete), parts)
-            self.chain = [  # an older chain that has not come to its end is dropped: this one holds more
-                task
-                for task in refresh_tasks(self.study, complete, parts)
-                if task.kind in self.refresh or task.kind == "tables"
-            ]
-        while self.chain:
-            task = self.chain.pop(0)
-            decision = freshness.examine(self.study.out, [task], self.forced)[task.name]
-            if decision.damaged:
-                self.display.say(f"note: {task.name} is made again, {decision.reason}")
-            if decision.run:
-                return task
+            self.shown = (frozenset(step.name for step in complete), parts)
+            steps = [step for step in made_steps(self.study, complete, parts) if step.kind in self.kinds]
+            decisions = freshness.examine(self.study.out, steps, self.forced)
+            self.chain = [step for step in steps if decisions[step.name].run]
+            for step in self.chain:
+                if decisions[step.name].damaged:
+                    self.display.say(f"note: {step.name} is made again, {decisions[step.name].reason}")
+        busy = {step.name for step, _ in self.running.values()}
+        pending = busy | {step.name for step in self.chain}
+        for step in self.chain:
+            if step.name not in busy and not pending.intersection(step.inputs):
+                self.chain.remove(step)
+                return step
         return None
 
     def _end(self, future: Future) -> None:
-        task, attempt = self.running.pop(future)
+        step, attempt = self.running.pop(future)
         try:
-            outcome: work.Outcome = future.result()
+            outcome: worker.Outcome = future.result()
         except BrokenExecutor:
             if attempt < ATTEMPTS:
-                self.display.say(f"{task.name}: its worker was killed; trying once more")
-                self._submit(task, attempt + 1)
+                self.display.say(f"{step.name}: its worker was killed; trying once more")
+                self._submit(step, attempt + 1)
             else:
-                self._fail(task, f"its worker was killed {ATTEMPTS} times (out of memory?)")
+                self._fail(step, f"its worker was killed {ATTEMPTS} times (out of memory?)")
             return
         except Exception as problem:  # what a worker can't even send back
-            outcome = work.Outcome(0.0, f"{type(problem).__name__}: {problem}")
+            outcome = worker.Outcome(0.0, f"{type(problem).__name__}: {problem}")
         if outcome.error is not None:
-            self._fail(task, outcome.error)
+            self._fail(step, outcome.error)
             return
         for line in outcome.notes:
-            self.display.say(f"note: {task.name}: {line}")
-        self.ran += 1
-        if task.kind in STUDIED:
-            self.done[task.name] = task
-            self._view(task)
-        self.costs.learn(self.study.out, [task])
-        self.display.finished(task, outcome.seconds, self.ran, self._total(), self._ahead_s())
+            self.display.say(f"note: {step.name}: {line}")
+        self.made_any = True
+        self.costs.learn(self.study.out, [step])
+        if step.kind in STUDIED:
+            self.ran += 1
+            self.done[step.name] = step
+            self._view(step)
+            self.display.finished(step, outcome.seconds, self.ran, self._total(), self.ahead_s())
+            return
+        self.round[step.kind] += 1
+        self.round_s += outcome.seconds
+        if not self.chain and not any(other.kind in MADE for other, _ in self.running.values()):
+            self._tell_round()
 
-    def _fail(self, task: Task, error: str) -> None:
-        self.failures.append(Failure(task, error, self.study.out / "logs" / f"{task.slug}.log"))
-        if task.kind in ("tables", "figures", "report"):
-            self.chain = []
-        self.display.say(f"FAILED {task.name}: {error}")
+    def _tell_round(self) -> None:
+        """One line on the tables, figures and pages that were made, and how long one worker took."""
+        made = ", ".join(
+            f"{count} {kind}{'' if count == 1 else 's'}"
+            for kind, count in self.round.items()
+            if kind != "note"
+        )
+        if made:
+            self.display.say(f"made {made}  {self.round_s:.0f} s")
+        self.round.clear()
+        self.round_s = 0.0
 
-    def _view(self, task: Task) -> None:
+    def _fail(self, step: Step, error: str) -> None:
+        self.failures.append(Failure(step, error, self.study.out / "logs" / f"{step.slug}.log"))
+        if step.kind in MADE:  # what is made of it is left out, all else goes on
+            lost = {step.name}
+            for other in list(self.chain):
+                if step.kind == "table" and other.kind == "table" and lost.intersection(other.inputs):
+                    lost.add(other.name)
+                    self.chain.remove(other)
+                    self.skipped.append(other)
+        self.display.say(f"FAILED {step.name}: {error}")
+
+    def _view(self, step: Step) -> None:
         """Make the links to a finished run. Where that fails the run stands, and the study ends with 1."""
         try:
-            freshness.keep_name(self.study.out, task)
-            for view in task.views:
-                freshness.point(view, task.destination)
+            freshness.keep_name(self.study.out, step)
+            for view in step.views:
+                freshness.point(view, step.destination)
         except (UserError, OSError) as problem:
-            self._fail(task, f"it is done, but not linked: {problem}")
+            self._fail(step, f"it is done, but not linked: {problem}")
 
-    def _left(self) -> list[Task]:
-        return [*(task for task, _ in self.running.values()), *self.waiting, *self.chain]
+    def _left(self) -> list[Step]:
+        return [*(step for step, _ in self.running.values()), *self.waiting, *self.chain]
 
     def _rounds(self) -> int:
-        """How often tables, figures and report are still to be made, the chain that has begun not counted."""
-        if not self.refresh:
+        """How often tables, figures and pages are still to be made, the chain that has begun not counted."""
+        if not self.kinds:
             return 0
-        going = (
-            *self.waiting,
-            *(task for task, _ in self.running.values() if task.kind in STUDIED),
-        )
-        return len({task.seed for task in going}) + (self._due() is not None)
+        going = (*self.waiting, *(step for step, _ in self.running.values() if step.kind in STUDIED))
+        return len({step.seed for step in going}) + (self._due() is not None)
 
-    def _ahead_s(self) -> float:
+    def ahead_s(self) -> float:
         """Seconds of work still to do, for one worker."""
-        each = sum(self.costs.of_kind(kind) * self.a_round for kind in self.refresh)
-        return sum(self.costs.of(task) for task in self._left()) + self._rounds() * each
+        each = sum(self.costs.of_kind(kind) * count for kind, count in self.a_round.items())
+        return sum(self.costs.of(step) for step in self._left()) + self._rounds() * each
 
     def _total(self) -> int:
-        """Tasks of this start, done and to come."""
-        return (
-            self.ran
-            + len(self.failures)
-            + len(self._left())
-            + self._rounds() * sum(self.a_round for kind in self.refresh)
-        )
+        """Runs and tests of this start, done and to come."""
+        return self.ran + sum(step.kind in STUDIED for step in self._left()) + len(self.failures)

@@ -11,22 +11,34 @@ from pathlib import Path
 from typing import Any
 
 from base import storage
-from base.storage import UserError
+from base.errors import UserError
 from configs.suite import Suite
+from experiments.kit import tables as files
 from study import agreement, freshness, phases, progress, run_card
 from study import plan as pipeline
 from study import request as studies
 from study.agreement import SEED, Agreement
-from study.plan import Study, Task
+from study.plan import Step, Study
 from study.request import Request
 from study.runner import Failure, Runner
 
 MARK = "verification.json"  # in the folder of a check: that it is one, and how it ended
+SHOWN = 10  # of the tables with something outside, the worst value of each
 ROUNDING = (
     "other kind of processor",
     "other instruction sets",
 )  # reasons that change the rounding and nothing else
-SHOWN = 10  # of the tables with something outside, the worst value of each
+NEEDS_OTHERS: dict[str, tuple[str, ...]] = {
+    "classification_seeds": (),
+    "update_probe": (),
+    "update_probe_regimes": (),
+    "swap_summary": ("floor", "steps_until"),
+    "steering_trained": ("shuffled_mean", "p_value", "draws"),
+    "beliefs": (),
+    "belief_example": (),
+    "belief_components": (),
+}
+"""By table, values in a seed's rows that are made with other seeds' runs too, which fewer seeds can't give; (): all."""
 
 
 @dataclass
@@ -48,17 +60,21 @@ class Verdict:
     def sum(self, name: str) -> int:
         return sum(getattr(table, name) for table in self.tables)
 
+    def count(self, *states: str) -> int:
+        return sum(table.count(*states) for table in self.tables)
+
+    @property
+    def measured(self) -> int:
+        return sum(int(table.cells["number"].sum()) for table in self.tables)
+
     @property
     def outside(self) -> int:
         return sum(len(table.outside) for table in self.tables)
 
     @property
-    def too_many_unusual(self) -> bool:
-        return self.sum("unusual") > agreement.USUAL * max(1, self.sum("measured"))
-
-    @property
     def holds(self) -> bool:
-        return not self.outside and not self.too_many_unusual and self.sum("rows") > 0
+        unusual = self.count("unusual") > agreement.USUAL * max(1, self.measured)
+        return not self.outside and not unusual and self.sum("rows") > 0
 
 
 def run(request: Request, committed: Path) -> int:
@@ -66,7 +82,7 @@ def run(request: Request, committed: Path) -> int:
 
     Args:
         request: its `out` is the folder of the check.
-        committed: a folder with `tables/<suite>/*.csv` and `run_card.json`, as `--publish` leaves it.
+        committed: a folder with `tables/<suite>/` and `run_card.json`, as `--publish` leaves it.
 
     Returns:
         0 where all agrees, 1 where something does not, or could not be made.
@@ -88,31 +104,29 @@ def run(request: Request, committed: Path) -> int:
         done, failures = make(request, study, plan)
         if failures:
             return tell(failures)
-        fresh_card = run_card.card(study, done)
+        fresh = run_card.card(study, done)
         verdicts = [
-            judge(suite.name, committed, request.out, origins(card, fresh_card, suite.name))
-            for suite in suites
+            judge(suite.name, committed, request.out, origins(card, fresh, suite.name)) for suite in suites
         ]
         text = report(verdicts, committed)
-        found = {"state": "done", "card": fresh_card, "report": text.splitlines()}
-        storage.write_json(request.out / MARK, found)
+        storage.write_json(request.out / MARK, {"state": "done", "card": fresh, "report": text.splitlines()})
         print(text, flush=True)
         return 0 if all(verdict.holds for verdict in verdicts) else 1
 
 
 def committed_suites(request: Request, committed: Path) -> tuple[Suite, ...]:
     """The suites asked for that have committed tables."""
-    chosen = {phase.name for phase in phases.choose(request.only)} if request.only else None
+    chosen = phases.choose(request.only) if request.only else None
     asked = [
         suite
         for suite in studies.load_suites(request)
-        if chosen is None or chosen & {phases.of_suite(suite.path).name, phases.of_tests(suite.path).name}
+        if chosen is None or phases.of_suite(suite.path, suite.name) in chosen
     ]
     if not asked:
         raise UserError(
             f"--verify trains afresh, and {' '.join(request.only)} trains nothing; name a phase that does"
         )
-    found = tuple(suite for suite in asked if (committed / "tables" / suite.name / "runs.csv").is_file())
+    found = tuple(suite for suite in asked if "runs" in files.names(committed / "tables", suite.name))
     if not found:
         names = ", ".join(suite.name for suite in asked)
         raise UserError(
@@ -153,8 +167,8 @@ def begin(out: Path, afresh: bool) -> None:
         storage.write_json(out / MARK, {"state": "begun"})
 
 
-def planned(request: Request, suites: Sequence[Suite]) -> tuple[Study, list[Task]]:
-    """The study in the folder of the check, its corpora ready, and its tasks."""
+def planned(request: Request, suites: Sequence[Suite]) -> tuple[Study, list[Step]]:
+    """The study in the folder of the check, its corpora ready, and its steps."""
     study, _, said = studies.find_corpora(request, suites, prepare=suites)
     for line in said:
         print(f"note: {line}", flush=True)
@@ -162,68 +176,56 @@ def planned(request: Request, suites: Sequence[Suite]) -> tuple[Study, list[Task
     return study, pipeline.plan(study)
 
 
-def make(request: Request, study: Study, plan: Sequence[Task]) -> tuple[list[Task], list[Failure]]:
+def make(request: Request, study: Study, plan: Sequence[Step]) -> tuple[list[Step], list[Failure]]:
     """Train, test and put into tables what is not there yet. Returns what is finished, and what failed."""
     decisions = freshness.examine(request.out, plan)
     stale = frozenset(name for name, decision in decisions.items() if decision.run)
-    due = [task for task in plan if task.name in stale]
+    due = [step for step in plan if step.name in stale]
     studies.check_disk(study, due, request.jobs)
     costs = progress.Costs()
-    costs.learn(request.out, [task for task in plan if task.name not in stale])
-    seconds = sum(costs.of(task) for task in due) / request.jobs
-    trained = sum(task.kind == "train" for task in due)
+    costs.learn(request.out, [step for step in plan if step.name not in stale])
+    seconds = sum(costs.of(step) for step in due) / request.jobs
+    trained = sum(step.kind == "train" for step in due)
     print(
         f"to make afresh in {request.out}: {trained} runs, {len(due) - trained} tests of finished runs, then tables; "
         f"about {progress.duration(seconds)}",
         flush=True,
     )
-    runner = Runner(study, plan, stale, stale, ("tables",), request.jobs, costs)
+    runner = Runner(study, plan, stale, stale, ("note", "table"), request.jobs, costs)
     failures = runner.run()
     return list(runner.done.values()), failures
-
-
-def remake(request: Request) -> int:
-    """A study up to its tables, without figures and pages. Returns 1 where something failed."""
-    suites = studies.load_suites(request)
-    studies.check_memory(suites, request.jobs)
-    with studies.locked(request.out):
-        _, failures = make(request, *planned(request, suites))
-    return tell(failures)
 
 
 def tell(failures: Sequence[Failure]) -> int:
     """Name what failed. Returns 1 if anything did."""
     for failure in failures:
-        print(f"{failure.task.name}: {failure.error}; log: {failure.log}")
+        print(f"{failure.step.name}: {failure.error}; log: {failure.log}")
     if failures:
         print("what is named above failed; the same command goes on with what is missing")
     return int(bool(failures))
 
 
-def _unlike_at_once(study: Study, suite: Suite, plan: Sequence[Task], committed: Path) -> list[str]:
+def _unlike_at_once(study: Study, suite: Suite, plan: Sequence[Step], committed: Path) -> list[str]:
     """What can be said before hours are spent. UserError where the committed runs are no runs of this suite."""
+    place = ("condition", SEED, "key", "steps", "corpus")
+    runs = files.read(committed / "tables", suite.name, "runs", place, texts=True)
+    mine = runs[runs[SEED].isin([str(seed + 1) for seed in range(suite.seeds)])]
     path = committed / "tables" / suite.name / "runs.csv"
-    runs = agreement.read(path)
-    if not {"condition", SEED, "key", "steps", "corpus"} <= set(runs.columns):
-        raise UserError(f"{path} is not a table of runs; take it from the repository again")
-    keys = {view: task.key for task in plan for view in task.views}
-    same = 0
-    mine = runs[runs[SEED].isin(_seeds(suite.seeds))]
     if mine.empty:
         raise UserError(f"{path} has no run of seeds 1 to {suite.seeds}; give more --seeds")
-    for condition, seed, key, steps, corpus in mine[["condition", SEED, "key", "steps", "corpus"]].itertuples(
-        index=False
-    ):
+    keys = {view: step.key for step in plan for view in step.views}
+    same = 0
+    for condition, seed, key, steps, corpus in mine[[*place]].itertuples(index=False):
         planned = suite.conditions.get(condition)
         if planned is None:
             continue
-        place = f"{path}: run {condition}, seed {seed}"
+        where = f"{path}: run {condition}, seed {seed}"
         if str(planned.last - planned.first) != steps:
-            raise UserError(f"{place} has {steps} steps, here it would have {planned.last - planned.first}")
+            raise UserError(f"{where} has {steps} steps, here it would have {planned.last - planned.first}")
         used = study.corpora[planned.corpus, planned.tokenizer][0]
         if used != corpus:
             raise UserError(
-                f"{place} was trained on {corpus}, which is not to be had here: this study takes {used}"
+                f"{where} was trained on {corpus}, which is not to be had here: this study takes {used}"
             )
         whole = keys.get(study.out / suite.name / condition / f"seed-{seed}") or ""
         same += whole[:16] == key
@@ -233,10 +235,6 @@ def _unlike_at_once(study: Study, suite: Suite, plan: Sequence[Task], committed:
         f"{suite.name}: {len(mine) - same} of {len(mine)} committed runs were made by other code, config or data, or by a "
         f"Python that reads code otherwise: their numbers are compared within tolerance"
     ]
-
-
-def _seeds(count: int) -> tuple[str, ...]:
-    return tuple(str(seed) for seed in range(1, count + 1))
 
 
 def origins(committed: Mapping[str, Any], fresh: Mapping[str, Any], suite: str) -> tuple[str, ...]:
@@ -275,19 +273,20 @@ def _at(card: Mapping[str, Any], *place: str, default: Any = None) -> Any:
 
 def judge(suite: str, committed: Path, out: Path, reasons: Sequence[str]) -> Verdict:
     """Compare all committed tables of a suite with the fresh ones."""
-    ours, theirs = out / "tables" / suite, committed / "tables" / suite
-    runs, fresh_runs = agreement.read(theirs / "runs.csv"), agreement.read(ours / "runs.csv")
-    keys = {tuple(row) for row in runs[["condition", SEED, "key"]].itertuples(index=False)}
-    fresh_keys = {tuple(row) for row in fresh_runs[["condition", SEED, "key"]].itertuples(index=False)}
+    folders = committed / "tables", out / "tables"
+    place = ["condition", SEED, "key"]
+    runs, fresh = (files.read(folder, suite, "runs", place, texts=True) for folder in folders)
+    keys, fresh_keys = ({*table[place].itertuples(index=False, name=None)} for table in (runs, fresh))
     if not fresh_keys <= keys:
         reasons = ("other code, config or data of runs", *reasons)
-    seeds = tuple(dict.fromkeys(fresh_runs[SEED]))
-    committed_seeds = tuple(dict.fromkeys(runs[SEED]))
+    seeds = tuple(dict.fromkeys(fresh[SEED]))
+    found = Verdict(suite, seeds, tuple(dict.fromkeys(runs[SEED])), tuple(reasons))
     some = None if keys == fresh_keys else seeds
-    found = Verdict(suite, seeds, committed_seeds, tuple(reasons))
-    for path in sorted(theirs.glob("*.csv")):
-        tables = agreement.read(path), agreement.read(ours / path.name)
-        found.tables.append(agreement.compare(f"{suite}/{path.stem}", *tables, some, found.closeness))
+    for name in files.names(folders[0], suite):
+        old, new = (files.read(folder, suite, name, texts=True) for folder in folders)
+        others = NEEDS_OTHERS.get(name)
+        table = agreement.compare(f"{suite}/{name}", old, new, some, found.closeness, others)
+        found.tables.append(table)
     return found
 
 
@@ -295,41 +294,39 @@ def report(verdicts: Sequence[Verdict], committed: Path) -> str:
     """What came of it, in lines: a suite each, then the worst values, then the verdict."""
     lines = [f"committed: {committed / 'tables'}"]
     for one in verdicts:
-        seeds = "seed" if len(one.seeds) == 1 else "seeds"
-        asked = (
-            f"equality within tolerance, from the spread of {len(one.committed_seeds)} committed seeds "
-            f"({'; '.join(one.reasons)})"
-            if one.reasons
-            else "equality to the digit (same code, data, versions and kind of processor)"
-        )
-        lines.append(f"suite {one.suite}, {seeds} {' '.join(one.seeds)}: asked for {asked}")
+        asked = "equality to the digit (same code, data, versions and kind of processor)"
+        if one.reasons:
+            asked = (
+                f"equality within tolerance, from the spread of {len(one.committed_seeds)} committed seeds "
+                f"({'; '.join(one.reasons)})"
+            )
+        seeds = f"{'seed' if len(one.seeds) == 1 else 'seeds'} {' '.join(one.seeds)}"
+        lines.append(f"suite {one.suite}, {seeds}: asked for {asked}")
+        values = sum(len(table.cells) for table in one.tables)
         lines.append(
-            f"  {len(one.tables)} tables, {one.sum('rows')} rows, {one.sum('cells')} values: {one.sum('equal')} equal, "
-            f"{one.sum('within')} within tolerance, {one.outside} outside"
+            f"  {len(one.tables)} tables, {one.sum('rows')} rows, {values} values: {one.count('equal')} equal, "
+            f"{one.count('within', 'unusual')} within tolerance, {one.outside} outside"
         )
-        if one.reasons and one.sum("measured"):
-            share = one.sum("unusual") / one.sum("measured")
+        if one.reasons and one.measured:
+            share = one.count("unusual") / one.measured
             lines.append(
-                f"  beyond the usual limit: {share:.1%} of {one.sum('measured')} measured values, at most {agreement.USUAL:.0%} may be"
+                f"  beyond the usual limit: {share:.1%} of {one.measured} measured values, at most {agreement.USUAL:.0%} may be"
             )
         pooled = [table.table.rpartition("/")[2] for table in one.tables if table.pooled]
-        left = one.sum("left_out")
-        if left:
-            tables = f", among them tables pooled over seeds: {', '.join(pooled)}" if pooled else ""
-            lines.append(f"  left out: {left} rows of other seeds or of all{tables}")
+        if one.sum("left_out"):
+            among = f", among them tables pooled over seeds: {', '.join(pooled)}" if pooled else ""
+            lines.append(f"  left out: {one.sum('left_out')} rows of other seeds or of all{among}")
         if one.sum("not_committed"):
             lines.append(
                 f"  not committed: {one.sum('not_committed')} rows that the fresh tables have besides"
             )
-    bad = sorted(
-        (table for one in verdicts for table in one.tables if table.outside),
-        key=lambda table: table.worst.excess,
-        reverse=True,
-    )
+    bad = {table.table: table.outside for one in verdicts for table in one.tables}
+    bad = {name: outside for name, outside in bad.items() if outside}
     if bad:
+        worst = sorted(bad.values(), key=lambda outside: -max(outside.values()))
         lines.append("outside, the worst value of each table:")
-        lines += [f"  {table.worst}" for table in bad[:SHOWN]]
-        more = Counter({table.table: len(table.outside) for table in bad})
+        lines += [f"  {next(iter(outside))}" for outside in worst[:SHOWN]]
+        more = Counter({name: len(outside) for name, outside in bad.items()})
         lines.append("  in all: " + ", ".join(f"{name} {count}" for name, count in more.most_common()))
     if all(one.holds for one in verdicts):
         lines.append("verified: the committed tables are what a fresh run gives")

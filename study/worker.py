@@ -1,38 +1,41 @@
-"""What a worker process does: one task at a time, its output in a log, its progress in a small file.
+"""What a worker process does, one step at a time, its output in a log, its progress in a small file; and the processes.
 
-Only here are torch, pandas and matplotlib imported, by the task that needs them.
+The processes stand behind the interface of concurrent.futures.Executor, each with a pool of its own, so that one that is
+killed takes no other's step with it. A cluster's executor can stand in: the runner only calls `submit` and `shutdown`.
+torch, pandas and matplotlib are imported by the steps that need them alone.
 """
 
 import contextlib
 import dataclasses
 import datetime
+import importlib
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import parent_process
+from multiprocessing import parent_process, resource_tracker
 from pathlib import Path
+from typing import Any
 
 from base import storage
-from base.storage import ROOT
 from runs import folder as run_folder
-from study import freshness
-from study.phases import STUDIED
-from study.plan import Task
-from study.refresh import REGISTER
+from study import book, freshness
+from study.plan import MADE, STUDIED, TESTS, Step
 
-PROGRESS_S = 1.0  # least time between two progress files of a task
+PROGRESS_S = 1.0  # least time between two progress files of a step
 THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a task ended. error: one line; None where it did what it should. notes: lines for the user besides."""
+    """How a step ended. error: one line; None where it did what it should. notes: lines for the user besides."""
 
     seconds: float
     error: str | None = None
@@ -53,8 +56,8 @@ def _leave_with(wait: Callable[[], None]) -> None:
     os._exit(1)  # a worker without its parent would hold the lock of its run for hours
 
 
-def perform(task: Task, out: Path, afresh: bool = False, attempt: int = 1) -> Outcome:
-    """Carry out a task and record it. Never raises: what goes wrong stands in the outcome, and its traceback in the log.
+def perform(step: Step, out: Path, afresh: bool = False, attempt: int = 1) -> Outcome:
+    """Carry out a step and record it. Never raises: what goes wrong stands in the outcome, and its traceback in the log.
 
     Args:
         afresh: make it again though it may be there already.
@@ -62,13 +65,13 @@ def perform(task: Task, out: Path, afresh: bool = False, attempt: int = 1) -> Ou
     started = time.perf_counter()
     error = None
     notes: list[str] = []
-    with logged(out / "logs" / f"{task.slug}.log", attempt):
+    with logged(out / "logs" / f"{step.slug}.log", attempt):
         try:
-            _flush_denormals(task.kind in STUDIED)
+            _flush_denormals(step.kind in STUDIED)
             if attempt > 1:
-                _sweep(task, out)
-            notes += _KINDS[task.kind](task, out, afresh) or ()
-            if task.kind != "train":
+                _sweep(step, out)
+            notes += _KINDS[step.kind](step, out, afresh) or ()
+            if step.kind != "train":
                 print(f"done in {time.perf_counter() - started:.1f} s")
         except Exception as problem:
             traceback.print_exc()
@@ -76,17 +79,17 @@ def perform(task: Task, out: Path, afresh: bool = False, attempt: int = 1) -> Ou
             if not isinstance(problem, storage.UserError):
                 error = f"{type(problem).__name__}: {error}"
     with contextlib.suppress(OSError):
-        progress_path(out, task).unlink(missing_ok=True)
+        progress_path(out, step).unlink(missing_ok=True)
     return Outcome(time.perf_counter() - started, error, tuple(notes))
 
 
-def _sweep(task: Task, out: Path) -> None:
-    """Clear away what a worker that was killed left of this task; of a run, its next training does."""
-    if task.kind not in STUDIED:  # those have their folder for themselves
-        storage.sweep(task.destination)
-    elif task.kind != "train":
-        storage.sweep_of(task.destination)
-    for record in (freshness.record_path(out, task), out / "made" / f"{task.slug}.json"):
+def _sweep(step: Step, out: Path) -> None:
+    """Clear away what a worker that was killed left of this step; of a run, its next training does."""
+    if step.kind in MADE:
+        storage.sweep(step.destination)
+    elif step.kind in TESTS:
+        storage.sweep_of(step.destination)
+    for record in (freshness.record_path(out, step), out / "made" / f"{step.slug}.json"):
         storage.sweep_of(record)
 
 
@@ -121,8 +124,8 @@ def logged(path: Path, attempt: int) -> Iterator[None]:
         os.close(log)
 
 
-def progress_path(out: Path, task: Task) -> Path:
-    return out / "progress" / f"{task.slug}.json"
+def progress_path(out: Path, step: Step) -> Path:
+    return out / "progress" / f"{step.slug}.json"
 
 
 def progress_to(path: Path) -> Progress:
@@ -143,7 +146,7 @@ def progress_to(path: Path) -> Progress:
     return show
 
 
-def train(task: Task, out: Path, afresh: bool) -> list[str]:
+def train(step: Step, out: Path, afresh: bool) -> list[str]:
     """Train a run, or finish one that was interrupted. A damaged folder in its place goes first, and so do damaged
     checkpoints, which it names."""
     import torch
@@ -152,107 +155,187 @@ def train(task: Task, out: Path, afresh: bool) -> list[str]:
     from data import corpus
 
     torch.set_num_threads(1)
-    run = task.arguments["run"]
-    wrong = freshness.damage(out, task)
+    run = step.arguments["run"]
+    wrong = freshness.damage(out, step)
     if afresh or wrong:
-        print(f"making {task.destination} again: {wrong or 'forced'}")
-        storage.remove(task.destination)
-    checkpoints = run_folder.work_of(task.destination)
+        print(f"making {step.destination} again: {wrong or 'forced'}")
+        storage.remove(step.destination)
+    checkpoints = run_folder.work_of(step.destination)
     if afresh:
         storage.remove(checkpoints)
-    inputs = task.arguments["inputs"]
+    inputs = step.arguments["inputs"]
     tokens = corpus.load(run.corpus, out / "data", run.tokenizer)
     keys = {part: str(run_folder.check(folder)["key"]) for part, folder in inputs.items()}
-    if run_folder.run_key(run, tokens.tokens_sha256, keys) != task.key:
+    if run_folder.run_key(run, tokens.tokens_sha256, keys) != step.key:
         raise storage.UserError(
             "its code or its corpus was changed since the study was started; start it again"
         )
-    damaged = run_folder.drop_damaged(checkpoints, task.key)
-    training.train(run, tokens, out / "runs", progress_to(progress_path(out, task)), inputs=inputs)
+    damaged = run_folder.drop_damaged(checkpoints, step.key)
+    training.train(run, tokens, out / "runs", progress_to(progress_path(out, step)), inputs=inputs)
     return [f"goes on from an earlier checkpoint: {wrong}" for wrong in damaged]
 
 
-def test(task: Task, out: Path, afresh: bool) -> None:
-    """Test a finished run with its weights frozen: steer it, or set its beliefs."""
+def test(step: Step, out: Path, afresh: bool) -> None:
+    """Test a finished run with its weights frozen."""
     import torch
 
-    import frozen_test
     from data import corpus
-    from probes import belief
 
     torch.set_num_threads(1)
     started = time.perf_counter()
-    given = task.arguments
+    given = step.arguments
     tokens = corpus.load(given["run"].corpus, out / "data", given["run"].tokenizer)
-    progress = progress_to(progress_path(out, task))
-    where = task.destination
-    module = belief if task.kind == "belief" else frozen_test
-    module.run(given["folder"], given["step"], given["settings"], tokens, where, progress, given["other"])
-    _finish(task, out, list(task.destination.iterdir()), started)
+    progress = progress_to(progress_path(out, step))
+    place = TESTS[step.kind]
+    run = getattr(importlib.import_module(place.module), place.name)
+    run(given["folder"], given["step"], given["settings"], tokens, step.destination, progress, given["other"])
+    _finish(step, out, list(step.destination.iterdir()), started)
 
 
-def tables(task: Task, out: Path, afresh: bool) -> None:
-    """Put a suite's finished runs into tables, or judge the claims by the tables of all suites."""
-    from analysis import claims
-    from analysis.tables import write_all
+def note(step: Step, out: Path, afresh: bool) -> None:
+    """Leave beside a suite's tables what figures and pages say of it, for those that are made again from tables alone."""
+    started = time.perf_counter()
+    files = [step.destination / f"{name}.txt" for name in step.arguments]
+    for path in files:
+        storage.write_text(path, step.arguments[path.stem] + "\n")
+    _finish(step, out, files, started)
+
+
+def table(step: Step, out: Path, afresh: bool) -> None:
+    """Make a table of a suite's finished runs, or of the tables of all suites."""
+    from experiments.kit.tables import Tables, content
 
     started = time.perf_counter()
-    if "suite" in task.arguments:
-        files = write_all(task.destination, task.arguments["suite"], task.arguments["runs"])
+    given = step.arguments
+    if "suite" in given:
+        made, read = book.Makers.of(given["suite"], given["runs"]).make(given["table"]), None
     else:
-        files = claims.write(out / "tables", ROOT / REGISTER)
-    for name in ("note", "warning"):  # for figures and pages that are made again from the tables alone
-        files.append(task.destination / f"{name}.txt")
-        storage.write_text(files[-1], task.arguments[name] + "\n")
-    _finish(task, out, files, started)
+        tables = Tables(out / "tables", book.CLAIMS)
+        made = book.table_named(book.experiments()[given["module"]].of(book.CLAIMS), given["table"]).of(
+            tables, {}
+        )
+        read = tables.reads
+    files = [step.destination / f"{name}.csv" for name in made]
+    for path in files:
+        storage.write_bytes(path, content(made[path.stem]))
+    _finish(step, out, files, started, read)
 
 
-def figures(task: Task, out: Path, afresh: bool) -> None:
-    """Draw every figure that the tables allow."""
-    from plots.registry import draw_all
-
-    started = time.perf_counter()
-    files = []
-    for name, note in task.arguments["notes"].items():
-        files += draw_all(out / "tables", task.destination, name, note, say=print)
-    _finish(task, out, files, started)
-
-
-def report(task: Task, out: Path, afresh: bool) -> None:
-    """Write the pages twice: to be read beside out/figures, and in `published/` to be read beside the committed ones."""
-    from reports.pages import write_all
+def figure(step: Step, out: Path, afresh: bool) -> None:
+    """Draw a figure, where its tables allow it."""
+    from experiments.kit.tables import Tables
 
     started = time.perf_counter()
-    notes = task.arguments["notes"]
-    files = write_all(out, notes)
-    files += write_all(out, notes, figures="../../figures", destination=task.destination / "published")
-    _finish(task, out, files, started)
+    given = step.arguments
+    tables = Tables(out / "tables", given["suite"])
+    one = next(one for one in book.experiments()[given["module"]].figures if one.name == given["figure"])
+    drawn = book.draw(one, tables, given["note"], step.destination / given["below"])
+    _finish(step, out, [drawn] if drawn else [], started, tables.reads)
 
 
-def _finish(task: Task, out: Path, files: list[Path], started: float) -> None:
-    """Record what a task made, and remove what it made an earlier time and no longer does."""
-    earlier = freshness.record_of(freshness.record_path(out, task)).get("files", {})
-    now = {path.relative_to(task.destination).as_posix() for path in files}
-    if task.kind in ("figures", "report"):  # the tasks of all suites share a folder: what another made stays
-        own = freshness.record_path(out, task)
-        records = (path for path in (out / "made").glob(f"{task.kind}-*.json") if path != own)
-        now.update(name for path in records for name in freshness.record_of(path).get("files", {}))
-    for name in set(earlier) - now:
+def page(step: Step, out: Path, afresh: bool) -> None:
+    """Write a page: to be read beside out/figures, and in `published/` to be read beside the committed ones."""
+    from experiments.kit.tables import Tables
+
+    started = time.perf_counter()
+    given = step.arguments
+    tables = Tables(out / "tables", given["suite"])
+    files = book.write_page(given["module"], tables, out, given["below"], given["note"])
+    _finish(step, out, files, started, tables.reads)
+
+
+def _finish(
+    step: Step, out: Path, files: list[Path], started: float, read: Collection[tuple[str, str]] | None = None
+) -> None:
+    """Record what a step made, and remove what it made an earlier time and no longer does.
+
+    read: suites and names of the tables it read, where it reads as it likes.
+    """
+    places = [f"{suite}/{name}" for suite, name in read or ()]
+    if step.reads is not None:
+        step = freshness.read_by(out, step, places)
+    earlier = freshness.record_of(freshness.record_path(out, step)).get("files", {})
+    for name in set(earlier) - {path.relative_to(step.destination).as_posix() for path in files}:
         with contextlib.suppress(OSError):
-            (task.destination / name).unlink()
-    freshness.keep_record(out, task, files, time.perf_counter() - started)
+            (step.destination / name).unlink()
+    freshness.keep_record(out, step, files, time.perf_counter() - started, places)
 
 
-_KINDS: dict[str, Callable[[Task, Path, bool], list[str] | None]] = {
+_KINDS: dict[str, Callable[[Step, Path, bool], list[str] | None]] = {
     "train": train,
-    "frozen": test,
-    "belief": test,
-    "tables": tables,
-    "figures": figures,
-    "report": report,
+    **dict.fromkeys(TESTS, test),
+    "note": note,
+    "table": table,
+    "figure": figure,
+    "page": page,
 }
 
 
-def without_results(task: Task) -> Task:
-    """The task as it travels to a worker: without views, which are the parent's."""
-    return dataclasses.replace(task, views=())
+def without_results(step: Step) -> Step:
+    """The step as it travels to a worker: without views, which are the parent's."""
+    return dataclasses.replace(step, views=())
+
+
+class Workers(Executor):
+    """At most `count` processes, started as they are needed, one thread each.
+
+    A future whose process died raises BrokenExecutor; the next call gets a new process.
+    """
+
+    def __init__(self, count: int) -> None:
+        os.environ.update(THREADS)  # before the start of a worker: its libraries read them as they load
+        self._count = count
+        self._slots: list[tuple[ProcessPoolExecutor, Future]] = []  # each pool with its last future
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        """Call `fn` in an idle worker. RuntimeError when all are busy: the caller keeps the queue."""
+        idle = next((slot for slot in self._slots if slot[1].done()), None)
+        if idle is None and len(self._slots) >= self._count:
+            raise RuntimeError("all workers are busy")
+        with _no_interrupt():
+            future = None
+            if idle is not None:
+                self._slots.remove(idle)
+                try:
+                    future = idle[0].submit(fn, *args, **kwargs)
+                    pool = idle[0]
+                except BrokenExecutor:  # its process died
+                    idle[0].shutdown(wait=False)
+            if future is None:
+                context = multiprocessing.get_context("spawn")
+                pool = ProcessPoolExecutor(1, mp_context=context, initializer=initialise)
+                future = pool.submit(fn, *args, **kwargs)
+        self._slots.append((pool, future))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the workers; with wait=False at once, whatever they are doing."""
+        if not wait:
+            for process in multiprocessing.active_children():
+                process.kill()
+        for pool, _ in self._slots:
+            pool.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Put Ctrl-C off while a process starts: it inherits the block, and so never dies of a Ctrl-C meant for its parent.
+
+    Another thread of this process may take the signal all the same, and Python would then raise here, in the midst of
+    what the new process is told. So the handler is put off, too. The resource tracker, which multiprocessing starts
+    before a first worker, lifts any block as it starts (Python 3.11), and so has to run already.
+    """
+    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    resource_tracker.ensure_running()
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)

@@ -1,6 +1,5 @@
 """Runs that were never trained: a log and states made here, for analyses whose right answer is then known."""
 
-import io
 import itertools
 import re
 from collections.abc import Sequence
@@ -17,15 +16,12 @@ from matplotlib.transforms import Bbox
 from base import storage
 from configs.run import RunConfig
 from configs.suite import FrozenTest, Signatures, Suite
-from experiments.kit import pages, style
 from experiments.kit import panels as kit_panels
+from experiments.kit import style
 from experiments.kit import tables as kit_tables
 from experiments.kit.experiment import Experiment
 from experiments.kit.pages import render
 from experiments.kit.runs import Context, Run
-from plots.figure import Figure
-from reports import parts
-from reports.parts import Tables
 
 Window = tuple[str, int, int]
 
@@ -59,7 +55,7 @@ def made_run(
     )
 
 
-def context(runs: Sequence[Run], /, **made: pd.DataFrame) -> Context:
+def context(runs: Sequence[Run]) -> Context:
     """What an analysis is given, with 20 permutations."""
     settings: Any = {"frozen_test": FrozenTest(), "signatures": Signatures(permutations=20)}
     conditions = {run.condition: run.config for run in runs if run.config.start is None}
@@ -67,7 +63,7 @@ def context(runs: Sequence[Run], /, **made: pd.DataFrame) -> Context:
         name="s", path="s.toml", seeds=8, conditions=conditions or {"none": made_run("none", 1, pd.DataFrame(), None).config},
         **settings,
     )  # fmt: skip
-    return Context(suite, runs, made)
+    return Context(suite, runs)
 
 
 def regimes_of(steps: int, windows: Sequence[Window], first: int = 0) -> np.ndarray:
@@ -99,31 +95,8 @@ def _overlap(one: Bbox, other: Bbox, slack: float = 1.0) -> bool:
     return bool(width > slack and height > slack)
 
 
-def drawn(figure: Figure, tables: dict[str, pd.DataFrame]) -> Drawing:
-    """A figure of some tables, checked."""
-    with style.context():
-        drawing = figure.draw({name: as_read(tables[name]) for name in figure.tables}, "a note")
-        assert_clean(figure.name, drawing)
-    return drawing
-
-
-def as_read(table: pd.DataFrame) -> pd.DataFrame:
-    """A table as it is when it comes back from its file."""
-    return pd.read_csv(io.StringIO(table.to_csv(index=False, float_format="%.9g")))
-
-
 def title_of(drawing: Drawing) -> str:
     return " ".join(drawing.texts[0].get_text().split())
-
-
-def written(topic: Any, tables: dict[str, pd.DataFrame], folder: Path, suites: Sequence[str] = ()) -> str:
-    """The page of a module of reports/, from tables that are written for its own suite, or for those of `suites`."""
-    for suite in suites or (topic.SUITE,):
-        (folder / suite).mkdir(parents=True, exist_ok=True)
-        for name, table in tables.items():
-            table.to_csv(folder / suite / f"{name}.csv", index=False)
-    known = Tables(folder, topic.SUITE, topic.COLUMNS)
-    return parts.page(topic.TITLE, "", pages.made_from(known), topic.sections(known, "figures"), "The end.")
 
 
 def read_from(folder: Path, suite: str, tables: dict[str, pd.DataFrame]) -> kit_tables.Tables:

@@ -6,12 +6,24 @@ from typing import Any
 
 import pandas as pd
 
+from experiments import frozen, perturbation
 from experiments.kit import published
-from reports import pages
+from experiments.kit.pages import render
+from experiments.kit.tables import BASIC, NO_CLAMP, RAW, STATE, TIME
+from tests.made_runs import read_from
 
 ROOT = Path(__file__).resolve().parent.parent
 SEEDS = (1, 2, 3)
 PLACEBO = {"rotated": 0.20, "untrained": 0.18}
+
+
+def seeds_of(classes: list[tuple[Any, ...]]) -> pd.DataFrame:
+    """The rows of `classification` seed by seed, a hundredth apart."""
+    names = ["suite", "condition", "protocol", "features", "accuracy"]
+    rows = pd.DataFrame([row[: len(names)] for row in classes], columns=names)
+    return pd.concat(
+        [rows.assign(seed=seed, accuracy=rows["accuracy"] + 0.01 * (seed - 2)) for seed in SEEDS]
+    )
 
 
 def study(
@@ -97,6 +109,20 @@ def study(
                     doses.append((*head, direction, dose / 10, 2.0, 2.1, slope * dose / 10, 0.0))
     head_names = ["suite", "condition", "seed"]
     test_names = [*head_names, "run_step", "protocol", "finder"]
+    classes = [
+        ("shakespeare", condition, protocol, features, accuracy, 0.3, 0.4, 0.005, 65, 3, 0.3)
+        for protocol, condition, features, accuracy in (
+            ("published", "self", BASIC, 0.77),
+            ("published", "self", TIME, 0.97),
+            ("published", "self", STATE, 0.93),
+            ("clean", "self_random", BASIC, 0.55),
+            ("clean", "self_random", RAW, 0.65),
+            ("clean", "self_random", STATE, 0.90),
+            (NO_CLAMP, "self_random", BASIC, 0.55),
+            (NO_CLAMP, "self_random", RAW, 0.65),
+            (NO_CLAMP, "self_random", STATE, 0.50),
+        )
+    ]
     path = [
         ("shakespeare", "self", seed, step, "calm", step / 2000, 0.0, 0.9, 0.05)
         for seed in SEEDS
@@ -109,6 +135,11 @@ def study(
     return {
         "runs": frame(runs, [*head_names, "key", "steps", "seconds", "heldout_loss", "dtype", "corpus", "parameters", "heldout_bpb", "tokenizer"]),
         "regime_deltas": frame(deltas, [*head_names, "regime", "metric", "delta"]),
+        "classification": frame(
+            classes,
+            ["suite", "condition", "protocol", "features", "accuracy", "null_mean", "null_95", "p_value", "windows", "runs", "majority"],
+        ),
+        "classification_seeds": seeds_of(classes),
         "state_path": frame(path, [*head_names, "step", "regime", "pc1", "pc2", "share1", "share2"]),
         "frozen_effects": frame(effects, [*test_names, "reader", "draw", "effect_size", "magnitude"]),
         "frozen_effects_summary": frame(
@@ -124,14 +155,14 @@ def study(
     }  # fmt: skip
 
 
-def written(folder: Path, tables: dict[str, pd.DataFrame], note: str = "", **how: Any) -> tuple[str, str]:
+def written(
+    folder: Path, tables: dict[str, pd.DataFrame], note: str = "", figures: str = "../figures"
+) -> tuple[str, str]:
     """The two pages (shakespeare, frozen test) of some tables."""
-    place = folder / "tables" / "shakespeare"
-    place.mkdir(parents=True, exist_ok=True)
-    for name, table in tables.items():
-        table.to_csv(place / f"{name}.csv", index=False)
-    files = {path.name: path.read_text() for path in pages.write_all(folder, {"shakespeare": note}, **how)}
-    return files["shakespeare.md"], files["frozen-test.md"]
+    known = read_from(folder / "tables", "shakespeare", tables)
+    return render(perturbation.EXPERIMENT, known, figures, note), render(
+        frozen.EXPERIMENT, known, figures, note
+    )
 
 
 def verdicts(page: str) -> list[tuple[str, str]]:

@@ -1,7 +1,6 @@
 """Long told from short: where it is planted, where it is not, and where the window's own statistics tell it too."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,21 +8,33 @@ import pandas as pd
 import pytest
 from scipy.stats import mannwhitneyu
 
-from analysis import ambiguous
 from base.rng import Stream, generator
+from experiments import ambiguous, memory
 from experiments.kit import style
-from experiments.kit.tables import NothingToDraw
-from plots import ambiguous as figures
-from reports import ambiguous as report
-from tests.made_runs import MadeRun, cells, context, drawn, made_run, regimes_of, title_of, verdict, written
+from experiments.kit.pages import render
+from experiments.kit.tables import NothingToDraw, Tables
+from tests.made_runs import (
+    MadeRun,
+    cells,
+    context,
+    drawn_of,
+    made_run,
+    read_from,
+    regimes_of,
+    title_of,
+    verdict,
+)
 
 STEPS, PARTS, BEGINS, BEGIN = 240, 80, 160, 180  # the window: [180, 240)
 SEEDS = 6
 LOG = ("loss", "entropy", "top1", "grad_norm", "gate", "memory_share", "memory_norm")
-PAGE = SimpleNamespace(
-    TITLE="Ambiguous", SUITE="ambiguous", COLUMNS=report.COLUMNS,
-    sections=lambda tables, folder: [report.ambiguous(tables, folder)],
-)  # fmt: skip
+WINDOW, PAIRS = ambiguous.EXPERIMENT.figures
+
+
+def page_of(tables: dict[str, pd.DataFrame], folder: Path) -> str:
+    """The section on the window, from the page on memory."""
+    read_from(folder, "ambiguous", tables)
+    return render(memory.EXPERIMENT, Tables(folder, "memory"), "figures")
 
 
 def pair(
@@ -68,7 +79,7 @@ def study(
     name: str, state: float, statistics: float = 0.0, gate: float = 0.0, seeds: int = SEEDS, **how: Any
 ) -> dict[str, pd.DataFrame]:
     runs = [run for seed in range(1, seeds + 1) for run in pair(name, seed, state, statistics, gate, **how)]
-    return ambiguous.tables(context(runs))
+    return ambiguous.ambiguous_tables(context(runs))
 
 
 def told(tables: dict[str, pd.DataFrame], features: str, compared: str = "runs", span: str = "late") -> Any:
@@ -188,10 +199,9 @@ def test_only_whole_pairs_count() -> None:
 def test_few_seeds_have_values_but_no_answer(seeds: int, tmp_path: Path) -> None:
     tables = study("ema", 0.2, seeds=seeds)
     assert tables["ambiguous_auc"]["auc"].isna().all() and tables["ambiguous_advantage"].empty
-    assert list(tables["ambiguous_values"]) == list(ambiguous.VALUES)
     with pytest.raises(NothingToDraw, match="three seeds"), style.context():
-        figures.window(tables, "a note")
-    page = written(PAGE, tables, tmp_path)
+        WINDOW.draw(read_from(tmp_path, "ambiguous", tables), "a note")
+    page = page_of(tables, tmp_path)
     assert "nan" not in page
     assert verdict(page, "the state tells a long") == ("Open" if seeds else "Not measured")
 
@@ -206,26 +216,25 @@ def both() -> dict[str, pd.DataFrame]:
             ("none_feedback", 0.2, 0.5, "false_feedback"), ("ema_feedback", 0.2, 0.5, "false_feedback"),
         ):  # fmt: skip
             runs += pair(name, seed, state, loss, 0.0, regime=regime)
-    return ambiguous.tables(context(runs))
+    return ambiguous.ambiguous_tables(context(runs))
 
 
-def test_figures_draw_and_say_what_the_tables_say(both: dict[str, pd.DataFrame]) -> None:
-    window, seeds = figures.FIGURES
+def test_figures_draw_and_say_what_the_tables_say(both: dict[str, pd.DataFrame], tmp_path: Path) -> None:
     assert "clearly beyond its statistics, in 1 of 4 cases (ema after bewilderment)" in title_of(
-        drawn(window, both)
+        drawn_of(WINDOW, tmp_path, both, "ambiguous")
     )
-    title = title_of(drawn(seeds, both))
+    title = title_of(drawn_of(PAIRS, tmp_path, both, "ambiguous"))
     assert "in 3 of 4 cases" in title and "ema after bewilderment +0.2" in title
     one = {name: table[table.get("seed", pd.Series(1, table.index)) == 1] for name, table in both.items()}
-    assert "too few seeds" in title_of(drawn(seeds, one))
+    assert "too few seeds" in title_of(drawn_of(PAIRS, tmp_path, one, "ambiguous"))
     with pytest.raises(NothingToDraw, match="empty"), style.context():
-        figures.seeds({"ambiguous_values": both["ambiguous_values"].iloc[:0]}, "a note")
+        PAIRS.draw(read_from(tmp_path / "none", "ambiguous", {}), "a note")
 
 
 def test_the_page_says_what_is_told_and_what_the_statistics_explain(
     both: dict[str, pd.DataFrame], tmp_path: Path
 ) -> None:
-    page = written(PAGE, both, tmp_path)
+    page = page_of(both, tmp_path)
     assert verdict(page, "after `bewilderment`, the state tells a long") == "Open"  # one of two memories does
     assert verdict(page, "after `bewilderment`, a state with memory tells it better") == "Clear"
     assert verdict(page, "after `bewilderment`, gate and memory share") == "Not clear"
@@ -243,7 +252,7 @@ def test_the_page_says_what_is_told_and_what_the_statistics_explain(
 
 @pytest.mark.parametrize("absent", ["ambiguous_values", "ambiguous_auc", "ambiguous_advantage"])
 def test_partial_tables_have_a_section(both: dict[str, pd.DataFrame], absent: str, tmp_path: Path) -> None:
-    page = written(PAGE, {name: table for name, table in both.items() if name != absent}, tmp_path)
+    page = page_of({name: table for name, table in both.items() if name != absent}, tmp_path)
     assert "nan" not in page
     if absent == "ambiguous_auc":
         assert "The tables hold nothing for this yet." in page
@@ -253,6 +262,6 @@ def test_partial_tables_have_a_section(both: dict[str, pd.DataFrame], absent: st
 
 
 def test_five_seeds_cannot_be_told(tmp_path: Path) -> None:
-    page = written(PAGE, study("ema", 0.2, seeds=5), tmp_path)
+    page = page_of(study("ema", 0.2, seeds=5), tmp_path)
     assert verdict(page, "the state tells a long") == "Open"
     assert "Fewer than 6 seeds cannot give p < 0.05." in page

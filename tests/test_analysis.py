@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import signatures, trajectory
 from base import storage
 from configs.suite import Signatures
 from experiments import runs
@@ -59,31 +58,6 @@ def write_run(
 WINDOWS = [("sensory_fog", 50, 70), ("bewilderment", 70, 100), ("lr_heatwave", 150, 200)]
 
 
-def test_a_planted_shift_is_found_exactly(tmp_path: Path) -> None:
-    made = [write_run(tmp_path, "self", 1, WINDOWS, 2.5), write_run(tmp_path, "self_calm", 1, [], 0.0)]
-    deltas = signatures.regime_deltas(made, SETTINGS)
-    loss = deltas[deltas["metric"] == "loss"].set_index(["condition", "regime"])
-    assert loss["delta"].to_dict() == {
-        **{("self", name): pytest.approx(2.5) for name, *_ in WINDOWS},
-        **{("self_calm", name): pytest.approx(0.0) for name, *_ in WINDOWS},
-    }
-    assert row(loss, "self", "bewilderment")["before"] == pytest.approx(
-        1.0
-    )  # calm steps, though fog came just before
-    assert row(loss, "self", "bewilderment")["delta_after"] == pytest.approx(0.0)
-    assert np.isnan(row(loss, "self", "lr_heatwave")["delta_after"])  # nothing after the last step
-    assert np.isnan(row(loss, "self", "sensory_fog")["delta_after"])  # another regime follows at once
-    summary = signatures.regime_deltas_summary(deltas)
-    paired = summary[(summary["condition"] == "self - self_calm") & (summary["metric"] == "loss")]
-    assert paired["delta"].to_list() == pytest.approx([2.5] * 3)
-    assert paired["low"].isna().all()  # one seed has no interval
-
-
-def test_vanilla_has_no_state_rows(tmp_path: Path) -> None:
-    deltas = signatures.regime_deltas([write_run(tmp_path, "vanilla", 1, WINDOWS, 1.0)], SETTINGS)
-    assert set(deltas["metric"]) == set(METRICS) - set(STATE_METRICS)
-
-
 def test_interval_is_students() -> None:
     values = np.random.default_rng(0).normal(3, 2, 8)
     mean, low, high = kit_stats.mean_interval(np.append(values, np.nan))
@@ -91,19 +65,6 @@ def test_interval_is_students() -> None:
     assert (mean, low, high) == pytest.approx((values.mean(), *expected))
 
 
-def test_principal_components_of_a_line(tmp_path: Path) -> None:
-    path = trajectory.state_path([write_run(tmp_path, "self", 1, WINDOWS, 1.0)])
-    np.testing.assert_allclose(path["pc1"], -5 * np.linspace(-1, 1, STEPS), atol=1e-5)
-    np.testing.assert_allclose(path["pc2"], 0, atol=1e-5)
-    assert path["share1"].iloc[0] == pytest.approx(1.0)
-    assert (path["regime"] == "bewilderment").sum() == 30
-
-
-def test_nothing_gives_empty_tables_with_their_columns() -> None:
-    assert list(signatures.regime_deltas([], SETTINGS)) == list(signatures.COLUMNS)
-    assert list(signatures.regime_deltas_summary(signatures.regime_deltas([], SETTINGS))) == list(
-        signatures.SUMMARY
-    )
-    assert list(trajectory.state_path([])) == list(trajectory.COLUMNS)
+def test_nothing_gives_empty_tables() -> None:
     nothing = made_runs.context([])
     assert all(make(nothing).empty for make in (runs.metrics, runs.windows, runs.runs, runs.tests))

@@ -20,11 +20,11 @@ from configs.suite import FrozenTest
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from experiments.belief_shifts import belief_shifts
-from experiments.kit.runs import Context
 from model import GPT
-from probes import belief
-from probes import instrument as steering
+from probes import belief, instrument
+from probes.instrument import Batch, weights_sha256
 from runs import folder as run_folder
+from runs.state import models_arrays
 from self_state import SelfState
 from tests.made_runs import context, made_run
 
@@ -66,7 +66,7 @@ def divergence(p: float, q: float) -> float:
     return p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
 
 
-def batches() -> list[steering.Batch]:
+def batches() -> list[Batch]:
     drawn = np.random.default_rng(1).integers(0, V, size=(2, 5, T + 1))
     return [(torch.from_numpy(rows[:, :-1].copy()), torch.from_numpy(rows[:, 1:].copy())) for rows in drawn]
 
@@ -170,7 +170,7 @@ def finished(runs: Path, corpus: Corpus, seed: int = 1, dim: int = D, **more: An
         gpt, self_state = GPT(SIZES, corpus.vocab_size), SelfState(run.self_state, C)
         gpt.initialise(generator(drawn, Stream.INIT))
         self_state.initialise(generator(drawn, Stream.STATE_INIT))
-        arrays = run_folder.models_arrays({"gpt": gpt, "self_state": self_state})
+        arrays = models_arrays({"gpt": gpt, "self_state": self_state})
         storage.save_tensors(work / f"{name}.safetensors", arrays)
     states = np.random.default_rng(seed).normal(size=(10, dim)).astype(np.float32)
     storage.save_tensors(work / "states.safetensors", {"state": states})
@@ -198,7 +198,7 @@ def test_whole_test_of_a_run(corpus: Corpus, tmp_path: Path) -> None:
     cases = 2 + 1 + 1 + belief.RANDOM_DRAWS + 1
     assert seen == [(done, 2 * cases) for done in range(1, 2 * cases + 1)]
     task = storage.read_json(tmp_path / "a" / "task.json")
-    weights = steering.weights_sha256(storage.load_tensors(folder / "model-step6.safetensors"))
+    weights = weights_sha256(storage.load_tensors(folder / "model-step6.safetensors"))
     assert task["weights_sha256_before"] == task["weights_sha256_after"] == weights
     assert task["probability"] == P and task["run_key"].endswith("1")
 
@@ -219,8 +219,11 @@ def test_whole_test_of_a_run(corpus: Corpus, tmp_path: Path) -> None:
     belief.run(folder, 6, SETTINGS, corpus, tmp_path / "b", None, other)
     belief.run(folder, 10, SETTINGS, corpus, tmp_path / "c")  # there only sensory_fog acted in the last half
     assert (tmp_path / "a" / "belief.csv").read_bytes() == (tmp_path / "b" / "belief.csv").read_bytes()
-    found = belief_shifts(context_of("one", tmp_path / "a", tmp_path / "c"))
-    assert [*found] == ["suite", "condition", *belief.COLUMNS] and set(found["condition"]) == {"one"}
+    tested = replace(
+        made_run("one", 1, pd.DataFrame(), None), probes={"belief": [tmp_path / "a", tmp_path / "c"]}
+    )
+    found = belief_shifts(context([tested]))
+    assert tuple(found.columns) == ("suite", "condition", *belief.COLUMNS)
     late = found[found["run_step"] == 10]
     assert list(late["state"]) == ["calm", "zero", "regime", "optimum"]
     assert list(late["regime"]) == ["calm", "none", "sensory_fog", "bewilderment"]
@@ -238,14 +241,11 @@ def test_one_dimension_and_tables_of_nothing(corpus: Corpus, tmp_path: Path) -> 
     assert at_zero["norm"] == 0 and at_zero["kl_calm"] > 0
     ends = {(round(row["kl"], 9), round(row["entropy"], 9)) for row in rows["random"]}
     assert len(rows["random"]) == belief.RANDOM_DRAWS and len(ends) == 2  # one dimension has two ways to go
-    assert belief_shifts(context_of("x")).empty
+    assert belief_shifts(context([])).empty
     with pytest.raises(storage.UserError, match="missing or no table"):
-        belief_shifts(context_of("x", tmp_path / "none"))
-
-
-def context_of(condition: str, *folders: Path) -> Context:
-    run = made_run(condition, 1, pd.DataFrame(), None)
-    return context([replace(run, probes={"belief": folders})])
+        belief_shifts(
+            context([replace(made_run("x", 1, pd.DataFrame(), None), probes={"belief": [tmp_path / "none"]})])
+        )
 
 
 def test_what_cannot_be_tested_is_refused(corpus: Corpus, tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_command_line(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, other = finished(tmp_path, corpus, 1), finished(tmp_path, corpus, 2)
-    monkeypatch.setattr(belief, "prepare", lambda *_: corpus)
+    monkeypatch.setattr(instrument, "prepare", lambda *_: corpus)
 
     def status(*arguments: str) -> int:
         monkeypatch.setattr("sys.argv", ["belief.py", *arguments, "--out", str(tmp_path / "out")])

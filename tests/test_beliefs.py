@@ -311,7 +311,7 @@ def made_of(runs: list[MadeRun]) -> dict[str, pd.DataFrame]:
 def made() -> dict[str, pd.DataFrame]:
     runs = [
         *world("calibrated_recurring", "vanilla_recurring", SEEDS, strength=4),
-        *world("seed_recurring", "vanilla_recurring_2", SEEDS, strength=4, knows=False),
+        *world("raw_recurring", "vanilla_recurring_2", SEEDS, strength=4, knows=False),
         *world("faint", "faint_vanilla", SEEDS, probability=0.01),
         *world("calibrated_mix", "vanilla_mix", SEEDS, FIVE, 4),
     ]
@@ -337,7 +337,7 @@ def test_what_was_planted_is_found_and_nothing_else(made: dict[str, pd.DataFrame
     for condition, source in (
         ("calibrated_recurring", "shuffle"),
         ("faint", "shuffle"),
-        ("seed_recurring", "state"),
+        ("raw_recurring", "state"),
     ):
         assert mean(found, "r2", condition, source, "posterior") < 0.05
         assert 0.35 < mean(found, "auc", condition, source, "regime") < 0.65
@@ -386,9 +386,9 @@ def test_few_seeds_short_runs_and_none() -> None:
 
 
 def test_the_same_tables_twice(made: dict[str, pd.DataFrame]) -> None:
-    runs = world("seed_recurring", "vanilla_recurring_2", SEEDS, strength=4, knows=False)
+    runs = world("raw_recurring", "vanilla_recurring_2", SEEDS, strength=4, knows=False)
     again = made_of(runs)["beliefs"]
-    first = made["beliefs"][made["beliefs"]["condition"] == "seed_recurring"].reset_index(drop=True)
+    first = made["beliefs"][made["beliefs"]["condition"] == "raw_recurring"].reset_index(drop=True)
     pd.testing.assert_frame_equal(first, again)
 
 

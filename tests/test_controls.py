@@ -1,6 +1,5 @@
 """Controls: planted reactions are found with their size, and the figure and the page say what the tables say."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -8,67 +7,60 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import controls as analysis
-from configs.suite import Signatures
-from experiments.kit.runs import METRICS, STATE_METRICS, Context, Run
+from experiments import controls
+from experiments.controls_figure import ONE, STATIC
+from experiments.kit import placebos
+from experiments.kit.changes import changes
+from experiments.kit.experiment import make_tables
+from experiments.kit.runs import METRICS, STATE_METRICS
+from experiments.kit.style import COMMON, REGIMES
 from experiments.kit.tables import NothingToDraw
-from plots import controls as figures
-from plots.figure import Figure
-from reports import controls, placebos
 from tests.made_runs import (
+    MadeRun,
     assert_tables,
     cells,
     context,
-    drawn,
+    drawn_of,
     made_run,
+    page_of,
+    read_from,
     regimes_of,
     title_of,
     verdict,
-    written,
 )
 
 STEPS = 1000
 WINDOWS = [("bewilderment", 300, 400), ("sensory_fog", 600, 700)]
-SETTINGS = Signatures(pre_steps=100, classify_steps=10, permutations=10)
-CONDITIONS = ("self", "vanilla", *figures.STATIC, *controls.ONE)
-
+CONDITIONS = ("self", "vanilla", *STATIC, *ONE)
 LOUD = {"bewilderment": 1.6, "sensory_fog": 0.3}  # what a regime does to the loss of any model
 
 
-def logged(condition: str, seed: int, effect: float, loss: float, folder: Path) -> Run:
+def logged(condition: str, seed: int, effect: float, loss: float) -> MadeRun:
     """A run whose effect follows a parabola of its own and jumps by `effect` in bewilderment, its loss by `loss`."""
     step = np.arange(STEPS)
-    t = step / STEPS
-    hit = regimes_of(STEPS, WINDOWS) == "bewilderment"
-    log = pd.DataFrame({"step": step, "regime": regimes_of(STEPS, WINDOWS)})
-    for name in METRICS:
-        log[name] = 1.0
-    log["progress"] = t
+    t, regimes = step / STEPS, regimes_of(STEPS, WINDOWS)
+    hit = regimes == "bewilderment"
+    log = pd.DataFrame({"step": step, "regime": regimes} | dict.fromkeys(METRICS, 1.0))
     log["loss"] = 2 - 0.5 * t + loss * hit
     log["state_effect"] = np.where(step % 10 == 0, seed + 2 * t - 0.7 * t**2 + effect * hit, np.nan)
-    log["heldout_loss"] = np.where(step == STEPS - 1, 1.9, np.nan)
     if condition == "vanilla":
         log[[*STATE_METRICS, "bias_norm"]] = np.nan
-    place = folder / condition / f"seed-{seed}"
-    place.mkdir(parents=True)
-    log.to_csv(place / "metrics.csv", index=False)
-    return made_run(condition, seed, log, None, place)
+    return made_run(condition, seed, log, None)
 
 
-def given(runs: list[Run]) -> Context:
+def tables_of(runs: list[MadeRun]) -> dict[str, pd.DataFrame]:
+    given = context(runs)
     rows = [("s", run.condition, run.seed, 1.9 - 0.01 * len(run.condition)) for run in runs]
-    return context(
-        runs,
-        regime_deltas=analysis.regime_deltas(runs, SETTINGS),
-        runs=pd.DataFrame(rows, columns=["suite", "condition", "seed", "heldout_loss"]),
-    )
+    made = {
+        "regime_deltas": changes(runs, given.suite.signatures.pre_steps),
+        "runs": pd.DataFrame(rows, columns=["suite", "condition", "seed", "heldout_loss"]),
+    }
+    return make_tables(controls.EXPERIMENT.of("controls"), given, made)
 
 
-def test_a_reaction_beyond_the_calm_course_is_found_with_its_size(tmp_path: Path) -> None:
-    runs = [logged("self", seed, 0.4, 1.5, tmp_path) for seed in (1, 2)]
-    runs += [logged("fixed_one", seed, 0.0, 1.2, tmp_path) for seed in (1, 2)]
-    runs += [logged("vanilla", seed, 0.0, 1.0, tmp_path) for seed in (1, 2)]
-    tables = analysis.tables(given(runs))
+def test_a_reaction_beyond_the_calm_course_is_found_with_its_size() -> None:
+    kinds = (("self", 0.4, 1.5), ("fixed_one", 0.0, 1.2), ("vanilla", 0.0, 1.0))
+    tables = tables_of([logged(name, seed, effect, loss) for name, effect, loss in kinds for seed in (1, 2)])
     table: Any = tables["controls_comparison"].set_index(["condition", "seed", "regime", "metric"])
     for seed in (1, 2):
         effect = {
@@ -90,29 +82,31 @@ def test_a_reaction_beyond_the_calm_course_is_found_with_its_size(tmp_path: Path
     assert losses["self", 1] == pytest.approx(0.03) and losses["fixed_one", 2] == pytest.approx(-0.02)
 
 
-def test_regimes_do_not_bend_the_calm_course(tmp_path: Path) -> None:
+def test_regimes_do_not_bend_the_calm_course() -> None:
     """The course is that of the calm steps, whatever happens in windows and for 50 steps after them."""
-    run = logged("self", 1, 50.0, 9.0, tmp_path)
-    log = pd.read_csv(run.folder / "metrics.csv")
-    log.loc[(log["step"] >= 400) & (log["step"] < 450), "state_effect"] += 20
+    log = logged("self", 1, 50.0, 9.0).metrics()
+    log.loc[log["step"].between(400, 449), "state_effect"] += 20
     log.loc[log["step"] < 200, "state_effect"] -= (
         30  # training's steep beginning, long before the first regime
     )
-    log.to_csv(run.folder / "metrics.csv", index=False)
-    course = analysis.CalmCourse("s", "self", 1, run.folder, run.config, lead=100).metrics().set_index("step")
+    course = controls.calm_course(log, lead=100).set_index("step")
     t = np.arange(0, STEPS, 10) / STEPS
     np.testing.assert_allclose(course["state_effect"].dropna(), 1 + 2 * t - 0.7 * t**2, atol=1e-6)
 
 
+def test_too_few_calm_steps_have_no_course() -> None:
+    log = logged("self", 1, 0.4, 1.5).metrics()
+    known = log["step"].isin([250, 260, 350])
+    log["state_effect"] = log["state_effect"].where(known)  # two calm ones: no parabola
+    assert controls.calm_course(log, lead=100)["state_effect"].isna().all()
+    log["regime"] = "calm"  # and no regime, so that there is nothing to compare
+    assert not len(
+        changes([made_run("self", 1, log, None)], 100, lambda run: controls.calm_course(run.metrics(), 100))
+    )
+
+
 def test_no_run_gives_empty_tables() -> None:
-    tables = analysis.tables(given([]))
-    assert {name: len(table) for name, table in tables.items()} == dict.fromkeys(tables, 0)
-    assert list(tables["controls_comparison"]) == list(analysis.COMPARISON)
-
-
-def test_the_page_asks_for_what_the_analysis_answers() -> None:
-    assert set(controls.COLUMNS["controls_comparison"]) <= set(analysis.COMPARISON)
-    assert set(controls.COLUMNS["control_losses"]) <= set(analysis.LOSSES)
+    assert not any(len(table) for table in tables_of([]).values())
 
 
 def study(
@@ -137,44 +131,33 @@ def study(
     size = {"self": effect, "state_1d": one * effect, "state_1d_matched": matched * effect}
     for name in CONDITIONS:
         for seed in range(1, seeds + 1):
-            for number, regime in enumerate(figures.style.REGIMES):
-                for metric in (*figures.COMMON, "state_drift"):
+            for number, regime in enumerate(REGIMES):
+                for metric in (*COMMON, "state_effect", "state_drift"):
                     if name == "vanilla" and metric.startswith("state"):
                         continue
-                    noise = 0.005 * random.normal()
+                    noise = 0.002 * random.normal()
                     trend = 0.1 if metric == "state_effect" else 0.0
                     usual = LOUD.get(regime, 0.05)
                     value = size.get(name, 0.0) * (-1) ** number if metric == "state_effect" else usual
-                    value += outcome * (name == "self") if metric in controls.OUTCOMES else 0.0
-                    vanilla = usual if metric in controls.OUTCOMES else np.nan
+                    value += outcome * (name == "self") if metric in COMMON else 0.0
+                    vanilla = usual if metric in COMMON else np.nan
                     delta = value + trend + noise
-                    rows.append(
-                        (
-                            "controls",
-                            name,
-                            seed,
-                            regime,
-                            metric,
-                            delta,
-                            trend,
-                            delta - trend,
-                            vanilla,
-                            delta - vanilla,
-                        )
-                    )
+                    found = (delta, trend, delta - trend, vanilla, delta - vanilla)
+                    rows.append(("controls", name, seed, regime, metric, *found))
             change = gain if name == "self" else constant if name != "vanilla" else 0.0
             change += 0.002 * random.normal() if name != "vanilla" else 0.0
             losses.append(("controls", name, seed, 1.9 + change, 1.9, change))
-            random.normal(size=8)  # so that what follows stays as it was
             for finder in ("dimension", "gradient") if name == "self" else ("gradient",):
                 for placebo in ("rotated", "untrained"):
-                    if name in ("self", *controls.ONE) and (finder, placebo) != ("gradient", "rotated"):
-                        learned = (steer if name == "self" else 0.4) + 0.02 * random.normal()
+                    if name in ("self", *ONE) and (finder, placebo) != ("gradient", "rotated"):
+                        # spread about its mean evenly, so that 0.3 is no further than placebos
+                        learned = (steer if name == "self" else 0.4) + 0.02 * (-1) ** seed
                         spread = (learned, placebo, 0.3, 0.05, 0.38, 0.2)
                         tests.append(("controls", name, seed, 2000, "heldout", finder, *spread))
+    keys = [*place, "regime", "metric"]
     return {
-        "controls_comparison": pd.DataFrame(rows, columns=list(analysis.COMPARISON)),
-        "control_losses": pd.DataFrame(losses, columns=list(analysis.LOSSES)),
+        "controls_comparison": pd.DataFrame(rows, columns=[*keys, "delta", "trend", "detrended", "vanilla", "difference"]),
+        "control_losses": pd.DataFrame(losses, columns=[*place, "heldout_loss", "vanilla", "difference"]),
         "frozen_effects_summary": pd.DataFrame(
             tests,
             columns=[*place, "run_step", "protocol", "finder", "effect", "placebo", "placebo_mean", "placebo_sd", "placebo_max", "p_value"],
@@ -186,37 +169,51 @@ def study(
     }  # fmt: skip
 
 
-COMPARED, *SCATTERS = figures.FIGURES
+COMPARED, *SCATTERS = controls.EXPERIMENT.figures
 
 
-def test_figures_draw_and_say_what_the_tables_say() -> None:
-    title = title_of(drawn(COMPARED, study(one=0.5)))
-    # the effect differs from every constant bias in all five regimes, loss and the like in none
-    assert (
-        "Of 25 reactions the self-state's differ from fixed_half in 5, fixed_one in 5, fixed_two in 5, learned_bias in 5;"
-        in title
-    )
-    assert re.search(
-        "effect of state_1d reacts 0.(49|50) × as strongly; the effect of state_1d_matched reacts 1.00 ×",
-        title,
-    )
-    assert "differ from fixed_half in 0, fixed_one in 0, fixed_two in 0, learned_bias in 0;" in title_of(
-        drawn(COMPARED, study(effect=0.0))
-    )
-    tables = study()
-    assert {figure.name for figure in SCATTERS} == {f"controls/{name}.png" for name in CONDITIONS}
-    titles = {name: title_of(drawn(scatter_of(name), tables)) for name in ("self", "fixed_one", "vanilla")}
-    assert titles["self"] == f"self: state effect reacts clearly to {', '.join(figures.style.REGIMES)}"
-    assert titles["fixed_one"] == "fixed_one: effect of the bias reacts clearly to no regime"
-    assert (
-        titles["vanilla"]
-        == "vanilla: entropy reacts clearly to bewilderment, sensory_fog, false_feedback, self_clamp, lr_heatwave"
-    )
+def title(figure: Any, folder: Path, tables: dict[str, pd.DataFrame]) -> str:
+    return title_of(drawn_of(figure, folder, tables, "controls"))
 
 
-def scatter_of(condition: str) -> Figure:
+def scatter_of(condition: str) -> Any:
     (found,) = [figure for figure in SCATTERS if figure.name == f"controls/{condition}.png"]
     return found
+
+
+def page(folder: Path, tables: dict[str, pd.DataFrame]) -> str:
+    return page_of(controls.EXPERIMENT, folder, tables)
+
+
+def test_figures_draw_and_say_what_the_tables_say(tmp_path: Path) -> None:
+    found = title(COMPARED, tmp_path / "half", study(one=0.5))
+    assert found.startswith(
+        f"Clear: The self-state's effect on the output answers to regimes {EFFECT}. Clear: {WEAKER}."
+    )
+    assert title(COMPARED, tmp_path / "none", study(effect=0.0)).startswith(
+        "Not clear: The self-state's effect"
+    )
+    assert {figure.name for figure in SCATTERS} == {f"controls/{name}.png" for name in CONDITIONS}
+    titles = {name: title(scatter_of(name), tmp_path, study()) for name in CONDITIONS}
+    assert titles["self"] == f"self: state effect reacts clearly to {', '.join(REGIMES)}"
+    assert titles["fixed_one"] == "fixed_one: effect of the bias reacts clearly to no regime"
+    assert titles["vanilla"] == f"vanilla: entropy reacts clearly to {', '.join(REGIMES)}"
+
+
+def test_reactions_are_counted_and_sized(tmp_path: Path) -> None:
+    text = page(tmp_path / "half", study(one=0.5))
+    # the effect differs from every constant bias in all five regimes, loss and the like in none
+    (line,) = [line for line in text.splitlines() if line.startswith("- **") and EFFECT in line]
+    assert "Of 5 reactions" in line and all(f"from `{name}` in 5 (" in line for name in STATIC)
+    (line,) = [line for line in text.splitlines() if line.startswith("- **") and OUTCOME in line]
+    assert "Of 20 reactions" in line and all(f"from `{name}` in 0" in line for name in STATIC)
+    assert cells(text, "`state_1d` | 0")[3] == "0.50"
+    assert cells(text, "`state_1d_matched` | 0")[3:5] == ["1.00", f"5: {', '.join(REGIMES)}"]
+    assert cells(text, "`self` | 0.")[2:4] == ["–", "1.00"]
+    (line,) = [
+        line for line in page(tmp_path / "none", study(effect=0.0)).splitlines() if f"{EFFECT}.**" in line
+    ]
+    assert all(f"from `{name}` in 0" in line for name in STATIC)
 
 
 def some_conditions(tables: dict[str, pd.DataFrame], wanted: tuple[str, ...]) -> dict[str, pd.DataFrame]:
@@ -224,21 +221,17 @@ def some_conditions(tables: dict[str, pd.DataFrame], wanted: tuple[str, ...]) ->
 
 
 @pytest.mark.parametrize(("seeds", "wanted"), [(1, ("self", "vanilla")), (2, ("fixed_one",))])
-def test_few_seeds_and_missing_conditions_draw(seeds: int, wanted: tuple[str, ...]) -> None:
+def test_few_seeds_and_missing_conditions_draw(tmp_path: Path, seeds: int, wanted: tuple[str, ...]) -> None:
     tables = some_conditions(study(seeds), wanted)
-    assert "too few seeds or conditions to test" in title_of(drawn(COMPARED, tables))
+    assert title(COMPARED, tmp_path, tables).startswith("Not measured: The self-state's effect")
     for name in ("self", "vanilla", "fixed_one"):
         if name in wanted:
-            drawn(scatter_of(name), tables)
+            assert title(scatter_of(name), tmp_path, tables).endswith(" by regime")
         else:
             with pytest.raises(NothingToDraw):
-                drawn(scatter_of(name), tables)
+                title(scatter_of(name), tmp_path, tables)
     with pytest.raises(NothingToDraw):
-        drawn(COMPARED, some_conditions(study(3), ("vanilla",)))
-
-
-def page(folder: Path, tables: dict[str, pd.DataFrame]) -> str:
-    return written(controls, tables, folder)
+        title(COMPARED, tmp_path / "plain", some_conditions(study(3), ("vanilla",)))
 
 
 EFFECT, OUTCOME = "as no constant bias's does", "react otherwise with a self-state"
@@ -248,6 +241,7 @@ WEAKER, MATCHED, FLOOR = (
     "more strongly than any constant",
 )
 BETTER, MORE = "held-out text better", "more than every constant bias"
+BEYOND = "Beyond what its placebos reach"
 STEERS, ONE_STEERS = "`self`, held-out protocol, gradient", "`state_1d`, held-out protocol, gradient"
 
 
@@ -264,8 +258,8 @@ STEERS, ONE_STEERS = "`self`, held-out protocol, gradient", "`state_1d`, held-ou
         ({"matched": 0.3}, {MATCHED: "Clear"}),
         ({"constant": -0.06}, {BETTER: "Clear", MORE: "Not clear"}),
         ({"gain": 0.0, "constant": 0.05}, {BETTER: "Not clear", MORE: "Clear"}),
-        ({"steer": 0.3}, {STEERS: "Not clear", ONE_STEERS: "Clear", "steers less far (gradient": "Not clear"}),
-        ({"steer": 0.6}, {STEERS: "Clear", "steers less far (gradient": "Clear"}),
+        ({"steer": 0.3}, {STEERS: "Not clear", ONE_STEERS: "Clear", "steers less far (gradient": "Not clear", BEYOND: "Not clear"}),
+        ({"steer": 0.6}, {STEERS: "Clear", "steers less far (gradient": "Clear", BEYOND: "Clear"}),
         ({"seeds": 2}, {EFFECT: "Open", WEAKER: "Open", BETTER: "Open", STEERS: "Open"}),
     ],
 )  # fmt: skip
@@ -303,16 +297,9 @@ def test_every_row_has_as_many_cells_as_its_head(tmp_path: Path) -> None:
 
 
 def test_several_views_share_a_table(tmp_path: Path) -> None:
-    known = _tables(tmp_path)
+    known = read_from(tmp_path, "controls", study(3))
     one, other = (placebos.View(known, name, f"`{name}`") for name in ("self", "state_1d"))
-    (both, _), (alone, _) = (
-        placebos.effect_table(one, list(placebos.TESTS), other),
-        placebos.effect_table(placebos.View(known, "self"), list(placebos.TESTS)),
-    )
+    both = placebos.effect_table(list(placebos.TESTS), one, other)
+    alone = placebos.effect_table(list(placebos.TESTS), placebos.View(known, "self"))
     assert both.count("\n") == alone.count("\n") + 1
     assert "| `state_1d`, held-out protocol" in both and "| held-out protocol" in alone
-
-
-def _tables(folder: Path) -> Any:
-    written(controls, study(3), folder)
-    return controls.Tables(folder, controls.SUITE, controls.COLUMNS)

@@ -4,7 +4,6 @@ import hashlib
 import http.server
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -23,9 +22,8 @@ from data import pydoc_text
 from data.corpus import check_block, load, sample_batch
 from data.prepare import prepare, prepare_text
 from data.sources import PATIENCE_S, SOURCES, Source, SourceNotFound, _fetch, find_local
-from tests.files import files, put
+from tests.files import clone, files, put
 
-ROOT = Path(__file__).resolve().parent.parent
 TEXT = ("To be, or not to be: that is the question.\n" * 50).encode()
 
 
@@ -36,16 +34,9 @@ def no_shared_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
-@pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    """A copy of the code that this part needs, as a fresh clone has it."""
-    root = tmp_path / "clone"
-    shutil.copytree(
-        ROOT / "data", root / "data", ignore=shutil.ignore_patterns("*.txt", "*.bin", "*.json", "__pycache__")
-    )
-    for path in ROOT.glob("*.py"):
-        shutil.copy(path, root)
-    return root
+@pytest.fixture(name="clone")
+def _clone(tmp_path: Path) -> Path:
+    return clone(tmp_path / "clone")
 
 
 def sha256(content: bytes) -> str:

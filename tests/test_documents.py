@@ -2,19 +2,19 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from base.storage import UserError
-from experiments import found
+from base import ROOT
+from base.errors import UserError
 from experiments.kit import tables as kit_tables
-from plots.registry import FIGURES
-from reports import documents, pages, parts
-from study import phases, publish
-from tests.made_tables import ROOT, study, verdicts, written
+from runs.state import METRICS
+from study import book, documents, phases, publish
+from tests.made_tables import study, verdicts, written
+
+COMMITTED = ROOT / "docs" / "results" / "tables"
 
 
 def test_readme_blocks(tmp_path: Path) -> None:
@@ -35,17 +35,18 @@ def test_readme_needs_no_table_too_large_to_commit(tmp_path: Path) -> None:
         (tmp_path / "tables" / "shakespeare" / f"{name}.csv").unlink(missing_ok=True)
     made = documents.readme_results(tmp_path / "tables")
     for page in (training, frozen):
-        for verdict, count in Counter(said.lower() for said, _ in verdicts(page)).items():
+        for verdict, count in Counter(found.lower() for found, _ in verdicts(page)).items():
             assert f"{count} {verdict}" in made
     assert "No claim has been decided yet." in made
 
 
 def test_readme_is_what_the_committed_tables_give() -> None:
-    tables = ROOT / "docs" / "results" / "tables"
-    assert list(tables.glob("*.csv")) == [], "tables of an earlier layout; each suite has a folder of its own"
-    assert [path for path in tables.rglob("*.csv") if path.stem in publish.NOT_COMMITTED] == []
+    assert list(COMMITTED.glob("*.csv*")) == [], "each suite has a folder of its own"
+    assert [
+        path for path in COMMITTED.rglob("*.csv*") if path.name.split(".")[0] in publish.NOT_COMMITTED
+    ] == []
     text = (ROOT / "README.md").read_text()
-    assert documents.readme(text, tables) == text, "run: ./run.sh python scripts/make_report.py --readme"
+    assert documents.readme(text, COMMITTED) == text, "run: ./run.sh python scripts/make_report.py --readme"
 
 
 def test_the_time_counts_tests(tmp_path: Path) -> None:
@@ -64,40 +65,29 @@ def test_the_time_counts_tests(tmp_path: Path) -> None:
 
 
 def test_pipeline_page_is_what_the_code_declares() -> None:
-    made = documents.pipeline_page(phases.describe(), FIGURES, phases.optional_suites())
+    made = documents.pipeline()
     assert (ROOT / "docs" / "PIPELINE.md").read_text() == made, (
         "run: ./run.sh python scripts/make_report.py --pipeline"
     )
-    assert all(f"`{phase.name}`" in made for phase in phases.PHASES)
-    assert all(figure.name in made for figure in FIGURES)
+    assert all(f"`{phase.name}`" in made for phase in phases.declared()) and "<!--" not in made
+    assert all(figure.name in made for one in book.experiments().values() for figure in one.figures)
 
 
-def test_metrics_page_names_every_column() -> None:
-    train = pytest.importorskip("train")
+def test_metrics_page_names_every_column_of_the_log() -> None:
     text = (ROOT / "docs" / "METRICS.md").read_text()
-    assert [name for name in train.METRICS if f"| `{name}` |" not in text] == []
+    assert [name for name in METRICS if f"| `{name}` |" not in text] == []
 
 
-def test_metrics_page_names_every_column_of_the_pages_tables() -> None:
-    text = (ROOT / "docs" / "METRICS.md").read_text()
-    sections = text.split("\n## ")
+def test_metrics_page_names_every_column_of_the_committed_tables() -> None:
+    sections = (ROOT / "docs" / "METRICS.md").read_text().split("\n## ")
     everywhere = next(section for section in sections if section.startswith("Columns that many tables have"))
-    lacking = []
-    asked: list[dict[str, Sequence[str]]] = [
-        {**parts.COLUMNS, **page.columns} for page in pages.PAGES if isinstance(page, pages.Page)
-    ]
-    committed = ROOT / "docs" / "results" / "tables"
-    for experiment in found().values():  # whose tables have the columns that they have
-        for table in (name for one in experiment.of(experiment.suites[0]) for name in one.names):
-            asked.append({table: [*kit_tables.read(committed, experiment.suites[0], table)]})
-    for columns_of in asked:
-        for name, columns in columns_of.items():
-            about = [section for section in sections if re.search(rf"`{name}(\\.csv)?`", section)]
-            about += [
-                section for section in sections if name == "metrics" and section.startswith("metrics.csv")
-            ]
-            if not about:
-                lacking.append(name)
+    lacking = set()
+    for experiment in book.experiments().values():
+        suite = experiment.suites[0] if experiment.suites[0] != "*" else book.CORE
+        for name in (name for table in experiment.of(suite) for name in table.names):
+            about = [section for section in sections if re.search(rf"`{name}(\.csv)?`", section)]
             known = "".join([everywhere, *about])
-            lacking += [f"{name}: {column}" for column in columns if f"`{column}`" not in known]
-    assert sorted(set(lacking)) == []
+            columns = list(kit_tables.read(COMMITTED, suite, name))
+            lacking |= {f"{name}: {column}" for column in columns if f"`{column}`" not in known}
+            lacking |= {name} if columns and not about else set()
+    assert sorted(lacking) == []

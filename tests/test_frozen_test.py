@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +14,23 @@ import torch
 from scipy.special import log_softmax
 
 import frozen_test
-from analysis import frozen
 from base import command_line, storage
 from base.rng import Stream, generator
+from configs import size
 from configs.run import Model, RunConfig
 from configs.suite import FrozenTest
 from data.corpus import Corpus
 from data.prepare import prepare_text
+from experiments import frozen
+from experiments.kit.experiment import make_tables
+from experiments.kit.placebos import rank_p_value
 from model import GPT
-from probes import frozen_rows
-from probes import instrument as steering
-from probes.instrument import ALL, LAST
+from probes import frozen_rows, steering
+from probes.instrument import ALL, LAST, Batch, Instrument, weights_sha256
 from runs import folder as run_folder
+from runs.state import models_arrays
 from self_state import SelfState
-from study import plan as pipeline
+from tests.made_runs import context, made_run
 
 V, C, T, D = 10, 16, 8, 12
 SIZES = Model(n_layer=1, n_head=2, n_embd=C, block_size=T)
@@ -84,14 +88,14 @@ STEPS[[0, 4, 7]] = [0.4, 0.6, 0.5]
 READER = np.outer(OUTSIDE, STEPS)  # (C, D)
 
 
-def batches(count: int, seed: int = 1) -> list[steering.Batch]:
+def batches(count: int, seed: int = 1) -> list[Batch]:
     random = np.random.default_rng(seed)
     drawn = random.integers(0, V, size=(count, 5, T + 1))
     return [(torch.from_numpy(rows[:, :-1].copy()), torch.from_numpy(rows[:, 1:].copy())) for rows in drawn]
 
 
 def trial_of(gpt: GPT, norms: np.ndarray) -> steering.Trial:
-    instrument = steering.Instrument(gpt)
+    instrument = Instrument(gpt)
     finder = batches(2)
     zero = instrument.measure(np.zeros((1, C)), finder).entropy.mean(-1)[:, 0]
     gradient = instrument.entropy_gradient(finder)
@@ -104,7 +108,7 @@ def test_known_answer() -> None:
     )  # at 20 both directions are far outside: entropy near log V for both
     trial = trial_of(by_hand(), norms)
     np.testing.assert_allclose(trial.zero, known(0), rtol=1e-5)
-    replication, dimension, gradient = steering.effects(steering.Instrument(by_hand()), READER, trial)
+    replication, dimension, gradient = steering.effects(Instrument(by_hand()), READER, trial)
 
     assert list(np.flatnonzero(replication.states[0])) == [2, 5, 9]
     assert list(np.flatnonzero(replication.states[1])) == [0, 4, 7]
@@ -126,7 +130,7 @@ def test_known_answer() -> None:
 
 def test_rows_of_the_known_model() -> None:
     trial = trial_of(by_hand(), np.array([0.25, 0.5, 0.75, 1.0]))
-    instrument = steering.Instrument(by_hand())
+    instrument = Instrument(by_hand())
     learned = steering.effects(instrument, READER, trial)
     own = np.eye(D)[4] * 0.7
     made = frozen_rows.condition_rows(instrument, READER, trial, learned, own, seed=1)
@@ -176,7 +180,7 @@ def test_measurements_match_numpy() -> None:
     gpt = set_weights(GPT(SIZES, V), tokens, positions)
     biases = np.concatenate([np.zeros((1, C)), random.normal(size=(3, C))])
     sample = batches(3)
-    outputs = steering.Instrument(gpt).measure(biases, sample, kl=True)
+    outputs = Instrument(gpt).measure(biases, sample, kl=True)
     x, y = (np.concatenate([pair[i].numpy() for pair in sample]) for i in (0, 1))  # (S, T)
     embedded = tokens[x] + positions + biases[:, None, None]  # (n, S, T, C)
     scaled = embedded - embedded.mean(-1, keepdims=True)
@@ -211,7 +215,7 @@ def any_gpt() -> GPT:
 
 def test_zero_state_is_no_injection() -> None:
     gpt, sample = any_gpt(), batches(1)
-    zero = steering.Instrument(gpt).measure(np.zeros((1, D)) @ READER.T, sample)
+    zero = Instrument(gpt).measure(np.zeros((1, D)) @ READER.T, sample)
     with torch.inference_mode():
         log_p = torch.log_softmax(gpt(sample[0][0])[0], dim=-1)
     entropy = -(log_p.exp() * log_p).sum(-1).double()
@@ -225,10 +229,10 @@ def test_each_protocol_reads_its_own_positions_and_split() -> None:
     norms = np.array([1.0, 1.5, 2.0, 4.0, 8.0])
     trial = trial_of(gpt, norms)
 
-    def entropy(state: np.ndarray, sample: list[steering.Batch], where: int) -> float:
-        return steering.Instrument(gpt).measure((reader @ state)[None], sample).entropy[where].mean()
+    def entropy(state: np.ndarray, sample: list[Batch], where: int) -> float:
+        return Instrument(gpt).measure((reader @ state)[None], sample).entropy[where].mean()
 
-    def spread(pair: np.ndarray, sample: list[steering.Batch], where: int) -> float:
+    def spread(pair: np.ndarray, sample: list[Batch], where: int) -> float:
         return abs(entropy(pair[0], sample, where) - entropy(pair[1], sample, where))
 
     pairs = []
@@ -243,7 +247,7 @@ def test_each_protocol_reads_its_own_positions_and_split() -> None:
     best = int(np.argmax(sizes["dev"]))
     assert best not in (np.argmax(sizes["finder"]), np.argmax(sizes["heldout"]))
 
-    replication, heldout, _ = steering.effects(steering.Instrument(gpt), reader, trial)
+    replication, heldout, _ = steering.effects(Instrument(gpt), reader, trial)
     np.testing.assert_allclose(replication.states, 0.3 * pairs[LAST])
     assert replication.size == pytest.approx(spread(0.3 * pairs[LAST], trial.finder, LAST), rel=1e-4)
     np.testing.assert_allclose(heldout.states, norms[best] * pairs[ALL] / math.sqrt(3))
@@ -251,7 +255,7 @@ def test_each_protocol_reads_its_own_positions_and_split() -> None:
 
 
 def test_gradient_matches_finite_differences() -> None:
-    instrument, sample = steering.Instrument(any_gpt()), batches(2)
+    instrument, sample = Instrument(any_gpt()), batches(2)
     step = 1e-2
     both = (
         instrument.measure(np.concatenate([step * np.eye(C), -step * np.eye(C)]), sample)
@@ -268,8 +272,8 @@ def test_gradient_finder_cannot_see_a_rotation_and_the_dimension_finder_can() ->
     trial = trial_of(gpt, np.array([0.5, 1.0]))
     reader = np.random.default_rng(4).normal(0, 0.3, (C, D))
     turned = steering.rotated(reader, np.random.default_rng(6))
-    learned = steering.effects(steering.Instrument(gpt), reader, trial)
-    placebo = steering.effects(steering.Instrument(gpt), turned, trial)
+    learned = steering.effects(Instrument(gpt), reader, trial)
+    placebo = steering.effects(Instrument(gpt), turned, trial)
     assert placebo[2].size == pytest.approx(learned[2].size, rel=1e-4)
     np.testing.assert_allclose(turned @ placebo[2].states.T, reader @ learned[2].states.T, atol=1e-9)
     assert abs(placebo[1].size - learned[1].size) > 1e-3 * learned[1].size
@@ -333,13 +337,11 @@ def finished(
     work = runs / ".work"
     states = np.random.default_rng(0).normal(size=(6, dim)) * np.array([[1], [2], [3], [9], [9], [9]])
     for name, drawn in (("model-step3", seed + 1), ("model", seed + 2)):
-        gpt, self_state = GPT(SIZES, corpus.vocab_size), SelfState(run.self_state, C) if enabled else None
+        gpt, self_state = GPT(SIZES, corpus.vocab_size), SelfState(run.self_state, C)
         gpt.initialise(generator(drawn, Stream.INIT))
-        if self_state is not None:
-            self_state.initialise(generator(drawn, Stream.STATE_INIT))
-        storage.save_tensors(
-            work / f"{name}.safetensors", run_folder.models_arrays({"gpt": gpt, "self_state": self_state})
-        )
+        self_state.initialise(generator(drawn, Stream.STATE_INIT))
+        models = {"gpt": gpt, **({"self_state": self_state} if enabled else {})}
+        storage.save_tensors(work / f"{name}.safetensors", models_arrays(models))
     if enabled:
         storage.save_tensors(work / "states.safetensors", {"state": states.astype(np.float32)})
     folder = runs / "0123456789abcdef"
@@ -365,11 +367,11 @@ def test_whole_test_of_a_run(corpus: Corpus, tmp_path: Path) -> None:
     frozen_test.run(folder, 3, SETTINGS, corpus, tmp_path / "a", lambda *count: seen.append(count))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
-    total = frozen_test.count_forwards(SETTINGS, D)
+    total = size.forwards(SETTINGS, D)
     assert seen == [(done, total) for done in range(1, total + 1)]
     task = storage.read_json(tmp_path / "a" / "task.json")
     weights = storage.load_tensors(folder / "model-step3.safetensors")
-    assert task["weights_sha256_before"] == task["weights_sha256_after"] == steering.weights_sha256(weights)
+    assert task["weights_sha256_before"] == task["weights_sha256_after"] == weights_sha256(weights)
     states = storage.load_tensors(folder / "states.safetensors")["state"]
     assert task["largest_norm"] == pytest.approx(np.linalg.norm(states[:3], axis=1).max())
     assert task["norms_from_training"]
@@ -409,13 +411,8 @@ def test_whole_test_of_a_run(corpus: Corpus, tmp_path: Path) -> None:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
         assert (tmp_path / "a" / name).read_bytes() != (tmp_path / "c" / name).read_bytes()
 
-    tables = frozen.tables(
-        [
-            frozen.FinishedTest("suite", "calm", tmp_path / "a"),
-            frozen.FinishedTest("suite", "calm", tmp_path / "c"),
-        ]
-    )
-    assert list(tables["frozen_effects"].columns) == ["suite", "condition", *frozen_rows.EFFECTS]
+    tables = tables_of(tmp_path / "a", tmp_path / "c")
+    assert list(tables["frozen_effects"]) == ["suite", "condition", *frozen_rows.EFFECTS]
     assert len(tables["frozen_conditions"]) == 2 * len(conditions)
     assert (
         len(tables["frozen_effects_summary"]) == 2 * 5
@@ -425,7 +422,7 @@ def test_whole_test_of_a_run(corpus: Corpus, tmp_path: Path) -> None:
 def test_changed_weights_are_an_error(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def meddle(instrument: steering.Instrument, *_: object) -> list[dict]:
+    def meddle(instrument: Instrument, *_: object) -> list[dict]:
         with torch.no_grad():
             instrument.gpt.norm.weight[0] += 1e-3
         return []
@@ -495,13 +492,22 @@ def effects_table(learned: float, rotated: list[float], untrained: list[float]) 
     )
 
 
+def tables_of(*tests: Path) -> dict[str, pd.DataFrame]:
+    """The tables of one run's finished tests, but those at its usual norm, which need its log."""
+    run = replace(made_run("calm", 1, pd.DataFrame(), None), suite="suite", probes={"frozen": tests})
+    made = make_tables(frozen.EXPERIMENT.of("swap"), context([run]))
+    return {name: table for name, table in made.items() if name != "usual_norm"}
+
+
+def summarised(effects: pd.DataFrame) -> pd.DataFrame:
+    return frozen.frozen_effects_summary(context([]), effects)
+
+
 def test_rank_p_value() -> None:
-    assert frozen.rank_p_value(0.5, np.array([0.1, 0.2, 0.3])) == 1 / 4
-    assert (
-        frozen.rank_p_value(0.2, np.array([0.1, 0.2, 0.3])) == 3 / 4
-    )  # a tie counts against the learned one
-    assert frozen.rank_p_value(0.0, np.array([0.1, 0.2, 0.3])) == 1
-    summary = frozen.summarise(effects_table(0.25, [0.1, 0.2, 0.3, 0.4], [0.1])).set_index("placebo")
+    assert rank_p_value(0.5, np.array([0.1, 0.2, 0.3])) == 1 / 4
+    assert rank_p_value(0.2, np.array([0.1, 0.2, 0.3])) == 3 / 4  # a tie counts against the learned one
+    assert rank_p_value(0.0, np.array([0.1, 0.2, 0.3])) == 1
+    summary = summarised(effects_table(0.25, [0.1, 0.2, 0.3, 0.4], [0.1])).set_index("placebo")
     assert tuple(summary.reset_index().columns[1:7]) == frozen.TEST
     row = summary.loc["rotated"]
     assert (row["effect"], row["placebo_max"], row["p_value"]) == (0.25, 0.4, 3 / 5)
@@ -510,23 +516,22 @@ def test_rank_p_value() -> None:
     assert summary["p_value"]["untrained"] == 1 / 2
     assert np.isnan(summary["placebo_sd"]["untrained"])
     two = pd.concat([effects_table(0.25, [0.3], [0.1]), effects_table(0.35, [0.3], [0.1]).assign(seed=2)])
-    assert list(frozen.summarise(two)["p_value"]) == [1, 0.5, 0.5, 0.5]
+    assert list(summarised(two)["p_value"]) == [1, 0.5, 0.5, 0.5]
 
 
 def test_tables_of_nothing_and_of_a_broken_folder(tmp_path: Path) -> None:
-    tables = frozen.tables([])
     names = ("conditions", "dose_placebos", "doses", "effects", "effects_summary")
-    assert sorted(tables) == [f"frozen_{name}" for name in names]
-    assert all(table.empty for table in tables.values())
+    assert sorted(tables_of()) == [f"frozen_{name}" for name in names]
+    assert all(table.empty for table in tables_of().values())
     with pytest.raises(storage.UserError, match="conditions"):
-        frozen.tables([frozen.FinishedTest("s", "c", tmp_path)])
+        tables_of(tmp_path)
 
 
 def test_one_dimension_is_steered_by_the_gradient_alone(corpus: Corpus, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     folder = finished(tmp_path, corpus, dim=1)
     frozen_test.run(folder, 6, SETTINGS, corpus, tmp_path / "one", lambda *count: seen.append(count))
-    total = frozen_test.count_forwards(SETTINGS, 1)
+    total = size.forwards(SETTINGS, 1)
     assert seen[-1] == (total, total)
     effects = rows(tmp_path / "one" / "effects.csv")
     assert {(row["protocol"], row["finder"], row["reader"]) for row in effects} == {
@@ -543,7 +548,7 @@ def test_foreign_directions_are_those_of_the_other_run(corpus: Corpus, tmp_path:
         frozen_test.run(own, 6, settings, corpus, tmp_path / "test")
     seen: list[tuple[int, int]] = []
     frozen_test.run(own, 6, settings, corpus, tmp_path / "test", lambda *count: seen.append(count), other)
-    total = frozen_test.count_forwards(settings, D)
+    total = size.forwards(settings, D)
     assert seen[-1] == (total, total)
     foreign = [row for row in rows(tmp_path / "test" / "effects.csv") if row["reader"] == "foreign"]
     assert [(row["protocol"], row["finder"]) for row in foreign] == [
@@ -560,8 +565,20 @@ def test_foreign_directions_are_those_of_the_other_run(corpus: Corpus, tmp_path:
     assert [row["effect_size"] for row in foreign] != sizes["learned"]
 
 
-@pytest.mark.parametrize("dim", [1, 32])
-@pytest.mark.parametrize("foreign", [False, True])
-def test_the_planner_knows_how_long_a_test_is(dim: int, foreign: bool) -> None:
-    settings = FrozenTest(foreign=foreign)
-    assert pipeline.forwards(settings, dim, "frozen") == frozen_test.count_forwards(settings, dim)
+ODD = {  # more curves than draws, more held-out batches than a curve takes, no curve of a placebo, no placebo
+    "every curve": {"dose_placebos": 5, "heldout_batches": 6},
+    "no curve": {"dose_placebos": 0, "finder_batches": 2},
+    "one draw": {"placebo_draws": 1, "dev_batches": 1, "random_directions": 1},
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("dim", [1, D])
+def test_the_passes_of_a_test_are_known_before(
+    corpus: Corpus, tmp_path: Path, dim: int, odd: dict[str, int]
+) -> None:
+    settings = SETTINGS.model_copy(update={**odd, "foreign": True})
+    own, other = finished(tmp_path, corpus, dim=dim), finished(tmp_path / "other", corpus, dim=dim, seed=3)
+    frozen_test.run(own, 6, settings, corpus, tmp_path / "test", other=other)
+    made = storage.read_json(tmp_path / "test" / "task.json")["forwards"]
+    assert made == size.forwards(settings, dim)

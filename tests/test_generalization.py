@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure as Drawing
 
 from base.storage import UserError
 from configs.suite import load_suite
-from experiments.kit import style
+from experiments.generalization import EXPERIMENT, LOOKS
+from experiments.kit.changes import SHOWN
+from experiments.kit.style import OF_STATE, REGIMES
 from experiments.kit.tables import NothingToDraw
-from plots import generalization as figures
-from reports import generalization
-from reports.shakespeare import STATE_CHANNELS
-from tests.made_runs import assert_tables, cells, drawn, title_of, verdict, written
+from tests.made_runs import assert_tables, cells, drawn_of, page_of, read_from, title_of, verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 CONDITIONS = ("self", "self_calm", "vanilla", "vanilla_calm")
@@ -55,9 +55,9 @@ def corpus(
                     800_000,
                 )
             )
-            for regime in style.REGIMES:
-                for metric in ("loss", "entropy", *STATE_CHANNELS):
-                    if condition.startswith("vanilla") and metric in STATE_CHANNELS:
+            for regime in REGIMES:
+                for metric in ("loss", "entropy", *OF_STATE):
+                    if condition.startswith("vanilla") and metric in OF_STATE:
                         continue
                     size = LOUD.get(regime, 0.05) if metric in ("loss", "entropy") else 0.02
                     value = 0.0 if condition.endswith("calm") else sign * size
@@ -108,66 +108,48 @@ def shakespeare(**how: Any) -> dict[str, pd.DataFrame]:
     return corpus("shakespeare", **(own | how))
 
 
-def both(first: dict[str, pd.DataFrame], second: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The tables as the figure is given them."""
-    return {name: second[name] for name in ("regime_deltas", "runs")} | {
-        f"../shakespeare/{name}": first[name] for name in ("regime_deltas", "runs")
-    }
-
-
 def page(folder: Path, first: dict[str, pd.DataFrame], second: dict[str, pd.DataFrame]) -> str:
-    (folder / "shakespeare").mkdir(parents=True, exist_ok=True)
-    for name, table in first.items():
-        table.to_csv(folder / "shakespeare" / f"{name}.csv", index=False)
-    return written(generalization, second, folder)
+    read_from(folder, "shakespeare", first)
+    return page_of(EXPERIMENT, folder, second)
 
 
-(FIGURE,) = figures.FIGURES
+def drawing(folder: Path, first: dict[str, pd.DataFrame], second: dict[str, pd.DataFrame]) -> Drawing:
+    read_from(folder, "shakespeare", first)
+    (figure,) = EXPERIMENT.figures
+    return drawn_of(figure, folder, second, "generalization")
 
 
-def test_the_figure_counts_what_comes_back() -> None:
-    number = len(style.REGIMES) * len(figures.METRICS)
-    title = title_of(drawn(FIGURE, both(shakespeare(), corpus("generalization"))))
-    assert title.startswith(
-        f"Of {number} changes that are clear on shakespeare_char (char), {number} are clear with the same"
-    )
-    title = figures._title(
-        [
-            (one["regime_deltas"], one["runs"], figures.FIRST)
-            for one in (shakespeare(), corpus("g", sign=-1.0))
-        ],
-        list(style.REGIMES),
-        ["a", "b"],
-    )
+@pytest.mark.parametrize(("sign", "verdict"), [(1.0, "Clear"), (-1.0, "Not clear")])
+def test_the_title_says_whether_signs_come_back(sign: float, verdict: str, tmp_path: Path) -> None:
+    title = title_of(drawing(tmp_path, shakespeare(), corpus("generalization", sign=sign)))
+    assert title.startswith(f"{verdict}: What regimes do on the first corpus comes back")
+    text = page(tmp_path, shakespeare(), corpus("generalization", sign=sign))
+    number = len(REGIMES) * len(SHOWN)
+    same, opposite = (number, 0) if sign > 0 else (0, number)
     assert (
-        title
-        == f"Of {number} changes that are clear on a, 0 are clear with the same sign on b, {number} with the opposite one"  # too many to be named
+        f"Of {number} changes beyond the calm run whose interval leaves zero out on shakespeare_char (char), {same} do "
+        in text
     )
+    assert f"same sign on openwebtext (bpe:1024), {opposite} with the opposite one." in text
 
 
-def test_losses_are_drawn_in_bits_a_byte_where_both_suites_say_it() -> None:
-    first, second = shakespeare(), corpus("generalization")
-    panels = drawn(FIGURE, both(first, second)).axes
+def test_losses_are_drawn_in_bits_a_byte(tmp_path: Path) -> None:
+    panels = drawing(tmp_path, shakespeare(), corpus("generalization")).axes
+    points = next(line for line in panels[0].lines if line.get_marker() == LOOKS["generalization"].marker)
+    drawn = np.mean(np.asarray(points.get_xdata(), dtype=float))
+    assert drawn == pytest.approx(1.6 / np.log(2) / 2, abs=0.01)  # bewilderment's, two bytes a token
     labels = [axes.get_xlabel() for axes in panels]
-    points = next(line for line in panels[0].lines if line.get_marker() == figures.SECOND.marker)
-    assert np.mean(np.asarray(points.get_xdata(), dtype=float)) == pytest.approx(
-        1.6 / np.log(2) / 2, abs=0.01
-    )  # bewilderment's, two bytes a token
     assert labels[:2] == ["Δ loss (bits a byte)", "Δ entropy (bits a byte)"]
-    assert figures.bits_a_byte(second["runs"]) == pytest.approx(1 / np.log(2) / 2)
-    first["runs"] = first["runs"].drop(columns="heldout_bpb")
-    assert drawn(FIGURE, both(first, second)).axes[0].get_xlabel() == "Δ loss (nats)"
 
 
-def test_few_seeds_and_missing_conditions_draw() -> None:
-    assert "too few seeds to test" in title_of(
-        drawn(FIGURE, both(shakespeare(seeds=1), corpus("generalization", seeds=2)))
-    )
+def test_few_seeds_and_missing_conditions_draw(tmp_path: Path) -> None:
+    few = drawing(tmp_path / "few", shakespeare(seeds=1), corpus("generalization", seeds=2))
+    assert title_of(few).startswith("Open: ")
     without = corpus("generalization", seeds=1)
     without["regime_deltas"] = without["regime_deltas"].query("condition == 'self'")
-    drawn(FIGURE, both(shakespeare(seeds=3), without))
-    with pytest.raises(NothingToDraw, match="self and self_calm"):
-        drawn(FIGURE, both(without, without))
+    drawing(tmp_path / "one", shakespeare(seeds=3), without)
+    with pytest.raises(NothingToDraw):
+        drawing(tmp_path / "none", without, without)
 
 
 GAIN, SIGN, MARK = (
@@ -212,9 +194,9 @@ def test_both_corpora_and_the_published_numbers_stand_side_by_side(tmp_path: Pat
     text = page(tmp_path, first, second)
     assert_tables(text)
     assert "stands in for it" not in text and "2.00 bytes a token of the held-out text" in text
-    row = cells(text, "`vanilla` |")
     loss = second["runs"].query("condition == 'vanilla'")["heldout_loss"].mean()
-    assert row[1].startswith(f"{loss:.3f}") and row[2].startswith(f"{loss / np.log(2) / 2:.3f}")
+    row = cells(text, f"`vanilla` | {loss:.3f} ")
+    assert row[2].startswith(f"{loss / np.log(2) / 2:.3f}")
     other = first["runs"].query("condition == 'vanilla'")["heldout_loss"].mean()
     assert (
         row[3].startswith(f"{other:.3f}") and row[4].startswith(f"{other / np.log(2):.3f}") and row[5] == "8"
@@ -255,7 +237,7 @@ def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
 def test_a_table_without_a_needed_column_is_named(tmp_path: Path) -> None:
     second = corpus("generalization", seeds=1)
     second["runs"] = second["runs"].drop(columns="tokenizer")
-    with pytest.raises(UserError, match=r"runs\.csv lacks the column tokenizer"):
+    with pytest.raises(UserError, match=r"the column tokenizer lacks in .*generalization/runs"):
         page(tmp_path, shakespeare(seeds=1), second)
 
 

@@ -15,13 +15,15 @@ import pytest
 
 import frozen_test
 from base import storage
-from base.storage import ROOT, UserError
+from base.storage import UserError
 from data import corpus as corpora
 from data.prepare import prepare_text
 from runs import folder as run_folder
+from runs import state as run_state
 from scripts import sample
 from tests.hostile import Trap, assert_refused, ends, finished_run, sparse
-from tests.stress.fuzzing import TEXT
+from tests.least import TEXT
+from tests.test_house import PRODUCT
 
 
 def safetensors(header: dict | bytes, body: bytes = b"") -> bytes:
@@ -66,7 +68,7 @@ def test_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a whole safetensors file"):
         storage.load_tensors(path)
     assert not (tmp_path / "sprung").exists()
-    source = "\n".join(file.read_text() for file in ROOT.glob("*.py"))
+    source = "\n".join(file.read_text() for file in PRODUCT)
     assert "torch.load" not in source and "import pickle" not in source and "allow_pickle" not in source
 
 
@@ -166,7 +168,7 @@ def test_a_config_larger_than_its_weights_takes_no_memory(run: Path) -> None:
     forge(run, "config.json", json.dumps(values).encode())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UserError, match="do not fit the config"):
-        run_folder.load_models(run)
+        run_state.load_models(run)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
 

@@ -5,29 +5,26 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import train
-from analysis.tables import write_all
-from base import machine as capacity
+from base import machine
 from base.storage import ROOT, UserError
+from configs import size
 from configs import toml_file as config_file
 from configs.suite import Suite, load_suite
 from configs.toml_file import ConfigError
 from data import prepare as data_prepare
 from data.openwebtext import prepare as openwebtext
 from experiments.kit import words
-from plots import registry
-from reports import pages
-from runs import folder as run_folder
-from scripts import make_figures, make_report, sample
+from experiments.kit.tables import Tables
+from scripts import make_report, sample
 from scripts import run_all as script
-from study import refresh
-from tests.hostile import CONFIGS, assert_refused, ends, finished_run
+from study import book
+from tests.hostile import CONFIGS, assert_refused, ends, finished_run, write_tables
 from tests.made_runs import assert_tables
 
 
@@ -103,10 +100,10 @@ def test_a_hostile_config_is_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | bytes
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(capacity, "memory", lambda: 32_000_000_000)
+    monkeypatch.setattr(machine, "memory", lambda: 32_000_000_000)
     started = time.process_time()
     with pytest.raises(UserError):
-        load(tmp_path, text)
+        size.check(load(tmp_path, text))
     assert_refused(ends(script.main, "--config", "own.toml", "--dry-run"))
     assert time.process_time() - started < 5
     assert {path.name for path in tmp_path.iterdir()} == {"base.toml", "own.toml"}
@@ -215,15 +212,16 @@ def test_an_error_is_one_line_whatever_it_holds() -> None:
 def test_a_page_holds_no_code(finished: Path, tmp_path: Path) -> None:
     evil = '<script>alert(1)</script> a|b \x1b[31m "q"'
     suite = load_suite(finished.parent.parent.parent / "tiny.toml")
-    done = [refresh.Finished("tiny", "self", 1, run_folder.check(finished)["key"], finished)]
-    for path in write_all(tmp_path / "tables" / "shakespeare", suite, done):
+    for path in write_tables(tmp_path / "tables" / "shakespeare", suite, [finished]):
         with contextlib.suppress(pd.errors.EmptyDataError):
             table = pd.read_csv(path)
             for column in {"suite", "condition", "corpus", "dtype"} & set(table):
                 table[column] = evil
             table.to_csv(path, index=False)
-    for path in pages.write_all(tmp_path, {"shakespeare": f"{evil}\n\n# A heading"}):
-        page = path.read_text()
+    make_report.main(["--out", str(tmp_path), "--suite", "shakespeare", "--note", f"{evil}\n\n# A heading"])
+    pages = [path.read_text() for path in (tmp_path / "report").rglob("*.md")]
+    assert len(pages) > 1
+    for page in pages:
         assert "<script" not in page and "\x1b" not in page and "\n# A heading" not in page
         assert "&lt;script>alert(1)&lt;/script>" in page
         assert_tables(page)
@@ -232,18 +230,15 @@ def test_a_page_holds_no_code(finished: Path, tmp_path: Path) -> None:
 NOTES = ["\x16\x1b[31m $x_{ \u4e2d \udcff \u202e\na", "\\$ $", "n" * 100_000, "word " * 20_000]
 
 
-def test_a_note_can_hold_whatever_it_likes(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_note_can_hold_whatever_it_likes(finished: Path, tmp_path: Path) -> None:
     suite = load_suite(finished.parent.parent.parent / "tiny.toml")
-    done = [refresh.Finished("tiny", "self", 1, run_folder.check(finished)["key"], finished)]
-    write_all(tmp_path / "tables" / "tiny", suite, done)
-    figure = next(one for one in registry.FIGURES if one.name == "learning-curves.png")
-    monkeypatch.setattr(registry, "FIGURES", [figure])
+    write_tables(tmp_path / "tables" / "tiny", suite, [finished])
+    tables = Tables(tmp_path / "tables", "tiny")
+    figures = [figure for one in book.experiments().values() for figure in one.figures]
+    figure = next(figure for figure in figures if book.draw(figure, tables, "", tmp_path))
     for note in NOTES:
-        line = ["--out", str(tmp_path), "--suite", "tiny", "--note", note]
-        make_figures.main(line)
-        assert (tmp_path / "figures" / figure.name).stat().st_size > 10_000
+        drawn = book.draw(figure, tables, note, tmp_path)
+        assert drawn is not None and drawn.stat().st_size > 10_000
 
 
 def test_a_bar_in_a_cell_makes_no_cell() -> None:
@@ -254,16 +249,15 @@ def test_a_bar_in_a_cell_makes_no_cell() -> None:
     ]
 
 
-@pytest.mark.parametrize("main", [make_report.main, make_figures.main])
 @pytest.mark.parametrize("name", ["../../etc", "/etc", "a\0b", "n" * 300, "\x1b[31m", ""])
-def test_a_suite_that_leads_elsewhere_is_refused(tmp_path: Path, main: Callable, name: str) -> None:
+def test_a_suite_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "tables").mkdir()
-    assert_refused(ends(main, "--out", str(tmp_path), "--suite", name), "a suite's name")
+    assert_refused(ends(make_report.main, "--out", str(tmp_path), "--suite", name), "a suite's name")
 
 
 def test_a_terminal_of_few_signs_gives_no_traceback(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
-    code = "import command_line; command_line.run(lambda _: print('1 – 2 é \\udcff'))"
+    code = "from base import command_line; command_line.run(lambda _: print('1 – 2 é \\udcff'))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=False)
     assert found.returncode == 0 and found.stdout == b"1 \\u2013 2 \\xe9 \\udcff\n" and found.stderr == b""
 

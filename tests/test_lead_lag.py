@@ -1,6 +1,7 @@
 """Leads and lags that are planted, noise that has none, and paths of known shape."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,33 +10,30 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from analysis import lead_lag, paths
-from experiments.kit import readout, style
+from experiments import lead_lag, onsets, state_path
+from experiments.kit import readout, words
+from experiments.kit.experiment import make_tables
 from experiments.kit.tables import NothingToDraw
-from plots import lead_lag as figures
-from reports import lead_lag as report
 from tests.made_runs import (
     MadeRun,
     Window,
     cells,
     context,
-    drawn,
+    drawn_of,
     made_run,
+    page_of,
+    read_from,
     regimes_of,
     title_of,
     verdict,
-    written,
 )
+
+PARTS = (lead_lag.EXPERIMENT, onsets.EXPERIMENT, state_path.EXPERIMENT)
+TABLES = [table for part in PARTS for table in part.of("shakespeare")]
+(LAGS,), (ONSETS,), (PATHS,) = (part.figures for part in PARTS)
 
 STEPS = 500
 WINDOWS = [("lr_heatwave", 200, 220), ("bewilderment", 300, 360), ("self_clamp", 420, 440)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def fewer_draws() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lead_lag, "DRAWS", 120)
-        yield
 
 
 def a_run(
@@ -66,6 +64,11 @@ def a_run(
     return made_run(condition, seed, log, states)
 
 
+def made_of(runs: Sequence[MadeRun]) -> dict[str, pd.DataFrame]:
+    """All tables of the page."""
+    return make_tables(TABLES, context(runs))
+
+
 def row(table: pd.DataFrame, **where: object) -> Any:
     for column, value in where.items():
         table = table[table[column] == value]
@@ -89,9 +92,9 @@ def test_every_lag_by_one_transform() -> None:
 
 @pytest.mark.parametrize("lag", [3, -3, 1])
 @pytest.mark.parametrize("method", lead_lag.METHODS)
-def test_a_planted_lag_is_found(lag: int, method: str) -> None:
+def test_a_planted_lag_is_found(tmp_path: Path, lag: int, method: str) -> None:
     runs = [a_run("self_calm", seed, lag) for seed in (1, 2, 3)]
-    made = lead_lag.tables(context(runs))
+    made = made_of(runs)
     where = {"measure": "state_drift", "method": method}
     for seed in (1, 2, 3):
         found = row(made["lead_lag_peaks"], seed=seed, **where)
@@ -103,9 +106,8 @@ def test_a_planted_lag_is_found(lag: int, method: str) -> None:
     assert found["peak_lag"] == lag and found["n"] == 3 and found["p_value"] < 0.01
     if lag < 0:
         assert found["lead_lag"] == lag and found["lead_p_value"] < 0.01
-        assert figures.leads(made["lead_lag_summary"], "state_drift") == ["self_calm"]
-    else:
-        assert figures.leads(made["lead_lag_summary"], "state_drift") == []
+    finding = lead_lag.findings(read_from(tmp_path, "shakespeare", made))["state_drift"]
+    assert finding.verdict == (words.CLEAR if lag < 0 else words.NOT_CLEAR)
     table = made["lead_lag"]
     assert sorted(set(table.loc[table["measure"] == "state_effect", "lag"])) == list(range(-50, 51, 10))
 
@@ -117,7 +119,7 @@ def test_what_is_measured_seldom_follows_the_losses_since() -> None:
         before = run.log["loss"].rolling(10).mean().shift(1)  # the ten steps that the measured state had seen
         run.log["state_effect"] = before.where(run.log["step"] % 10 == 0)
         runs.append(run)
-    made = lead_lag.tables(context(runs))
+    made = made_of(runs)
     found = row(made["lead_lag_summary"], measure="state_effect", method="differences")
     assert found["peak_lag"] == 10 and found["peak"] > 0.95
 
@@ -135,8 +137,8 @@ def test_noise_is_found_no_more_often_than_the_null_says() -> None:
     for found in made.values():
         one = np.array([readout.peak(correlations, -6, 6).p_value for correlations in found])
         _as_rare_as_said(one)
-        of_three = [list(lead_lag._of_mean(found[i : i + 3], 5, i)) for i in range(0, 180, 3)]
-        for column in (3, 7):  # of all lags, and of those below zero
+        of_three = [lead_lag.peaks(found[i : i + 3], 5, i) for i in range(0, 180, 3)]
+        for column in ("p_value", "lead_p_value"):
             _as_rare_as_said(np.array([peak[column] for peak in of_three]))
 
 
@@ -158,19 +160,18 @@ def test_too_short_a_series_has_a_peak_but_no_p() -> None:
     found = readout.peak(readout.all_lags(*np.random.default_rng(0).normal(size=(2, 50))), -20, 20)
     assert np.isfinite(found.value) and np.isnan(found.p_value)
     runs = [a_run("self", seed, steps=240) for seed in (1, 2)]
-    peaks = lead_lag.cross_correlations(runs, {(run.condition, run.seed): run.log for run in runs})
-    summary = peaks["lead_lag_summary"].query("measure == 'state_drift'")
+    summary = made_of(runs)["lead_lag_summary"].query("measure == 'state_drift'")
     assert (summary["n"] == 2).all() and summary["peak"].notna().all() and summary["p_value"].isna().all()
 
 
 def test_what_is_held_from_outside_takes_no_part() -> None:
     run = a_run("self", 1, 1, [("self_clamp", 200, 260)])
-    before = lead_lag.cross_correlations([run], {("self", 1): run.log})["lead_lag"]
+    before = made_of([run])["lead_lag"]
     changed = run.log.copy()
     held = changed["step"].between(203, 255)  # the differences at the edges touch steps that count
     for column in ("loss", "state_drift"):
         changed.loc[held, column] = 50.0 + np.arange(held.sum())
-    after = lead_lag.cross_correlations([run], {("self", 1): changed})["lead_lag"]
+    after = made_of([replace(run, log=changed)])["lead_lag"]
     of = {"measure": "state_drift", "method": "differences", "lag": 1}
     assert row(after, **of)["correlation"] == pytest.approx(row(before, **of)["correlation"], abs=1e-9)
 
@@ -179,7 +180,7 @@ def test_onsets_are_timed_and_put_in_order() -> None:
     latencies = {1: 4, 2: 7, 3: 0}
     runs = [a_run("self_random", seed, 1, WINDOWS, latency) for seed, latency in latencies.items()]
     runs[0].log.loc[305, "state_norm"] = 9.0  # one spike is no onset
-    made = lead_lag.tables(context(runs))
+    made = made_of(runs)
     onset = made["onset"]
     found: Any = onset[(onset["regime"] == "bewilderment") & (onset["seed"] == 1)].set_index("measure")
     assert found.loc["loss", "latency"] == 0 and found.loc["state_drift", "latency"] == 4
@@ -196,7 +197,7 @@ def test_onsets_are_timed_and_put_in_order() -> None:
 
 def test_an_onset_without_a_past_is_no_onset_and_calm_runs_are_timed_by_the_others() -> None:
     runs = [a_run("self_random", 1, 1, [("bewilderment", 3, 60)]), a_run("self_calm", 1)]
-    onset = lead_lag.tables(context(runs))["onset"]
+    onset = made_of(runs)["onset"]
     assert onset.loc[onset["condition"] == "self_random", "sd"].isna().all()
     calm = onset[onset["condition"] == "self_calm"]
     assert set(calm["timed_by"]) == {"self_random"} and set(calm["start"]) == {3}
@@ -207,7 +208,7 @@ def test_a_straight_path_and_one_that_returns() -> None:
     out = np.clip(steps - 49, 0, 20) * 0.5  # stands, leaves at step 50 by 0.5 a step for 20 steps
     back = out - np.clip(steps - 69, 0, 40) * 0.5  # and goes the same way back and beyond
     path = np.outer(back, [0.6, 0.8]) + np.array([1.0, -2.0])
-    distance, direction, speed = paths.split(path, 50, 70)
+    distance, direction, speed = state_path.split(path, 50, 70)
     np.testing.assert_allclose(
         distance[50:90], [*(0.5 * np.arange(1, 21)), *(0.5 * np.arange(19, -1, -1))], atol=1e-9
     )
@@ -216,20 +217,19 @@ def test_a_straight_path_and_one_that_returns() -> None:
     assert np.isnan(direction[:50]).all()
     np.testing.assert_allclose(speed, [0] * 50 + [0.5] * 50, atol=1e-9)
     turned = np.stack([out, np.clip(steps - 69, 0, 30) * 1.0], axis=1)
-    _, direction, _ = paths.split(turned, 50, 70)
+    _, direction, _ = state_path.split(turned, 50, 70)
     assert direction[79] == pytest.approx(10 / np.hypot(10, 10))  # ten aside after ten ahead: 45 degrees
 
 
 def test_bins_phases_and_the_calm_run_beside() -> None:
-    windows = [("bewilderment", 100, 120), ("sensory_fog", 150, 180)]
+    windows = [("bewilderment", 100, 120), ("sensory_fog", 150, 175)]
     log = pd.DataFrame({"step": range(200), "regime": regimes_of(200, windows)})
-    states = np.outer(np.clip(np.arange(200) - 99, 0, 20), [1.0, 0.0])
+    states = np.outer(np.clip(np.arange(200) - 99, 0, 20) + 9 * (np.arange(200) >= 175), [1.0, 0.0])
     runs = [
         made_run("self", 1, log, states),
         made_run("self_calm", 1, log.assign(regime="calm"), states * 0 + 5),
     ]
-    logs = {(run.condition, run.seed): run.log for run in runs}
-    table = paths.state_decomposition(runs, logs)
+    table = state_path.state_decomposition(context(runs))
     first = table[table["regime"] == "bewilderment"]
     assert first["since_onset"].tolist() == [*range(-50, 50, 10)]  # to where the fog begins
     assert first["phase"].tolist() == ["before"] * 5 + ["during"] * 2 + ["after"] * 3
@@ -237,18 +237,17 @@ def test_bins_phases_and_the_calm_run_beside() -> None:
     assert means.loc[0, "distance"] == pytest.approx(5.5) and means.loc[10, "distance"] == pytest.approx(15.5)
     assert means.loc[0, "speed"] == pytest.approx(1) and means.loc[30, "speed"] == 0
     assert means["calm_distance"].tolist() == [0.0] * 10
+    fog = table[table["regime"] == "sensory_fog"].set_index("since_onset")
+    assert fog.index.min() == -30  # not into the regime before
     assert (
-        table.loc[table["regime"] == "sensory_fog", "since_onset"].min() == -30
-    )  # not into the regime before
+        fog.loc[20, "phase"] == "during" and fog.loc[20, "speed"] == 0
+    )  # what comes after its end is not in it
 
 
 def test_no_run_and_runs_without_a_state_give_empty_tables() -> None:
     vanilla = made_run("vanilla", 1, a_run("self", 1).log, None, self_state={"enabled": False})
     for runs in ([], [vanilla]):
-        made = lead_lag.tables(context(runs))
-        assert all(table.empty for table in made.values())
-        assert {name: tuple(made[name]) for name in lead_lag.COLUMNS} == lead_lag.COLUMNS
-        assert tuple(made["state_decomposition"]) == paths.COLUMNS
+        assert all(table.empty for table in made_of(runs).values())
 
 
 def study(seeds: int) -> dict[str, pd.DataFrame]:
@@ -259,7 +258,7 @@ def study(seeds: int) -> dict[str, pd.DataFrame]:
             a_run("self", seed, 1, WINDOWS, 1),
             a_run("self_random", seed, 1, WINDOWS, 5),
         ]
-    return lead_lag.tables(context(runs))
+    return made_of(runs)
 
 
 @pytest.fixture(scope="module")
@@ -267,76 +266,79 @@ def tables() -> dict[str, pd.DataFrame]:
     return study(6)
 
 
-def test_figures_draw_and_say_what_the_tables_say(tables: dict[str, pd.DataFrame]) -> None:
-    lags, path = figures.FIGURES
-    assert title_of(drawn(lags, tables)).startswith(
-        "No measure of the state leads the loss in every condition"
-    )
-    assert title_of(drawn(path, tables)).endswith("in the same steps: bewilderment")
+def drawn(figure: Any, folder: Path, tables: dict[str, pd.DataFrame]) -> str:
+    return title_of(drawn_of(figure, folder, tables, "shakespeare"))
+
+
+def test_figures_draw_and_say_what_the_page_says(tables: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+    assert drawn(LAGS, tmp_path, tables).startswith("Not clear: state_drift moves before the loss does.")
+    assert "Not clear: At the onset of bewilderment" in drawn(ONSETS, tmp_path, tables)
+    title = drawn(PATHS, tmp_path, tables)
+    assert "goes in the same steps: clear for bewilderment; not measured for sensory_fog" in title
+    assert "not clear for self_clamp" in title
     summary = tables["lead_lag_summary"].copy()
     drift = (summary["measure"] == "state_drift") & (summary["condition"] == "self_calm")
     summary.loc[drift, ["peak_lag", "lead_p_value"]] = [-2, 0.001]
-    with style.context():
-        title = title_of(lags.draw({**tables, "lead_lag_summary": summary}, ""))
-    assert "(drift in self_calm alone, by uncorrected tests)" in title
+    title = drawn(LAGS, tmp_path / "one", {**tables, "lead_lag_summary": summary})
+    assert title.startswith("Open: state_drift moves")  # in one condition of three
 
 
-def test_figures_of_one_seed_of_one_condition_and_of_none(tables: dict[str, pd.DataFrame]) -> None:
-    lags, path = figures.FIGURES
+def test_figures_of_one_seed_of_one_condition_and_of_none(
+    tables: dict[str, pd.DataFrame], tmp_path: Path
+) -> None:
     one = {
         name: table[table["seed"] == 1] if "seed" in table else table.assign(n=1)
         for name, table in tables.items()
     }
-    assert "too few to test" in title_of(drawn(lags, one))
-    assert "too few to test" in title_of(drawn(path, one))
+    for figure in (LAGS, ONSETS):
+        assert drawn(figure, tmp_path / "one", one).startswith("Open")
+    assert "open for bewilderment" in drawn(PATHS, tmp_path / "one", one)
     calm = {name: table[table["condition"] == "self_calm"] for name, table in tables.items()}
-    drawn(lags, calm)
-    with pytest.raises(NothingToDraw, match="neither"), style.context():
-        path.draw(calm, "")
-    with pytest.raises(NothingToDraw, match="none of the conditions"), style.context():
-        lags.draw({name: table.iloc[:0] for name, table in tables.items()}, "")
+    drawn(LAGS, tmp_path / "calm", calm)
+    for figure in (ONSETS, PATHS):
+        with pytest.raises(NothingToDraw):
+            drawn(figure, tmp_path / "calm", calm)
+    for figure in (LAGS, ONSETS, PATHS):
+        with pytest.raises(NothingToDraw):
+            drawn(figure, tmp_path / "none", {name: table.iloc[:0] for name, table in tables.items()})
 
 
 def test_the_page_follows_the_tables(tables: dict[str, pd.DataFrame], tmp_path: Path) -> None:
-    page = written(report, tables, tmp_path)
-    for measure in figures.MEASURES:
+    page = page_of(lead_lag.EXPERIMENT, tmp_path, tables)
+    for measure in lead_lag.MEASURES:
         assert verdict(page, f"{measure} moves before the loss") == "Not clear"
     assert verdict(page, "onset of bewilderment, state_drift leaves") == "Not clear"
     assert verdict(page, "bewilderment carries the state further") == "Clear"
     assert verdict(page, "self_clamp carries the state further") == "Not clear"
     assert verdict(page, "onset of sensory_fog") == "Not measured"
     assert cells(page, "`self_calm`, state_drift, differences")[1] == "+1"
-    assert cells(page, "`bewilderment`, state_drift")[1:4] == [
-        "0, 0, 0, 0, 0, 0",
-        "5, 5, 5, 5, 5, 5",
-        "0, 6, 0",
-    ]
-    assert "nan" not in page
+    latencies = ["0, 0, 0, 0, 0, 0", "5, 5, 5, 5, 5, 5", "0, 6, 0"]
+    assert cells(page, "`bewilderment`, state_drift")[1:4] == latencies
+    assert "nan" not in page and page.count("![") == 3
 
     leading = {name: table.copy() for name, table in tables.items()}
     summary, order = leading["lead_lag_summary"], leading["onset_order"]
-    drift = summary["measure"] == "state_drift"
-    summary.loc[drift, ["peak_lag", "lead_p_value"]] = [-2, 0.001]
-    summary.loc[(summary["measure"] == "state_norm") & (summary["condition"] == "self"), ["peak_lag", "lead_p_value"]] = [-2, 0.001]  # fmt: skip
+    of_one = (summary["measure"] == "state_norm") & (summary["condition"] == "self")
+    summary.loc[(summary["measure"] == "state_drift") | of_one, ["peak_lag", "lead_p_value"]] = [-2, 0.001]
     order[["state_first", "loss_first"]] = order[["loss_first", "state_first"]].to_numpy()
-    page = written(report, leading, tmp_path)
+    page = page_of(lead_lag.EXPERIMENT, tmp_path, leading)
     assert verdict(page, "state_drift moves before the loss") == "Clear"
     assert verdict(page, "state_norm moves before the loss") == "Open"  # in one condition of three
     assert verdict(page, "onset of bewilderment, state_drift leaves") == "Clear"
 
 
-@pytest.mark.parametrize("absent", [*report.COLUMNS, "all", "empty"])
+@pytest.mark.parametrize("absent", [*(name for one in TABLES for name in one.names), "all", "empty"])
 def test_partial_studies_have_a_page(tables: dict[str, pd.DataFrame], absent: str, tmp_path: Path) -> None:
     some = {name: table.iloc[:0] if absent == "empty" else table for name, table in tables.items()}
     some = {name: table for name, table in some.items() if absent not in (name, "all")}
-    page = written(report, some, tmp_path)
+    page = page_of(lead_lag.EXPERIMENT, tmp_path, some)
     assert "nan" not in page and page.count("## ") == 4
     if absent in ("all", "empty"):
-        assert page.count("The tables hold nothing for this yet.") == 3
+        assert page.count("The tables hold nothing for this yet.") == 3 and "![" not in page
         assert verdict(page, "state_drift moves before the loss") == "Not measured"
 
 
 def test_two_seeds_are_inconclusive(tmp_path: Path) -> None:
-    page = written(report, study(2), tmp_path)
+    page = page_of(lead_lag.EXPERIMENT, tmp_path, study(2))
     assert verdict(page, "state_drift moves before the loss") == "Open"
     assert verdict(page, "bewilderment carries the state further") == "Open"

@@ -20,6 +20,7 @@ from data.corpus import Corpus
 from data.prepare import prepare_text
 from runs import folder as run_folder
 from runs import state as run_state
+from runs.injection import Sensed, bias_norms, running_mean
 from self_state import SelfState, StateValue
 from tests.interrupted import Stop, interrupted_at
 
@@ -74,7 +75,7 @@ def test_remembering_leaves_the_old_value_alone() -> None:
 
 
 def test_no_memory_has_no_value_and_no_gate() -> None:
-    assert memory.initial(NoMemory(), D, torch.device("cpu")) is None
+    assert SelfState(SelfStateConfig(dim=D, memory=NoMemory()), 8).initial().memory is None
     assert SelfState(SelfStateConfig(dim=D), 8).gate is None
 
 
@@ -174,8 +175,8 @@ def test_a_run_with_memory_resumes_to_the_same_bytes(corpus: Corpus, tmp_path: P
 
 
 def test_memory_is_no_part_of_a_run_without(corpus: Corpus) -> None:
-    assert "memory.py" not in run_folder.code_of(tiny())
-    assert "memory.py" in run_folder.code_of(tiny(self_state={"memory": HALF_FULL}))
+    assert "recall" not in run_folder.code_of(tiny())
+    assert "recall" in run_folder.code_of(tiny(self_state={"memory": HALF_FULL}))
 
 
 def test_fixed_bias_has_the_norm_of_the_run_it_is_a_control_of(corpus: Corpus, tmp_path: Path) -> None:
@@ -187,7 +188,7 @@ def test_fixed_bias_has_the_norm_of_the_run_it_is_a_control_of(corpus: Corpus, t
     wanted = 2 * np.mean([float(row["bias_norm"]) for row in rows(base)])
     assert [float(row["bias_norm"]) for row in rows(fixed)] == pytest.approx([wanted] * 12, rel=1e-5)
     assert all(row["state_norm"] == "" for row in rows(fixed)) and rows(fixed)[0]["state_effect"] != ""
-    vector = run_folder.constant_bias(fixed)
+    vector = run_state.constant_bias(fixed)
     assert vector is not None and np.linalg.norm(vector) == pytest.approx(wanted, rel=1e-5)
     assert storage.read_json(fixed / "run.json")["inputs"] == {
         "norm": storage.read_json(base / "run.json")["key"]
@@ -202,19 +203,19 @@ def test_learned_bias_begins_at_zero_and_learns(corpus: Corpus, tmp_path: Path) 
     assert norms[0] == 0 and norms[-1] > 0
     assert rows(learned)[0]["loss"] == rows(vanilla)[0]["loss"]
     with pytest.raises(storage.UserError, match="without bias"):
-        run_state.bias_norms(vanilla)
+        bias_norms(vanilla)
 
 
 def test_matched_bias_follows_the_other_runs_mean_norm(corpus: Corpus, tmp_path: Path) -> None:
     base = train.train(tiny(), corpus, tmp_path)
     run = tiny(self_state={"dim": 1, "match_norm_of": "self"}, log={"keep_steps": [6]})
     matched = train.train(run, corpus, tmp_path, inputs={"norm": base})
-    target = run_state.running_mean(run_state.bias_norms(base))
-    got = run_state.running_mean(run_state.bias_norms(matched))
+    target = running_mean(bias_norms(base))
+    got = running_mean(bias_norms(matched))
     raw = [abs(float(row["state_norm"])) for row in rows(matched)]
     assert raw[0] == 0 and got[-1] == pytest.approx(target[-1], rel=0.5)
     for step in (6, 12):  # weights as they act: reader times state is the bias that was injected
-        _, _, self_state = run_folder.load_models(matched, step)
+        _, _, self_state = run_state.load_models(matched, step)
         assert self_state is not None
         states = storage.load_tensors(matched / "states.safetensors")["state"]
         bias = self_state.read(torch.from_numpy(states[step - 1])).norm().item()
@@ -249,10 +250,10 @@ def test_a_swap_is_exactly_the_others_state_at_that_step(corpus: Corpus, tmp_pat
     run = tiny(start={"condition": "origin", "step": 6, "state": "other"}, train={"stop": 10})
     assert run.references() == {"start": ("origin", 5), "other": ("origin", 6)}
     now = run_state.start(run, corpus.vocab_size, torch.device("cpu"), {"start": a, "other": b})
-    assert now.value is not None
+    assert isinstance(now.value, Sensed)
     others = storage.load_tensors(b / "states.safetensors")["state"][5]
     own = storage.load_tensors(a / "states.safetensors")["state"][5]
-    np.testing.assert_array_equal(now.value.state.numpy(), others)
+    np.testing.assert_array_equal(now.value.state.state.numpy(), others)
     made = {
         kind: run_state.exchanged(tiny(start={"condition": "origin", "step": 6, "state": kind}), own, None)
         for kind in ("own", "zero", "random", "jitter")

@@ -1,5 +1,6 @@
 """The measures of memory on updates made by hand, its figures, and its page."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,44 @@ import torch
 from scipy.stats import binomtest
 
 import memory as remembering
-from analysis import memory
 from configs.state import BufferMemory, EmaMemory, NoMemory, SelfState
+from experiments import memory
+from experiments.kit import followed as following
 from experiments.kit import style
+from experiments.kit.experiment import make_tables
 from experiments.kit.stats import sign_test
 from experiments.kit.tables import NothingToDraw
-from plots import memory as figures
-from reports import memory as report
-from tests.made_runs import MadeRun, cells, context, drawn, made_run, regimes_of, title_of, verdict, written
+from tests.made_runs import (
+    MadeRun,
+    cells,
+    context,
+    drawn_of,
+    made_run,
+    page_of,
+    read_from,
+    regimes_of,
+    title_of,
+    verdict,
+)
+
+COLUMNS = {  # of the tables that pages read
+    "memory_measures": [
+        *("suite", "condition", "seed", "regime", "share", "share_calm", "gate", "gate_calm", "at_bound", "norm_before", "distance"),
+        *("force", "force_memory", "rate", "drift_before", "drift", "drift_after", "recovery", "recovered", "watched"),
+    ],
+    "memory_tradeoff": [
+        *("suite", "condition", "seed", "drift", "displacement", "leverage", "placebo", "leverage_over_placebo", "heldout_loss"),
+    ],
+    "memory_ranks": ["suite", "seed", "stability", "outcome", "conditions", "rho"],
+}  # fmt: skip
+
+
+def tables_of(of: list[MadeRun], **made: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The tables of some runs; those of other experiments are given, or empty."""
+    others = {name: made.get(name, pd.DataFrame()) for name in ("frozen_effects_summary", "runs")}
+    found = make_tables(memory.EXPERIMENT.of("memory"), context(of), others)
+    return {name: table for name, table in found.items() if name.startswith("memory")}
+
 
 AVERAGE = {"kind": "ema", "decay": 0.3, "limit": 0.5}
 RING = {"kind": "buffer", "length": 4, "stride": 3, "limit": 1.0}
@@ -75,8 +106,8 @@ def lived(
 @pytest.mark.parametrize("settings", [AVERAGE, RING])
 def test_what_was_recalled_and_the_memorys_part_follow_from_the_states(settings: dict[str, Any]) -> None:
     run, recalled, parts = lived("ema", 1, settings)
-    followed = memory.follow(run)
-    found = memory.recalled(followed.states, run.config.self_state.memory)
+    followed = following.follow(run)
+    found = following.recalled(followed.states, run.config.self_state.memory)
     assert np.isnan(found[:2]).all()  # the first update makes row 1 and finds nothing
     np.testing.assert_allclose(found[2:], recalled[2:], atol=1e-6)
     np.testing.assert_allclose(followed.pull[2:], parts[2:], atol=1e-6)
@@ -86,10 +117,10 @@ def test_what_was_recalled_and_the_memorys_part_follow_from_the_states(settings:
 
 def test_force_and_distance_of_updates_made_by_hand() -> None:
     states = np.array([[0.0, 0.0], [2.0, 0.0], [1.0, 0.0], [1.0, 1.0], [2.0, 2.0]])
-    force, distance = memory.restoring(states, np.zeros(2))
+    force, distance = following.restoring(states, np.zeros(2))
     np.testing.assert_allclose(distance, [0, 0, 2, 1, np.sqrt(2)])
     np.testing.assert_allclose(force, [np.nan, np.nan, 1.0, 0.0, -np.sqrt(2)])  # back, sideways, away
-    force, _ = memory.restoring(states, np.zeros(2), np.full((5, 2), -0.5))
+    force, _ = following.restoring(states, np.zeros(2), np.full((5, 2), -0.5))
     np.testing.assert_allclose(
         force[2:], [0.5, 0.5, np.sqrt(0.5)]
     )  # of a part: towards the baseline each time
@@ -122,7 +153,7 @@ def moved(
 
 def test_measures_of_a_planted_disturbance() -> None:
     run = moved("ema", 1, [("bewilderment", 100, 120)], norm=3.0)
-    (row,) = memory.tables(context([run]))["memory_measures"].to_dict("records")
+    (row,) = tables_of([run])["memory_measures"].to_dict("records")
     assert (row["start"], row["end"], row["recovery"], row["recovered"]) == (100, 120, 9, True)
     assert row["distance"] == pytest.approx((0.01 + 4.5 + 10) / 20)
     assert row["force"] == pytest.approx(-(0.09 + 0.9) / 20)  # the leaving, by step, and standing still
@@ -150,7 +181,7 @@ def test_measures_of_a_planted_disturbance() -> None:
     ],
 )
 def test_steps_to_recover(windows: list, back: int, recovery: float, watched: int) -> None:
-    table = memory.tables(context([moved("ema", 1, windows, back)]))["memory_measures"]
+    table = tables_of([moved("ema", 1, windows, back)])["memory_measures"]
     row = table.iloc[0]
     assert row["watched"] == watched and bool(row["recovered"]) == np.isfinite(recovery)
     assert row["recovery"] == pytest.approx(recovery, nan_ok=True)
@@ -196,7 +227,7 @@ def test_a_planted_trade_off_is_found(sign: int) -> None:
         (run.condition, run.seed, 2000, 1 + sign * 0.1 * names.index(run.condition), 0.1, 0.2) for run in runs
     ]
     losses = pd.DataFrame([("s", run.condition, run.seed, 2.0) for run in runs], columns=["suite", "condition", "seed", "heldout_loss"])  # fmt: skip
-    made = memory.tables(context(runs, frozen_effects_summary=effects(tested), runs=losses))
+    made = tables_of(runs, frozen_effects_summary=effects(tested), runs=losses)
     tradeoff = made["memory_tradeoff"].set_index(["condition", "seed"])
     assert tradeoff.loc[("ema", 1), "displacement"] == pytest.approx((0.01 + 9 + 20) / 20 / np.hypot(2, 0.01))
     ranks = made["memory_ranks"].set_index(["seed", "stability", "outcome"])["rho"]
@@ -212,21 +243,18 @@ def test_a_run_that_goes_on_has_its_origin_in_front() -> None:
     start = {"condition": "origin", "step": 150}
     log, states = later.log.iloc[150:].reset_index(drop=True), later.path[150:] + 7  # type: ignore[index]
     run = made_run("next", 1, log, states, self_state={"dim": 2}, start=start)
-    found = memory.follow_all([run, first])
+    found = following.follow_all([run, first])
     path = found["next", 1]
     assert path.log["step"].tolist() == list(range(300))
     assert (path.states[:150] == first.path[:150]).all() and (path.states[150:] == states).all()  # type: ignore[index]
-    assert list(memory.follow_all([run])) == []  # its origin is not finished
+    assert list(following.follow_all([run])) == []  # its origin is not finished
 
 
 def test_a_run_without_state_and_no_run_at_all() -> None:
     vanilla = made_run("none", 1, moved("none", 1, []).log, None, self_state={"enabled": False})
     for runs in ([vanilla], []):
-        made = memory.tables(context(runs))
-        assert {name: list(table) for name, table in made.items()} == {
-            "memory_measures": list(memory.MEASURES), "memory_dynamics": list(memory.DYNAMICS),
-            "memory_tradeoff": list(memory.TRADEOFF), "memory_ranks": list(memory.RANKS),
-        }  # fmt: skip
+        made = tables_of(runs)
+        assert set(made) == {"memory_measures", "memory_dynamics", "memory_tradeoff", "memory_ranks"}
         assert all(table.empty for table in made.values())
 
 
@@ -238,7 +266,7 @@ def study(seeds: int) -> dict[str, pd.DataFrame]:
             runs.append(lived(name, seed, settings, scale=1 - 0.2 * index)[0])
             tested.append((name, seed, 2000, 0.9 - 0.2 * index + 0.01 * seed, 0.2, 0.25))
     losses = pd.DataFrame([("s", run.condition, run.seed, 2.0) for run in runs], columns=["suite", "condition", "seed", "heldout_loss"])  # fmt: skip
-    return memory.tables(context(runs, frozen_effects_summary=effects(tested), runs=losses))
+    return tables_of(runs, frozen_effects_summary=effects(tested), runs=losses)
 
 
 @pytest.fixture(scope="module")
@@ -246,35 +274,43 @@ def tables() -> dict[str, pd.DataFrame]:
     return study(4)
 
 
-def test_figures_draw_and_say_what_the_tables_say(tables: dict[str, pd.DataFrame]) -> None:
-    for figure in figures.FIGURES:
+def test_figures_draw_and_say_what_the_tables_say(tables: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+    for figure in memory.EXPERIMENT.figures:
         name = figure.name.removeprefix("memory/").removesuffix("_bewilderment.png")
         if name in MEMORIES or "tradeoff" in name:
-            assert title_of(drawn(figure, tables))
+            assert title_of(drawn_of(figure, tmp_path, tables, "memory"))
         else:
             with pytest.raises(NothingToDraw, match=name), style.context():
-                figure.draw(tables, "a note")
+                figure.draw(read_from(tmp_path, "memory", tables), "a note")
     made = tables["memory_dynamics"].copy()
-    by_name = {figure.name: figure for figure in figures.FIGURES}
+    by_name = {figure.name: figure for figure in memory.EXPERIMENT.figures}
     made["memory_share"] = (
         0.2
         + 0.3 * ((made["middle"] > 0) & (made["middle"] < 40))
         + 0.001 * made["seed"] * (made["middle"] > 0)
     )
-    title = title_of(drawn(by_name["memory/ema_bewilderment.png"], {"memory_dynamics": made}))
+    title = title_of(
+        drawn_of(by_name["memory/ema_bewilderment.png"], tmp_path, {"memory_dynamics": made}, "memory")
+    )
     assert "the memory share rises (0.20 before, 0.50 in it)" in title
-    title = title_of(drawn(by_name["memory/tradeoff.png"], tables))
+    title = title_of(drawn_of(by_name["memory/tradeoff.png"], tmp_path, tables, "memory"))
     assert title.startswith("Memories that hold the state stiller steer less")
 
 
-def test_figures_of_one_seed_and_of_untested_memories(tables: dict[str, pd.DataFrame]) -> None:
+def test_figures_of_one_seed_and_of_untested_memories(
+    tables: dict[str, pd.DataFrame], tmp_path: Path
+) -> None:
     one = {name: table[table["seed"] == 1] for name, table in tables.items()}
-    by_name = {figure.name: figure for figure in figures.FIGURES}
-    assert "too few seeds" in title_of(drawn(by_name["memory/ema_bewilderment.png"], one))
-    assert "too few seeds" in title_of(drawn(by_name["memory/tradeoff.png"], one))
+    by_name = {figure.name: figure for figure in memory.EXPERIMENT.figures}
+    assert "too few seeds" in title_of(
+        drawn_of(by_name["memory/ema_bewilderment.png"], tmp_path, one, "memory")
+    )
+    assert "too few seeds" in title_of(drawn_of(by_name["memory/tradeoff.png"], tmp_path, one, "memory"))
     untested = tables["memory_tradeoff"].assign(leverage=np.nan)
     with pytest.raises(NothingToDraw, match="no frozen-weight test"):
-        figures.tradeoff({**tables, "memory_tradeoff": untested}, "a note")
+        by_name["memory/tradeoff.png"].draw(
+            read_from(tmp_path, "memory", {**tables, "memory_tradeoff": untested}), "a note"
+        )
 
 
 def page_tables(seeds: int = 6, held: float = 1.0, slower: int = 5) -> dict[str, pd.DataFrame]:
@@ -297,15 +333,15 @@ def page_tables(seeds: int = 6, held: float = 1.0, slower: int = 5) -> dict[str,
             for outcome in ("leverage", "leverage_over_placebo"):
                 ranks.append(("memory", seed, stability, outcome, 4, -0.8 * np.sign(held) + wobble))
     return {
-        "memory_measures": pd.DataFrame(measures, columns=list(report.COLUMNS["memory_measures"])),
-        "memory_tradeoff": pd.DataFrame(tradeoff, columns=list(report.COLUMNS["memory_tradeoff"])),
-        "memory_ranks": pd.DataFrame(ranks, columns=list(report.COLUMNS["memory_ranks"])),
+        "memory_measures": pd.DataFrame(measures, columns=COLUMNS["memory_measures"]),
+        "memory_tradeoff": pd.DataFrame(tradeoff, columns=COLUMNS["memory_tradeoff"]),
+        "memory_ranks": pd.DataFrame(ranks, columns=COLUMNS["memory_ranks"]),
     }
 
 
 @pytest.mark.parametrize(("held", "expected"), [(1.0, "Clear"), (-1.0, "Not clear")])
 def test_verdicts_follow_the_tables(tmp_path: Any, held: float, expected: str) -> None:
-    page = written(report, page_tables(held=held), tmp_path)
+    page = page_of(memory.EXPERIMENT, tmp_path, page_tables(held=held))
     for claim in (
         "Buffers pull the disturbed state back harder", "The memory's own part", "With a buffer the state drifts less",
         "keeps the state nearer", "Buffers have less leverage than an EMA.", "beyond what placebos reach", "steer less, seed by seed",
@@ -320,7 +356,10 @@ def test_a_claim_on_buffers_needs_each_of_them(tmp_path: Any) -> None:
     tables = page_tables()
     rows = tables["memory_measures"]
     rows.loc[rows["condition"] == "buffer_128", "rate"] = -0.3 - 0.001 * rows["seed"]
-    assert verdict(written(report, tables, tmp_path), "Buffers pull the disturbed state") == "Not clear"
+    assert (
+        verdict(page_of(memory.EXPERIMENT, tmp_path, tables), "Buffers pull the disturbed state")
+        == "Not clear"
+    )
 
 
 @pytest.mark.parametrize(
@@ -330,12 +369,12 @@ def test_slower_recovery_is_a_sign_test_over_seeds(
     tmp_path: Any, seeds: int, slower: int, expected: str
 ) -> None:
     tables = page_tables(seeds, slower=slower)
-    page = written(report, tables, tmp_path)
+    page = page_of(memory.EXPERIMENT, tmp_path, tables)
     assert verdict(page, "`buffer_64` takes longer") == expected
     rows = tables["memory_measures"]
     rows.loc[rows["condition"] == "buffer_64", "recovered"] = False
     rows.loc[rows["condition"] == "buffer_64", "recovery"] = np.nan
-    page = written(report, tables, tmp_path)
+    page = page_of(memory.EXPERIMENT, tmp_path, tables)
     assert verdict(page, "`buffer_64` takes longer") == ("Clear" if seeds == 6 else "Open")
     row = cells(page, "`bewilderment` | 2")
     assert f"longer (0 of {seeds})" in row and f"({seeds} of {seeds})" in row[1]
@@ -355,7 +394,7 @@ def test_partial_studies_have_a_page(tmp_path: Any, absent: str) -> None:
         for name, table in page_tables(1 if absent == "seeds" else 3).items()
         if absent not in (name, "all")
     }
-    page = written(report, tables, tmp_path)
+    page = page_of(memory.EXPERIMENT, tmp_path, tables)
     assert "nan" not in page.replace("nanoGPT", "") and page.count("## ") == 6
     if absent in ("all", "memory_measures"):
         assert verdict(page, "A longer memory takes a larger share") == "Not measured"
@@ -365,8 +404,8 @@ def test_partial_studies_have_a_page(tmp_path: Any, absent: str) -> None:
 
 
 def test_a_page_of_a_study_and_of_empty_tables(tmp_path: Any, tables: dict[str, pd.DataFrame]) -> None:
-    page = written(report, tables, tmp_path)
+    page = page_of(memory.EXPERIMENT, tmp_path, tables)
     assert "nan" not in page and "| `buffer_64` |" in page
     assert "stood at its bound in" in page
     empty = {name: table.iloc[:0] for name, table in tables.items()}
-    assert "The tables hold nothing for this yet." in written(report, empty, tmp_path)
+    assert "The tables hold nothing for this yet." in page_of(memory.EXPERIMENT, tmp_path, empty)

@@ -1,5 +1,6 @@
 """What a self-state pays: planted gains, recoveries and shares are found with their size, and told as they are."""
 
+import itertools
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -11,27 +12,16 @@ import pytest
 from scipy import stats
 
 import perturb
-from analysis import recurring as analysis
-from analysis import switches
 from base.storage import ROOT, UserError
 from configs.suite import load_suite
 from configs.world import Bewilderment
+from experiments import recurring, shares, switches
+from experiments.kit import pairs
+from experiments.kit.experiment import make_tables
+from experiments.kit.pairs import LOOKS, STATE
 from experiments.kit.runs import Context
 from experiments.kit.tables import CALM, NothingToDraw
-from plots import recurring as figures
-from plots.gains import LOOKS
-from reports import recurring
-from tests.made_runs import (
-    MadeRun,
-    as_read,
-    assert_tables,
-    cells,
-    drawn,
-    regimes_of,
-    title_of,
-    verdict,
-    written,
-)
+from tests.made_runs import MadeRun, assert_tables, cells, drawn_of, page_of, regimes_of, title_of, verdict
 
 SUITE = load_suite(ROOT / "configs" / "recurring.toml")
 Gains = dict[str, tuple[float, float]]
@@ -54,6 +44,17 @@ def since_switch(regime: np.ndarray) -> np.ndarray:
     """Steps since the present stretch began."""
     starts = np.concatenate([[True], regime[1:] != regime[:-1]])
     return np.arange(len(regime)) - np.maximum.accumulate(np.where(starts, np.arange(len(regime)), 0))
+
+
+def stretches(regime: np.ndarray, first: int) -> tuple[list[int], list[int]]:
+    """Lengths of the stretches that begin from step `first` on: of those with a regime, and of calm ones."""
+    starts = [0, *(np.flatnonzero(regime[1:] != regime[:-1]) + 1), len(regime)]
+    found = [
+        (regime[start] == CALM, end - start)
+        for start, end in itertools.pairwise(starts[1:])
+        if start >= first
+    ]
+    return [length for calm, length in found if not calm], [length for calm, length in found if calm]
 
 
 def logged(
@@ -81,6 +82,12 @@ def logged(
     return MadeRun("recurring", condition, seed, Path(), SUITE.run(condition, seed), log=log)
 
 
+def tables_of(*runs: MadeRun) -> dict[str, pd.DataFrame]:
+    """The four tables of some runs."""
+    made = [*recurring.EXPERIMENT.of("recurring"), *switches.EXPERIMENT.of("recurring")]
+    return make_tables(made, Context(SUITE, runs))
+
+
 def study(
     conditions: tuple[str, ...] = tuple(SUITE.conditions),
     seeds: int = 8,
@@ -98,7 +105,7 @@ def study(
             one, other = np.array(gains.get(name, (0.0, 0.0))) + own * random.normal(size=2)
             wait = waits.get(name, SLOW)
             runs.append(logged(name, seed, (one, other), wait, noise))
-    return analysis.tables(Context(SUITE, runs))
+    return tables_of(*runs)
 
 
 @cache
@@ -119,7 +126,7 @@ def test_planted_gains_are_found_with_their_size() -> None:
         logged("vanilla_recurring", 1, noise=0.2),
         logged("calibrated_recurring", 1, (0.1, 0.04), noise=0.2),
     ]
-    row = of(analysis.tables(Context(SUITE, runs))["recurring_losses"], condition="calibrated_recurring")
+    row = of(tables_of(*runs)["recurring_losses"], condition="calibrated_recurring")
     assert (row["world"], row["mechanism"], row["role"]) == ("recurring", "calibrated", "state")
     assert row["vanilla"] == "vanilla_recurring" and row["age"] == 1 and row["from_step"] == 500
     assert row["clean_steps"] + row["perturbed_steps"] == 1500
@@ -140,10 +147,10 @@ def test_planted_gains_are_found_with_their_size() -> None:
 def test_what_happens_before_the_last_three_quarters_does_not_count() -> None:
     runs = [logged("vanilla_recurring", 2), logged("calibrated_recurring", 2, (0.1, 0.04))]
     runs[1].log.loc[:499, ["loss", "heldout_loss", "heldout_ece"]] += 7
-    row = of(analysis.tables(Context(SUITE, runs))["recurring_losses"], condition="calibrated_recurring")
+    row = of(tables_of(*runs)["recurring_losses"], condition="calibrated_recurring")
     assert row["clean_loss_difference"] == pytest.approx(-0.1) and row["clean_loss"] < 3
     runs[1].log.loc[runs[1].log["step"] == 500, "loss"] += 7
-    row = of(analysis.tables(Context(SUITE, runs))["recurring_losses"], condition="calibrated_recurring")
+    row = of(tables_of(*runs)["recurring_losses"], condition="calibrated_recurring")
     where = "clean" if runs[1].log["regime"][500] == CALM else "perturbed"
     planted = {"clean": -0.1, "perturbed": -0.04}[where]
     assert row[f"{where}_loss_difference"] == pytest.approx(planted + 7 / row[f"{where}_steps"])
@@ -151,64 +158,62 @@ def test_what_happens_before_the_last_three_quarters_does_not_count() -> None:
 
 def test_no_gain_gives_none() -> None:
     runs = [logged(name, 3, noise=0.1) for name in ("vanilla_recurring", "calibrated_recurring")]
-    row = of(analysis.tables(Context(SUITE, runs))["recurring_losses"], condition="calibrated_recurring")
-    assert [row[name] for name in analysis.DIFFERENCES] == [0.0] * len(analysis.DIFFERENCES)
+    row = of(tables_of(*runs)["recurring_losses"], condition="calibrated_recurring")
+    found = row.filter(like="_difference")
+    assert len(found) == 8 and set(found) == {0.0}
 
 
 def test_vanilla_is_that_of_the_same_world() -> None:
-    base = analysis.vanillas(SUITE.conditions)
+    base = pairs.vanillas(SUITE.conditions)
     assert set(base) == set(SUITE.conditions)
-    for world in analysis.WORLDS:
-        assert {base[f"{kind}_{world}"] for kind in ("seed", "calibrated", "vanilla")} == {f"vanilla_{world}"}
+    for world in pairs.WORLDS:
+        assert {base[f"{kind}_{world}"] for kind in ("raw", "calibrated", "vanilla")} == {f"vanilla_{world}"}
     assert {base[name] for name in ("oracle", "yoked", "learned_bias", "delayed_64")} == {"vanilla_recurring"}
     assert base["faint"] == base["faint_oracle"] == "faint_vanilla"
-    assert [analysis.world_name(name) for name in ("vanilla_mix", "faint_vanilla", "vanilla")] == [
-        "mix",
-        "faint",
-        "base",
-    ]
-    changed = SUITE.conditions["direct"].regimes.model_copy(
-        update={"bewilderment": Bewilderment(probability=0.4)}
-    )
-    moved = {**SUITE.conditions, "direct": SUITE.conditions["direct"].model_copy(update={"regimes": changed})}
-    assert "direct" not in analysis.vanillas(moved)  # no vanilla has that world
-    roles = {name: analysis.role_of(name, run) for name, run in SUITE.conditions.items()}
+    names = {"vanilla_mix": "mix", "faint_vanilla": "faint", "vanilla": "base"}
+    assert {name: pairs.world_name(name) for name in names} == names
+    direct = SUITE.conditions["direct"]
+    changed = direct.regimes.model_copy(update={"bewilderment": Bewilderment(probability=0.4)})
+    moved = {**SUITE.conditions, "direct": direct.model_copy(update={"regimes": changed})}
+    assert "direct" not in pairs.vanillas(moved)  # no vanilla has that world
+    roles = {name: pairs.role_of(name, run) for name, run in SUITE.conditions.items()}
     assert {name for name, role in roles.items() if role == "oracle"} == {"oracle", "faint_oracle"}
-    assert (
-        roles["seed_mix"] == roles["faint"] == "state"
-        and roles["yoked"] == roles["learned_bias"] == "control"
-    )
+    assert roles["raw_mix"] == roles["faint"] == "state"
+    assert roles["yoked"] == roles["learned_bias"] == "control"
 
 
 def test_a_pair_under_other_regimes_is_refused() -> None:
     other = regimes("vanilla_recurring", 2)
     runs = [logged("vanilla_recurring", 1), logged("direct", 1, regime=other)]
     with pytest.raises(UserError, match="seed 1 of direct was under other regimes than vanilla_recurring"):
-        analysis.tables(Context(SUITE, runs))
+        tables_of(*runs)
 
 
 def test_without_its_vanilla_a_run_has_losses_and_no_differences() -> None:
-    tables = analysis.tables(
-        Context(SUITE, [logged("calibrated_recurring", 1), logged("vanilla_recurring", 2)])
-    )
+    tables = tables_of(logged("calibrated_recurring", 1), logged("vanilla_recurring", 2))
     row = of(tables["recurring_losses"], condition="calibrated_recurring")
     assert np.isfinite(row["clean_loss"]) and np.isnan(row["clean_loss_difference"])
     assert tables["recurring_summary"].empty
-    empty = analysis.tables(Context(SUITE, []))
-    assert {name: len(table) for name, table in empty.items()} == dict.fromkeys(empty, 0)
-    assert list(empty["recurring_summary"]) == list(analysis.SUMMARY)
+    assert [len(table) for table in tables_of().values()] == [0] * 4
 
 
 def test_switches_are_counted_by_hand() -> None:
     steps = regimes_of(60, [("bewilderment", 10, 20), ("sensory_fog", 40, 45), ("self_clamp", 45, 50)])
-    found = [(one.kind, one.step, one.before, one.after) for one in switches.switches_of(steps, 0)]
-    # at 45 one regime follows another: neither on nor off
-    assert found == [("on", 10, 10, 10), ("off", 20, 10, 20), ("on", 40, 20, 5), ("off", 50, 5, 10)]
-    assert [one.step for one in switches.switches_of(steps, 20)] == [20, 40, 50]
-    lined = switches.line_up(np.arange(60.0), switches.switches_of(steps, 0)[1:2])[0]
-    lags = np.array(switches.LAGS)
-    assert lags[np.isfinite(lined)].tolist() == list(range(-10, 20))  # its own two stretches and no further
-    assert lined[lags == 0] == 20 and lined[lags == -1] == 19
+    log = pd.DataFrame({"step": range(60), "regime": steps, "loss": np.arange(60.0), "loss_vanilla": 0.0})
+
+    def found(first: int) -> dict[tuple[str, int], list[int]]:
+        """By kind and step of each switch, its lags."""
+        pair = pairs.Pair(logged("calibrated_mix", 1), "mix", "vanilla_mix", log, first)
+        kinds = switches.around_switches(pair).items()
+        parts = [(kind, one) for kind, rows in kinds for _, one in rows.groupby("event")]
+        for _, one in parts:  # each step at its own lag
+            assert (one["step"] - one["lag"]).nunique() == 1 and (one["loss"] == one["step"]).all()
+        return {(kind, int((one["step"] - one["lag"]).iloc[0])): sorted(one["lag"]) for kind, one in parts}
+
+    # at 45 one regime follows another: neither on nor off; each has its own two stretches and no further
+    of = {("on", 10): (-10, 10), ("on", 40): (-20, 5), ("off", 20): (-10, 20), ("off", 50): (-5, 10)}
+    assert found(0) == {place: list(range(*ends)) for place, ends in of.items()}
+    assert set(found(20)) == {("on", 40), ("off", 20), ("off", 50)}
 
 
 def test_curves_are_aligned_to_the_first_step_of_a_stretch() -> None:
@@ -220,40 +225,31 @@ def test_curves_are_aligned_to_the_first_step_of_a_stretch() -> None:
     regime = regimes("calibrated_recurring", 4)
     late = (since_switch(regime) == 0) & (regime != CALM)
     runs[1].log.loc[late, "loss"] += 0.3 + 0.2
-    table = analysis.tables(Context(SUITE, runs))["recurring_switches"]
+    table = tables_of(*runs)["recurring_switches"]
     mine = table[table["condition"] == "calibrated_recurring"]
     on, off = (mine[mine["switch"] == kind].set_index("lag")["difference"] for kind in ("on", "off"))
     assert on[-1] == pytest.approx(-0.1) and on[0] == pytest.approx(0.2) and on[1] == pytest.approx(-0.3)
-    assert (
-        off[-2] == pytest.approx(-0.3, abs=0.05)
-        and off[0] == pytest.approx(-0.1)
-        and off[30] == pytest.approx(-0.1)
-    )
+    assert off[-2] == pytest.approx(-0.3, abs=0.05) and off[0] == off[30] == pytest.approx(-0.1)
     counts = mine[mine["switch"] == "on"].set_index("lag")["events"]
-    starts = [one for one in switches.switches_of(regime, 500) if one.kind == "on"]
-    assert counts[0] == len(starts)
-    assert counts[40] == sum(one.after > 40 for one in starts) < counts[0]
+    lengths = stretches(regime, 500)[0]
+    assert counts[0] == len(lengths)
+    assert counts[40] == sum(length > 40 for length in lengths) < counts[0]
 
 
 def test_a_planted_recovery_of_k_steps_is_k() -> None:
     runs = [logged("vanilla_recurring", 1, wait=12), logged("calibrated_recurring", 1, (0.1, 0.2), wait=3)]
-    table = analysis.tables(Context(SUITE, runs))["recurring_recovery"]
-    lengths = [one.after for one in switches.switches_of(regimes("calibrated_recurring", 1), 500)]
+    table = tables_of(*runs)["recurring_recovery"]
+    on, off = stretches(regimes("calibrated_recurring", 1), 500)
     for kind in ("on", "off"):
-        mine, plain = (
-            of(table, condition=name, switch=kind) for name in ("calibrated_recurring", "vanilla_recurring")
-        )
+        mine, plain = (of(table, condition=name, switch=kind) for name in (STATE, "vanilla_recurring"))
         assert (mine["steps"], mine["median"], plain["steps"], plain["median"]) == (3, 3, 12, 12)
         assert mine["steps_difference"] == -9 and plain["steps_difference"] == 0
         # its own level: what it gains throughout is no part of the excess
         assert mine["excess"] == pytest.approx(3 * STEEP) and plain["excess"] == pytest.approx(12 * STEEP)
         gain = 0.2 if kind == "on" else 0.1
         assert mine["loss_after_difference"] == pytest.approx(-9 * STEEP - 20 * gain)
-    assert (
-        table.loc[table["condition"] == "vanilla_recurring", "censored"].sum()
-        == sum(n < 12 + 5 for n in lengths)
-        > 0
-    )
+    censored = table.loc[table["condition"] == "vanilla_recurring", "censored"].sum()
+    assert censored == sum(n < 12 + 5 for n in (*on, *off)) > 0
 
 
 def test_a_recovery_is_found_through_the_noise_of_batches() -> None:
@@ -261,42 +257,32 @@ def test_a_recovery_is_found_through_the_noise_of_batches() -> None:
     found = tables["recurring_recovery"].groupby("condition")["steps"].mean()
     assert found["vanilla_recurring"] == pytest.approx(12 + 1, abs=0.7)  # noise alone costs about a step
     assert found["calibrated_recurring"] == pytest.approx(3 + 1, abs=0.7)
-    row = of(
-        tables["recurring_summary"],
-        condition="calibrated_recurring",
-        quantity="difference",
-        measure="steps_on",
-    )
+    row = of(tables["recurring_summary"], condition=STATE, quantity="difference", measure="steps_on")
     assert row["low"] < -9 < row["high"] < -7
 
 
 def test_a_switch_that_is_cut_short_counts_as_longer_not_as_missing() -> None:
-    watched = np.array([True, False, True, False])
     # of 3 still watched at 2 one recovers: 2/3 left; at 5 the one left recovers: 1 + 1 + 3 x 2/3
-    assert switches.kaplan_meier(np.array([2, 2, 5, 5]), watched) == (pytest.approx(4.0), 5.0)
-    mean, median = switches.kaplan_meier(np.array([4, 9]), np.array([False, False]))
+    assert switches.kaplan_meier(np.array([2, 5]), np.array([2, 5])) == (pytest.approx(2 + 3 * 2 / 3), 5.0)
+    mean, median = switches.kaplan_meier(np.array([], int), np.array([4, 9]))
     assert mean == switches.HORIZON and np.isnan(median)
     random = np.random.default_rng(1)
     true, cut = random.choice([3, 20], 4000), random.geometric(0.05, 4000)
-    mean, _ = switches.kaplan_meier(np.minimum(true, cut), true < cut)
+    seen = true < cut
+    mean, _ = switches.kaplan_meier(true[seen], cut[~seen])
     assert mean == pytest.approx(11.5, abs=0.6)
-    assert true[true < cut].mean() < 10  # what leaving them out would say
+    assert true[seen].mean() < 10  # what leaving them out would say
 
 
 def test_half_of_the_oracles_gain_is_half() -> None:
-    names = ("vanilla_recurring", "calibrated_recurring", "oracle", "direct", "yoked")
+    names = ("vanilla_recurring", STATE, "oracle", "direct", "yoked")
     same: dict[str, int] = {}
-    table = study(names, spread=0.0, waits=same)["recurring_summary"]
-    row = of(table, quantity="share", condition="calibrated_recurring", measure="clean_loss")
-    assert (row["mean"], row["low"], row["high"]) == (pytest.approx(0.5),) * 3 and row[
-        "reference"
-    ] == "oracle"
-    assert of(table, quantity="share", condition="direct", measure="perturbed_loss")["mean"] == pytest.approx(
-        0.4
-    )
-    assert of(table, quantity="share", condition="yoked", measure="clean_loss")["mean"] == pytest.approx(
-        0.0, abs=1e-9
-    )
+    table = study(names, spread=0.0, waits=same)["recurring_summary"].query("quantity == 'share'")
+    row = of(table, condition=STATE, measure="clean_loss")
+    assert (row["mean"], row["low"], row["high"]) == (pytest.approx(0.5),) * 3
+    assert row["reference"] == "oracle"
+    assert of(table, condition="direct", measure="perturbed_loss")["mean"] == pytest.approx(0.4)
+    assert of(table, condition="yoked", measure="clean_loss")["mean"] == pytest.approx(0.0, abs=1e-9)
     noisy = study(names, waits=same)["recurring_summary"]
     row = of(noisy, quantity="share", condition="calibrated_recurring", measure="clean_loss")
     assert 0.4 < row["low"] < 0.5 < row["high"] < 0.6
@@ -305,15 +291,7 @@ def test_half_of_the_oracles_gain_is_half() -> None:
 
 
 def test_what_is_left_of_a_share_beyond_the_strongest_blind_control() -> None:
-    names = (
-        "vanilla_recurring",
-        "calibrated_recurring",
-        "oracle",
-        "direct",
-        "yoked",
-        "fixed_bias",
-        "learned_bias",
-    )
+    names = ("vanilla_recurring", STATE, "oracle", "direct", "yoked", "fixed_bias", "learned_bias")
     gains = PAYS | {"fixed_bias": (0.05, 0.0), "yoked": (0.01, 0.02)}
     table = study(names, gains=gains, spread=0.0, waits={})["recurring_summary"]
     calm = of(table, quantity="share_beyond", condition="calibrated_recurring", measure="clean_loss")
@@ -325,7 +303,7 @@ def test_what_is_left_of_a_share_beyond_the_strongest_blind_control() -> None:
     assert told == {"calibrated_recurring", "direct"}  # none of the blind ones, nor the oracle itself
     none = study(names, gains=gains | {"oracle": (0.05, 0.02)}, spread=0.0, waits={})["recurring_summary"]
     assert not (none["quantity"] == "share_beyond").any()  # the oracle gains nothing beyond them
-    blind = {name for name, run in SUITE.conditions.items() if analysis.is_blind(run)}
+    blind = {name for name, run in SUITE.conditions.items() if shares.is_blind(run)}
     assert blind == {
         *("learned_bias", "fixed_bias", "yoked", "shuffled", "clock"),
         *("large_bias", "large_fixed_bias", "large_yoked"),
@@ -354,13 +332,11 @@ def test_the_faint_world_has_a_ceiling_and_no_share(tmp_path: Path) -> None:
     faint = section(page(tmp_path, made))
     assert "hardly tells (AUC 0.74 [0.72, 0.77], n = 8): to know" in faint
     assert (
-        "from the calm one, 0.0031 nats; on calm steps that of the calm one from the best one under corruption, 0.0020"
+        "the calm one, 0.0031 nats; on calm steps that of the calm one from the best one under corruption, 0.0020"
         in faint
     )
-    assert (
-        "The mean gain of the oracle is larger than that" in faint
-        and "share of the oracle's gain, calm" not in faint
-    )
+    assert "The mean gain of the oracle is larger than that" in faint
+    assert "share of the oracle's gain, calm" not in faint
     spread = made["recurring_losses"].query("condition == 'faint'")["clean_loss_difference"].std()
     assert ("this world decides nothing" in faint) == (spread > 0.0031)
     noisy = {**made, "belief_shifts": made["belief_shifts"].assign(kl=2 * spread)}
@@ -376,54 +352,46 @@ def test_fiellers_interval_is_that_of_the_t_test() -> None:
     for _ in range(400):
         both = random.multivariate_normal([0.5, 1.0], [[0.04, 0.02], [0.02, 0.05]], 8)
         part, whole = both.T
-        share, low, high = analysis.ratio(part, whole)
+        share, low, high = shares.ratio(part, whole)
         assert share == pytest.approx(part.mean() / whole.mean())
         for end in (low, high):
             assert stats.ttest_1samp(part - end * whole, 0).pvalue == pytest.approx(0.05)
         held += low <= 0.5 <= high
     assert 0.92 < held / 400 < 0.98
-    assert np.isnan(analysis.ratio(np.ones(8), random.normal(0, 1, 8))).all()
-    assert np.isnan(analysis.ratio(np.ones(8), -np.ones(8) + 0.01 * random.normal(size=8))).all()
-    assert np.isnan(analysis.ratio(np.ones(1), np.ones(1))).all()
+    assert np.isnan(shares.ratio(np.ones(8), random.normal(0, 1, 8))).all()
+    assert np.isnan(shares.ratio(np.ones(8), -np.ones(8) + 0.01 * random.normal(size=8))).all()
+    assert np.isnan(shares.ratio(np.ones(1), np.ones(1))).all()
 
 
 def test_contrasts_are_differences_of_conditions_and_of_worlds() -> None:
-    table = study(spread=0.0, noise=0.0, seeds=3, waits={"calibrated_recurring": 3})["recurring_summary"]
+    table = study(spread=0.0, noise=0.0, seeds=3, waits={STATE: 3})["recurring_summary"]
 
     def value(
-        quantity: str, condition: str, reference: str, world: str, measure: str = "clean_loss"
-    ) -> float:
-        where = {"quantity": quantity, "condition": condition, "reference": reference, "world": world}
-        return float(of(table, **where, measure=measure)["mean"])
+        quantity: str, one: str, other: str, measure: str = "clean_loss", world: str = "recurring"
+    ) -> Any:
+        where = {
+            "quantity": quantity,
+            "condition": one,
+            "reference": other,
+            "world": world,
+            "measure": measure,
+        }
+        return pytest.approx(of(table, **where)["mean"])
 
     # three steps above the level after each switch, where all others have twelve: that much is gained besides
-    sooner = study(
-        ("vanilla_recurring", "calibrated_recurring"), 3, {}, 0.0, 0.0, {"calibrated_recurring": 3}
-    )
-    rows = sooner["recurring_losses"]
-    extra, acting = (
-        rows.loc[rows["condition"] == "calibrated_recurring", f"{kind}_loss_difference"].mean()
-        for kind in ("clean", "perturbed")
-    )
+    sooner = study(("vanilla_recurring", STATE), 3, {}, 0.0, 0.0, {STATE: 3})
+    rows = sooner["recurring_losses"].query(f"condition == '{STATE}'")
+    extra, acting = rows["clean_loss_difference"].mean(), rows["perturbed_loss_difference"].mean()
     assert extra < -0.01 and acting < -0.01
-    assert value("difference", "seed_recurring", "vanilla_recurring", "recurring") == pytest.approx(0)
-    assert value("difference", "learned_bias", "vanilla_recurring", "recurring") == pytest.approx(-0.012)
-    assert value("difference", "calibrated_recurring", "vanilla_recurring", "recurring") == pytest.approx(
-        extra - 0.1
-    )
-    assert value("control", "calibrated_recurring", "learned_bias", "recurring") == pytest.approx(
-        extra - 0.088
-    )
-    direct = value("control", "calibrated_recurring", "direct", "recurring", "perturbed_loss")
-    assert direct == pytest.approx(acting - 0.01)
-    assert value("interaction", "calibrated - seed", "windows", "recurring") == pytest.approx(extra - 0.1)
-    assert value("interaction", "calibrated - seed", "windows", "mix", "perturbed_loss") == pytest.approx(
-        -0.03
-    )
-    assert value("interaction", "calibrated - seed", "windows", "random") == pytest.approx(0.0)
-    assert value(
-        "difference", "calibrated_recurring", "vanilla_recurring", "recurring", "steps_on"
-    ) == pytest.approx(-9)
+    assert value("difference", "raw_recurring", "vanilla_recurring") == 0
+    assert value("difference", "learned_bias", "vanilla_recurring") == -0.012
+    assert value("difference", STATE, "vanilla_recurring") == extra - 0.1
+    assert value("difference", STATE, "vanilla_recurring", "steps_on") == -9
+    assert value("control", STATE, "learned_bias") == extra - 0.088
+    assert value("control", STATE, "direct", "perturbed_loss") == acting - 0.01
+    assert value("interaction", "calibrated - raw", "windows") == extra - 0.1
+    assert value("interaction", "calibrated - raw", "windows", "perturbed_loss", "mix") == -0.03
+    assert value("interaction", "calibrated - raw", "windows", world="random") == 0
     assert set(table["n"]) == {3}
     controls = set(table.loc[table["quantity"] == "control", "reference"])
     assert {"oracle", "yoked", "delayed_64", "vanilla_recurring"} <= controls
@@ -435,20 +403,13 @@ def test_age_tells_how_much_old_statistics_can_know() -> None:
     fresh = table.groupby("condition")["fresh"].mean()
     for name, age in (("calibrated_recurring", 1), ("delayed_4", 4), ("delayed_16", 16), ("delayed_64", 64)):
         assert set(table.loc[table["condition"] == name, "age"]) == {age}
-        assert fresh[name] == pytest.approx(
-            (1 + 0.96**age) / 2, abs=0.06
-        )  # a chain that leaves with 0.02 either way
+        # a chain that leaves with 0.02 either way
+        assert fresh[name] == pytest.approx((1 + 0.96**age) / 2, abs=0.06)
     assert table.loc[table["condition"].isin(["oracle", "yoked", "learned_bias"]), "age"].isna().all()
 
 
-PAY, SWITCH, FRESH = figures.FIGURES
-
-MADE: dict[str, tuple[str, ...]] = {
-    "recurring_losses": analysis.LOSSES,
-    "recurring_switches": switches.SWITCHES,
-    "recurring_recovery": switches.RECOVERY,
-    "recurring_summary": analysis.SUMMARY,
-}
+FIGURES = {one.name: one for one in (*recurring.EXPERIMENT.figures, *switches.EXPERIMENT.figures)}
+PAY, CONTROLS, SWITCH, FRESH = FIGURES.values()
 
 
 def some(tables: dict[str, pd.DataFrame], *wanted: str) -> dict[str, pd.DataFrame]:
@@ -458,109 +419,71 @@ def some(tables: dict[str, pd.DataFrame], *wanted: str) -> dict[str, pd.DataFram
     return kept
 
 
-def test_figures_say_what_the_tables_say() -> None:
-    tables = whole()
-    shares = {
-        name: of(tables["recurring_summary"], quantity="share", condition=name, measure="clean_loss")["mean"]
-        for name in ("calibrated_recurring", "direct", "yoked")
-    }
-    assert shares["calibrated_recurring"] > shares["direct"] > 0.3
-    told = ", ".join(f"{name} {100 * share:.0f} %".replace("-", "−") for name, share in shares.items())
-    assert title_of(drawn(PAY, tables)) == (
-        f"On calm steps a clear gain for the calibrated mechanism in 2 of 5 worlds (recurring, mix), for the published mechanism in 0 of 4 worlds. "
-        f"Of the oracle's gain: {told}"
-    )
-    title = title_of(drawn(SWITCH, tables))
-    for kind in ("on", "off"):
-        rows = tables["recurring_recovery"]
-        mine = rows[(rows["condition"] == "calibrated_recurring") & (rows["switch"] == kind)][
-            "loss_after_difference"
-        ].mean()
-        assert f"switch {kind}: less loss than vanilla (−{-mine / 20:.2f} [" in title  # a step
-    assert (
-        title_of(drawn(FRESH, tables))
-        == "Statistics 1, 4 and 16 steps old pay on calm steps; 64 steps old not clearly"
-    )
+def drawn(figure: Any, folder: Path, tables: dict[str, pd.DataFrame]) -> Any:
+    return drawn_of(figure, folder, tables, "recurring")
 
 
-def test_figures_claim_no_gain_where_none_is_planted() -> None:
+def test_figures_say_what_the_tables_say(tmp_path: Path) -> None:
+    made = {figure.name: drawn(figure, tmp_path, whole()) for figure in FIGURES.values()}
+    titles = {name: title_of(drawing) for name, drawing in made.items()}
+    assert "Clear: In the recurring world the calibrated state lowers the loss on calm" in titles[PAY.name]
+    assert titles[CONTROLS.name].count("Clear: No control explains") == 2
+    assert titles[SWITCH.name].count("Clear: In the 20 steps after corruption") == 2
+    assert "Clear: Statistics of the last step pay more" in titles[FRESH.name]
+    assert "Not clear: Statistics 64 steps old still pay" in titles[FRESH.name]
+    told = whole()["recurring_summary"]
+    shown = [text.get_text() for text in made[CONTROLS.name].axes[0].texts]
+    for name in ("calibrated_recurring", "direct", "yoked"):
+        share = of(told, quantity="share", condition=name, measure="clean_loss")["mean"]
+        assert any(text.startswith(f"{share:.2f} [".replace("-", "−")) for text in shown)
+    ages = [label.get_text().split("\n")[0] for label in made[FRESH.name].axes[0].get_xticklabels()]
+    assert ages == ["1", "4", "16", "64"]
+
+
+def test_figures_claim_no_gain_where_none_is_planted(tmp_path: Path) -> None:
     tables = study(("vanilla_recurring", *LOOKS, "delayed_64"), gains={}, waits={}, seeds=4)
-    assert "calibrated mechanism in 0 of 1 world, for the published mechanism in 0 of 1 world" in title_of(
-        drawn(PAY, tables)
-    )
-    assert "Of the oracle's" not in title_of(drawn(PAY, tables))
-    assert title_of(drawn(SWITCH, tables)).count("not clearly another") == 2
-    assert title_of(drawn(FRESH, tables)) == "Statistics of no age, 1 and 64 steps, clearly pay on calm steps"
+    for figure in FIGURES.values():
+        assert "Clear:" not in title_of(drawn(figure, tmp_path, tables))
+    assert "–" in [text.get_text() for text in drawn(CONTROLS, tmp_path, tables).axes[0].texts]
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
-def test_few_seeds_and_missing_conditions_draw(seeds: int) -> None:
+def test_few_seeds_and_missing_conditions_draw(tmp_path: Path, seeds: int) -> None:
     tables = study(("vanilla_recurring", "calibrated_recurring", "yoked", "delayed_16"), seeds)
-    for figure in figures.FIGURES:
-        assert "too few seeds to test" in title_of(drawn(figure, tables))
+    for figure in FIGURES.values():
+        assert "lear:" not in title_of(drawn(figure, tmp_path, tables))
     for figure, names in (
-        (PAY, ["vanilla_recurring"]),
-        (SWITCH, ["delayed_16"]),
-        (FRESH, ["calibrated_recurring"]),
-    ):
+        (PAY, ["vanilla_recurring"]), (CONTROLS, ["vanilla_recurring"]), (SWITCH, ["delayed_16"]), (FRESH, ["calibrated_recurring"]),
+    ):  # fmt: skip
         with pytest.raises(NothingToDraw):
-            drawn(figure, some(tables, *names))
-    drawn(PAY, some(whole(), "calibrated_mix"))
-    drawn(PAY, some(whole(), "yoked"))
-    drawn(SWITCH, some(whole(), "yoked"))
-    drawn(FRESH, some(whole(), "delayed_4", "delayed_64"))
+            drawn(figure, tmp_path / figure.name, some(tables, *names))
+    for figure, names in (
+        (PAY, ["calibrated_mix"]), (CONTROLS, ["yoked"]), (SWITCH, ["yoked"]), (FRESH, ["delayed_4", "delayed_64"]),
+    ):  # fmt: skip
+        drawn(figure, tmp_path / "some" / figure.name, some(whole(), *names))
 
 
-CALM_PAYS, ACTING_PAYS = "lowers the loss on calm steps", "lowers the loss on perturbed steps"
-MIX, ONCE, SEED = (
-    "In the mix of five regimes the calibrated",
-    "at set times, the calibrated",
-    "In the recurring world the published mechanism lowers",
-)
-DEPENDS, BLIND, HALF = (
-    "depends on the world",
-    "On calm steps the self-state has a lower loss than every",
-    "half of the oracle's gain on calm",
-)
-EXPLAINED, CARRIED, WIDE = (
-    "No control explains the self-state's gain on calm",
-    "that is carried on gains more",
-    "32 dimensions gains more",
-)
+# fmt: off
+# words of the findings
+CALM_PAYS, ACTING_PAYS, MIX = "the loss on calm steps", "the loss on perturbed steps", "In the mix of five regimes the calibrated"
+ONCE, SEED = "at set times, the calibrated", "In the recurring world the raw mechanism lowers"
+DEPENDS, HALF = "depends on the world", "half of the oracle's gain on calm"
+BLIND, EXPLAINED = "On calm steps the self-state has a lower loss than every", "No control explains the self-state's gain on calm"
+CARRIED, WIDE = "that is carried on gains more", "32 dimensions gains more"
 CLEAN_TEXT, ACTING_TEXT = "At calm moments the self-state predicts", "too, the self-state predicts clean"
-SOONER, LESS = (
-    "switches on the self-state recovers",
-    "after corruption switches off the self-state loses less",
-)
-NEWER, OLD, FAINT, FAINT_ORACLE = (
-    "those of 64 steps ago",
-    "64 steps old still",
-    "faint world the self-state",
-    "faint world the model that is shown the true",
+SOONER, LESS = "switches on the self-state recovers", "after corruption switches off the self-state loses less"
+NEWER, OLD = "those of 64 steps ago", "64 steps old still"
+FAINT, FAINT_ORACLE = "faint world the self-state", "faint world the model that is shown the true"
+ALL_OF = (
+    CALM_PAYS, ACTING_PAYS, MIX, ONCE, SEED, DEPENDS, BLIND, EXPLAINED, CARRIED, WIDE, CLEAN_TEXT, SOONER, LESS, NEWER, OLD, FAINT,
 )
 YES, NO = "Clear", "Not clear"
-ALL_OF = (
-    CALM_PAYS,
-    ACTING_PAYS,
-    MIX,
-    ONCE,
-    SEED,
-    DEPENDS,
-    BLIND,
-    EXPLAINED,
-    CARRIED,
-    WIDE,
-    CLEAN_TEXT,
-    SOONER,
-    LESS,
-    NEWER,
-    OLD,
-    FAINT,
-)
+# fmt: on
 
 
 def page(folder: Path, tables: dict[str, pd.DataFrame]) -> str:
-    return written(recurring, tables, folder)
+    """Both pages."""
+    return "\n".join(page_of(one.EXPERIMENT, folder, tables) for one in (recurring, switches))
 
 
 def test_verdicts_follow_the_tables(tmp_path: Path) -> None:
@@ -577,14 +500,10 @@ def test_verdicts_follow_the_tables(tmp_path: Path) -> None:
         whole()["recurring_summary"], quantity="difference", condition="calibrated_mix", measure="clean_loss"
     )
     assert row[3].startswith(f"−{-gain['mean']:.4f} [−{-gain['low']:.4f}, ") and row[-1] == "8"
-    assert (
-        cells(text, "16, `delayed_16`")[1]
-        == f"{100 * whole()['recurring_losses'].set_index('condition')['fresh']['delayed_16'].mean():.0f} %"
-    )
-    assert (
-        next(line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| on, `"))
-        == "on, `vanilla_recurring`"
-    )
+    fresh = whole()["recurring_losses"].query("condition == 'delayed_16'")["fresh"].mean()
+    assert cells(text, "`delayed_16`")[2] == f"{100 * fresh:.0f} %"
+    first = next(line for line in text.splitlines() if line.startswith("| `on`, `"))
+    assert first.startswith("| `on`, `vanilla_recurring` |")
 
 
 @pytest.mark.parametrize(
@@ -610,9 +529,8 @@ def test_verdicts_turn_with_what_is_planted(
 
 def test_controls_that_explain_a_gain_are_named(tmp_path: Path) -> None:
     names = ("vanilla_recurring", *LOOKS)
-    text = page(
-        tmp_path, study(names, gains=PAYS | {"direct": (0.1, 0.05), "clock": (0.2, 0.05)}, waits={}, seeds=4)
-    )
+    gains = PAYS | {"direct": (0.1, 0.05), "clock": (0.2, 0.05)}
+    text = page(tmp_path, study(names, gains=gains, waits={}, seeds=4))
     (line,) = [line for line in text.splitlines() if EXPLAINED in line]
     assert "`direct` (reading the last batch's statistics is enough" in line
     assert "`clock` (knowing the time is enough" in line
@@ -625,7 +543,9 @@ def test_few_seeds_decide_nothing(tmp_path: Path) -> None:
     assert "- **Clear" not in text and "- **Not clear" not in text and "nan" not in text
 
 
-@pytest.mark.parametrize("absent", [*MADE, "all"])
+@pytest.mark.parametrize(
+    "absent", ["recurring_losses", "recurring_switches", "recurring_recovery", "recurring_summary", "all"]
+)
 def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
     text = page(tmp_path, {name: table for name, table in whole().items() if absent not in (name, "all")})
     assert "nan" not in text and "inf" not in text.replace("information", "")
@@ -634,24 +554,12 @@ def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
         assert text.count("The tables hold nothing for this yet.") == 7
         assert {verdict(text, words) for words in ALL_OF} == {"Not measured"}
     if absent == "recurring_summary":
-        assert (
-            verdict(text, CALM_PAYS) == YES
-            and verdict(text, EXPLAINED) == verdict(text, DEPENDS) == "Not measured"
-        )
+        assert verdict(text, CALM_PAYS) == verdict(text, EXPLAINED) == YES
+        assert verdict(text, HALF) == verdict(text, DEPENDS) == "Not measured"
 
 
 def test_a_part_of_the_conditions_has_a_page(tmp_path: Path) -> None:
-    text = page(tmp_path, some(whole(), "calibrated_recurring", "vanilla_recurring", "direct", "seed_mix"))
+    text = page(tmp_path, some(whole(), "calibrated_recurring", "vanilla_recurring", "direct", "raw_mix"))
     assert verdict(text, CALM_PAYS) == YES and verdict(text, MIX) == "Not measured" and "nan" not in text
     assert verdict(text, CARRIED) == YES and verdict(text, BLIND) == "Not measured"
     assert_tables(text)
-
-
-def test_figures_and_page_ask_for_columns_that_are_made() -> None:
-    for columns in (figures.COLUMNS, recurring.COLUMNS):
-        beliefs = ("belief_shifts", "batch_auc")  # of another analysis
-        columns = {name: wanted for name, wanted in columns.items() if name not in beliefs}
-        assert set(columns) <= set(MADE)
-        for name, wanted in columns.items():
-            assert set(wanted) <= set(MADE[name]), name
-    assert {name: tuple(as_read(table)) for name, table in whole().items()} == MADE

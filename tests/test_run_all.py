@@ -1,7 +1,7 @@
 """The study from its text to its pages through the command line: corpora, publishing, bad input, twice, interrupted."""
 
 import contextlib
-import io
+import gzip
 import json
 import os
 import resource
@@ -12,20 +12,22 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from base import command_line, storage
+from base import storage
 from base.storage import ROOT
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from data.sources import SourceNotFound
+from experiments.kit import tables as kit_tables
 from scripts import run_all as script
 from study import phases, publish, session
 from study import plan as pipeline
 from study import request as studies
+from tests.hostile import assert_refused, ends
 from tests.least import TEXT
+from tests.stress.inject import offline
 from tests.tiny_study import RUN_ALL, SUITE, request
 
 # Corpora
@@ -80,6 +82,27 @@ def test_publishing_replaces_only_what_it_publishes(tmp_path: Path) -> None:
     assert publish.publish(out, root) == []
 
 
+def test_a_large_table_is_published_packed_and_in_one_form(tmp_path: Path) -> None:
+    out, tables = tmp_path / "out", tmp_path / "docs" / "results" / "tables" / "s"
+    plain, packed = tables / "t.csv", tables / "t.csv.gz"
+    large = "suite,seed\n" + "s,1\n" * (publish.PLAIN_BYTES // 4)
+    storage.write_text(out / "tables" / "s" / "t.csv", "suite,seed\ns,1\n")
+    assert publish.publish(out, tmp_path) == [plain]
+    storage.write_text(out / "tables" / "s" / "t.csv", large)
+    assert publish.publish(out, tmp_path) == [plain, packed] and not plain.exists()
+    first = packed.read_bytes()
+    assert gzip.decompress(first).decode() == large and len(first) < len(large) / 50
+    assert first[3:8] == bytes(5)  # no flags, so no name, and no time
+    assert kit_tables.read(tables.parent, "s", "t")["seed"].sum() == publish.PLAIN_BYTES // 4
+    assert publish.publish(out, tmp_path) == []
+    packed.write_bytes(gzip.compress(large.encode(), compresslevel=1))  # by another hand
+    assert publish.publish(out, tmp_path) == []
+    packed.write_bytes(first[:-20])
+    assert publish.publish(out, tmp_path) == [packed] and packed.read_bytes() == first
+    storage.write_text(out / "tables" / "s" / "t.csv", "suite,seed\ns,2\n")
+    assert publish.publish(out, tmp_path) == [packed, plain] and not packed.exists()
+
+
 @pytest.mark.parametrize(
     "more", [{"quick": True}, {"seeds": 8}, {"only": ("shakespeare",)}, {"overrides": ("train.steps=5",)}]
 )
@@ -91,13 +114,17 @@ def test_only_the_default_study_is_published(tmp_path: Path, more: dict) -> None
 # The command line
 
 
-def run_all(tmp_path: Path, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
-    texts = tmp_path / "texts" / "tiny_text" / "input.txt"
-    if not texts.exists():
-        storage.write_text(texts, TEXT)
-    environment = {**os.environ, "INTEROCEPTION_DATA": str(tmp_path / "texts")}
+def run_all(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The study through its command line, in a folder with its text; it may reach no network."""
     command = [sys.executable, str(RUN_ALL), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, **more)
+    return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment(tmp_path))
+
+
+def environment(tmp_path: Path) -> dict[str, str]:
+    storage.write_text(tmp_path / "texts" / "tiny_text" / "input.txt", TEXT)
+    texts = {"INTEROCEPTION_DATA": str(tmp_path / "texts")}
+    blocked = {"PYTHONPATH": str(Path(offline.__file__).parent), offline.LOG: str(tmp_path / "blocked.log")}
+    return {**os.environ, **texts, **blocked}
 
 
 BAD = [
@@ -106,7 +133,7 @@ BAD = [
     (["--seeds", "many"], "many"),
     (["--jobs", "0"], "--jobs 0"),
     (["--jobs", "1000000"], "--jobs 1000000"),
-    (["--only", "shakespear"], "did you mean 'shakespeare'"),
+    (["--only", "figurs"], "did you mean 'figures'"),
     (["--only"], "--only"),
     (["--sed", "3"], "--sed"),
     (["--config", "missing.toml"], "missing.toml does not exist"),
@@ -128,26 +155,19 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     if "--config" not in arguments:
         arguments = ["--config", str(suite_file), *arguments]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["run_all.py", *arguments])
-    error = io.StringIO()
-    with contextlib.redirect_stderr(error), pytest.raises(SystemExit) as end:
-        command_line.run(script.main)
-    assert end.value.code == 2
-    (line,) = error.getvalue().splitlines()
-    assert line.startswith("error: ") and said in line
+    assert_refused(ends(script.main, *arguments), said)
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
 
 
 def test_listing_names_every_phase() -> None:
-    for phase in phases.PHASES:
+    for phase in phases.declared():
         assert phase.name in session.list_phases()
         assert f"`{phase.name}`" in phases.describe()
-        assert set(phase.needs) < {other.name for other in phases.PHASES}
 
 
 def test_nothing_heavy_is_loaded_to_find_nothing_to_do() -> None:
     code = (
-        "import sys; sys.path.insert(0, '.'); import session; "
+        "import sys; sys.path.insert(0, '.'); from study import session; "
         "print([name for name in ('torch', 'pandas', 'matplotlib', 'sklearn') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
@@ -169,6 +189,30 @@ runpy.run_path({str(RUN_ALL)!r}, run_name="__main__")
     assert done.returncode == 130 and done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("does", "status", "says"),
+    [
+        (
+            "os.kill(os.getpid(), signal.SIGINT)",
+            130,
+            "interrupted; the same command goes on from the last checkpoint\n",
+        ),
+        ("None", 0, ""),
+    ],
+)
+def test_ctrl_c_while_the_process_ends_changes_nothing(does: str, status: int, says: str) -> None:
+    """Whether another one came before it, while a study ran, or none."""
+    code = f"""
+import atexit, os, signal
+from base import command_line
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+command_line.run(lambda _: {does})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (status, says)
+
+
 def stamps(out: Path) -> dict[str, int]:
     """Every file of an output folder with its time, but the lock's."""
     return {
@@ -184,18 +228,29 @@ def children_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def test_the_whole_study_twice(tmp_path: Path, suite_file: Path) -> None:
+def test_the_whole_study_twice(
+    tmp_path: Path, suite_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From its text to its pages, without network; then nothing, and after a change what hangs on that."""
     study = ("--config", str(suite_file), "--out", "out", "--jobs", "1")
-    dry = run_all(tmp_path, *study, "--dry-run")
-    assert dry.returncode == 0 and "run   train tiny/self/seed-1: waits for data" in dry.stdout
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("INTEROCEPTION_DATA", environment(tmp_path)["INTEROCEPTION_DATA"])
+
+    def would_run(*more: str) -> list[str]:
+        assert script.main([*study, "--dry-run", *more]) == 0
+        return [line for line in capsys.readouterr().out.splitlines() if not line.startswith("skip")]
+
+    assert "run   train tiny/self/seed-1: waits for data" in would_run()
     assert not (tmp_path / "out").exists()
 
     first = run_all(tmp_path, *study)
     assert first.returncode == 0, first.stdout + first.stderr
-    assert "[7/7] report" in first.stdout and first.stderr == ""
+    assert "[4/4] frozen tiny/self_calm/seed-1/step-60" in first.stdout and first.stderr == ""
+    assert not (tmp_path / "blocked.log").exists()
     out = tmp_path / "out"
-    assert (out / "figures" / "learning-curves.png").is_file()
-    assert "tiny_text" in (out / "report" / "shakespeare.md").read_text()
+    assert list((out / "figures" / "tiny").rglob("*.png"))
+    pages = [path.read_text() for path in (out / "report" / "tiny").glob("*.md")]
+    assert pages and all("tiny_text" in page for page in pages)
     assert os.readlink(out / "tiny" / "self" / "seed-1").startswith("../../runs/")
     run = json.loads((out / "tiny" / "self" / "seed-1" / "run.json").read_text())
     assert run["status"] == "complete" and run["threads"] == 1
@@ -208,24 +263,19 @@ def test_the_whole_study_twice(tmp_path: Path, suite_file: Path) -> None:
     assert stamps(out) == before
     assert children_s() - started < 3
 
-    def would_run(*more: str) -> list[str]:
-        found = run_all(tmp_path, *study, "--dry-run", *more)
-        assert found.returncode == 0, found.stderr
-        return [line for line in found.stdout.splitlines() if not line.startswith("skip")]
-
     assert would_run() == []
-    assert would_run("--set", "regimes.bewilderment.probability=0.4") == [
-        "run   train tiny/self/seed-1: config changed: regimes.bewilderment.probability 0.5 -> 0.4",
-        "run   tables tiny: input changed: train tiny/self/seed-1",
-        "run   figures tiny: input changed: tables tiny",
-        "run   report tiny: input changed: tables tiny",
-    ]
+    changed = would_run("--set", "regimes.bewilderment.probability=0.4")
+    trained = "run   train tiny/self/seed-1: config changed: regimes.bewilderment.probability 0.5 -> 0.4"
+    assert (
+        changed[0] == trained and "run   table tiny/metrics: input changed: train tiny/self/seed-1" in changed
+    )
+    assert all(line.startswith(("run   table", "run   figure", "run   page")) for line in changed[1:])
     weights = out / "tiny" / "self_calm" / "seed-1" / "model.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     (line,) = would_run()
     assert line.startswith("run   train tiny/self_calm/seed-1: not whole: ") and weights.name in line
-    third = run_all(tmp_path, *study, "--only", "shakespeare")
+    third = run_all(tmp_path, *study, "--only", "tiny")
     assert f"note: train tiny/self_calm/seed-1 is made again, not whole: {Path('out/runs')}" in third.stdout
     assert "[1/1] train tiny/self_calm/seed-1" in third.stdout
     assert weights.read_bytes() == content
@@ -237,8 +287,6 @@ def test_the_whole_study_twice(tmp_path: Path, suite_file: Path) -> None:
 @contextlib.contextmanager
 def started_study(tmp_path: Path, suite_file: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
     """A study that would train for minutes, once a run of it has begun."""
-    storage.write_text(tmp_path / "texts" / "tiny_text" / "input.txt", TEXT)
-    environment = {**os.environ, "INTEROCEPTION_DATA": str(tmp_path / "texts")}
     command = [sys.executable, str(RUN_ALL), "--config", str(suite_file), "--out", "out", "--jobs", "1"]
     command += ["--set", "train.steps=1000000", "--set", "frozen_test.steps=[]", *more]
     process = subprocess.Popen(
@@ -247,7 +295,7 @@ def started_study(tmp_path: Path, suite_file: Path, *more: str) -> Iterator[subp
         stderr=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
-        env=environment,
+        env=environment(tmp_path),
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:

@@ -8,10 +8,10 @@ import pytest
 
 from base import storage
 from base.storage import ROOT
+from configs import size
 from configs.suite import load_suite
-from study import plan as pipeline
 from study import progress, run_card
-from study.plan import Study, Task
+from study.plan import Step, Study
 
 NOBODY = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
 
@@ -19,7 +19,7 @@ NOBODY = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
 SUITE = load_suite(ROOT / "configs" / "swap.toml")
 
 
-def finished(out: Path, number: int, condition: str = "origin", **record: object) -> Task:
+def finished(out: Path, number: int, condition: str = "origin", **record: object) -> Step:
     folder = out / "runs" / f"{number:016x}"
     folder.mkdir(parents=True)
     whole = {
@@ -32,9 +32,9 @@ def finished(out: Path, number: int, condition: str = "origin", **record: object
     }
     storage.write_json(folder / "run.json", whole)
     run = SUITE.run(condition, number)
-    work = (run.last - run.first) * pipeline.step_gflop(run)
+    work = (run.last - run.first) * size.step_gflop(run)
     key = f"{number:064x}"
-    return Task("train", f"train {number}", ("swap",), key, {}, (), folder, {"run": run}, work=work)
+    return Step("train", f"train {number}", ("swap",), key, {}, (), folder, {"run": run}, work=work)
 
 
 def test_a_card_counts_what_the_records_say(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_folder_outside_any_repository_has_no_commit(tmp_path: Path) -> None:
     assert run_card.commit(made)["changed"] is True
 
 
-def test_a_card_that_is_not_whole_is_told_from_one_of_other_tasks(tmp_path: Path) -> None:
+def test_a_card_that_is_not_whole_is_told_from_one_of_other_steps(tmp_path: Path) -> None:
     suite = load_suite(ROOT / "configs" / "swap.toml")
     study = Study(tmp_path, (suite,), {("shakespeare_char", "char"): ("pydoc_char", "ab" * 32)})
     done = [finished(tmp_path, 1)]

@@ -1,5 +1,6 @@
 """Running a plan: what follows what, what fails, killed workers, and folders and machines that will not do."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -14,15 +15,14 @@ from typing import Any
 
 import pytest
 
-from base import storage
 from base.storage import ROOT, UserError
 from data.corpus import Corpus
 from data.prepare import prepare_text
-from study import phases, progress, refresh, session, workers
+from study import book, phases, progress, session
 from study import plan as pipeline
 from study import request as studies
 from study import worker as work
-from study.plan import Study, Task
+from study.plan import MADE, Step, Study
 from study.runner import Runner
 from study.worker import Outcome
 from tests.least import TEXT
@@ -30,18 +30,18 @@ from tests.tiny_study import SUITE, planned, request
 
 
 class Script(Executor):
-    """Ends each task at once as the script says: an error, an exception to raise, or nothing for success."""
+    """Ends each step at once as the script says: an error, an exception to raise, or nothing for success."""
 
     def __init__(self, ends: dict[str, list[str | Exception | None]]) -> None:
         self.ends = ends
         self.started: list[str] = []
-        self.tasks: list[Task] = []
+        self.steps: list[Step] = []
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        task = args[0]
-        self.started.append(task.name)
-        self.tasks.append(task)
-        ends = self.ends.get(task.name)
+        step = args[0]
+        self.started.append(step.name)
+        self.steps.append(step)
+        ends = self.ends.get(step.name)
         end = ends.pop(0) if ends else None
         future: Future = Future()
         if isinstance(end, Exception):
@@ -56,8 +56,8 @@ def scripted(tmp_path: Path, suite_file: Path, jobs: int = 1, **ends: Any) -> tu
     study = Study(tmp_path, suites, {("tiny_text", "char"): ("tiny_text", "0" * 64)})
     plan = pipeline.plan(study)
     script = Script(ends.get("ends", {}))
-    names = frozenset(task.name for task in plan)
-    kinds = ("tables", "figures", "report")
+    names = frozenset(step.name for step in plan)
+    kinds = MADE
     costs = progress.Costs()
     costs.guess_s = 1.0
     return Runner(study, plan, names, names, kinds, jobs, costs, executor=lambda count: script), script
@@ -66,12 +66,13 @@ def scripted(tmp_path: Path, suite_file: Path, jobs: int = 1, **ends: Any) -> tu
 def test_tables_follow_each_seed(tmp_path: Path, suite_file: Path) -> None:
     runner, script = scripted(tmp_path, suite_file)
     assert runner.run() == []
-    kinds = [name.split(" ")[0] for name in script.started]
-    seed = ["train", "train", "frozen", "frozen", "tables", "figures", "report"]
-    assert kinds == seed * 2
-    tables = [task for task in script.tasks if task.kind == "tables"]
-    assert [len(task.arguments["runs"]) for task in tables] == [2, 4]
-    assert [len(test.frozen) for test in tables[0].arguments["runs"]] == [0, 2]
+    kinds = [kind for kind, _ in itertools.groupby(name.split(" ")[0] for name in script.started)]
+    assert kinds[: kinds.index("train", 1)] == ["train", "frozen", "table", "note", "figure", "page"]
+    made = [step for step in script.steps if step.name == "table tiny/runs"]
+    assert [len(step.arguments["runs"]) for step in made] == [2, 4]
+    assert [len(run.probes) for run in made[0].arguments["runs"]] == [0, 2]
+    rounds = [name for name in script.started if not name.startswith(("train", "frozen"))]
+    assert rounds[: len(rounds) // 2] == rounds[len(rounds) // 2 :]
 
 
 OTHER = (
@@ -84,13 +85,14 @@ OTHER = (
 def two_suites(tmp_path: Path, suite_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A study of two phases: `shakespeare` with the suite tiny, `controls` with other, no more."""
     (tmp_path / "other.toml").write_text(OTHER)
-    made = {"shakespeare": (str(suite_file),), "controls": (str(tmp_path / "other.toml"),)}
-    kept = [
+    made = {"shakespeare": (suite_file,), "controls": (tmp_path / "other.toml",)}
+    kept = tuple(
         replace(phase, suites=made.get(phase.name, ()))
-        for phase in phases.PHASES
+        for phase in phases.declared()
         if phase.name in made or not phase.suites
-    ]
-    monkeypatch.setattr(phases, "PHASES", tuple(kept))
+    )
+    monkeypatch.setattr(phases, "declared", lambda: kept)
+    monkeypatch.setattr(phases, "_homes", phases._homes.__wrapped__)
 
 
 def test_one_experiment_goes_from_its_text_to_its_page(
@@ -115,57 +117,40 @@ def test_one_experiment_goes_from_its_text_to_its_page(
     ]
     plan = pipeline.plan(study)
     _, _, stale = session.judge(asked, study, plan)
-    chosen = phases.choose(asked.only)
+    chosen = session.chosen_phases(asked, study.suites)
     session.require_inputs(asked, chosen, plan, stale)
-    for alone in (("figures", "report"), ("frozen_test",)):  # nothing is finished yet
-        with pytest.raises(UserError, match=r"first run: \./run\.sh all --only shakespeare"):
-            session.require_inputs(asked, phases.choose(alone), plan, stale)
+    with pytest.raises(UserError, match=r"first run: \./run\.sh all --only shakespeare"):
+        session.require_inputs(asked, {"figures", "report"}, plan, stale)  # nothing is finished yet
 
-    due = frozenset(task.name for task in plan if task.of({"controls"}))
+    due = frozenset(step.name for step in plan if step.of({"controls"}))
     script = Script({})
-    kinds = session.refresh_kinds(chosen)
     costs = progress.Costs()
     costs.guess_s = 1.0
+    kinds = session.made_kinds(chosen)
     runner = Runner(study, plan, stale, due, kinds, 1, costs, executor=lambda count: script)
     assert runner.run() == []
     seed = ["train other/self", "train other/self_calm", "frozen other/self_calm", "frozen other/self_calm"]
-    made = ["tables other", "figures other", "report other"]  # of the other suite, and of the claims, nothing
-    assert [name.split("/seed")[0] for name in script.started] == [*seed, *made]
-    assert runner.ran == 7 == runner._total()
-
-
-def test_a_page_that_another_suite_made_is_not_cleared_away(tmp_path: Path) -> None:
-    folder = tmp_path / "report"
-    one, other = (
-        Task("report", f"report {name}", ("report",), name * 64, {}, (), folder) for name in ("a", "b")
-    )
-    for name in ("shared.md", "gone.md"):
-        storage.write_text(folder / name, name)
-    work._finish(one, tmp_path, [folder / "shared.md", folder / "gone.md"], 0.0)
-    work._finish(other, tmp_path, [folder / "shared.md"], 0.0)
-    work._finish(one, tmp_path, [], 0.0)
-    assert [path.name for path in folder.iterdir()] == ["shared.md"]
+    assert [name.split("/seed")[0] for name in script.started[:4]] == seed
+    made = {name.split("/")[0] for name in script.started if name.startswith("table ")}
+    assert made == {"table other"}  # of the other suite, and of the claims, nothing
+    assert runner.ran == 4 == runner._total()
 
 
 def test_a_seed_is_shown_once_its_phase_has_all_of_it(tmp_path: Path, suite_file: Path) -> None:
-    tasks = planned(tmp_path, suite_file)
-    names = [task.name for task in tasks]
-    phase = tasks[0].phase
-    tests = tasks[2].phase
-    assert refresh.whole(tasks, names) == {(phase, 1), (phase, 2), (tests, 1), (tests, 2)}
-    assert refresh.whole(tasks, names[:2]) == {(phase, 1)}
-    assert refresh.whole(tasks, names[:5]) == {(phase, 1), (tests, 1)}
-    assert refresh.whole(tasks, names[:5], awaited={1}) == frozenset()
+    steps = planned(tmp_path, suite_file)
+    names = [step.name for step in steps]
+    assert book.whole(steps, names) == {("tiny", 1), ("tiny", 2)}
+    assert book.whole(steps, names[:3]) == frozenset()
+    assert book.whole(steps, names[:5]) == {("tiny", 1)}
+    assert book.whole(steps, names[:5], awaited={1}) == frozenset()
     suites = studies.load_suites(request(tmp_path, suite_file, seeds=2))
     study = Study(tmp_path, suites, {("tiny_text", "char"): ("tiny_text", "0" * 64)})
-    shown = refresh.finished_runs(study, tasks[:5], refresh.whole(tasks, names[:5]))
-    assert [(run.condition, run.seed, len(run.frozen)) for run in shown] == [
+    shown = book.finished_runs(study, steps[:5], book.whole(steps, names[:5]))
+    assert [(run.condition, run.seed, len(run.probes)) for run in shown] == [
         ("self", 1, 0),
         ("self_calm", 1, 2),
     ]
-    shown = refresh.finished_runs(study, tasks[:3], refresh.whole(tasks, names[:3]))
-    assert [len(run.frozen) for run in shown] == [0, 0]  # one of its tests is still to come
-    assert refresh.refresh_tasks(study, tasks[:1], refresh.whole(tasks, names[:1])) == []
+    assert book.made_steps(study, steps[:1], book.whole(steps, names[:1])) == []
 
 
 def test_a_failure_stops_only_what_needs_it(
@@ -173,16 +158,16 @@ def test_a_failure_stops_only_what_needs_it(
 ) -> None:
     runner, script = scripted(tmp_path, suite_file, ends={"train tiny/self_calm/seed-1": ["no luck"]})
     failures = runner.run()
-    assert [(failure.task.name, failure.error) for failure in failures] == [
+    assert [(failure.step.name, failure.error) for failure in failures] == [
         ("train tiny/self_calm/seed-1", "no luck")
     ]
-    assert {task.name for task in runner.skipped} == {
+    assert {step.name for step in runner.skipped} == {
         "frozen tiny/self_calm/seed-1/step-30",
         "frozen tiny/self_calm/seed-1/step-60",
     }
     assert script.started.count("train tiny/self_calm/seed-1") == 1  # not tried again
-    tables = [task for task in script.tasks if task.kind == "tables"]
-    assert [len(task.arguments["runs"]) for task in tables] == [1, 3]
+    tables = [step for step in script.steps if step.name == "table tiny/runs"]
+    assert [len(step.arguments["runs"]) for step in tables] == [1, 3]
     assert "FAILED train tiny/self_calm/seed-1: no luck" in capsys.readouterr().out
 
 
@@ -190,7 +175,7 @@ def test_a_run_that_cannot_be_linked_is_a_failure_and_stands(tmp_path: Path, sui
     runner, script = scripted(tmp_path, suite_file)
     (tmp_path / "tiny" / "self_calm" / "seed-1").mkdir(parents=True)
     (failure,) = runner.run()
-    assert failure.task.name == "train tiny/self_calm/seed-1" and "not linked" in failure.error
+    assert failure.step.name == "train tiny/self_calm/seed-1" and "not linked" in failure.error
     assert runner.skipped == [] and "frozen tiny/self_calm/seed-1/step-30" in script.started
 
 
@@ -205,7 +190,7 @@ def test_a_killed_worker_costs_one_more_try(
 
 
 def test_a_killed_process_breaks_its_own_future_only() -> None:
-    pools = workers.Workers(2)
+    pools = work.Workers(2)
     try:
         quick, slow = pools.submit(os.getpid), pools.submit(time.sleep, 1)
         with pytest.raises(RuntimeError, match="busy"):
@@ -228,7 +213,7 @@ def test_ctrl_c_that_another_thread_takes_waits_for_the_start_of_a_worker() -> N
     handler = signal.getsignal(signal.SIGINT)
     whole = False
     try:
-        with pytest.raises(KeyboardInterrupt), workers._no_interrupt():
+        with pytest.raises(KeyboardInterrupt), work._no_interrupt():
             assert other.ident is not None
             signal.pthread_kill(other.ident, signal.SIGINT)
             time.sleep(0.2)
@@ -241,8 +226,9 @@ def test_ctrl_c_that_another_thread_takes_waits_for_the_start_of_a_worker() -> N
 
 def test_a_first_worker_starts_with_ctrl_c_blocked() -> None:
     code = """
-import signal, workers
-pools = workers.Workers(1)
+import signal
+from study import worker
+pools = worker.Workers(1)
 print(signal.SIGINT in pools.submit(signal.pthread_sigmask, signal.SIG_BLOCK, []).result(60))
 pools.shutdown()
 """

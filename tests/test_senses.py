@@ -18,7 +18,7 @@ from configs.suite import load_suite
 from configs.toml_file import ConfigError
 from data.corpus import Corpus
 from data.prepare import prepare_text
-from runs.state import recorded_stats
+from runs.injection import recorded_stats
 from self_state import STATS
 from tests.interrupted import Stop, interrupted_at
 

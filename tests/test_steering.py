@@ -6,15 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import steered, usual_norm
 from base.storage import ROOT
 from configs.suite import load_suite
-from plots import steering as figures
-from reports import steering as page
-from tests.made_runs import assert_tables, drawn, title_of, verdict, written
+from experiments import frozen, steering
+from tests.made_runs import assert_tables, context, drawn_of, page_of, title_of, verdict
 
 SEEDS = range(1, 9)
 PLACE = {"suite": "recurring", "run_step": 2000}
+
+
+NOTHING = context([])
+
+
+def beside_shuffled(effects: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, *names: str) -> pd.DataFrame:
+    monkeypatch.setattr(steering, "alike", lambda conditions: list(names))
+    return steering.steering_trained(NOTHING, effects)
 
 
 def effects(sizes: dict[str, list[float]]) -> pd.DataFrame:
@@ -38,34 +44,33 @@ def curve(reader: str, direction: str, entropy: float, nll: float, most: float, 
     ]  # fmt: skip
 
 
-def test_effects_stand_beside_those_of_shuffled_runs() -> None:
+def test_effects_stand_beside_those_of_shuffled_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = effects({"self": [2.0, 0.15, 3.0], "elsewhere": [1.0, 1.0, 1.0], "shuffled": [0.1, 0.2, 0.3]})
-    found = steered.against_shuffled(sizes, ["self"])  # and not the condition of another world
+    found = beside_shuffled(sizes, monkeypatch, "self")  # and not the condition of another world
     assert list(found["condition"]) == ["self"] * 3
     np.testing.assert_allclose(found["difference"], [1.9, -0.05, 2.7])
     np.testing.assert_allclose(found["p_value"], [1 / 4, 3 / 4, 1 / 4])
     np.testing.assert_allclose(found["shuffled_mean"], 0.2)
     assert set(found["draws"]) == {3}
-    assert steered.against_shuffled(effects({"self": [1.0]}), ["self"]).empty
-    assert steered.against_shuffled(pd.DataFrame(), []).empty
+    assert beside_shuffled(effects({"self": [1.0]}), monkeypatch, "self").empty
 
 
 def test_only_states_of_the_same_world_model_and_mechanism_stand_beside_shuffled_ones() -> None:
     conditions = load_suite(ROOT / "configs" / "recurring.toml").conditions
-    found = steered.alike(conditions)
+    found = steering.alike(conditions)
     assert {"calibrated_recurring", "yoked", "delayed_4", "delayed_16", "delayed_64"} == set(found)
-    assert steered.alike({name: run for name, run in conditions.items() if name != "shuffled"}) == []
+    assert steering.alike({name: run for name, run in conditions.items() if name != "shuffled"}) == []
 
 
 def test_a_monotone_curve_and_one_that_turns() -> None:
     rows = curve("learned", "gradient", -1.0, 0.0, 1.0)
-    (rising,) = steered.monotonic(pd.DataFrame(rows)).to_dict("records")
+    (rising,) = steering.steering_doses(NOTHING, pd.DataFrame(rows)).to_dict("records")
     assert (rising["tau"], rising["rises"]) == (1.0, 1.0) and rising["p_value"] < 1e-8
     assert rising["range"] == pytest.approx(2)
     turned = pd.DataFrame(rows).assign(delta_entropy=lambda r: np.abs(r["magnitude"] - 0.01))
-    (found,) = steered.monotonic(turned).to_dict("records")
+    (found,) = steering.steering_doses(NOTHING, turned).to_dict("records")
     assert abs(found["tau"]) < 0.2 and found["p_value"] > 0.3
-    flat = steered.monotonic(pd.DataFrame(rows).assign(delta_entropy=0.0))
+    flat = steering.steering_doses(NOTHING, pd.DataFrame(rows).assign(delta_entropy=0.0))
     assert flat["tau"].isna().all() and flat["range"].iloc[0] == 0
 
 
@@ -86,7 +91,7 @@ def changes(found: pd.DataFrame, at: str, reader: str) -> np.ndarray:
 def test_at_matched_kl_curves_are_read_where_all_reach() -> None:
     learned = pd.DataFrame(rooted("learned", "gradient", -2.0, 0.5, 4.0))
     placebo = pd.DataFrame(rooted("untrained", "gradient", -0.5, -3.0, 1.0))
-    found = steered.at_matched_kl(learned, placebo)
+    found = steering.steering_matched(NOTHING, learned, placebo)
     assert list(dict.fromkeys(found["at"])) == ["0.02", "0.05", "0.1", "largest"]
     assert found.groupby("at")["kl"].unique().map(list).to_dict() == {
         "0.02": [0.02], "0.05": [0.05], "0.1": [0.1], "largest": [1.0]
@@ -98,14 +103,17 @@ def test_at_matched_kl_curves_are_read_where_all_reach() -> None:
     np.testing.assert_allclose(
         changes(found, "0.05", "learned"), np.array([-2 * dose, -0.5 * dose]), atol=1e-9
     )
-    assert steered.at_matched_kl(learned, placebo.iloc[:0]).empty  # nothing to match with
+    assert steering.steering_matched(NOTHING, learned, placebo.iloc[:0]).empty  # nothing to match with
     weak = pd.DataFrame(rooted("untrained", "gradient", -0.5, 0.0, 0.03))
-    assert set(steered.at_matched_kl(learned, weak)["at"]) == {"0.02", "largest"}  # where all curves reach
+    assert set(steering.steering_matched(NOTHING, learned, weak)["at"]) == {
+        "0.02",
+        "largest",
+    }  # where all curves reach
     positive = pd.DataFrame(
         [*curve("learned", "confident", 1.0, 0.0, 1.0), *curve("rotated", "confident", 0.4, 0.0, 2.0)]
     )
     is_learned = positive["reader"] == "learned"
-    found = steered.at_matched_kl(positive[is_learned], positive[~is_learned])
+    found = steering.steering_matched(NOTHING, positive[is_learned], positive[~is_learned])
     for reader, fall in (("learned", -1.0), ("rotated", -0.4)):
         assert changes(found, "largest", reader)[0] == pytest.approx(fall, abs=0.01)
 
@@ -128,7 +136,7 @@ def test_at_its_usual_norm_a_state_is_read_between_doses() -> None:
     ]  # fmt: skip
     doses = pd.DataFrame(rows)
     learned, placebos = doses[doses["reader"] == "learned"], doses[doses["reader"] != "learned"]
-    found = usual_norm.at_usual_norm(learned, placebos, metrics).set_index("reader")
+    found = frozen.usual_norm(NOTHING, learned, placebos, metrics).set_index("reader")
     assert (
         set(found["norm"]) == {0.5}
         and set(found["largest"]) == {2.0}
@@ -136,22 +144,21 @@ def test_at_its_usual_norm_a_state_is_read_between_doses() -> None:
     )
     assert found["effect"].to_dict() == {"learned": 2.0, "untrained": 0.5}  # half of 3 + 1, half of 0.5 + 0.5
     beyond = metrics.assign(state_norm=3.0)  # no dose goes there
-    assert usual_norm.at_usual_norm(learned, placebos, beyond).empty
-    assert usual_norm.at_usual_norm(learned, placebos, metrics.iloc[:0]).empty
-    assert usual_norm.at_usual_norm(pd.DataFrame(), pd.DataFrame(), metrics).empty
+    assert frozen.usual_norm(NOTHING, learned, placebos, beyond).empty
+    assert frozen.usual_norm(NOTHING, learned, placebos, metrics.iloc[:0]).empty
 
 
 def test_a_curve_is_cut_where_its_kl_falls_again() -> None:
     rows = pd.DataFrame(
         {"magnitude": [0.0, 1, 2, 3], "kl": [0.0, 1, 0.5, 2], "delta_entropy": 0.0, "delta_nll": 0.0}
     )
-    assert list(steered.confident_curve(rows, 1)["kl"]) == [0.0, 1.0]
+    assert list(steering.confident_curve(rows, 1)["kl"]) == [0.0, 1.0]
 
 
 def study(seeds: int, gain: float) -> dict[str, pd.DataFrame]:
     random = np.random.default_rng(0)
     summary, trained, doses, matched, usual = [], [], [], [], []
-    for name, size in (("calibrated_recurring", 0.9 + gain), ("seed_recurring", 0.2), ("yoked", 0.5)):
+    for name, size in (("calibrated_recurring", 0.9 + gain), ("raw_recurring", 0.2), ("yoked", 0.5)):
         for seed in range(1, seeds + 1):
             place = {**PLACE, "condition": name, "seed": seed, "finder": "gradient"}
             effect = size + 0.05 * random.normal()
@@ -226,15 +233,17 @@ def test_the_figure(tmp_path: Path) -> None:
         ),
         (2, 0.8, "too few seeds"),
     ):
-        drawing = drawn(figures.FIGURES[0], study(seeds, gain))
+        drawing = drawn_of(steering.EXPERIMENT.figures[0], tmp_path, study(seeds, gain))
         assert words in title_of(drawing)
     flat = study(8, 0.0)
     flat["frozen_effects_summary"]["effect"] = flat["frozen_effects_summary"]["placebo_mean"] - 0.01
-    assert title_of(drawn(figures.FIGURES[0], flat)).endswith("(3 clearly less far, 0 neither)")
+    assert title_of(drawn_of(steering.EXPERIMENT.figures[0], tmp_path, flat)).endswith(
+        "(3 clearly less far, 0 neither)"
+    )
 
 
-def test_every_kl_has_a_square_with_its_name() -> None:
-    panels = drawn(figures.FIGURES[0], study(4, 0.8)).axes[1:]
+def test_every_kl_has_a_square_with_its_name(tmp_path: Path) -> None:
+    panels = drawn_of(steering.EXPERIMENT.figures[0], tmp_path, study(4, 0.8)).axes[1:]
     assert [panel.get_title(loc="left").strip() for panel in panels] == [
         "KL: 0.05 nats",
         "largest KL: 0.4 nats",
@@ -244,7 +253,7 @@ def test_every_kl_has_a_square_with_its_name() -> None:
     assert heading.startswith("calibrated_recurring")
     tables = study(4, 0.8)
     tables["steering_matched"] = tables["steering_matched"].iloc[:0]
-    (panel,) = drawn(figures.FIGURES[0], tables).axes[1:]
+    (panel,) = drawn_of(steering.EXPERIMENT.figures[0], tmp_path, tables).axes[1:]
     assert "not measured yet" in [text.get_text() for text in panel.texts]
 
 
@@ -255,7 +264,7 @@ def test_every_kl_has_a_square_with_its_name() -> None:
 def test_verdicts_follow_the_tables(
     tmp_path: Path, seeds: int, gain: float, verdicts: tuple[str, str]
 ) -> None:
-    text = written(page, study(seeds, gain), tmp_path)
+    text = page_of(steering.EXPERIMENT, tmp_path, study(seeds, gain))
     assert_tables(text)
     assert (
         verdict(text, "steers further than every placebo"),
@@ -266,7 +275,9 @@ def test_verdicts_follow_the_tables(
 
 @pytest.mark.parametrize("absent", [*study(1, 0.0), "all"])
 def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
-    text = written(page, {n: t for n, t in study(1, 0.0).items() if absent not in (n, "all")}, tmp_path)
+    text = page_of(
+        steering.EXPERIMENT, tmp_path, {n: t for n, t in study(1, 0.0).items() if absent not in (n, "all")}
+    )
     assert "nan" not in text and "- **Clear" not in text
 
 
@@ -302,17 +313,17 @@ def test_a_rise_needs_most_steps_and_a_turn_its_curve(
 ) -> None:
     tables = study(4, 0.0)
     tables["steering_doses"] = tables["steering_doses"].assign(tau=0.43, rises=rises)
-    text = written(page, {**tables, "frozen_doses": bent(below, above)}, tmp_path)
+    text = page_of(steering.EXPERIMENT, tmp_path, {**tables, "frozen_doses": bent(below, above)})
     assert verdict(text, expected[0]) == expected[1] and where in text
     assert (STEADY in text) != (TURNS in text)
 
 
 def test_the_ends_of_stretches_are_fixed_doses() -> None:
-    found = page.stretches(bent(-0.5, 0.3, seeds=1)).set_index("stretch")["change"]
+    found = steering.stretches(bent(-0.5, 0.3, seeds=1)).set_index("stretch")["change"]
     assert found.to_dict() == pytest.approx(
         {"about zero": 2.02, "negative doses": -0.48, "positive doses": 0.32}
     )
-    assert page.stretches(bent(0.0, 0.0).query("magnitude >= 0")).empty  # of one sign only
+    assert steering.stretches(bent(0.0, 0.0).query("magnitude >= 0")).empty  # of one sign only
 
 
 def test_long_tables_keep_few_conditions_and_say_so(tmp_path: Path) -> None:
@@ -322,26 +333,30 @@ def test_long_tables_keep_few_conditions_and_say_so(tmp_path: Path) -> None:
         tables[name] = pd.concat(
             [tables[name], more.assign(condition="clock"), more.assign(condition="faint")]
         )
-    text = written(page, tables, tmp_path)
+    text = page_of(steering.EXPERIMENT, tmp_path, tables)
     assert "| `yoked`, gradient |" in text and "`clock`, " not in text and "`faint`, " not in text
     for name in ("steering_doses", "steering_matched"):
         assert f"Of 2 further conditions the numbers are in `{name}.csv` only." in text
-    assert "further condition" not in written(page, study(3, 0.0), tmp_path / "few")
+    assert "further condition" not in page_of(steering.EXPERIMENT, tmp_path / "few", study(3, 0.0))
 
 
 def test_the_step_stands_in_rows_only_where_they_differ(tmp_path: Path) -> None:
     tables = study(3, 0.0)
-    text = written(page, tables, tmp_path)
+    text = page_of(steering.EXPERIMENT, tmp_path, tables)
     assert "All with the weights of step 2000." in text and ", step 2000, " not in text
     early = tables["usual_norm"].assign(run_step=1000)
-    text = written(page, {**tables, "usual_norm": pd.concat([tables["usual_norm"], early])}, tmp_path / "two")
+    text = page_of(
+        steering.EXPERIMENT,
+        tmp_path / "two",
+        {**tables, "usual_norm": pd.concat([tables["usual_norm"], early])},
+    )
     assert (
         "`, step 2000, gradient" in text and "`, step 1000, gradient" in text and "All with the" not in text
     )
 
 
 def test_effects_and_doses_name_their_seeds(tmp_path: Path) -> None:
-    text = written(page, study(5, 0.0), tmp_path)
+    text = page_of(steering.EXPERIMENT, tmp_path, study(5, 0.0))
     for row in ("`yoked`", "`yoked`, gradient"):
         lines = [line for line in text.splitlines() if line.startswith(f"| {row} |")]
         assert lines and all(line.endswith(" 5 |") for line in lines)

@@ -8,16 +8,15 @@ import pandas as pd
 import pytest
 
 import perturb
-from analysis import sweeps as analysis
 from base.storage import ROOT
 from configs.run import RunConfig
 from configs.suite import load_suite
 from configs.world import Recurring
+from experiments import sweeps
+from experiments.kit import stats
 from experiments.kit.runs import Context
 from experiments.kit.tables import CALM, NothingToDraw
-from plots import sweeps as figures
-from reports import sweeps
-from tests.made_runs import MadeRun, as_read, assert_tables, cells, drawn, title_of, verdict, written
+from tests.made_runs import MadeRun, assert_tables, cells, drawn_of, page_of, title_of, verdict
 
 SUITE = load_suite(ROOT / "configs" / "sweeps.toml")
 VALUES: dict[str, list[float]] = {
@@ -26,7 +25,7 @@ VALUES: dict[str, list[float]] = {
     "rate": [0.005, 0.01, 0.02, 0.05, 0.1],
     "strength": [0.1, 0.2, 0.3, 0.5, 0.8],
 }
-(FIGURE,) = figures.FIGURES
+(FIGURE,) = sweeps.EXPERIMENT.figures
 
 
 @cache
@@ -48,7 +47,7 @@ def made(condition: str, seed: int, clean: float, acting: float) -> MadeRun:
 
 def planted(run: RunConfig) -> tuple[float, float]:
     """Gains that rise with the strength of corruption, fall with the switching rate, and follow neither decay nor dim."""
-    rate = analysis.DIALS["rate"](run)
+    rate = sweeps.DIALS["rate"].value(run)
     clean = 0.2 * run.regimes.bewilderment.probability - np.log10(rate / 0.02) / 20
     return clean, clean / 2
 
@@ -67,13 +66,13 @@ def study(seeds: int = 4, flat: bool = False) -> dict[str, pd.DataFrame]:
                 own = (-1) ** seed * 0.004 * np.random.default_rng([(seed - 1) // 2, number]).normal(size=2)
                 clean, acting = 0.1, 0.05
             runs.append(made(name, seed, clean + own[0], acting + own[1]))
-    return analysis.tables(Context(SUITE, runs))
+    return {"sweep_points": sweeps.sweep_points(Context(SUITE, runs))}
 
 
 def test_the_suite_turns_one_dial_at_a_time() -> None:
     base = SUITE.conditions["base"].model_dump()
     for name, run in SUITE.conditions.items():
-        turned = analysis.dials_of(name, SUITE.conditions)
+        turned = sweeps.dials_of(name, SUITE.conditions)
         if not run.self_state.enabled:
             continue
         assert len(turned) == (4 if name == "base" else 1), name
@@ -82,11 +81,11 @@ def test_the_suite_turns_one_dial_at_a_time() -> None:
         assert len(differing) == (name != "base"), name  # nothing else moves
     points = {
         dial: sorted(
-            value(run)
+            one.value(run)
             for name, run in SUITE.conditions.items()
-            if run.self_state.enabled and dial in analysis.dials_of(name, SUITE.conditions)
+            if run.self_state.enabled and dial in sweeps.dials_of(name, SUITE.conditions)
         )
-        for dial, value in analysis.DIALS.items()
+        for dial, one in sweeps.DIALS.items()
     }
     assert points == VALUES
     kept = SUITE.conditions["base"].schedule
@@ -118,7 +117,7 @@ def test_every_condition_has_the_vanilla_of_its_own_world() -> None:
 
 def test_planted_gains_are_found_with_their_size() -> None:
     runs = [made("vanilla_strength_0_8", 1, 0, 0), made("strength_0_8", 1, 0.16, 0.08)]
-    (row,) = analysis.tables(Context(SUITE, runs))["sweep_points"].to_dict("records")
+    (row,) = sweeps.sweep_points(Context(SUITE, runs)).to_dict("records")
     assert (row["dial"], row["value"], row["condition"], row["base"]) == (
         "strength",
         0.8,
@@ -127,12 +126,10 @@ def test_planted_gains_are_found_with_their_size() -> None:
     )
     gains = [row[name] for name in ("clean_gain", "perturbed_gain", "heldout_gain")]
     assert gains == [pytest.approx(0.16), pytest.approx(0.08), pytest.approx(0.08)]
-    (row,) = analysis.tables(
-        Context(SUITE, [made("dim_4", 1, 0.2, 0.1), made("vanilla_strength_0_8", 1, 0, 0)])
-    )["sweep_points"].to_dict("records")
+    runs = [made("dim_4", 1, 0.2, 0.1), made("vanilla_strength_0_8", 1, 0, 0)]
+    (row,) = sweeps.sweep_points(Context(SUITE, runs)).to_dict("records")
     assert np.isnan(row["clean_gain"])  # its own vanilla is not finished, and no other will do
-    empty = analysis.tables(Context(SUITE, []))["sweep_points"]
-    assert empty.empty and tuple(empty) == analysis.POINTS
+    assert sweeps.sweep_points(Context(SUITE, [])).empty
 
 
 def test_the_base_is_a_point_of_every_dial() -> None:
@@ -141,34 +138,33 @@ def test_the_base_is_a_point_of_every_dial() -> None:
     assert set(base["dial"]) == set(VALUES) and (base.groupby("seed")["clean_gain"].nunique() == 1).all()
     assert {str(dial): sorted(set(rows["value"])) for dial, rows in points.groupby("dial")} == VALUES
     assert len(points) == 4 * sum(len(values) for values in VALUES.values())
-    assert set(figures.COLUMNS["sweep_points"]) <= set(analysis.POINTS)
 
 
-def test_the_figure_says_which_dials_matter() -> None:
-    title = title_of(drawn(FIGURE, study()))
-    assert title.startswith("The gain on calm steps rises with strength (ρ +1.00); falls with rate (ρ −1.00)")
-    assert "has no clear direction with decay, dim" in title
-    assert title_of(drawn(FIGURE, study(flat=True))).endswith(
-        "has no clear direction with decay, dim, rate, strength"
-    )
-    assert "too few seeds to test" in title_of(drawn(FIGURE, study(2)))
+def test_the_figure_says_which_dials_matter(tmp_path: Path) -> None:
+    title = title_of(drawn_of(FIGURE, tmp_path, study(), "sweeps"))
+    assert "Clear: The stronger the corruption" in title and "Not clear: The slower" in title
+    assert not title_of(drawn_of(FIGURE, tmp_path, study(flat=True), "sweeps")).count("Clear")
+    assert title_of(drawn_of(FIGURE, tmp_path, study(2), "sweeps")).count("Open") == 4
 
 
-def test_a_part_of_the_points_draws() -> None:
+def test_a_part_of_the_points_draws(tmp_path: Path) -> None:
     points = study(3)["sweep_points"]
-    drawn(FIGURE, {"sweep_points": points[points["dial"].isin(["dim", "rate", "decay"])]})
-    drawn(FIGURE, {"sweep_points": points[(points["dial"] == "dim") & (points["value"] < 9)]})
+    for part in (
+        points["dial"].isin(["dim", "rate"]),
+        (points["dial"] == "dim") & (points["value"] < 9),
+        points["base"],
+    ):
+        drawn_of(FIGURE, tmp_path, {"sweep_points": points[part]}, "sweeps")
     with pytest.raises(NothingToDraw):
-        drawn(FIGURE, {"sweep_points": points[points["base"]]})
+        drawn_of(FIGURE, tmp_path, {"sweep_points": points.iloc[:0]}, "sweeps")
 
 
 def test_a_trend_is_spearmans() -> None:
-    rows = [("rate", value, 1, gain) for value, gain in zip([1, 2, 3, 4], [4.0, 2.0, 3.0, 1.0], strict=True)]
-    rows += [("rate", value, 2, gain) for value, gain in zip([1, 2, 3], [1.0, 2.0, 3.0], strict=True)]
-    points = pd.DataFrame(rows, columns=["dial", "value", "seed", "clean_gain"])
-    found = figures.trend(points, "rate", "clean_gain")
+    wide = pd.DataFrame({1: [4.0, 2.0, 3.0, 1.0], 2: [1.0, 2.0, 3.0, np.nan]}, index=[1.0, 2.0, 3.0, 4.0])
+    found = sweeps.trend(wide)
     # 1 - 6 (9 + 0 + 0 + 9) / (4 x 15); the second seed lacks a value and does not count
     assert (found.n, found.mean) == (1, pytest.approx(-0.8))
+    assert sweeps.trend(wide.iloc[:2]) is stats.UNKNOWN
 
 
 STRONG, OFTEN, MANY, SLOW = (
@@ -180,7 +176,7 @@ STRONG, OFTEN, MANY, SLOW = (
 
 
 def test_verdicts_follow_the_table(tmp_path: Path) -> None:
-    text = written(sweeps, study(), tmp_path)
+    text = page_of(sweeps.EXPERIMENT, tmp_path, study())
     expected = {STRONG: "Clear", OFTEN: "Not clear", MANY: "Not clear", SLOW: "Not clear"}
     for words, wanted in expected.items():
         assert {verdict(text, f"{words}{rest}") for rest in ends(text, words)} == {wanted}
@@ -191,7 +187,7 @@ def test_verdicts_follow_the_table(tmp_path: Path) -> None:
     assert cells(text, "0.8")[1].startswith(f"+{gain:.4f}") and cells(text, "0.8")[-1] == "4"
     assert text.count("(base)") == 4
     assert "The largest mean gain on calm steps is that of 0.005" in text
-    flat = written(sweeps, study(flat=True), tmp_path)
+    flat = page_of(sweeps.EXPERIMENT, tmp_path, study(flat=True))
     assert "- **Clear" not in flat
 
 
@@ -208,17 +204,16 @@ def ends(text: str, words: str) -> list[str]:
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_few_seeds_decide_nothing(tmp_path: Path, seeds: int) -> None:
-    text = written(sweeps, study(seeds), tmp_path)
+    text = page_of(sweeps.EXPERIMENT, tmp_path, study(seeds))
     assert text.count("- **Open") == 8 and "nan" not in text
 
 
 def test_partial_and_empty_studies_have_pages(tmp_path: Path) -> None:
-    text = written(sweeps, {}, tmp_path / "none")
+    text = page_of(sweeps.EXPERIMENT, tmp_path / "none", {})
     assert text.count("The tables hold nothing for this yet.") == 4 and text.count("- **Not measured") == 8
     points = study(3)["sweep_points"]
-    text = written(sweeps, {"sweep_points": points[points["dial"] == "dim"]}, tmp_path / "one")
+    text = page_of(sweeps.EXPERIMENT, tmp_path / "one", {"sweep_points": points[points["dial"] == "dim"]})
     assert text.count("The tables hold nothing for this yet.") == 3 and "nan" not in text
-    lacking = as_read(points)
-    lacking["clean_gain"] = np.nan  # vanilla not finished
-    text = written(sweeps, {"sweep_points": lacking}, tmp_path / "two")
+    lacking = points.assign(clean_gain=np.nan)  # vanilla not finished
+    text = page_of(sweeps.EXPERIMENT, tmp_path / "two", {"sweep_points": lacking})
     assert "nan" not in text and "No value has been measured against its vanilla yet." in text

@@ -245,7 +245,7 @@ def test_gpt2_that_never_comes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
         return {}
 
     stand_in(monkeypatch, wait)
-    with pytest.raises(UserError, match=r"nothing arrived within 0\.2 s"):
+    with pytest.raises(UserError, match=r"nothing arrived for 0\.2 s"):
         tokenizers._gpt2(patience=0.2)
     release.set()
 

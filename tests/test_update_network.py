@@ -8,21 +8,31 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.covariance import ledoit_wolf
 
 import perturb
-from analysis import update_network, update_probe
 from base import storage
 from base.rng import Stream, generator
 from configs.state import SelfState as SelfStateConfig
-from experiments.kit import replay, style
+from experiments import update_network, update_probe
+from experiments.kit import replay
+from experiments.kit.experiment import make_tables
 from experiments.kit.replay import STATS, Network, Replay
 from experiments.kit.tables import NothingToDraw
-from plots import update_network as figures
-from reports import update_network as report
 from self_state import SelfState
-from tests.made_runs import MadeRun, cells, context, drawn, made_run, regimes_of, title_of, verdict, written
+from tests.made_runs import (
+    MadeRun,
+    cells,
+    context,
+    drawn_of,
+    made_run,
+    page_of,
+    regimes_of,
+    title_of,
+    verdict,
+)
 
+TABLES = (*update_network.EXPERIMENT.of("shakespeare"), *update_probe.EXPERIMENT.of("shakespeare"))
+(FIGURE,) = update_network.EXPERIMENT.figures
 WINDOWS = [("false_feedback", 40, 55), ("self_clamp", 70, 85), ("bewilderment", 100, 140)]
 CLAMPS: dict[str, dict[str, Any]] = {
     "freeze": {}, "clamp": {"limit": 0.05}, "noise": {"std": 0.2}, "scale": {"factor": 0.5},
@@ -89,9 +99,10 @@ def test_a_replay_goes_where_the_run_went(tmp_path: Path, update: str, clamp: st
     found = replay.open_replay(run)
     assert found is not None and found.late.sum() == 160 - 20
     np.testing.assert_allclose(found.path(found.inputs), found.states[1:], atol=1e-4)
-    ((error, _, norm, distance, movement, logged, share),) = update_network.fidelity(found)
-    assert error < 1e-5 < norm and distance < 1e-4 and share == pytest.approx(1, abs=1e-3)
-    assert movement == pytest.approx(logged, rel=1e-3)
+    row = update_network.fidelity(found).iloc[0]
+    assert row["last_error"] < 1e-5 < row["last_norm"] and row["distance"] < 1e-4
+    assert row["movement_share"] == pytest.approx(1, abs=1e-3)
+    assert row["movement"] == pytest.approx(row["logged_movement"], rel=1e-3)
 
 
 def test_what_learning_added_to_the_path_is_not_in_the_replay(tmp_path: Path) -> None:
@@ -100,8 +111,8 @@ def test_what_learning_added_to_the_path_is_not_in_the_replay(tmp_path: Path) ->
     moved = run.path + np.linspace(0, 20, 160)[:, None]
     found = replay.open_replay(replace(run, path=moved))
     assert found is not None
-    ((_, _, _, distance, movement, logged, share),) = update_network.fidelity(found)
-    assert share == movement / logged < 0.2 and distance > 5
+    row = update_network.fidelity(found).iloc[0]
+    assert row["movement_share"] == row["movement"] / row["logged_movement"] < 0.2 and row["distance"] > 5
 
 
 def test_the_network_before_training_is_the_one_that_was_drawn() -> None:
@@ -119,9 +130,8 @@ def test_runs_with_a_memory_or_without_a_state_are_left_out(tmp_path: Path) -> N
     without = made_run("vanilla", 1, run.log, None, self_state={"enabled": False})
     memory = made_run("ema", 1, run.log, run.path, self_state={"dim": 4, "memory": {"kind": "ema"}})
     assert replay.open_replay(without) is None and replay.open_replay(memory) is None
-    made = update_network.tables(context([without, memory]))
-    assert all(table.empty for table in made.values())
-    assert {name: tuple(made[name]) for name in update_network.COLUMNS} == update_network.COLUMNS
+    made = make_tables(TABLES, context([without, memory]))
+    assert len(made) == 7 and all(table.empty for table in made.values())
 
 
 A = np.zeros((3, 5))
@@ -145,9 +155,7 @@ def reading(seed: int = 1, steps: int = 400, windows: Any = (), condition: str =
 
 def test_sensitivity_of_known_weights() -> None:
     found = reading()
-    table = pd.DataFrame(
-        update_network.sensitivity(found), columns=list(update_network.COLUMNS["update_sensitivity"][3:])
-    )
+    table = update_network.sensitivity(found)
     seen = found.inputs[found.late]
     for column, (name, slope) in enumerate(zip(STATS, (2, 0, 0, 0, 1), strict=True)):
         rows = table[table["input"] == name]
@@ -165,7 +173,7 @@ def test_sensitivity_of_known_weights() -> None:
 
 def test_gradients_of_known_weights() -> None:
     found = reading()
-    table = pd.DataFrame(update_network.gradients(found), columns=list(update_network.COLUMNS["update_gradients"][3:])).set_index("input")  # fmt: skip
+    table = update_network.gradients(found).set_index("input")
     assert table["gradient"].tolist() == pytest.approx([2 / 3, 0, 0, 0, 1 / 3], abs=1e-7)
     sd = found.inputs[found.late].std(0)
     assert table["share"].tolist() == pytest.approx([2 * sd[0] / (2 * sd[0] + sd[4]), 0, 0, 0, sd[4] / (2 * sd[0] + sd[4])], abs=1e-7)  # fmt: skip
@@ -173,7 +181,7 @@ def test_gradients_of_known_weights() -> None:
 
 def test_ablation_of_known_weights() -> None:
     found = reading()
-    table = pd.DataFrame(update_network.ablation(found), columns=list(update_network.COLUMNS["update_ablation"][3:])).set_index("frozen")  # fmt: skip
+    table = update_network.ablation(found).set_index("frozen")
     change: Any = table["relative_change"]
     for name in ("entropy", "top1", "grad_norm"):
         assert change[name] == 0
@@ -190,8 +198,7 @@ def test_drift_follows_the_input_that_is_read_and_no_other() -> None:
     found = reading(steps=700)
     jumps = np.abs(np.diff(found.inputs[:, 1], prepend=found.inputs[0, 1]))  # of the entropy
     states = np.concatenate([[0], np.cumsum(jumps)])[:, None]
-    made = update_network.correlations(replace(found, states=states))
-    table = pd.DataFrame(made, columns=list(update_network.COLUMNS["update_correlations"][3:]))
+    table = update_network.correlations(replace(found, states=states))
     change: Any = table[(table["of"] == "change") & (table["series"] == "detrended")].set_index("input")
     assert change.loc["entropy", "rho"] > 0.95 and change.loc["entropy", "p_value"] == pytest.approx(1 / 400)
     others = change.drop(["entropy", "progress"])
@@ -199,12 +206,15 @@ def test_drift_follows_the_input_that_is_read_and_no_other() -> None:
     assert np.isnan(change.loc["progress", "rho"])  # it changes by the same always
     raw: Any = table[(table["of"] == "value") & (table["series"] == "as logged")].set_index("input")
     assert abs(raw.loc["entropy", "rho"]) < 0.2
-
-
-def test_covariance_is_shrunk_as_ledoit_and_wolf_do() -> None:
-    x = np.random.default_rng(0).normal(size=(30, 8)) @ np.diag(np.arange(1, 9.0))
-    x -= x.mean(0)
-    np.testing.assert_allclose(update_probe.shrunk_covariance(x), ledoit_wolf(x, assume_centered=True)[0])
+    # a drift that grows as the grad_norm does, both through training alone
+    inputs, slow = found.inputs.copy(), np.linspace(1, 3, len(found.inputs))
+    inputs[:, 3] += slow
+    jumpy = np.cumsum(slow * np.random.default_rng(5).uniform(0.9, 1.1, len(slow)))
+    table = update_network.correlations(
+        replace(found, inputs=inputs, states=np.concatenate([[0], jumpy])[:, None])
+    )
+    rho: Any = table[table["of"] == "value"].set_index(["input", "series"])["rho"]
+    assert rho["grad_norm", "as logged"] > 0.9 and abs(rho["grad_norm", "detrended"]) < 0.2
 
 
 def test_a_discriminant_parts_what_can_be_parted() -> None:
@@ -225,7 +235,7 @@ def mixed(seed: int) -> list[tuple[str, int, int]]:
 
 def test_a_planted_regime_is_told_and_a_shuffled_one_is_not() -> None:
     replays = [reading(seed, 600, mixed(seed)) for seed in (1, 2, 3)]
-    table = update_probe.update_probe(replays, 40)
+    table = update_probe.probed(replays, 40)
     rows = table["update_probe"]
     assert set(rows["features"]) == {"statistics"}  # a linear network has no hidden units
     assert (rows["balanced_accuracy"] > 0.9).all() and (rows["p_value_all"] == 1 / 41).all()
@@ -234,7 +244,7 @@ def test_a_planted_regime_is_told_and_a_shuffled_one_is_not() -> None:
     assert set(recalls.index) == {"calm", "bewilderment", "sensory_fog"} and recalls.min() > 0.9
     # the same regimes, at times that have nothing to do with the statistics
     wrong = [replace(one, regimes=regimes_of(600, mixed(9 + i))[1:].astype(str), inputs=one.inputs[np.random.default_rng(i).permutation(599)]) for i, one in enumerate(replays)]  # fmt: skip
-    rows = update_probe.update_probe(wrong, 40)["update_probe"]
+    rows = update_probe.probed(wrong, 40)["update_probe"]
     assert (rows["balanced_accuracy"] < 0.5).all() and (rows["p_value_all"] > 0.05).all()
 
 
@@ -253,7 +263,7 @@ def study(folder: Path, seeds: int, size: float = 0.4) -> dict[str, pd.DataFrame
             windows = [] if condition == "self_calm" else mixed(0 if condition == "self" else seed)[:8]
             where = folder / condition / str(seed)
             runs.append(trained(where, condition, seed, 440, windows, standardise=True, size=size))
-    return update_network.tables(context(runs))
+    return make_tables(TABLES, context(runs))
 
 
 @pytest.fixture(scope="module")
@@ -261,28 +271,28 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
     return study(tmp_path_factory.mktemp("runs"), 3)
 
 
-def test_the_figure_draws_and_says_what_the_tables_say(tables: dict[str, pd.DataFrame]) -> None:
-    (figure,) = figures.FIGURES
-    replayed = tables["update_replay"].assign(movement_share=0.31)
+def test_the_figure_draws_and_says_what_the_page_says(
+    tables: dict[str, pd.DataFrame], tmp_path: Path
+) -> None:
     probe = tables["update_probe"].copy()
-    for features, accuracy in (("hidden units", 0.8), ("hidden units before training", 0.5)):
+    for features, accuracy in ((update_probe.HIDDEN, 0.8), (update_probe.BEFORE, 0.5)):
         rows = probe["features"] == features
-        probe.loc[rows, "balanced_accuracy"] = accuracy + 0.001 * probe.loc[rows, "seed"] ** (
-            1 + (accuracy > 0.6)
-        )
-    title = title_of(drawn(figure, {**tables, "update_replay": replayed, "update_probe": probe}))
-    assert (
-        "makes 31 % of the state's logged movement; its hidden units tell regimes better than before" in title
-    )
+        spread = 0.001 * probe.loc[rows, "seed"] ** (1 + (accuracy > 0.6))
+        probe.loc[rows, "balanced_accuracy"] = accuracy + spread
+    title = title_of(drawn_of(FIGURE, tmp_path, {**tables, "update_probe": probe}))
+    assert title.startswith("Clear: The state's path is made by what the statistics do")
+    assert "Clear: Training made the hidden units tell regimes better" in title
     one = {name: table[table["seed"] == 1] for name, table in tables.items()}
     one["update_probe"] = one["update_probe"].assign(balanced_accuracy=np.nan)
-    assert "hidden units" not in title_of(drawn(figure, one))
-    with pytest.raises(NothingToDraw, match="none of the conditions"), style.context():
-        figure.draw({name: table.iloc[:0] for name, table in tables.items()}, "")
+    assert "Not measured: Training made" in title_of(drawn_of(FIGURE, tmp_path / "one", one))
+    calm = {name: table[table["condition"] == "self_calm"] for name, table in tables.items()}
+    drawn_of(FIGURE, tmp_path / "calm", calm)
+    with pytest.raises(NothingToDraw):
+        drawn_of(FIGURE, tmp_path / "none", {name: table.iloc[:0] for name, table in tables.items()})
 
 
 def test_the_page_follows_the_tables(tables: dict[str, pd.DataFrame], tmp_path: Path) -> None:
-    page = written(report, tables, tmp_path)
+    page = page_of(update_network.EXPERIMENT, tmp_path, tables)
     assert verdict(page, "The state's path is made by what the statistics do") == "Clear"
     assert cells(page, "`self_calm` |")[3] == "1.000 [1.000, 1.000]"
     assert verdict(page, "The hidden units tell the regime in runs left out") == "Clear"
@@ -291,15 +301,14 @@ def test_the_page_follows_the_tables(tables: dict[str, pd.DataFrame], tmp_path: 
     other = {name: table.copy() for name, table in tables.items()}
     other["update_replay"]["movement_share"] = 0.2 + 0.01 * other["update_replay"]["seed"]
     other["update_probe"][["p_value", "p_value_all"]] = 0.4
-    hidden = other["update_probe"]["features"] == "hidden units"
-    other["update_probe"].loc[hidden, "balanced_accuracy"] = 0.2 + 0.01 * other["update_probe"]["seed"]
-    clock = other["update_ablation"]["frozen"] == "progress"
-    other["update_ablation"].loc[clock, "relative_change"] = 5 + 0.01 * other["update_ablation"]["seed"]
-    drift = (other["update_correlations"]["input"] == "loss") & (
-        other["update_correlations"]["of"] == "change"
-    )
-    other["update_correlations"].loc[drift, "rho"] = 0.01 * (other["update_correlations"]["seed"] - 2)
-    page = written(report, other, tmp_path)
+    for name, column, value, new, start in (
+        ("update_probe", "features", update_probe.HIDDEN, "balanced_accuracy", 0.2),
+        ("update_ablation", "frozen", "progress", "relative_change", 5.0),
+        ("update_correlations", "input", "loss", "rho", -0.02),
+    ):
+        table = other[name]
+        table.loc[table[column] == value, new] = start + 0.01 * table["seed"]
+    page = page_of(update_network.EXPERIMENT, tmp_path, other)
     for claim in (
         "The state's path is made by what the statistics do", "The batch's statistics move the state further", "The state moves more in steps",
         "The hidden units tell the regime in runs left out", "Training made the hidden units", "better than the statistics they are made from",
@@ -307,12 +316,12 @@ def test_the_page_follows_the_tables(tables: dict[str, pd.DataFrame], tmp_path: 
         assert verdict(page, claim) == "Not clear", claim
 
 
-@pytest.mark.parametrize("absent", [*report.COLUMNS, "all", "empty", "seeds"])
+@pytest.mark.parametrize("absent", [*(name for one in TABLES for name in one.names), "all", "empty", "seeds"])
 def test_partial_studies_have_a_page(tables: dict[str, pd.DataFrame], absent: str, tmp_path: Path) -> None:
     some = {name: table.iloc[:0] if absent == "empty" else table for name, table in tables.items()}
     some = {name: table[table["seed"] == 1] if absent == "seeds" else table for name, table in some.items()}
     some = {name: table for name, table in some.items() if absent not in (name, "all")}
-    page = written(report, some, tmp_path)
+    page = page_of(update_network.EXPERIMENT, tmp_path, some)
     assert "nan" not in page and page.count("## ") == 5
     if absent in ("all", "empty", "update_replay"):
         assert verdict(page, "The state's path is made by what the statistics do") == "Not measured"

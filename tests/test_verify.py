@@ -16,8 +16,9 @@ import pytest
 from base import storage
 from base.storage import ROOT, UserError
 from configs.suite import load_suite
-from scripts import run_all
-from study import agreement, publish, run_card, session, tolerance, verify
+from experiments.kit import tables as files
+from scripts import measure_tolerance, run_all
+from study import agreement, publish, run_card, session, verify
 from study.request import Request
 from study.runner import Runner
 from tests.least import TEXT
@@ -70,11 +71,16 @@ def copy(published: Path, to: Path) -> Path:
 
 def change(path: Path, row: int, column: str, value: str) -> str:
     """Put another value into a table. Returns the one that was there."""
-    table = agreement.read(path)
+    table = texts(path)
     before = str(table.loc[row, column])
     table.loc[row, column] = value
     path.write_text(table.to_csv(index=False, lineterminator="\n"))
     return before
+
+
+def texts(path: Path) -> pd.DataFrame:
+    """A table as it is written."""
+    return files.read(path.parent.parent, path.parent.name, path.stem, texts=True)
 
 
 # Which rows belong together
@@ -102,19 +108,19 @@ def table_of(values: dict[tuple[str, int], float], column: str = "loss") -> pd.D
 def test_the_spread_is_that_of_seeds_within_conditions() -> None:
     values = {("x", 1): 1.0, ("x", 2): 2.0, ("x", 3): 3.5, ("y", 1): 11.0, ("y", 2): 10.5, ("y", 3): 11.25}
     table = table_of(values)
-    found = agreement.spread(agreement.placed(table, COMMON), "loss")
+    sd, freedom = agreement.spread(agreement.numbers(agreement.placed(table, COMMON))[["loss"]])
     variances = [statistics.variance([1, 2, 3.5]), statistics.variance([11, 10.5, 11.25])]
-    assert found["sd"].to_numpy() == pytest.approx(np.sqrt(np.mean(variances)))
-    assert set(found["freedom"]) == {4}
+    assert sd["loss"].to_numpy() == pytest.approx(np.sqrt(np.mean(variances)))
+    assert set(freedom["loss"]) == {4}
 
 
 def test_limits_hold_for_draws_of_one_normal_distribution() -> None:
     random = np.random.default_rng(1)
-    sd = random.normal(size=(200_000, 5)).std(axis=1, ddof=1)
+    sd = pd.DataFrame({"loss": random.normal(size=(200_000, 5)).std(axis=1, ddof=1)})
     other = random.normal(size=200_000) - random.normal(size=200_000)
-    limit = agreement.limits(sd, np.full(len(sd), 4), 0.05)
+    limit = agreement.between_seeds(sd, sd * 0 + 4, 0.05)["loss"]
     assert (np.abs(other) > limit).mean() == pytest.approx(0.05, abs=0.002)
-    assert np.isnan(agreement.limits(sd[:1], np.zeros(1), 0.05)).all()
+    assert agreement.between_seeds(sd[:1], sd[:1] * 0, 0.05).isna().all(axis=None)
 
 
 # What counts as agreement
@@ -134,22 +140,16 @@ SEEDS = {("x", 1): 2.01, ("x", 2): 2.03, ("x", 3): 1.98, ("x", 4): 2.0}
 def test_a_value_may_be_as_far_as_seeds_are(value: float, state: str) -> None:
     fresh = table_of({("x", 1): value}) if value == value else frame("suite,condition,seed,loss\na,x,1,\n")
     found = compared(table_of(SEEDS), fresh)
-    assert (found.rows, found.cells, found.left_out) == (1, 1, 3)
-    counts = {
-        "equal": found.equal,
-        "within": found.within - found.unusual,
-        "unusual": found.unusual,
-        "outside": len(found.outside),
-    }
-    assert {name for name, count in counts.items() if count} == {state}
+    assert (found.rows, len(found.cells), found.left_out) == (1, 1, 3)
+    assert list(found.cells["state"]) == [state] and len(found.outside) == (state == "outside")
     exact = compared(table_of(SEEDS), fresh, agreement.EQUAL)
     assert len(exact.outside) == (state != "equal")
 
 
 def test_where_only_rounding_differs_values_must_be_closer() -> None:
     fresh = table_of({("x", 1): 2.05})
-    assert compared(table_of(SEEDS), fresh).unusual == 0
-    assert compared(table_of(SEEDS), fresh, agreement.ROUNDING).unusual == 1
+    assert compared(table_of(SEEDS), fresh).count("within") == 1
+    assert compared(table_of(SEEDS), fresh, agreement.ROUNDING).count("unusual") == 1
 
 
 def test_whole_numbers_that_are_measured_may_be_alike_by_chance() -> None:
@@ -159,52 +159,63 @@ def test_whole_numbers_that_are_measured_may_be_alike_by_chance() -> None:
         for seed, value in enumerate(values, 1)
     )
     moved = lags.replace("a,x,1,drift,3", "a,x,1,drift,30")
-    assert compared(frame(lags), frame(moved)).within == 1
+    found = compared(frame(lags), frame(moved))
+    assert (found.count("equal"), found.count("within", "unusual"), found.outside) == (1, 1, {})
 
 
 def test_p_values_count_among_the_usual_alone() -> None:
     old = table_of({("x", 1): 0.001, ("x", 2): 0.002, ("x", 3): 0.0015}, "p_value")
     found = compared(old, table_of({("x", 1): 0.9}, "p_value"))
-    assert (found.unusual, found.outside) == (1, [])
-    assert compared(old, table_of({("x", 1): 0.09}, "p_value")).unusual == 0
+    assert (found.count("unusual"), found.outside) == (1, {})
+    assert compared(old, table_of({("x", 1): 0.09}, "p_value")).count("within") == 1
 
 
 @pytest.mark.parametrize("wrong", [9999.5, -1e30])
 def test_a_value_far_off_does_not_widen_its_own_limit(wrong: float) -> None:
     for old, new in ((wrong, 2.01), (2.01, wrong)):
         found = compared(table_of({**SEEDS, ("x", 1): old}), table_of({("x", 1): new}))
-        assert [cell.column for cell in found.outside] == ["loss"]
+        assert [text.partition(": ")[2].split()[0] for text in found.outside] == ["loss"]
 
 
 def test_whole_numbers_that_no_seed_changes_must_be_equal() -> None:
     old = table_of({place: 800.0 for place in SEEDS}, "parameters")
     found = compared(old, table_of({("x", 1): 801.0}, "parameters"))
-    assert (found.worst.limit, str(found.worst)) == (
-        0.0,
-        "a/t, condition x, seed 1: parameters 800 committed, 801 fresh, must be equal",
-    )
+    assert list(found.outside) == [
+        "a/t, condition x, seed 1: parameters 800 committed, 801 fresh, must be equal"
+    ]
+
+
+def test_the_worst_is_named_first() -> None:
+    old = table_of({(name, seed): seed / 10 for name in "xyz" for seed in (1, 2, 3)})
+    found = compared(old, table_of({("x", 1): 30.0, ("y", 1): 500.0, ("z", 1): 70.0}))
+    assert [text.split()[2] for text in found.outside] == ["y,", "z,", "x,"]
+    first, second, _ = found.outside.values()
+    assert first > 5 * second > 0
 
 
 def test_what_is_missing_is_outside_and_what_is_new_is_told() -> None:
     old = table_of({("x", 1): 1.5, ("y", 1): 1.5})
     found = compared(old, table_of({("x", 1): 1.5, ("z", 1): 1.5}))
-    assert found.not_committed == 1 and [cell.row for cell in found.outside] == ["condition y, seed 1"]
+    assert found.not_committed == 1
+    assert list(found.outside) == ["a/t, condition y, seed 1: the row there committed, missing fresh"]
     gone = compared(old, pd.DataFrame())
     assert len(gone.outside) == 2
     lacking = compared(old, old.drop(columns="loss"))
-    assert [cell.column for cell in lacking.outside] == ["loss"]
+    assert list(lacking.outside) == ["a/t, all rows: loss there committed, missing fresh"]
 
 
 def test_times_are_never_compared_and_keys_only_where_all_must_be_equal() -> None:
     old = frame("suite,condition,seed,key,seconds\na,x,1,ab,9.5\n")
     new = frame("suite,condition,seed,key,seconds\na,x,1,cd,2.5\n")
-    assert compared(old, new).cells == 0
-    assert [cell.column for cell in compared(old, new, agreement.EQUAL).outside] == ["key"]
+    assert len(compared(old, new).cells) == 0
+    exact = compared(old, new, agreement.EQUAL)
+    assert list(exact.cells["column"]) == ["key"] and len(exact.outside) == 1
 
 
 def test_what_is_pooled_over_seeds_is_compared_by_all_seeds_alone() -> None:
     old, new = frame("suite,metric,n,mean\na,loss,2,1.5\n"), frame("suite,metric,n,mean\na,loss,2,1.6\n")
-    assert compared(old, new, agreement.EQUAL).pooled and compared(old, new, agreement.EQUAL).left_out == 1
+    exact = compared(old, new, agreement.EQUAL)
+    assert exact.pooled and exact.left_out == 1
     assert len(agreement.compare("a/t", old, new, None, agreement.EQUAL).outside) == 1
     assert agreement.compare("a/t", old, new, None, agreement.SEEDS).pooled
 
@@ -220,11 +231,13 @@ def test_the_measurement_sets_differences_beside_those_of_seeds(tmp_path: Path) 
     random = np.random.default_rng(2)
     places = [("tiny", "self", seed, step) for seed in (1, 2, 3) for step in range(60)]
     log = pd.DataFrame(places, columns=["suite", "condition", "seed", "step"])
-    for metric in tolerance.LOGGED:
+    for metric in measure_tolerance.LOGGED:
         log[metric] = random.normal(size=len(log))
     moved = log[log["seed"] < 3].assign(loss=lambda rows: rows["loss"] + 0.25 * (rows["step"] >= 10))
-    assert tolerance.of_logs(log, moved, "loss", (1, 10, 60)) == pytest.approx([0, 0, 0.25], abs=1e-12)
-    assert tolerance.of_seeds(log, "loss", (60,)) == pytest.approx([2 / np.sqrt(np.pi)], abs=0.15)
+    assert measure_tolerance.of_logs(log, moved, "loss", (1, 10, 60)) == pytest.approx(
+        [0, 0, 0.25], abs=1e-12
+    )
+    assert measure_tolerance.of_seeds(log, "loss", (60,)) == pytest.approx([2 / np.sqrt(np.pi)], abs=0.15)
     deltas = pd.DataFrame({"suite": "tiny", "condition": "self", "seed": [1, 2, 3], "delta": [0.5, 1.5, 2.5]})
     for name, metrics, table in (
         ("one", log, deltas),
@@ -232,13 +245,16 @@ def test_the_measurement_sets_differences_beside_those_of_seeds(tmp_path: Path) 
     ):
         written(tmp_path / name, "metrics", metrics)
         written(tmp_path / name, "regime_deltas", table)
-    found = tolerance.of_tables(*(tmp_path / name / "tables" / "tiny" for name in ("one", "other")))
+    one, other = (tmp_path / name / "tables" for name in ("one", "other"))
+    found = measure_tolerance.of_tables(one, other, "tiny", agreement.SEEDS)
     assert list(found["distance"]) == [0, 0.25, 0]
     assert found["sd"].to_numpy() == pytest.approx([1.0, 1.0, 1.0], abs=0.02)
     storage.write_text(tmp_path / "tiny.toml", SUITE)
     suite = load_suite(tmp_path / "tiny.toml")
-    page = tolerance.page({n: tmp_path / n for n in ("one", "other")}, {"one": "A", "other": "B"}, suite)
-    assert "`other`: B, 2 seeds." in page and "| loss | 0 | 0 | 0.25 |" in page and "| `other` | 3 |" in page
+    names = {"reference": "one", "plain": "other"}
+    page = measure_tolerance.page({name: tmp_path / folder for name, folder in names.items()}, suite)
+    assert "the oldest instructions they know, 2 seeds." in page and "| loss | 0 | 0 | 0.25 |" in page
+    assert "| `plain` | 3 | 66.7% | 0 |" in page
 
 
 # The whole of it
@@ -260,8 +276,14 @@ def test_a_published_study_is_verified_and_a_changed_value_named(
     assert done["state"] == "done" and done["card"]["machine"]["instructions"]
     assert verify._at(done, "card", "runs", "finished") == 2
 
-    # The same fresh tables, against committed ones in which something was changed.
+    # The same fresh tables, against committed ones of which one is packed, and then one has a changed value.
+    whole = judged(published / "results", published / "check")[1]
     changed = copy(published, tmp_path / "changed")
+    plain = changed / "tables" / "tiny" / "frozen_doses.csv"
+    plain.with_suffix(".csv.gz").write_bytes(publish.packed(plain.read_bytes()))
+    plain.unlink()
+    again = judged(changed, published / "check")[1]
+    assert verify.report([again], changed) == verify.report([whole], changed)
     path = changed / "tables" / "tiny" / "regime_deltas.csv"
     was = change(path, 3, "delta", "0.123456789")
     (reasons, verdict) = judged(changed, published / "check")
@@ -275,12 +297,12 @@ def test_a_published_study_is_verified_and_a_changed_value_named(
     card["machine"]["instructions"] = ["sse2"]
     storage.write_sealed(changed / run_card.FILE, card)
     change(path, 3, "delta", was)
-    table = agreement.read(changed / "tables" / "tiny" / "runs.csv")
+    table = texts(changed / "tables" / "tiny" / "runs.csv")
     near = f"{float(str(table.loc[0, 'heldout_loss'])) + 1e-9:.9f}"
     change(changed / "tables" / "tiny" / "runs.csv", 0, "heldout_loss", near)
     reasons, verdict = judged(changed, published / "check")
     assert reasons == ("other instruction sets",)
-    assert verdict.holds and verdict.sum("within") == 1
+    assert verdict.holds and verdict.count("within") == 1
     change(changed / "tables" / "tiny" / "runs.csv", 0, "heldout_loss", "9999.5")
     assert not judged(changed, published / "check")[1].holds
     (changed / run_card.FILE).unlink()

@@ -6,7 +6,7 @@ from typing import Any
 from base.storage import ROOT
 from study import plan as pipeline
 from study import request as studies
-from study.plan import Study, Task
+from study.plan import Step, Study
 from study.request import Request
 from tests.least import LEAST_MODEL, LEAST_SIGNATURES, LEAST_TEST
 
@@ -58,11 +58,11 @@ def request(
 
 def planned(
     out: Path, suite: Path, *overrides: str, seeds: int = 2, tokens: str | None = "0" * 64
-) -> list[Task]:
+) -> list[Step]:
     """The plan of a suite as if its corpus were prepared."""
     suites = studies.load_suites(request(out, suite, *overrides, seeds=seeds))
     return pipeline.plan(Study(out, suites, {("tiny_text", "char"): ("tiny_text", tokens)}))
 
 
-def keys(tasks: list[Task]) -> dict[str, str | None]:
-    return {task.name: task.key for task in tasks}
+def keys(steps: list[Step]) -> dict[str, str | None]:
+    return {step.name: step.key for step in steps}

@@ -13,7 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from base.storage import UserError, write_bytes
+from base.errors import UserError
+from base.storage import write_bytes
 from data import documents
 from data.corpus import Corpus
 from data.prepare import arguments_parser, prepare, prepare_text, run_command

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -21,7 +22,7 @@ Maker = Callable[..., pd.DataFrame | dict[str, pd.DataFrame]]
 class Table:
     """A function that makes a table, or several, of a suite's runs and of other tables of that suite.
 
-    make: takes the context, and tables of the suite by their names as parameters. It returns the table, or with several
+    make: takes the context (or, of a suite without runs, the tables of all suites), and tables of the suite by their names as parameters. It returns the table, or with several
         `names` a dict of them. Its docstring tells the columns.
     names: of the tables, in files too; by default the one name of the function.
     suites: of the experiment's suites those that have it; by default all.
@@ -39,7 +40,7 @@ class Table:
         """The tables that it is made of, by its parameters' names; they may be another experiment's."""
         return tuple(inspect.signature(self.make).parameters)[1:]
 
-    def of(self, context: Context, made: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    def of(self, context: Context | Tables, made: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
         """Its tables by name. What is made of tables that are all empty is empty, without asking the function."""
         given = {name: made[name] if len(made[name]) else Absent() for name in self.needs}
         if given and not any(map(len, given.values())):
@@ -53,7 +54,7 @@ class Experiment:
     """One question.
 
     Attributes:
-        name: of its files, experiments/<name>.py and <name>.md; no template, no page.
+        name: of its files, experiments/<name>.py and <name>.md, its template; no template, no page.
         title: of its page.
         tables: functions, or `Table`s of functions that make several or are not for every suite.
         findings: tables -> what they say, by the names that the template and figure titles use.
@@ -62,6 +63,9 @@ class Experiment:
         suites: whose runs the tables are made of, each suite for itself; "*" is every suite. The page is the first's.
         guests: other suites whose results stand on the page, too.
         page: its file.
+        template: of the page, below experiments/.
+        values: tables -> what else the template uses, by name.
+        decides: what its tables hang on besides code and other tables, such as the hash of a file.
     """
 
     name: str
@@ -73,12 +77,16 @@ class Experiment:
     suites: tuple[str, ...] = ()
     guests: tuple[str, ...] = ()
     page: str = ""
+    template: str = ""
+    values: Callable[[Tables], Mapping[str, Any]] = lambda tables: {}
+    decides: Callable[[], Mapping[str, Any]] = lambda: {}
 
     def __post_init__(self) -> None:
         made = tuple(one if isinstance(one, Table) else Table(one) for one in self.tables)
         object.__setattr__(self, "tables", made)
         object.__setattr__(self, "suites", self.suites or (self.name,))
         object.__setattr__(self, "page", self.page or f"{self.name.replace('_', '-')}.md")
+        object.__setattr__(self, "template", self.template or f"{self.name}.md")
         object.__setattr__(self, "figures", tuple(one.telling(self.findings) for one in self.figures))
 
     def of(self, suite: str) -> tuple[Table, ...]:

@@ -56,6 +56,19 @@ def by_seed(
         plot([at] * 2, [found.low, found.high], c="k", lw=0.8, zorder=above + 1)
 
 
+def cloud(
+    axes: Axes, x: "pd.Series[float]", y: "pd.Series[float]", look: Look, crossed: bool = False
+) -> None:
+    """Draw one point a seed and their mean, larger; crossed: with 95 % t intervals of both its coordinates."""
+    how: dict[str, Any] = {"c": look.colour, "mfc": look.face}
+    axes.plot(x, y, look.marker, ms=3.2, mew=0.6, alpha=0.6, zorder=2, **how)
+    across, up = estimate(x), estimate(y)
+    axes.plot(across.mean, up.mean, look.marker, ms=7.5, mew=1.4, zorder=3, **how)
+    if crossed and across.n >= FEWEST_SEEDS:
+        axes.plot([across.low, across.high], [up.mean] * 2, c=look.colour, lw=1.1, zorder=3)
+        axes.plot([across.mean] * 2, [up.low, up.high], c=look.colour, lw=1.1, zorder=3)
+
+
 def curve(
     axes: Axes, table: pd.DataFrame, look: Look, log: bool = False, faint: float = 0.25, summary: bool = True,
     bands: bool = True,

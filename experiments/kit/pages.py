@@ -2,7 +2,8 @@
 
 A template is Markdown with Jinja2. What it can use: `say` (kit.md's macros), `finding` and `grid` by name, `figures` (the
 folder of figures as seen from the page), `figure(name, alt)`, `published`, `tables`, `mean(table, column, **where)`,
-`top(...)` likewise, and as filters number, signed, percent, interval, digits, tiny, plural, listed.
+`top(...)` likewise, the experiment's own `values`, and as filters number, signed, percent, interval, digits, tiny, plural,
+listed.
 """
 
 import re
@@ -44,12 +45,6 @@ Grid = Callable[[Tables], str]
 """What makes a table of a page, as Markdown; MISSING where there is nothing."""
 
 
-def page_of(experiment: "Experiment", folder: Path = EXPERIMENTS) -> Path | None:
-    """The template of an experiment, if it has a page."""
-    path = folder / f"{experiment.name}.md"
-    return path if path.is_file() else None
-
-
 def render(
     experiment: "Experiment", tables: Tables, figures: str, note: str = "", folder: Path = EXPERIMENTS
 ) -> str:
@@ -76,23 +71,34 @@ def render(
         there = all(len(tables.rows(needed)) for needed in shown[name].tables)
         return f"![{alt}]({figures}/{name})" if there else ""
 
-    environment = Environment(
-        loader=FileSystemLoader([folder, KIT]), undefined=StrictUndefined, autoescape=False, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    environment.filters |= {
-        "number": number, "digits": number, "signed": signed, "percent": percent, "plural": plural, "listed": listed,
-        "interval": interval, "tiny": tiny, "conditions": partial(conditions, tables, guests=experiment.guests),
-    }  # fmt: skip
-    environment.globals |= {
-        "title": experiment.title, "note": " ".join(note.split()), "reading": words.READING, "figures": figures,
+    known = {
+        "missing": MISSING, "title": experiment.title, "note": " ".join(note.split()), "reading": words.READING, "figures": figures,
         "found": [one.line() for one in in_order(findings.values())], "finding": findings, "figure": figure,
         "grid": {name: _or_missing(make, tables) for name, make in experiment.grids.items()},
         "published": SimpleNamespace(**{**vars(published), **published.ANSWERS}), "tables": tables,
         "made_from": made_from(tables, *experiment.guests), "smaller": partial(smaller, tables),
         "mean": partial(_of_column, tables, "mean"), "top": partial(_of_column, tables, "max"),
     }  # fmt: skip
-    text = environment.get_template(f"{experiment.name}.md").render()
+    known |= experiment.values(tables)
+    return filled(
+        experiment.template, known, folder, conditions=partial(conditions, tables, guests=experiment.guests)
+    )
+
+
+def filled(
+    template: str, known: Mapping[str, Any], folder: Path = EXPERIMENTS, **filters: Callable[..., str]
+) -> str:
+    """A template of a folder, filled with what is known by name; `filters` come on top of the kit's."""
+    environment = Environment(
+        loader=FileSystemLoader([folder, KIT]), undefined=StrictUndefined, autoescape=False, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters |= {
+        "number": number, "digits": number, "signed": signed, "percent": percent, "plural": plural, "listed": listed,
+        "interval": interval, "tiny": tiny, **filters,
+    }  # fmt: skip
+    environment.globals |= known
+    text = environment.get_template(template).render()
     return words.harmless(re.sub(r"\n{3,}", "\n\n", text).strip() + "\n")
 
 
@@ -121,21 +127,21 @@ def conditions(tables: Tables, text: str, guests: Iterable[str] = ()) -> str:
 
 def grid(
     name: str, looks: Mapping[str, Look] | Iterable[str] = (), *, head: str = "condition", across: str = "", order: Iterable[str] = (),
-    where: Mapping[str, object] | None = None, minus: Mapping[str, str] | None = None, n: bool = True,
-    **measures: tuple[str, ...],
+    where: Mapping[str, object] | None = None, minus: Mapping[str, str] | None = None, n: bool = True, only: bool = False,
+    **measures: tuple[Any, ...],
 ) -> Grid:  # fmt: skip
     """A table with a row a condition, and a column a measure: mean over seeds and interval.
 
     Args:
         name, where: the table, and what its columns have to be.
-        looks: the conditions in order, others after them; Looks give the words behind a condition's name.
+        looks: the conditions in order, others after them unless `only` these; Looks give the words behind a condition's name.
         head: of the first column.
         across: a column of whose values, in `order` and then as they come, each condition has a row.
         minus: after a measure, a column with the difference to this condition, paired by seed.
         n: a last column with the number of seeds.
         measures: column -> (head, format[, column]). Formats: "4": so many digits; "±4": with a sign; "%": a percentage;
             "steps": the median of steps until something, `never` where the value is missing though the third entry's column
-            is there.
+            is there; or a function (rows of the condition, tables) -> the cell.
     """
 
     def cell(found: ByCondition, condition: str, column: str, kind: str, needs: str | None = None) -> str:
@@ -145,6 +151,7 @@ def grid(
 
     def make(tables: Tables) -> str:
         rows = tables.rows(name, **(where or {}))
+        rows = rows[rows["condition"].isin(list(looks))] if only else rows
         have = dict.fromkeys(rows[across]) if across else {None: None}
         values = list(dict.fromkeys([*(value for value in order if value in have), *have]))
         lines = []
@@ -156,6 +163,9 @@ def grid(
                 )
                 line = [f"`{value}`, `{condition}`{said}" if across else f"`{condition}`{said}"]
                 for column, (_, kind, *needs) in measures.items():
+                    if callable(kind):
+                        line.append(kind(of_condition(found.rows, condition), tables))
+                        continue
                     line.append(cell(found, condition, column, kind, *needs))
                     if column in (minus or {}):
                         other = (minus or {})[column]
@@ -164,7 +174,7 @@ def grid(
                 counts = [
                     found.value(condition, column).n
                     for column, (_, kind, *_) in measures.items()
-                    if kind != "steps"
+                    if kind != "steps" and not callable(kind)
                 ]
                 lines.append(line + [str(max(counts, default=0))] * n)
         heads = [head]

@@ -4,9 +4,10 @@ A panel says by name which column of which table it shows. An odd one, of one ex
 `(axes, tables) -> None` that draws with `marks`.
 """
 
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,20 +16,20 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator
 
 from experiments.kit import style
-from experiments.kit.levels import FEWEST_SEEDS
 from experiments.kit.marks import (
     DARKER,
     by_seed,
     categories,
     change_axis,
+    cloud,
     curve,
     handles,
     level,
     not_measured,
 )
-from experiments.kit.stats import estimate, per_seed
+from experiments.kit.stats import per_seed
 from experiments.kit.style import Look
-from experiments.kit.tables import NothingToDraw, Tables
+from experiments.kit.tables import Absent, NothingToDraw, Tables
 from experiments.kit.words import Finding, listed, plural
 
 Looks = Mapping[str, Look]
@@ -75,7 +76,7 @@ class Panel:
 
 def sheet(
     name: str, panels: Sequence[Panel | Odd], *, shows: str, title: Sequence[str] | Callable[[Tables], str],
-    caption: str | Callable[[Tables], str], grid: tuple[int, int] = (1, 1), height: float = 3.7,
+    caption: str | Callable[[Tables], str], grid: tuple[int, int] | str = (1, 1), height: float = 3.7,
     width: float = style.WIDE, looks: Mapping[str, Look] | None = None, x: str = "", marks: str = "both",
     columns: int = 4, share_x: Share = False, share_y: Share = False, tables: Sequence[str] = (),
 ) -> Figure:  # fmt: skip
@@ -84,7 +85,7 @@ def sheet(
     Args:
         title: names of findings, or a function of the tables.
         caption: `{seeds}` in it becomes the seeds of the first panel's table.
-        grid: rows and columns; a place without a panel stays empty.
+        grid: rows and columns, a place without a panel stays empty; or the places as `subplot_mosaic` has them: "aa;bc".
         looks: the legend: what panels have drawn of them, with line, points or both as `marks`.
         x: label of the x axis of `lines`.
         columns: of the legend. tables: what odd panels need.
@@ -95,7 +96,11 @@ def sheet(
 
     def make(found: Tables, note: str, findings: Mapping[str, Finding]) -> Drawing:
         made = style.figure(width, height)
-        places = made.subplots(*grid, squeeze=False, sharex=share_x, sharey=share_y).ravel()
+        places: list[Axes] = (
+            [*made.subplot_mosaic(grid).values()]
+            if isinstance(grid, str)
+            else [*made.subplots(*grid, squeeze=False, sharex=share_x, sharey=share_y).ravel()]
+        )
         drawn: dict[str, None] = {}
         for panel, axes in zip(panels, places, strict=False):
             if isinstance(panel, Panel):
@@ -181,7 +186,7 @@ def lines(
 def points(
     table: str, column: str, title: str = "", label: str = "", *, by: str = "condition", across: str = "",
     order: Iterable[str] = (), where: Mapping[str, object] | None = None, upright: bool = True, zero: bool | None = None,
-    never: str = "", changes: bool = False,
+    never: str = "", changes: bool = False, levels: Sequence[float | str] = (),
 ) -> Panel:  # fmt: skip
     """A value a seed, mean and interval: a place a look, or with `across` a place a value of that column, looks side by side.
 
@@ -192,14 +197,18 @@ def points(
         zero: a line at zero; by default except where values are steps until something.
         never: "table.column": values are steps until something, and a missing one is a cross beyond that column's largest.
         changes: an axis for changes, see `change_axis`; not upright.
+        levels: dotted lines at these values, or at the means of these columns.
     """
 
     def draw(axes: Axes, tables: Tables, looks: Looks) -> list[str]:
         parts = _parts(tables, table, looks, by, where or {})
+        if not parts:
+            not_measured(axes)
+            return []
         if across:
             have = dict.fromkeys(value for part in parts.values() for value in part[across])
             places = list(dict.fromkeys([*(value for value in order if value in have), *sorted(have)]))
-            half = 0.38 if len(parts) > 1 else 0.0
+            half = 0.4 * (1 - 1 / max(len(parts), 1))  # as far from each other as from the next place's
             shifts = dict(zip(parts, np.linspace(-half, half, len(parts)), strict=True))
             apart, bar = 0.3 / max(len(parts), 1) ** 1.1, 0.36 / max(len(parts), 1) ** 1.05
         else:
@@ -219,7 +228,9 @@ def points(
                 lost = rows["seed"].nunique() - len(values) if never else 0
                 beside = np.linspace(-apart, apart, lost) if lost > 1 else np.zeros(lost)
                 axes.plot(index + beside, [most * 1.06] * lost, "x", c=looks[name].colour, ms=3.6, zorder=2)
-        categories(axes, [str(place) for place in places], upright, striped=bool(across))
+        names = [f"{place:g}" if isinstance(place, float) else str(place) for place in places]
+        names = [textwrap.fill(name, 16, break_long_words=False) for name in names]
+        categories(axes, names, upright, striped=bool(across))
         if never:
             low, high = axes.dataLim.intervaly  # with the longest count only where a seed never gets there
             room = 0.06 * max(high - low, 1)
@@ -227,6 +238,9 @@ def points(
             axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         if not never if zero is None else zero:
             level(axes, upright=upright)
+        shown = pd.concat(parts.values()) if parts else Absent()
+        for value in levels:
+            level(axes, shown[value].mean() if isinstance(value, str) else value, upright, ls=":")
         if changes and drawn:
             change_axis(axes, pd.concat(drawn))
         _label(axes, title, label, upright)
@@ -248,13 +262,7 @@ def scatter(
         parts = _parts(tables, table, looks, by, where or {})
         parts = {name: part.dropna(subset=[across, up]) for name, part in parts.items()}
         for name, part in parts.items():
-            look, mean = looks[name], (estimate(part[across]), estimate(part[up]))
-            how: dict[str, Any] = {"c": look.colour, "mfc": look.face}
-            axes.plot(part[across], part[up], look.marker, ms=3.2, mew=0.6, alpha=0.6, zorder=2, **how)
-            axes.plot(mean[0].mean, mean[1].mean, look.marker, ms=7.5, mew=1.4, zorder=3, **how)
-            if crossed and mean[0].n >= FEWEST_SEEDS:
-                axes.plot([mean[0].low, mean[0].high], [mean[1].mean] * 2, c=look.colour, lw=1.1, zorder=3)
-                axes.plot([mean[0].mean] * 2, [mean[1].low, mean[1].high], c=look.colour, lw=1.1, zorder=3)
+            cloud(axes, part[across], part[up], looks[name], crossed)
         if joined and parts:
             for _, of_seed in pd.concat(parts.values()).sort_values(across).groupby("seed"):
                 axes.plot(of_seed[across], of_seed[up], c=style.LIGHT, lw=0.6, zorder=0)

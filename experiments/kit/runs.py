@@ -1,5 +1,6 @@
 """The one reader of finished runs, and what a table is made of: one suite with its finished runs."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,7 @@ class Run:
 
     def metrics(self) -> pd.DataFrame:
         """metrics.csv: one row a step, NaN where nothing was measured."""
-        return pd.read_csv(self.folder / "metrics.csv")
+        return _log(self.folder / "metrics.csv").copy()
 
     def states(self) -> np.ndarray | None:
         """The state injected at each step, (steps, dim) float32; None for a run without self-state."""
@@ -56,6 +57,12 @@ class Run:
         return pd.concat([pd.DataFrame(place, index=rows.index), rows], axis=1)
 
 
+@functools.lru_cache(maxsize=400)
+def _log(path: Path) -> pd.DataFrame:
+    """A run's log. Kept, since every table of a suite asks for it; a finished run never changes."""
+    return pd.read_csv(path)
+
+
 def open_run(
     suite: str, condition: str, seed: int, folder: Path, probes: Mapping[str, Sequence[Path]] | None = None
 ) -> Run:
@@ -69,9 +76,6 @@ class Context:
 
     suite: Suite
     runs: Sequence[Run]
-    made: Mapping[str, pd.DataFrame] = field(
-        default_factory=dict
-    )  # BRIDGE: for analysis/ alone, goes with it
 
     def of(self, condition: str) -> list[Run]:
         """The finished runs of a condition, by seed."""

@@ -74,7 +74,7 @@ def paired(one: pd.Series, other: pd.Series) -> Estimate:
     return estimate((one - other).dropna())
 
 
-def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
+def mean_interval(values: "np.ndarray | pd.Series[float]") -> tuple[float, float, float]:
     """Mean and interval of `estimate`, of values (seeds,)."""
     found = estimate(pd.Series(values, dtype=float))
     return found.mean, found.low, found.high

@@ -87,6 +87,8 @@ CONDITIONS: dict[str, Look] = {
         "vanilla_random: no self-state, regimes at random times", PURPLE, (0, (2, 1)), "P", filled=False
     ),
 }
+TWINS = {"self": "vanilla", "self_calm": "vanilla_calm", "self_random": "vanilla_random"}
+"""Each condition with a self-state, and its twin without one: same seeds, same batches, same regimes."""
 _SPARE = ((GREEN, (0, (3, 1, 1, 1)), "X"), (BLACK, (0, (5, 3)), "<"), (YELLOW, "-", ">"), (GREEN, ":", "p"))
 
 READERS: dict[str, Look] = {

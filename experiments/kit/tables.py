@@ -4,7 +4,8 @@ Claims, figures and pages all read by it, so that no cell is one thing in a figu
 """
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,9 @@ def content(table: pd.DataFrame) -> bytes:
     return table.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
 
 
-def read(folder: Path, suite: str, name: str, columns: Iterable[str] = ()) -> pd.DataFrame:
+def read(
+    folder: Path, suite: str, name: str, columns: Iterable[str] = (), texts: bool = False
+) -> pd.DataFrame:
     """A table of a suite; empty, with `columns`, where the file is missing or blank.
 
     Nothing but an empty cell and nan is a missing value: a condition may be called null.
@@ -69,6 +72,7 @@ def read(folder: Path, suite: str, name: str, columns: Iterable[str] = ()) -> pd
     Args:
         folder: holds a folder of tables for each suite.
         columns: what the table has to have.
+        texts: leave every cell as it is written, with all its digits; an empty one is an empty text.
 
     Raises:
         UserError: the file is no table, or lacks one of the columns (its path, and what to do).
@@ -79,19 +83,26 @@ def read(folder: Path, suite: str, name: str, columns: Iterable[str] = ()) -> pd
     found = path.read_bytes() if path.is_file() else b""
     if not found.strip():
         return pd.DataFrame(columns=list(columns))
+    how: dict[str, Any] = {"dtype": str} if texts else {"na_values": ["", "nan", "NaN"]}
     try:
         table = pd.read_csv(
             io.BytesIO(found),
             keep_default_na=False,
-            na_values=["", "nan", "NaN"],
             compression="gzip" if path is packed else None,
+            **how,
         )
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} is not a table ({error}); delete it and run the study again") from None
     lacking = [column for column in columns if column not in table]
     if lacking:
         raise UserError(f"{path} lacks the column {lacking[0]}; delete it and run the study again")
     return table
+
+
+def names(folder: Path, suite: str) -> list[str]:
+    """The tables that a suite has."""
+    files = (path.name for path in (folder / suite).glob("*.csv*"))
+    return sorted({name.partition(".")[0] for name in files if name.endswith((".csv", ".csv.gz"))})
 
 
 def suites(folder: Path) -> list[str]:
@@ -184,6 +195,11 @@ class ByCondition:
     def against(self, one: str, others: Iterable[str], column: str) -> dict[str, Estimate]:
         """One condition minus each of some others, paired by seed, named by both: the parts of a `words.difference`."""
         return {f"`{one}` − `{name}`": self.minus(one, name, column) for name in others}
+
+    def twins(self, pairs: Mapping[str, str], column: str) -> dict[str, Estimate]:
+        """The first of each pair of conditions minus the second, as `against` has them; pairs without a common seed left out."""
+        found = {f"`{one}` − `{other}`": self.minus(one, other, column) for one, other in pairs.items()}
+        return {name: value for name, value in found.items() if value.n}
 
     def steps(self, condition: str, column: str, needs: str | None = None) -> "pd.Series[float]":
         """Steps by seed, infinity where it never came to be.

@@ -1,8 +1,8 @@
 """Ten thousand generated configs and command lines, or as many as you like: none may give a traceback.
 
-    python scripts/fuzz.py [--inputs 10000] [--seed 1] [--coverage 60]
+    python tests/stress/fuzz.py [--inputs 10000] [--seed 1] [--coverage 60]
 
-First tests/test_fuzz.py with more inputs: real config files with something wrong in them, --set texts, the command
+First test_fuzz.py with more inputs: real config files with something wrong in them, --set texts, the command
 lines of every program. Then, where the package atheris is installed (pip install atheris), config files alone, changed
 byte by byte towards code not reached yet. It ends with figures: inputs tried, refused, accepted, tracebacks.
 
@@ -51,43 +51,22 @@ def main(arguments: Sequence[str]) -> int:
     if given.guided:
         return guided(given.coverage, given.seed)
     environment = {**os.environ, "FUZZ_INPUTS": str(given.inputs), "FUZZ_SEED": str(given.seed)}
-    command = [sys.executable, "-m", "pytest", "-s", "tests/test_fuzz.py"]
+    command = [sys.executable, "-m", "pytest", "-s", "tests/stress/test_fuzz.py"]
     failed = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0
     if given.coverage and importlib.util.find_spec("atheris") is None:
         print("atheris is not installed: config files were not changed by coverage", flush=True)
     elif given.coverage:
-        again = [
-            sys.executable,
-            __file__,
-            "--guided",
-            "--coverage",
-            str(given.coverage),
-            "--seed",
-            str(given.seed),
-        ]
-        failed |= subprocess.run(again, check=False).returncode != 0
+        more = ["--guided", "--coverage", str(given.coverage), "--seed", str(given.seed)]
+        failed |= subprocess.run([sys.executable, __file__, *more], check=False).returncode != 0
     return int(failed)
-
-
-CONFIG = [
-    "config",
-    "config_file",
-    "run_config",
-    "state_config",
-    "world_config",
-    "field_types",
-    "capacity",
-    "tomllib",
-]
-"""The modules whose code is watched."""
 
 
 def guided(seconds: int, seed: int) -> int:
     """Let atheris change config files byte by byte towards code not reached yet. Ends the process: with status 77 where
     something was found, the input left in a file that is named."""
     atheris: Any = importlib.import_module("atheris")
-    with atheris.instrument_imports(include=CONFIG):
-        config = importlib.import_module("config")
+    with atheris.instrument_imports(include=["configs", "tomllib"]):  # whose code is watched
+        suites = importlib.import_module("configs.suite")
 
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     (folder / "corpus").mkdir()
@@ -102,33 +81,20 @@ def guided(seconds: int, seed: int) -> int:
         target.write_bytes(content)
         ends["tried"] += 1
         try:
-            config.load_suite(target)
+            suites.load_suite(target)
         except UserError as error:
             ends["refused"] += 1
             if not str(error).isprintable():
                 raise AssertionError(f"not one printable line: {error!r}") from error
-        if (
-            "told" not in ends and time.monotonic() - started >= seconds
-        ):  # there is no coming back from Fuzz()
+        if "told" not in ends and time.monotonic() - started >= seconds:  # Fuzz() never returns
             ends["told"] = 1
             tried, refused = ends["tried"], ends["refused"]
-            print(
-                f"by coverage: {tried} tried, {refused} refused, {tried - refused} accepted, 0 tracebacks",
-                flush=True,
-            )
+            accepted = f"{tried - refused} accepted"
+            print(f"by coverage: {tried} tried, {refused} refused, {accepted}, 0 tracebacks", flush=True)
 
-    atheris.Setup(
-        [
-            sys.argv[0],
-            f"-max_total_time={seconds + 2}",
-            f"-seed={seed or 1}",
-            "-max_len=8000",
-            "-verbosity=0",
-            f"-artifact_prefix={folder}/crash-",
-            f"{folder}/corpus",
-        ],
-        load,
-    )
+    limits = [f"-max_total_time={seconds + 2}", f"-seed={seed or 1}", "-max_len=8000", "-verbosity=0"]
+    places = [f"-artifact_prefix={folder}/crash-", f"{folder}/corpus"]
+    atheris.Setup([sys.argv[0], *limits, *places], load)
     atheris.Fuzz()
     return 0
 

@@ -5,9 +5,6 @@ with one printable line. What would train for hours is stopped where it would be
 """
 
 import contextlib
-import io
-import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,66 +17,23 @@ from hypothesis import strategies as st
 
 import frozen_test
 import train
-from analysis.tables import write_all
-from base import command_line, storage
-from base.storage import ROOT
+from base import storage
 from configs.suite import FrozenTest, load_suite
 from data import pydoc_text, sources
 from data import tokenizers as tokenizers_module
 from data.prepare import prepare_text
 from experiments.kit import style
-from plots import registry
 from probes import belief
-from runs import folder as run_folder
 from scripts import sample
-from study import refresh, session
+from study import book, session
 from study import request as studies
-from tests.least import LEAST_SIGNATURES, LEAST_TEST
+from tests.hostile import CONFIGS, TINY, assert_refused, drawing, ends, write_tables
+from tests.least import TEXT
 
-CONFIGS = ROOT / "configs"
-SUITES = ("shakespeare", "controls", "memory", "ambiguous", "swap", "generalization", "recurring", "sweeps")
-TEXT = "To see a world in a grain of sand,\nand a heaven in a wild flower.\n" * 60
-TINY = (
-    """
-extends = "base.toml"
-name = "tiny"
-seeds = 1
-corpus = "tiny_text"
-model = { n_layer = 1, n_head = 2, n_embd = 16, block_size = 8 }
-train = { steps = 30, batch_size = 2, warmup_steps = 1 }
-log = { effect_interval = 5, probe_sequences = 2, eval_interval = 10, eval_batches = 1, keep_steps = [10], keep_checkpoints = [10] }
-self_state = { dim = 4, hidden = 4 }
-[schedules.one]
-kind = "windows"
-windows = [{ regime = "bewilderment", start = 10, end = 20 }]
-[conditions.self]
-schedule = "one"
-[conditions.other]
-start = { condition = "self", step = 10, state = "other" }
-schedule = "one"
-[conditions.fixed]
-self_state.enabled = false
-constant_bias = { kind = "fixed", norm_of = "self", factor = 0.5 }
-[conditions.heard]
-self_state.senses = { kind = "recorded", condition = "self", seed = "partner" }
-self_state.memory = { kind = "buffer", length = 4, stride = 2 }
-[frozen_test]
-conditions = ["self"]
-steps = [30]
-"""
-    + LEAST_TEST
-    + """\
-random_directions = 2
-placebo_draws = 2
-[signatures]
-"""
-    + LEAST_SIGNATURES
-    + """\
-[quick]
-train.steps = 20
-frozen_test.steps = [20]
-"""
-)
+ORIGINALS = {path.name: path.read_bytes() for path in sorted(CONFIGS.glob("*.toml"))} | {
+    "tiny.toml": TINY.encode()
+}
+SUITES = [name for name, content in ORIGINALS.items() if b"[conditions." in content]
 
 
 class Accepted(Exception):
@@ -105,7 +59,7 @@ KEYS = [
     *("train.batch_size", "train.grad_accum", "train.learning_rate", "train.beta1", "train.dtype", "log.keep_steps"),
     *("log.keep_checkpoints", "log.eval_interval", "self_state.dim", "self_state.senses", "self_state.memory"),
     *("self_state.memory.kind", "self_state.update", "self_state.match_norm_of", "schedule", "schedule.kind"),
-    *("schedules.one", "schedules", "mechanism", "mechanisms.seed", "constant_bias", "constant_bias.kind", "start"),
+    *("schedules.one", "schedules", "mechanism", "mechanisms.raw", "constant_bias", "constant_bias.kind", "start"),
     *("start.step", "regimes", "regimes.bewilderment", "regimes.self_clamp.mode", "conditions", "conditions.self"),
     *("conditions.self.schedule", "conditions.self.start", "conditions.new", "conditions.Self", "frozen_test"),
     *("frozen_test.conditions", "frozen_test.steps", "frozen_test.top", "frozen_test.doses", "belief_test.conditions"),
@@ -187,25 +141,16 @@ class Place:
     run: Path
     other: Path
 
-    def write_config(self, name: str, content: bytes) -> Path:
-        path = self.folder / "configs" / name
-        path.write_bytes(content)
-        return path
-
-
-def originals() -> dict[str, bytes]:
-    found = {
-        f"{name}.toml": (CONFIGS / f"{name}.toml").read_bytes()
-        for name in (*SUITES, "base", "small", "claims")
-    }
-    return {**found, "tiny.toml": TINY.encode()}
+    def restore(self) -> None:
+        """Put back what was spoilt of its configs."""
+        for name, content in ORIGINALS.items():
+            storage.write_bytes(self.folder / "configs" / name, content)
 
 
 def make_place(folder: Path, patch: pytest.MonkeyPatch) -> Place:
     """The folder, and this process made fit for it: nothing is downloaded, nothing trains for long."""
-    (folder / "configs").mkdir(parents=True)
-    for name, content in originals().items():
-        (folder / "configs" / name).write_bytes(content)
+    for name, content in ORIGINALS.items():
+        storage.write_bytes(folder / "configs" / name, content)
     storage.write_text(folder / "texts" / "tiny_text" / "input.txt", TEXT)
     patch.chdir(folder)
     patch.setenv("INTEROCEPTION_DATA", str(folder / "texts"))
@@ -215,9 +160,7 @@ def make_place(folder: Path, patch: pytest.MonkeyPatch) -> Place:
     torch.set_flush_denormal(False)  # which training sets, and Hypothesis can't do with
     for name, run in zip(("run", "other"), runs, strict=True):
         (folder / name).symlink_to(run)
-    keys = [run_folder.check(run)["key"] for run in runs]
-    done = [refresh.Finished("tiny", "self", seed, keys[seed - 1], runs[seed - 1]) for seed in (1, 2)]
-    write_all(folder / "out" / "tables" / "tiny", suite, done)
+    write_tables(folder / "out" / "tables" / "tiny", suite, runs)
 
     def no_network(*_: Any, **__: Any) -> bytes:
         raise OSError("no network")
@@ -227,11 +170,9 @@ def make_place(folder: Path, patch: pytest.MonkeyPatch) -> Place:
 
     patch.setattr(sources, "_fetch", no_network)
     patch.setattr(tokenizers_module, "_gpt2", no_gpt2)
-    embedded = sources.SOURCES["pydoc_char"]
     quick = sources.Source("pydoc_char", build=lambda: TEXT.encode(), recipe=pydoc_text.RECIPE)
-    assert embedded.build is not None
     patch.setitem(sources.SOURCES, "pydoc_char", quick)
-    patch.setattr(registry, "FIGURES", [one for one in registry.FIGURES if one.name == "learning-curves.png"])
+    patch.setattr(book, "draw", drawing("learning-curves.png"))
     patch.setattr(style, "DPI", 20)
     patch.setattr(session, "run", _checked_only)
     patch.setattr(train, "train", lambda *_, **__: runs[0])
@@ -271,44 +212,20 @@ counts: Counter[tuple[str, str]] = Counter()  # inputs tried, by what they were 
 ENDS = ("refused", "accepted", "tracebacks")
 
 
-def outcome(main: Callable[[Sequence[str]], object], arguments: Sequence[str], kind: str) -> int:
-    """Call a command line and count its end under `kind`. Its exit status, 0 or 2.
-
-    AssertionError for any other end, whatever was raised.
-    """
-    try:
-        status = _status(main, arguments)
-    except BaseException as error:
-        counts[kind, "tracebacks"] += 1
-        if isinstance(error, Exception):
-            raise AssertionError(f"{kind} {list(arguments)}: {error!r}") from error
-        raise
-    counts[kind, "refused" if status else "accepted"] += 1
-    return status
-
-
-def _status(main: Callable[[Sequence[str]], object], arguments: Sequence[str]) -> int:
-    out, error = io.StringIO(), io.StringIO()
+def outcome(main: Callable[[Sequence[str]], object], arguments: Sequence[str], kind: str) -> None:
+    """Call a command line and count its end under `kind`. AssertionError where it is neither success nor one line."""
     status: object = 0
-    before = sys.argv
     try:
-        sys.argv = ["program", *arguments]
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-            command_line.run(main)
-    except SystemExit as end:
-        status = end.code if end.code is not None else 0
-    except Accepted:
-        status = 0
+        with contextlib.suppress(Accepted):
+            status, said = ends(main, *arguments)
+        if status:
+            assert_refused((status, said))
+    except Exception as problem:
+        counts[kind, "tracebacks"] += 1
+        raise AssertionError(f"{kind} {list(arguments)}: {problem!r}") from problem
     finally:
-        sys.argv = before
         torch.set_flush_denormal(False)
-    assert isinstance(status, int) and status in (0, 2), (status, error.getvalue())
-    if status == 2:
-        lines = error.getvalue().split("\n")
-        assert lines[0].startswith("error: ") and lines[0].isprintable() and lines[1:] == [""], lines
-        assert len(lines[0]) <= 1100
-    assert "\x1b" not in out.getvalue(), out.getvalue()
-    return status
+    counts[kind, "refused" if status else "accepted"] += 1
 
 
 def figures() -> str:
@@ -319,15 +236,3 @@ def figures() -> str:
     head = f"{'':<24}{'tried':>8}" + "".join(f"{end:>12}" for end in ENDS)
     lines = [f"{kind:<24}{sum(row):>8}" + "".join(f"{one:>12}" for one in row) for kind, row in rows]
     return "\n".join([head, *lines])
-
-
-def restore_configs(place: Place) -> None:
-    for name, content in originals().items():
-        path = place.folder / "configs" / name
-        if path.read_bytes() != content:
-            path.write_bytes(content)
-
-
-def inputs(share: float) -> int:
-    """How many inputs a test tries: its share of $FUZZ_INPUTS."""
-    return max(5, round(share * int(os.environ.get("FUZZ_INPUTS", "300"))))

@@ -1,8 +1,11 @@
-"""Whatever is given, a command ends with success or with one line: 10,000 inputs by scripts/fuzz.py, 300 of them here."""
+"""Whatever is given, a command ends with success or with one line: 300 inputs here, 10,000 by fuzz.py."""
 
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,19 +17,20 @@ import train
 from data import prepare as data_prepare
 from data.openwebtext import prepare as openwebtext
 from probes import belief
-from scripts import make_figures, make_report, sample
+from scripts import make_report, sample
 from scripts import run_all as script
 from tests.stress import fuzzing
 from tests.stress.fuzzing import Place, outcome, settings_texts, words
 
+INPUTS = int(os.environ.get("FUZZ_INPUTS", "300"))
 LONG = "FUZZ_INPUTS" in os.environ
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 
 
 def tried(share: float) -> Callable[[Callable], Callable]:
-    """Hypothesis settings: the same inputs each time in CI, others for each $FUZZ_SEED in the long form."""
+    """So large a share of $FUZZ_INPUTS: the same inputs each time in CI, others for each $FUZZ_SEED in the long form."""
     chosen = settings(
-        max_examples=fuzzing.inputs(share),
+        max_examples=max(5, round(share * INPUTS)),
         deadline=None,
         database=None,
         derandomize=not LONG,
@@ -45,8 +49,20 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 GOOD = {
-    **{name: [] for name in ("--list", "--status", "--dry-run", "--quick", "--force", "--publish", "--sed")},
-    "--only": ["data", "shakespeare", "frozen_test", "figures", "swap"],
+    **{
+        name: []
+        for name in (
+            "--list",
+            "--status",
+            "--dry-run",
+            "--quick",
+            "--force",
+            "--publish",
+            "--sed",
+            "--figures",
+        )
+    },
+    "--only": ["data", "shakespeare", "tiny", "figures", "swap"],
     "--seeds": ["1", "2", "3"],
     "--jobs": ["1", "2"],
     "--out": ["out", "elsewhere"],
@@ -96,12 +112,11 @@ def lines(draw: st.DrawFn, start: list[str], names: list[str], most: int = 3) ->
 @tried(0.4)
 @given(data=st.data())
 def test_no_config_gives_a_traceback(place: Place, data: st.DataObject) -> None:
-    fuzzing.restore_configs(place)
-    names = [f"{name}.toml" for name in fuzzing.SUITES] + ["tiny.toml"] * 12
-    name = data.draw(st.sampled_from(names))
-    broken = data.draw(st.sampled_from([name, name, name, "base.toml"]))
-    content = data.draw(fuzzing.broken(fuzzing.originals()[broken]))
-    place.write_config(broken, content)
+    place.restore()
+    name = data.draw(st.sampled_from([*fuzzing.SUITES, *["tiny.toml"] * 12]))
+    spoilt = data.draw(st.sampled_from([name, name, name, "base.toml"]))
+    content = data.draw(fuzzing.broken(fuzzing.ORIGINALS[spoilt]))
+    (place.folder / "configs" / spoilt).write_bytes(content)
     quick = data.draw(st.sampled_from([[], [], ["--quick"]]))
     file = f"configs/{name}"
     if data.draw(st.booleans()):
@@ -113,7 +128,7 @@ def test_no_config_gives_a_traceback(place: Place, data: st.DataObject) -> None:
 @tried(0.15)
 @given(data=st.data())
 def test_no_override_gives_a_traceback(place: Place, data: st.DataObject) -> None:
-    fuzzing.restore_configs(place)
+    place.restore()
     texts = data.draw(st.lists(settings_texts, min_size=1, max_size=3))
     options = [word for text in texts for word in ("--set", text)]
     start = ["--config", "configs/tiny.toml", "--status", "--out", "out"]
@@ -121,43 +136,37 @@ def test_no_override_gives_a_traceback(place: Place, data: st.DataObject) -> Non
 
 
 RUN_ALL = [
-    "--only",
-    "--seeds",
-    "--jobs",
-    "--out",
-    "--config",
-    "--set",
-    "--list",
-    "--status",
-    "--dry-run",
-    "--quick",
+    *(
+        "--only",
+        "--seeds",
+        "--jobs",
+        "--out",
+        "--config",
+        "--set",
+        "--list",
+        "--status",
+        "--dry-run",
+        "--quick",
+    ),
+    *("--force", "--publish", "--sed"),
 ]
-RUN_ALL += ["--force", "--publish", "--sed"]
 
 
 @tried(0.15)
 @given(data=st.data())
 def test_no_command_line_of_the_study_gives_a_traceback(place: Place, data: st.DataObject) -> None:
-    fuzzing.restore_configs(place)
+    place.restore()
     start = data.draw(
         st.sampled_from([["--config", "configs/tiny.toml", "--dry-run"], ["--list"], ["--config"], []])
     )
     outcome(script.main, data.draw(lines(start, RUN_ALL)), "line run_all")
 
 
-SMALL = [
-    word
-    for name in (
-        "finder_batches",
-        "dev_batches",
-        "heldout_batches",
-        "top",
-        "doses",
-        "random_directions",
-        "placebo_draws",
-    )
-    for word in ("--set", f"frozen_test.{name}=1")
+SIZES = [
+    *("finder_batches", "dev_batches", "heldout_batches"),
+    *("top", "doses", "random_directions", "placebo_draws"),
 ]
+SMALL = [word for name in SIZES for word in ("--set", f"frozen_test.{name}=1")]
 TOOLS: dict[str, tuple[Any, list[list[str]], list[str]]] = {
     "train": (
         train.main,
@@ -175,8 +184,7 @@ TOOLS: dict[str, tuple[Any, list[list[str]], list[str]]] = {
         [["run", "--length", "5"], ["run", "--length", "5", "--state", "random"], ["run"], []],
         ["--state", "--magnitude", "--step", "--prompt", "--length", "--temperature", "--seed", "--out"],
     ),
-    "make_report": (make_report.main, [["--out", "out"], []], ["--out", "--suite", "--note"]),
-    "make_figures": (make_figures.main, [["--out", "out"], []], ["--out", "--suite", "--note"]),
+    "make_report": (make_report.main, [["--out", "out"], ["--out", "out", "--figures"], []], ["--out", "--suite", "--note", "--figures"]),
 }  # fmt: skip
 
 
@@ -184,7 +192,7 @@ TOOLS: dict[str, tuple[Any, list[list[str]], list[str]]] = {
 @tried(0.04)
 @given(data=st.data())
 def test_no_command_line_of_a_tool_gives_a_traceback(place: Place, data: st.DataObject, tool: str) -> None:
-    fuzzing.restore_configs(place)
+    place.restore()
     main, starts, names = TOOLS[tool]
     outcome(main, data.draw(lines(data.draw(st.sampled_from(starts)), names)), tool)
 
@@ -203,3 +211,11 @@ def test_no_way_to_prepare_a_corpus_gives_a_traceback(place: Place, data: st.Dat
     else:
         named = data.draw(st.one_of(st.just(name), words))
         outcome(lambda given: data_prepare.main(named, given), options, "prepare")
+
+
+@pytest.mark.long
+@pytest.mark.skipif(LONG, reason="this is what it runs")
+def test_ten_thousand_inputs() -> None:
+    command = [sys.executable, str(Path(__file__).with_name("fuzz.py"))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,130 @@
+"""What a run and a test of it take, told from the config before anything is made: weights, work, memory, disk.
+
+Sizes are in bytes and about right, from above, unless they say that they are exact. `vocabulary` is the number of tokens
+without the mask token; where a corpus is not read yet, `tokens_of` its tokenizer.
+"""
+
+from base import machine
+from configs.run import RunConfig
+from configs.suite import FrozenTest, Suite
+
+DOSE_BATCHES = 5  # held-out batches of a dose curve, which needs less precision than the test
+BELIEFS = 20  # states that a test of beliefs sets (probes/belief.py), about: the regimes that acted decide
+STATISTICS = 5  # that a self-state is shown
+LOG_BYTES = 200.0  # of a step's row in metrics.csv
+
+
+def tokens_of(tokenizer: str) -> int:
+    """How many tokens a tokenizer has; of char a guess, since only the text says how many characters it has."""
+    kind, _, size = tokenizer.partition(":")
+    return int(size) if size else {"char": 256, "gpt2": 50_257}[kind]
+
+
+def weights(run: RunConfig, vocabulary: int) -> int:
+    """Parameters of a run's modules: the GPT, and the self-state or the constant bias. Exact."""
+    model, state = run.model, run.self_state
+    width = model.n_embd
+    block = 12 * width**2 + 2 * width + 11 * width * model.bias
+    found = (vocabulary + 1 + model.block_size) * width + model.n_layer * block + width * (1 + model.bias)
+    if state.enabled:
+        network = {
+            "mlp": state.hidden * (STATISTICS + 1) + state.dim * (state.hidden + 1),
+            "linear": state.dim * (STATISTICS + 1),
+            "gru": 3 * state.dim * (STATISTICS + state.dim + 2),
+        }[state.update]
+        gate = STATISTICS + 2 * state.dim + 1 if state.memory.kind != "none" else 0
+        return found + network + gate + state.dim * width
+    return found + width * run.injects
+
+
+def step_gflop(run: RunConfig) -> float:
+    """Floating-point operations of one training step, in units of 1e9: six a weight and token."""
+    tokens = run.train.batch_size * run.train.grad_accum * run.model.block_size
+    return 6e-9 * tokens * weights(run, tokens_of(run.tokenizer))
+
+
+def probe_gflop(kind: str, settings: FrozenTest, run: RunConfig) -> float:
+    """The same of a test of a finished run, frozen or belief: a forward pass is a third of a step."""
+    passes = (
+        forwards(settings, run.self_state.dim) if kind == "frozen" else BELIEFS * settings.heldout_batches
+    )
+    return passes * step_gflop(run) / 3
+
+
+def forwards(settings: FrozenTest, dim: int) -> int:
+    """Forward passes of a frozen-weight test (frozen_test.py) of a state of `dim` dimensions. Exact.
+
+    A single dimension leaves nothing to choose dimensions from: its one finder is the gradient.
+    """
+    finder, heldout, draws = settings.finder_batches, settings.heldout_batches, settings.placebo_draws
+    several = int(dim > 1)
+    drawn = 2 + settings.random_directions  # a confident, an uncertain state, and random ones
+    gradient = 2 * finder  # the zero state and the gradient there, for all readers at once
+    choice = (
+        2 * settings.doses * settings.dev_batches + 2 * heldout
+    )  # a pair of directions: its norm, its effect
+    dimension = several * (
+        (dim + 2) * finder + choice
+    )  # each dimension alone, the published pair, the held-out one
+    states = (1 + several * drawn) * finder + (2 + (1 + several) * drawn) * heldout
+
+    def curves(directions: int) -> int:
+        return (1 + directions * (2 * settings.doses + 1)) * min(DOSE_BATCHES, heldout)
+
+    learned = gradient + dimension + choice + states + curves(2 + 2 * several)
+    rotated = draws * dimension + min(settings.dose_placebos, draws) * several * curves(2)
+    untrained = draws * (dimension + choice) + min(settings.dose_placebos, draws) * curves(1 + 2 * several)
+    foreign = settings.foreign * (gradient + dimension + (2 + several) * choice)
+    return learned + rotated + untrained + foreign
+
+
+def memory(run: RunConfig) -> float:
+    """While it trains, in float32: weights, gradients, two moments and a copy; activations; what is kept of each step;
+    and the program."""
+    model, train = run.model, run.train
+    vocabulary = tokens_of(run.tokenizer)
+    layer = 34 * model.n_embd + 4 * model.n_head * model.block_size  # floats of a token in a block
+    batch = train.batch_size * model.block_size
+    probe = run.log.probe_sequences * model.block_size if run.injects else 0
+    activations = 4.0 * batch * (model.n_layer * layer + 4 * vocabulary)
+    activations += 4.0 * probe * (layer + 8 * vocabulary)
+    drawn = 24.0 * batch * train.grad_accum
+    return 20.0 * weights(run, vocabulary) + activations + drawn + _kept(run) + machine.PROGRAM
+
+
+def _kept(run: RunConfig) -> float:
+    """The log and the states of all steps, and a memory with its next value."""
+    steps, state = run.last - run.first, run.self_state
+    found = 2000.0 * steps
+    if state.enabled:
+        found += steps * (8.0 * state.dim + 200)
+        if state.memory.kind == "buffer":
+            found += 16.0 * state.memory.length * state.dim
+    return found
+
+
+def disk(run: RunConfig, vocabulary: int) -> float:
+    """The run folder: log, states, weights of the last step and of others, whole checkpoints."""
+    kept = 1 + len(run.log.keep_steps) + 3 * len(run.log.keep_checkpoints)
+    return 4.0 * weights(run, vocabulary) * kept + _log_and_states(run)
+
+
+def disk_on_the_way(run: RunConfig, vocabulary: int, checkpoints: int) -> float:
+    """What a run needs besides while it trains: so many checkpoints and the next, and all it keeps, twice."""
+    checkpoint = 12.0 * weights(run, vocabulary) + _log_and_states(run)  # with two moments of each weight
+    return (checkpoints + 1) * checkpoint + disk(run, vocabulary)
+
+
+def _log_and_states(run: RunConfig) -> float:
+    states = 4.0 * run.self_state.dim if run.self_state.enabled else 0.0
+    return (run.last - run.first) * (LOG_BYTES + states)
+
+
+def check(suite: Suite) -> None:
+    """UserError where a run of a suite needs more memory than the machine has."""
+    for name, run in suite.conditions.items():
+        machine.check(
+            memory(run),
+            f"{suite.path}: a run of {name} needs",
+            "use a smaller model, batch or number of steps",
+        )

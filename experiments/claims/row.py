@@ -1,0 +1,135 @@
+"""A claim's row of the table `claims` in words: its effect, what that is held against, its evidence, its marks."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from experiments.claims.file import ADDED, CHANGED, REMOVED, SEEN
+from experiments.kit.stats import Estimate
+from experiments.kit.words import DASH, OF_CLAIMS, cell, interval, listed, number, plural
+
+Row = pd.Series
+MARKS = {CHANGED: "†", ADDED: "†", REMOVED: "†", SEEN: "*"}
+
+
+def in_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """Claims, what fails first, otherwise in their own order."""
+    return rows.loc[rows["verdict"].map(OF_CLAIMS.index).sort_values(kind="stable").index]
+
+
+def tally(groups: Mapping[str, pd.DataFrame]) -> str:
+    """How many claims came out which way, a sentence for each group that has any, by what one of its claims is called."""
+    said = []
+    for name, rows in groups.items():
+        counts = Counter(rows["verdict"])
+        parts = [
+            f"{counts[one]} {'is' if counts[one] == 1 else 'are'} {one}" for one in OF_CLAIMS if counts[one]
+        ]
+        many = name if len(rows) == 1 else name.replace("claim", "claims")
+        said += [f"Of {len(rows)} {many}, {listed(parts)}."] if parts else []
+    return " ".join(said)
+
+
+def marked(rows: pd.DataFrame) -> str:
+    """What the marks behind claims mean, of those that occur."""
+    found = [f"{mark} {text}" for text, mark in MARKS.items() if (rows["changed"] == text).any()]
+    return f"Marks: {'; '.join(found)}." if found else ""
+
+
+def told(row: Row, beside: pd.DataFrame) -> dict[str, Any]:
+    """A claim as the templates tell it: the columns of `claims`, most of them as cells of a table.
+
+    beside: the table `claim_beside`.
+    """
+    beside = beside[(beside["id"] == row["id"]) & (beside["n"] > 0)]
+    held, smallest = _held(row), f"{'± ' * (row['direction'] == 'equal within')}{row['smallest']:g}"
+    p, p_holm = ("< 0.0001" if row[name] < 0.0001 else number(row[name], 4) for name in ("p", "p_holm"))
+    against = f"; {held}" if held != DASH else ""
+    numbers = f"{_ours(row)}, smallest of interest {smallest}{against}; p (Holm) {p_holm}, n = {row['n']}."
+    strongest = [
+        f"; {one['label']} {number(one['mean'], _digits(row))} ({one['name']})"
+        for _, one in beside[beside["name"].notna()].iterrows()
+    ]
+    reading = [row["note"], *(_shown(row, one) for _, one in beside.iterrows())]
+    explained = [row["control"], _leaning(row).format(smallest), *reading]
+    told = {
+        **row, "mark": MARKS.get(row["changed"], ""), "published": _published(row), "ours": _ours(row), "p": p, "p_holm": p_holm,
+        "reproduced": _reproduced(row), "smallest": smallest, "held": held + "".join(strongest), "against": held,
+        "evidence": numbers if row["n"] else "The tables hold nothing for it yet.",
+        "said": re.sub(r"(?<=[ (:])-(?=\d)", "−", str(row["said"])),
+        "reading": " ".join(filter(_known, reading)), "explained": " ".join(filter(_known, explained)) or DASH,
+    }  # fmt: skip
+    return {name: cell(value) if isinstance(value, str) else value for name, value in told.items()}
+
+
+def _known(value: Any) -> bool:
+    """Whether a cell holds something."""
+    return bool(pd.notna(value)) and value != ""
+
+
+def _digits(row: Row) -> int:
+    """Decimals that show a tenth of the smallest effect of interest, three at least."""
+    return max(3, 1 - math.floor(math.log10(row["smallest"])))
+
+
+def _mean(row: Row, columns: str, digits: int, sign: bool = True) -> str:
+    """Mean and interval, from these three columns."""
+    mean, low, high = row[columns.split()].astype(float)
+    return interval(Estimate(row["n"], mean, low, high, math.nan), digits, sign)
+
+
+def _published(row: Row) -> str:
+    """The document's number; a dash for a claim of ours."""
+    if _known(row["published"]):
+        return number(row["published"], _digits(row))
+    return "in words" if row["origin"] == "published" else DASH
+
+
+def _ours(row: Row) -> str:
+    """The effect with its interval; among placebos, the number itself and how far it lies beyond them."""
+    if not row["n"] or not _known(row["effect"]):
+        return "no seed decides" if row["n"] else DASH
+    counted = row["test"] == "binomial" or (row["null"] and not _known(row["rival"]))
+    shown = f"{_mean(row, 'effect low high', _digits(row), not counted)} {row['unit']}"
+    ranked = row["test"] == "placebo_ranks"
+    return f"{number(row['value'], _digits(row))}, {shown} beyond placebos" if ranked else shown
+
+
+def _reproduced(row: Row) -> str:
+    """What the published protocol gives here; a dash where that is the effect itself."""
+    signed = row["null"] == 0 and not _known(row["placebo"])
+    shown = _mean(row, "reproduced reproduced_low reproduced_high", _digits(row), signed)
+    return f"{shown} {row['unit']}" if row["reproduced"] != row["effect"] else DASH
+
+
+def _held(row: Row) -> str:
+    """What the claim is held against: both numbers on one scale, and the other's name; seeds where order alone counts."""
+    value, rival, placebo = (number(row[name], _digits(row)) for name in ("value", "rival", "placebo"))
+    if row["test"] == "binomial" and row["n"]:
+        said = f"{row['wins']:.0f} of {plural(row['n'], 'seed')}"
+        said += f", {row['ties']:.0f} tied" if row["ties"] else ""
+        said += f", in {row['neither']:.0f} of them neither recovered" if row["neither"] else ""
+        return f"{said} ({row['rival_name']})" if _known(row["rival_name"]) else said
+    if placebo != DASH and not (row["test"] == "placebo_ranks" and row["n"]):
+        return f"{placebo} ({row['placebo_name']})"
+    return f"{value} against {rival} ({row['rival_name']})" if rival != DASH else DASH
+
+
+def _leaning(row: Row) -> str:
+    """Where a claim that fell lies by its whole interval, if on one side of its null."""
+    above, below = row["low"] > row["null"], row["high"] < row["null"]
+    claimed, other = {"greater": (above, below), "less": (below, above)}.get(row["direction"], (False, False))
+    if claimed:
+        return "It lies on the claimed side, and below the smallest effect of interest ({})."
+    return "It lies on the other side." if other else ""
+
+
+def _shown(row: Row, one: Row) -> str:
+    """What is shown beside a claim, as a sentence."""
+    digits = max(_digits(row), 4 if abs(one["mean"]) < 0.01 else 0)
+    name = f" (`{one['name']}`)" if _known(one["name"]) else ""
+    return f"{one['label'][0].upper()}{one['label'][1:]}{name}: {_mean(one, 'mean low high', digits)}."

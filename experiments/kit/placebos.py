@@ -1,0 +1,218 @@
+"""Learned directions beside those that were selected in the same way from placebo readers: tables of effects, and findings.
+
+A run answers by the rank of its learned effect among its own placebos' effects, and seeds answer by the mean difference.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from experiments.kit import published
+from experiments.kit.levels import ALPHA
+from experiments.kit.stats import Estimate, estimate, over_seeds, paired, per_seed
+from experiments.kit.tables import Tables
+from experiments.kit.words import (
+    ABSENT,
+    CLEAR,
+    DASH,
+    OPEN,
+    Finding,
+    all_of,
+    interval,
+    listed,
+    number,
+    other_way,
+    plural,
+    side,
+    table,
+    worst,
+)  # fmt: skip
+
+TESTS = {
+    ("replication", "dimension"): "replication protocol",
+    ("heldout", "dimension"): "held-out protocol, dimension finder",
+    ("heldout", "gradient"): "held-out protocol, gradient finder",
+}
+PLACEBOS = ("rotated", "untrained")
+USUAL = "usual_norm"
+
+
+def rank_p_value(learned: float, placebo: np.ndarray) -> float:
+    """One-sided rank p-value, (1 + number of placebo values >= learned) / (1 + n).
+
+    The probability of a rank this high if the learned value were one more draw (Phipson and Smyth,
+    Statistical Applications in Genetics and Molecular Biology 9, 2010). With 20 draws the smallest is 1/21.
+    """
+    return (1 + int((placebo >= learned).sum())) / (1 + len(placebo))
+
+
+@dataclass(frozen=True)
+class View:
+    """One condition's rows of the frozen-weight tables, and the steps whose weights were tested.
+
+    name: what its rows begin with where it shares a table with others.
+    """
+
+    tables: Tables
+    condition: str
+    name: str = ""
+
+    def rows(self, name: str, **where: object) -> pd.DataFrame:
+        return self.tables.rows(name, condition=self.condition, **where)
+
+    def steps(self, name: str = "frozen_effects_summary") -> list[int]:
+        return sorted({int(step) for step in self.rows(name)["run_step"]})
+
+    def by_placebo(self, protocol: str, finder: str) -> Iterator[tuple[int, dict[str, pd.DataFrame]]]:
+        """Each step whose weights were tested, and the rows of a test beside each kind of placebo that it has."""
+        for step in self.steps():
+            rows = self.rows("frozen_effects_summary", run_step=step, protocol=protocol, finder=finder)
+            parts = {placebo: rows[rows["placebo"] == placebo] for placebo in PLACEBOS}
+            yield step, {placebo: part for placebo, part in parts.items() if len(part)}
+
+    def draws(self, protocol: str, finder: str, step: int, placebo: str) -> int:
+        """Placebo draws a seed, the least of any; 0 where the table of effects does not say."""
+        rows = self.rows("frozen_effects", run_step=step, protocol=protocol, finder=finder, reader=placebo)
+        return int(rows.groupby("seed").size().min()) if len(rows) else 0
+
+
+def surpluses(rows: pd.DataFrame) -> "pd.Series[float]":
+    """The learned effect beyond the mean of its own placebo draws, by seed."""
+    return (per_seed(rows, "effect") - per_seed(rows, "placebo_mean")).dropna()
+
+
+def surplus(rows: pd.DataFrame) -> Estimate:
+    """`surpluses` over seeds."""
+    return estimate(surpluses(rows))
+
+
+def _too_few(draws: int) -> bool:
+    """Whether so many placebo draws a seed can't give a p below ALPHA; not where they are not known."""
+    return draws > 0 and 1 / (1 + draws) >= ALPHA
+
+
+def _below(rows: pd.DataFrame) -> tuple[int, int]:
+    """How many seeds have p < ALPHA, and of how many."""
+    p = per_seed(rows, "p_value")
+    return int((p < ALPHA).sum()), len(p)
+
+
+def effect_table(tests: Sequence[tuple[str, str]], *views: View) -> str:
+    """Effect sizes beside placebos, a row a view, test, step and placebo, and how to read it; "" where there is none."""
+    rows = []
+    for view in views:
+        for test in tests:
+            for step, parts in view.by_placebo(*test):
+                for placebo, found in parts.items():
+                    (k, n), draws = _below(found), view.draws(*test, step, placebo)
+                    named = f"{view.name}, " if view.name else ""
+                    rows.append([
+                        f"{named}{TESTS[test]}, {step} steps, {placebo}",
+                        number(published.EFFECT_SIZE, 2) if test[0] == "replication" else DASH,
+                        interval(over_seeds(found, "effect"), sign=False),
+                        f"{number(found['placebo_mean'].mean())} ± {number(found['placebo_sd'].mean())}",
+                        number(found["placebo_max"].max()),
+                        interval(surplus(found)),
+                        f"{DASH} ({plural(draws, 'draw')})" if _too_few(draws) else f"{k} of {n}",
+                    ])  # fmt: skip
+    if not rows:
+        return ""
+    head = ["test, weights, placebo", "published", "effect size, nats", "placebo mean ± SD", "placebo max",
+            "effect − placebo mean", f"seeds with p < {ALPHA}"]  # fmt: skip
+    return (
+        f"{table(head, rows)}\n\nEffect size: |entropy(confident) − entropy(uncertain)|. p: rank of the learned reader among its "
+        "own seed's placebo draws, (1 + draws at least as large) / (1 + draws); a dash where there are too few draws for a p "
+        f"below {ALPHA}. SD: over the draws of a seed, mean over seeds."
+    )
+
+
+def beats(view: View, protocol: str, finder: str) -> Finding:
+    """Whether learned directions steer more than placebos: on average over seeds, and in most seeds by rank."""
+    claim = (
+        f"{TESTS[protocol, finder].capitalize()}: learned directions steer more than placebos selected alike."
+    )
+    verdicts, parts = [], []
+    beyonds: dict[str, Estimate] = {}
+    for step, by_placebo in view.by_placebo(protocol, finder):
+        against, rivals = [], []
+        for placebo, found in by_placebo.items():
+            beyond = beyonds[f"{placebo} at step {step}"] = surplus(found)
+            (k, n), draws, verdict = (
+                _below(found),
+                view.draws(protocol, finder, step, placebo),
+                side(beyond, +1),
+            )
+            against.append(OPEN if verdict == CLEAR and 2 * k <= n else verdict)
+            few = f"{plural(draws, 'draw')} cannot give p < {ALPHA}"
+            rank = few if _too_few(draws) else f"p < {ALPHA} in {k} of {n}"
+            rivals.append(
+                f"{placebo} {number(found['placebo_mean'].mean())} (difference {interval(beyond)}; {rank})"
+            )
+        if against:
+            verdicts.append(worst(against))
+            effect = number(per_seed(pd.concat(by_placebo.values()), "effect").mean())
+            parts.append(f"At step {step}: {effect} against {listed(rivals)}.")
+    if not parts:
+        return Finding(claim, ABSENT, "It was not run.")
+    chance = f"By chance, p < {ALPHA} in one seed of twenty at most."
+    return Finding(claim, all_of(verdicts), " ".join([*parts, chance]) + other_way(beyonds, +1))
+
+
+def further(view: View, protocol: str, finder: str) -> Finding:
+    """Whether learned directions steer further than the mean of placebos, over seeds.
+
+    For tests with too few draws for a rank within a seed, where `beats` can decide nothing.
+    """
+    claim = (
+        f"`{view.condition}`, {TESTS[protocol, finder]}: learned directions steer further than the mean of "
+        "placebos selected alike."
+    )
+    verdicts, parts = [], []
+    beyonds: dict[str, Estimate] = {}
+    for step, by_placebo in view.by_placebo(protocol, finder):
+        beyond = {placebo: surplus(found) for placebo, found in by_placebo.items()}
+        beyonds |= {f"{placebo} at step {step}": value for placebo, value in beyond.items()}
+        rivals = [
+            f"{placebo} {interval(beyond[placebo])}, above every draw in "
+            f"{int((found['effect'] > found['placebo_max']).sum())} of {len(found)}"
+            for placebo, found in by_placebo.items()
+        ]
+        if rivals:
+            verdicts.append(worst([side(value, +1) for value in beyond.values()]))
+            parts.append(f"At step {step}, nats beyond the mean: {'; '.join(rivals)}.")
+    if not parts:
+        return Finding(claim, ABSENT, "It was not run.")
+    return Finding(claim, all_of(verdicts), " ".join(parts) + other_way(beyonds, +1))
+
+
+def at_usual_norm(rows: pd.DataFrame, condition: str, finder: str, placebo: str) -> Estimate:
+    """At the norm that a state usually has: the learned effect minus the mean of a placebo's draws, paired by seed."""
+    here = rows[(rows["condition"] == condition) & (rows["finder"] == finder)]
+    one, other = (per_seed(here[here["reader"] == reader], "effect") for reader in ("learned", placebo))
+    return paired(one, other)
+
+
+def usual_table(rows: pd.DataFrame) -> str:
+    """A row a condition, set of weights and finder; "" without rows. One step for all rows stands under the table."""
+    lines, steps = [], list(dict.fromkeys(rows["run_step"]))
+    for (name, step, finder), here in rows.groupby(["condition", "run_step", "finder"], sort=False):
+        effects = {
+            reader: per_seed(here[here["reader"] == reader], "effect") for reader in ("learned", *PLACEBOS)
+        }
+        beyond = [paired(effects["learned"], effects[reader]) for reader in PLACEBOS]
+        lines.append([
+            f"`{name}`, {f'step {step}, ' if len(steps) > 1 else ''}{finder}",
+            f"{number(here['norm'].mean(), 2)} of {number(here['largest'].mean(), 2)}",
+            interval(estimate(effects["learned"]), sign=False),
+            *(number(float(effects[reader].mean())) if len(effects[reader]) else DASH for reader in PLACEBOS),
+            *(interval(value) if value.n else DASH for value in beyond),
+            str(len(effects["learned"])),
+        ])  # fmt: skip
+    if not lines:
+        return ""
+    head = [f"condition, {'weights, ' if len(steps) > 1 else ''}finder", "usual norm, of the largest dose",
+            "learned effect, nats", "rotated readers", "untrained readers", "learned − rotated", "learned − untrained", "n"]  # fmt: skip
+    under = f"\n\nAll with the weights of step {steps[0]}." if len(steps) == 1 else ""
+    return table(head, lines) + under

@@ -1,0 +1,204 @@
+"""Does the state move before the loss does? Correlation of both by lag, once training's slow changes are taken off.
+
+A lag counts from the loss to the state: at lag +1 the state moves one step after the loss. It must, since the state of a
+step is made from the statistics of the step before: what follows the loss closely is mechanics, and only negative
+lags could be a lead. Lag 0 is neither: first differences smear the mechanics of lag +1 over its neighbours.
+
+Its page also has what experiments/onsets.py and experiments/state_path.py find.
+"""
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from base.rng import Stream, generator
+from experiments import onsets, state_path
+from experiments.kit import marks, readout, style, words
+from experiments.kit import panels as draw
+from experiments.kit.experiment import Experiment, Table
+from experiments.kit.levels import ALPHA, FEWEST_SEEDS
+from experiments.kit.runs import Context, Run
+from experiments.kit.style import Look
+from experiments.kit.tables import Tables, stack
+from experiments.kit.words import Finding, number, signed
+
+CONDITIONS = ("self_calm", "self", "self_random")
+MEASURES = ("state_drift", "state_norm", "state_effect")
+METHODS = {
+    "differences": Look("first differences", style.BLACK),
+    "detrended": Look("running median taken off", style.ORANGE, (0, (3, 1.2))),
+}
+MOST = 50  # steps of lag, to both sides
+PEAK = ("peak_lag", "peak", "null_95", "p_value")  # of all lags
+LEAD = ("lead_lag", "lead", "lead_null_95", "lead_p_value")  # of the negative ones
+DRAWS = 500  # of the null over seeds
+FIRST_COUNTER = 2_100_000  # of its generators
+
+
+def series_of(run: Run, log: pd.DataFrame, measure: str, method: str) -> tuple[np.ndarray, np.ndarray, int]:
+    """Ranks (n,) of the loss and of a measure, without what training does to both slowly, and steps a sample.
+
+    After warm-up. "differences": first differences; "detrended": minus the running median of readout.WIDTH steps.
+    state_effect is measured every so many steps; the loss beside it is the mean of as many, the measured step first,
+    so that the steps which the measured state had seen make lag one. Steps at which self_clamp acts, and the two
+    after, take no part: there the state is moved, or held, from outside.
+    """
+    log = log[log["step"] >= run.config.train.warmup_steps]
+    every = run.config.log.effect_interval if measure == "state_effect" else 1
+    loss = log["loss"].rolling(every).mean().shift(1 - every)
+    acted = (log["regime"] == "self_clamp").rolling(every + 2, min_periods=1).max() > 0
+    rows = log[measure].notna() & loss.notna()
+    x, y, ignored = (part[rows].to_numpy() for part in (loss, log[measure], acted))
+    if method == "differences":
+        x, y = (np.diff(part, prepend=part[:1]) for part in (x, y))
+    else:
+        width = 2 * (readout.WIDTH // (2 * every)) + 1
+        x, y = (readout.detrended(part, width) for part in (x, y))
+    return readout.unit_ranks(x, ignored), readout.unit_ranks(y, ignored), every
+
+
+def correlations(context: Context) -> dict[str, pd.DataFrame]:
+    """Spearman's correlation of the loss with each measure, by method, of all runs with a self-state.
+
+    lead_lag: a row a run and lag, in steps: `correlation`. lead_lag_peaks: `peaks` of each run, lead_lag_summary: of the
+    mean over `n` seeds. The p-value of one run is at least the number of lags over that of steps (see readout.Peak).
+    """
+    runs = [(run, run.metrics()) for run in context.runs if run.config.self_state.enabled]
+    runs.sort(key=lambda one: (one[0].condition, one[0].seed))
+    lags, single = [], []
+    summary: list[dict[str, object]] = []
+    conditions = dict.fromkeys(run.condition for run, _ in runs)
+    for measure, method, condition in product(MEASURES, METHODS, conditions):
+        of, found, every = {"measure": measure, "method": method}, [], 1
+        for run, log in (one for one in runs if one[0].condition == condition):
+            x, y, every = series_of(run, log, measure, method)
+            steps = np.arange(-(MOST // every), MOST // every + 1)
+            if len(x) < len(steps) or not (x.any() and y.any()):
+                continue
+            found.append(readout.all_lags(x, y))
+            rows = {**of, "lag": steps * every, "correlation": found[-1][steps]}
+            lags.append(run.label(pd.DataFrame(rows)))
+            single.append(run.label(pd.DataFrame([of | peaks(found[-1:], every)])))
+        if found:
+            place = {"suite": context.suite.name, "condition": condition, **of, "n": len(found)}
+            summary.append(place | peaks(found, every, len(summary)))
+    return {
+        "lead_lag": stack(lags),
+        "lead_lag_peaks": stack(single),
+        "lead_lag_summary": pd.DataFrame(summary),
+    }
+
+
+def peaks(seeds: Sequence[np.ndarray], every: int, row: int = 0) -> dict[str, float]:
+    """Of the mean over seeds of correlations (n,) at all lags: the strongest from -MOST to +MOST steps, and below zero.
+
+    Each with the 95 % quantile of the strongest, and p, when the series of each seed are turned against each other: the
+    choice of the lag is in the null. every: steps a sample. row: tells the generators of the summary's rows apart.
+    """
+    random = generator(0, Stream.ANALYSIS, FIRST_COUNTER + row)
+    made: dict[str, float] = {}
+    for names, high in ((PEAK, MOST // every), (LEAD, -1)):
+        if len(seeds) == 1:  # its turns could not be put together in new ways
+            found = readout.peak(seeds[0], -(MOST // every), high)
+        else:
+            found = mean_peak(seeds, -(MOST // every), high, random)
+        values = (found.lag * every, found.value, found.null_95, found.p_value)
+        made |= dict(zip(names, values, strict=True))
+    return made
+
+
+def mean_peak(seeds: Sequence[np.ndarray], low: int, high: int, random: np.random.Generator) -> readout.Peak:
+    """`readout.peak` of the mean over seeds; in each draw of the null every seed is turned by itself."""
+    lags = np.arange(low, high + 1)
+    mean = np.mean([own[lags] for own in seeds], axis=0)
+    best = int(np.abs(mean).argmax())
+    starts = [readout.turns(len(own), low, high) for own in seeds]
+    null_95 = p_value = np.nan
+    if all(map(len, starts)):
+        drawn = random.integers(0, [len(own) for own in starts], (DRAWS, len(seeds)))
+        turned = [
+            own[(start[chosen][:, None] + lags) % len(own)]  # (draws, lags)
+            for own, start, chosen in zip(seeds, starts, drawn.T, strict=True)
+        ]
+        null = np.abs(np.mean(turned, axis=0)).max(1)
+        null_95 = float(np.quantile(null, 0.95))
+        p_value = float((1 + (null >= abs(mean[best])).sum()) / (1 + DRAWS))
+    return readout.Peak(int(lags[best]), float(mean[best]), null_95, p_value)
+
+
+def lead(tables: Tables, measure: str) -> Finding:
+    """A lead is a negative lag that is beyond chance, and stronger than any other lag, in both kinds of series."""
+    claim = f"{measure} moves before the loss does."
+    rows = tables.rows("lead_lag_summary", measure=measure)
+    if rows.empty:
+        return Finding(claim, words.ABSENT, "No run with a self-state is long enough.")
+    led = ((rows["peak_lag"] < 0) & (rows["lead_p_value"] < ALPHA)).groupby(rows["condition"]).all()
+    verdict = words.all_of(words.CLEAR if one else words.NOT_CLEAR for one in led)
+    parts = [
+        f"`{row['condition']}` {signed(row['peak_lag'], 0)} (p = {number(row['p_value'])}), strongest at "
+        f"negative lags {signed(row['lead'])} (p = {number(row['lead_p_value'])})"
+        for row in rows[rows["method"] == "differences"].to_dict("records")
+    ]
+    evidence = f"Strongest lag of first differences: {'; '.join(parts)}."
+    return Finding(claim, verdict if rows["n"].min() >= FEWEST_SEEDS else words.OPEN, evidence)
+
+
+def findings(tables: Tables) -> dict[str, Finding]:
+    own = {measure: lead(tables, measure) for measure in MEASURES}
+    return own | onsets.findings(tables) | state_path.findings(tables)
+
+
+def by_lag(measure: str, condition: str) -> draw.Panel:
+    """Correlation by lag, and in grey what the strongest of first differences comes to by chance."""
+    where = {"measure": measure, "condition": condition}
+    label = f"loss × {style.CHANNELS[measure].name}\n(Spearman)" if condition == CONDITIONS[0] else ""
+    curves = draw.lines("lead_lag", "correlation", y=label, along="lag", by="method", where=where, zero=True)
+
+    def panel(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
+        drawn = curves.draw(axes, tables, looks)
+        for row in tables.rows("lead_lag_summary", method="differences", **where).to_dict("records"):
+            strongest = f"strongest at {signed(row['peak_lag'], 0)}"
+            axes.set_title(f"{condition}, {strongest}\np = {number(row['p_value'])}")
+            if np.isfinite(row["null_95"]):
+                axes.axhspan(-row["null_95"], row["null_95"], color=marks.DARKER, lw=0, zorder=-1)
+        marks.level(axes, upright=False)
+        axes.margins(x=0)
+        return drawn
+
+    return draw.Panel(("lead_lag", "lead_lag_summary"), panel, along=measure == MEASURES[-1])
+
+
+def lags_table(tables: Tables) -> str:
+    """A row a condition, measure and method: the strongest lag, and the strongest negative one."""
+    rows = []
+    for row in tables.rows("lead_lag_summary").to_dict("records"):
+        where = {name: row[name] for name in ("condition", "measure", "method")}
+        of_seeds = sorted(tables.rows("lead_lag_peaks", **where)["peak_lag"])
+        strongest, negative = (
+            [signed(row[lag], 0), signed(row[value]), number(row[p])] for lag, value, _, p in (PEAK, LEAD)
+        )
+        each = ", ".join(signed(lag, 0) for lag in of_seeds) or words.DASH
+        name = "`{condition}`, {measure}, {method}".format(**where)
+        rows.append([name, *strongest, each, *negative, str(row["n"])])
+    head = ["condition, measure, series", "strongest lag", "correlation", "p", "strongest lag of each seed",
+            "strongest negative lag", "correlation", "p", "n"]  # fmt: skip
+    return words.table(head, rows) if rows else words.MISSING
+
+
+FIGURE = draw.sheet(
+    "lead-lag.png", [by_lag(*where) for where in product(MEASURES, CONDITIONS)], grid=(3, 3), height=6.6,
+    looks=METHODS, title=MEASURES, x="lag behind the loss (steps)", marks="line", share_x=True, share_y="row",
+    shows="Whether the state moves before the loss does: correlation by lag beside a circular-shift null.",
+    caption="Rank correlation of loss and state by lag, mean over seeds; faint: seeds. Right of zero the state follows: at "
+    "lag +1 by construction, since it reads the statistics of the step before (state effect: +10). Grey: 95 % of the "
+    "largest absolute correlations of first differences, of all lags, when each seed's series are turned against each "
+    "other; p: how rarely one is as large.",
+)  # fmt: skip
+EXPERIMENT = Experiment(
+    "lead_lag", "Lead and lag: does the state move before the loss?",
+    [Table(correlations, names=("lead_lag", "lead_lag_peaks", "lead_lag_summary"))], findings, [FIGURE],
+    {"lags": lags_table, "order": onsets.order_table, "paths": state_path.path_table}, suites=("shakespeare",),
+)  # fmt: skip

@@ -1,0 +1,345 @@
+"""Is what a learned direction does more than any push of the same size would do? From finished frozen-weight tests.
+
+Three questions beside the placebos of each test. Does a state that was trained on statistics in random order steer as
+far (the third placebo: trained in every way alike, only what it was shown meant nothing)? Does entropy follow the dose?
+And does the confident direction sharpen predictions without harming them, at the same size of change? Entropy rises
+under any damage, so a fall is the rarer thing; but it too is cheap where the likelihood of the true token falls with it.
+So confident directions are compared where they change the predictions by the same KL, with the NLL beside the entropy.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from scipy.stats import kendalltau
+
+from configs.run import RunConfig
+from experiments.kit.experiment import Experiment
+from experiments.kit.levels import ALPHA
+from experiments.kit.pairs import world_of
+from experiments.kit.placebos import USUAL, at_usual_norm, rank_p_value, surplus, usual_table
+from experiments.kit.runs import Context
+from experiments.kit.stats import Estimate, estimate, paired, per_seed
+from experiments.kit.tables import RUN, WEIGHTS, Tables
+from experiments.kit.words import (
+    ABSENT,
+    CLEAR,
+    DASH,
+    MISSING,
+    Finding,
+    difference,
+    interval,
+    listed,
+    number,
+    percent,
+    plural,
+    side,
+    signed,
+    table,
+)  # fmt: skip
+from experiments.steering_figure import FIGURE, FINDER, LARGEST, PAIR, PLACEBOS, SHOWN, learned_effects
+
+SHUFFLED, YOKED = "shuffled", "yoked"
+KEPT = (SHOWN, "raw_recurring", YOKED, "large")  # in the long tables; the CSV tables have all conditions
+SMALL_KL = (
+    0.02,
+    0.05,
+    0.1,
+)  # nats; chosen after seed 1, whose largest common KL lies past the curve's turning point
+SMALL = "0.05"  # as `at`: the one of them that findings are told at
+CONFIDENT = {
+    "dimension": ("confident", +1),
+    "gradient": ("gradient", -1),
+}  # direction, and its sign that lowers entropy
+ABOUT, OUTER = "about zero", ("negative doses", "positive doses")  # stretches of a dose curve
+
+
+def alike(conditions: Mapping[str, RunConfig]) -> list[str]:
+    """The conditions that differ from `shuffled` in what their state is shown and in nothing else: world, model, mechanism."""
+    if SHUFFLED not in conditions:
+        return []
+
+    def but_senses(run: RunConfig) -> tuple[str, str]:
+        return world_of(run), run.self_state.model_dump_json(exclude={"senses"})
+
+    of_placebo = but_senses(conditions[SHUFFLED])
+    return [name for name, run in conditions.items() if name != SHUFFLED and but_senses(run) == of_placebo]
+
+
+def steering_trained(context: Context, frozen_effects: pd.DataFrame) -> pd.DataFrame:
+    """Each learned held-out effect beside those of the states that were trained on shuffled statistics, see `alike`.
+
+    shuffled, difference: of the same seed; shuffled_mean, p_value (rank, one-sided), draws: of the shuffled runs of all
+    seeds. Nats. No rows without such runs.
+    """
+    effects, names = frozen_effects, alike(context.suite.conditions)
+    learned = effects[(effects["reader"] == "learned") & (effects["protocol"] == "heldout")]
+    placebo = learned[learned["condition"] == SHUFFLED]
+    rows = []
+    for (step, finder), group in learned.groupby(["run_step", "finder"], sort=False):
+        rival = placebo[(placebo["run_step"] == step) & (placebo["finder"] == finder)]
+        sizes = rival.set_index("seed")["effect_size"]
+        for one in group[group["condition"].isin(names)].to_dict("records") if len(sizes) else ():
+            effect, same = one["effect_size"], float(sizes.get(one["seed"], np.nan))
+            rows.append({name: one[name] for name in RUN} | {
+                "run_step": step, "finder": finder, "effect": effect, "shuffled": same, "difference": effect - same,
+                "shuffled_mean": sizes.mean(), "p_value": rank_p_value(effect, sizes.to_numpy()), "draws": len(sizes),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def steering_doses(context: Context, frozen_doses: pd.DataFrame) -> pd.DataFrame:
+    """Whether entropy follows the dose along each learned direction: Kendall's tau of signed norm and entropy change.
+
+    p_value: two-sided, exact; rises: share of the neighbouring doses between which entropy rises; range: largest minus
+    smallest entropy change, nats. One row a test and direction.
+    """
+    rows = []
+    for place, group in frozen_doses.groupby([*WEIGHTS, "direction"], sort=False):
+        curve = group.sort_values("magnitude")
+        change = curve["delta_entropy"].to_numpy(float)
+        row = dict(zip((*WEIGHTS, "direction"), place, strict=True)) | dict.fromkeys(
+            ("tau", "p_value", "rises"), np.nan
+        )
+        if len(curve) >= 3 and np.ptp(change) > 0:
+            method = "exact" if len(set(change)) == len(change) else "auto"
+            found = kendalltau(curve["magnitude"], change, method=method)
+            row |= {"tau": found.statistic, "p_value": found.pvalue, "rises": (np.diff(change) > 0).mean()}
+        rows.append(row | {"range": float(np.ptp(change))})
+    return pd.DataFrame(rows)
+
+
+def steering_matched(
+    context: Context, frozen_doses: pd.DataFrame, frozen_dose_placebos: pd.DataFrame
+) -> pd.DataFrame:
+    """Entropy and NLL changes of confident directions where they change the predictions by the same KL.
+
+    at: SMALL_KL, each where the learned direction and all its placebos reach it within their doses, and LARGEST, the
+    largest KL that all of them reach; kl: that KL. Between two doses values are interpolated in the root of the KL: near
+    zero the KL goes with the square of the dose, and the changes with the dose. One row a test, finder, `at`, reader, draw.
+    """
+    doses = pd.concat([frozen_doses, frozen_dose_placebos], ignore_index=True)
+    rows = []
+    for place, test in doses.groupby(list(WEIGHTS), sort=False):
+        for finder, (direction, sign) in CONFIDENT.items():
+            along = test[test["direction"] == direction].groupby(["reader", "draw"], sort=False)
+            curves = {reader: confident_curve(curve, sign) for reader, curve in along}
+            if len(curves) < 2:
+                continue
+            most = min(float(curve["kl"].max()) for curve in curves.values())
+            for at, kl in (*((f"{kl:g}", kl) for kl in SMALL_KL if kl <= most), (LARGEST, most)):
+                for (reader, draw), curve in curves.items():
+                    found = {
+                        name: float(np.interp(kl**0.5, curve["kl"].to_numpy(float) ** 0.5, curve[name]))
+                        for name in ("delta_entropy", "delta_nll")
+                    }
+                    row = {"finder": finder, "at": at, "reader": reader, "draw": draw, "kl": kl} | found
+                    rows.append(dict(zip(WEIGHTS, place, strict=True)) | row)
+    return pd.DataFrame(rows)
+
+
+def confident_curve(curve: pd.DataFrame, sign: int) -> pd.DataFrame:
+    """The half of a dose curve that should lower entropy, from zero up to its largest KL, in the order of rising KL.
+
+    Doses after which the KL falls again are left out: there one KL would stand for two states.
+    """
+    half = (
+        curve[curve["magnitude"] * sign >= 0]
+        .assign(size=lambda rows: rows["magnitude"].abs())
+        .sort_values("size")
+    )
+    kl = half["kl"].to_numpy(float)
+    rising = np.concatenate([[True], np.diff(kl) > 0]) if len(kl) else np.array([], bool)
+    until = len(kl) if rising.all() else int(np.argmin(rising))
+    return half.iloc[:until]
+
+
+def findings(tables: Tables) -> dict[str, Finding]:
+    """What the page says of SHOWN."""
+    rows, usual, matched = (
+        learned_effects(tables.rows("frozen_effects_summary")), tables.rows(USUAL), tables.rows("steering_matched", condition=SHOWN)
+    )  # fmt: skip
+    mine = rows[rows["condition"] == SHOWN]
+    trained = tables.rows("steering_trained", finder=FINDER, condition=SHOWN)
+    against = {
+        "− untrained": surplus(mine[mine["placebo"] == "untrained"]),
+        "− partner's directions": surplus(mine[mine["placebo"] == "foreign"]),
+        "− trained on shuffled statistics": estimate(per_seed(trained, "difference")),
+        "− yoked": paired(per_seed(mine, "effect"), per_seed(rows[rows["condition"] == YOKED], "effect")),
+    }
+    readers = {
+        f"{finder} finder, − untrained readers": at_usual_norm(usual, SHOWN, finder, "untrained")
+        for finder in ("dimension", FINDER)
+    }
+    turned = {"− rotated readers": at_usual_norm(usual, SHOWN, "dimension", "rotated")}
+    found = {
+        "steers": difference(
+            f"`{SHOWN}`, {FINDER} finder: steers further than every placebo.", against, +1, "nats", 3
+        ),
+        "usual": difference(
+            f"`{SHOWN}` at its usual norm steers further than untrained readers.", readers, +1, "nats", 3
+        ),
+        "axes": difference(
+            f"`{SHOWN}` at its usual norm steers further along its own axes than along turned ones.",
+            turned,
+            +1,
+            "nats",
+            3,
+        ),
+    }
+    for at, said in ((SMALL, f"a KL of {SMALL} nats"), (LARGEST, "the largest KL that all reach")):
+        parts = {
+            finder: here
+            for finder in ("dimension", FINDER)
+            if len(here := matched[(matched["finder"] == finder) & (matched["at"] == at)])
+        }
+        for place, (verb, what) in enumerate(
+            (("lowers entropy further", "Δ entropy"), ("costs less NLL", "Δ NLL"))
+        ):
+            values = {f"{what}, {finder} finder": gaps(here)[place] for finder, here in parts.items()}
+            claim = f"`{SHOWN}`: at {said} the learned confident direction {verb} than an untrained one's."
+            found[f"{at}_{what[2:]}"] = difference(claim, values, -1, "nats", 4)
+    gradient = tables.rows("steering_doses", condition=SHOWN, direction="gradient")
+    return found | {
+        "follows": follows(gradient, tables.rows("frozen_doses", condition=SHOWN, direction="gradient"))
+    }
+
+
+def gaps(here: pd.DataFrame) -> tuple[Estimate, Estimate]:
+    """Learned minus untrained at one KL, paired by seed: of the entropy change and of the NLL change."""
+    learned, placebo = (here[here["reader"] == reader] for reader in ("learned", "untrained"))
+    entropy, nll = (
+        paired(per_seed(learned, column), per_seed(placebo, column))
+        for column in ("delta_entropy", "delta_nll")
+    )
+    return entropy, nll
+
+
+def follows(gradient: pd.DataFrame, curves: pd.DataFrame) -> Finding:
+    """Whether entropy rises with the dose along the gradient: all the way, or about zero only, and turns further out.
+
+    gradient: rows of steering_doses. curves: of frozen_doses, of the same condition and direction.
+    """
+    tau, share = (per_seed(gradient, column) for column in ("tau", "rises"))
+    steady = difference(
+        f"`{SHOWN}`: entropy rises with the dose along the gradient.",
+        [("Kendall's τ", estimate(tau)), ("share of the steps that rise − ½", estimate(share - 0.5))],
+        +1,
+        "",
+        2,
+        pairs=False,
+    )
+    if steady.verdict in (CLEAR, ABSENT):
+        return steady
+    changes = {
+        name: estimate(per_seed(part, "change")) for name, part in stretches(curves).groupby("stretch")
+    }
+    turned = [name for name in OUTER if name in changes and side(changes[name], -1) == CLEAR]
+    if not turned or side(changes[ABOUT], +1) != CLEAR:
+        return steady
+    return Finding(
+        f"`{SHOWN}`: along the gradient entropy rises about zero, then turns further out, at {listed(turned)}.",
+        CLEAR,
+        f"Δ entropy from the smallest negative dose to the smallest positive one {interval(changes[ABOUT])} nats; from the lowest dose "
+        f"of a sign to the highest, {'; '.join(f'{name} {interval(changes[name])}' for name in OUTER)} nats, n = {changes[ABOUT].n}. "
+        f"Over all doses Kendall's τ {signed(float(tau.mean()), 2)}, {percent(float(share.mean()))} of the steps rise.",
+    )
+
+
+def stretches(curves: pd.DataFrame) -> pd.DataFrame:
+    """How far Δ entropy changes, in nats, from the lower to the upper dose of three stretches: a row a seed and stretch.
+
+    The stretches end at doses fixed beforehand, not where a curve peaks, so that a curve without a turn shows none by
+    chance: ABOUT zero between the smallest doses of each sign, and OUTER, from there to the largest of each sign.
+    """
+    found = []
+    last = curves[curves["run_step"] == curves["run_step"].max()]
+    for seed, rows in last.groupby("seed"):
+        entropy = rows.groupby("magnitude")["delta_entropy"].mean()  # by signed dose, in rising order
+        below, above = entropy[entropy.index < 0], entropy[entropy.index > 0]
+        if len(below) and len(above):
+            ends = (
+                above.iloc[0] - below.iloc[-1],
+                below.iloc[-1] - below.iloc[0],
+                above.iloc[-1] - above.iloc[0],
+            )
+            found += [(seed, name, change) for name, change in zip((ABOUT, *OUTER), ends, strict=True)]
+    return pd.DataFrame(found, columns=["seed", "stretch", "change"])
+
+
+def _effects_grid(tables: Tables) -> str:
+    rows, trained = (
+        learned_effects(tables.rows("frozen_effects_summary")),
+        tables.rows("steering_trained", finder=FINDER),
+    )
+    lines = []
+    for name in dict.fromkeys(rows["condition"]):
+        here, third = rows[rows["condition"] == name], trained[trained["condition"] == name]
+        untrained, foreign = (here[here["placebo"] == kind] for kind in PLACEBOS)
+        lines.append([
+            f"`{name}`", interval(estimate(per_seed(here, "effect")), sign=False), interval(surplus(untrained)), interval(surplus(foreign)),
+            interval(estimate(per_seed(third, "difference"))) if len(third) else DASH,
+            f"{(untrained['effect'] > untrained['placebo_mean']).sum()} of {here['seed'].nunique()}", str(len(per_seed(here, "effect"))),
+        ])  # fmt: skip
+    head = ["condition", "effect, nats", "− untrained readers", "− partner's directions", "− trained on shuffled statistics",
+            "seeds above the mean of untrained readers", "n"]  # fmt: skip
+    return table(head, lines) if lines else MISSING
+
+
+def _kept(rows: pd.DataFrame, name: str, head: list[str], lines: list[list[str]]) -> str:
+    """A table of the conditions in KEPT, and how many others the CSV table of that name has."""
+    others = len(set(rows["condition"]) - set(KEPT))
+    said = (
+        f"\n\nOf {plural(others, 'further condition')} the numbers are in `{name}.csv` only."
+        if others
+        else ""
+    )
+    return (table(head, lines) if lines else MISSING) + said
+
+
+def _matched_grid(tables: Tables) -> str:
+    rows, lines = tables.rows("steering_matched"), []
+    for (name, finder, at), here in rows[rows["condition"].isin(KEPT)].groupby(
+        ["condition", "finder", "at"], sort=False
+    ):
+        if at == LARGEST or name == SHOWN:
+            readers = [here[here["reader"] == reader] for reader in PAIR]
+            values = [
+                estimate(per_seed(part, column))
+                for column in ("delta_entropy", "delta_nll")
+                for part in readers
+            ]
+            kl = f"{'largest: ' if at == LARGEST else ''}{number(float(here['kl'].mean()), 3)}"
+            cells = [interval(value, 4) for value in (*values, *gaps(here))]
+            lines.append([f"`{name}`, {finder}", kl, *cells, str(readers[0]["seed"].nunique())])
+    head = ["condition, finder", "KL, nats", "learned: Δ entropy", "untrained: Δ entropy", "learned: Δ NLL", "untrained: Δ NLL",
+            "Δ entropy, learned − untrained", "Δ NLL, learned − untrained", "n"]  # fmt: skip
+    return _kept(rows, "steering_matched", head, lines)
+
+
+def _doses_grid(tables: Tables) -> str:
+    rows, lines = tables.rows("steering_doses"), []
+    for (name, direction), group in rows[rows["condition"].isin(KEPT)].groupby(
+        ["condition", "direction"], sort=False
+    ):
+        if direction != "random":
+            lines.append([
+                f"`{name}`, {direction}", interval(estimate(per_seed(group, "tau")), 2), percent(float(per_seed(group, "rises").mean())),
+                f"{int((group['p_value'] < ALPHA).sum())} of {len(group)}", interval(estimate(per_seed(group, "range")), 3, sign=False),
+                str(group["seed"].nunique()),
+            ])  # fmt: skip
+    head = ["condition, direction", "Kendall's τ of norm and Δ entropy", "steps that rise", "seeds with p < 0.05",
+            "largest − smallest Δ entropy, nats", "n"]  # fmt: skip
+    return _kept(rows, "steering_doses", head, lines)
+
+
+GRIDS = {
+    "effects": _effects_grid,
+    "usual": lambda tables: usual_table(tables.rows(USUAL)) or MISSING,
+    "matched": _matched_grid,
+    "doses": _doses_grid,
+}
+EXPERIMENT = Experiment(
+    "steering", "Steering where there is something to sense", (steering_trained, steering_doses, steering_matched), findings,
+    (FIGURE,), GRIDS, suites=("recurring",),
+)  # fmt: skip

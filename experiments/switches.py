@@ -1,0 +1,239 @@
+"""What a self-state pays when the world switches: losses lined up at each switch, how long a run needs to settle after one,
+and what is left of the gain when the news is old.
+
+A switch is the first step of a stretch: `on` from calm into a regime, `off` back to calm; from one regime straight into
+another is neither. Around it count its own two stretches alone: the steps before it since the last switch, and those from it
+on until the next.
+"""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from numpy.polynomial import Polynomial
+
+from configs.world import Recurring
+from experiments.kit import pages
+from experiments.kit import panels as draw
+from experiments.kit.experiment import Experiment, Table
+from experiments.kit.marks import categories, level
+from experiments.kit.pairs import BY_KIND, KINDS, LOOKS, NATS, ORACLE, STATE, Pair, paired_logs
+from experiments.kit.runs import Context
+from experiments.kit.stats import tabled
+from experiments.kit.tables import CALM, NothingToDraw, Tables, stack
+from experiments.kit.words import Finding, difference, number, percent
+
+SWITCHES = ("on", "off")
+AGES = (STATE, "delayed_4", "delayed_16", "delayed_64")
+LAGS = (-20, 60)  # steps around a switch that are drawn
+AFTER = 20  # steps from a switch on over which losses are summed
+SMOOTH = 5  # steps of the mean that has to be back at the settled level
+SETTLED = 30  # steps into a stretch from which a run counts as settled in it
+FEWEST = 30  # settled steps for a level
+DEGREE = 2  # of the polynomial through the settled steps of a regime: the loss falls through training
+HORIZON = 60  # steps: time to recover is counted up to here
+SLACK = 1e-6  # nats: what rounding may leave of no excess at all
+
+
+def around(context: Context) -> dict[str, pd.DataFrame]:
+    """recurring_switches and recurring_recovery: `by_lag` and `recovery` of each run of a recurring world and kind of switch.
+
+    switch: on or off. steps_difference, excess_difference: minus vanilla's; below zero is better.
+    """
+    lined_up, recovered = [], []
+    for pair in paired_logs(context):
+        for kind, log in around_switches(pair).items():
+            place = {"world": pair.world, "switch": kind}
+            lined_up.append(pair.run.label(pd.DataFrame(place | by_lag(log))))
+            if found := recovery(log):
+                recovered.append(pair.run.label(pd.DataFrame([{**place, **found, "vanilla": pair.vanilla}])))
+    table = stack(recovered)
+    if len(table):
+        own = table.set_index(["condition", "seed", "switch"])[["steps", "excess"]]
+        plain = own.reindex(pd.MultiIndex.from_frame(table[["vanilla", "seed", "switch"]])).to_numpy()
+        table[["steps_difference", "excess_difference"]] = own.to_numpy() - plain
+        table["loss_after_difference"] = table.pop("loss_after_difference")  # the last column
+        del table["vanilla"]
+    return {"recurring_switches": stack(lined_up), "recurring_recovery": table}
+
+
+def by_lag(log: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Means over the switches of a run, lag by lag.
+
+    lag: steps from the switch, 0 the first step of the new stretch. events: how many switches reach that lag. loss;
+    difference: loss - vanilla's.
+    """
+    log = log[log["lag"].between(*LAGS)]
+    lags, place, events = np.unique(log["lag"], return_inverse=True, return_counts=True)
+    means = {name: np.bincount(place, log[of]) / events for name, of in (("loss", "loss"), ("difference", "apart"))}  # fmt: skip
+    return {"lag": lags, "events": events, **means}
+
+
+def recovery(log: pd.DataFrame) -> dict[str, float]:
+    """How long a run needs to settle after its switches; nothing where it has no settled level.
+
+    The level is the run's own: a parabola over steps through its losses in that regime from the 30th step of a stretch
+    on. A run has recovered at the first step k after a switch from which the mean loss of five steps lies no further
+    above that level than such means scatter about it (one standard deviation). A switch is censored where the next one
+    comes before that; such switches count as longer than seen, not as missing (Kaplan and Meier, 1958).
+
+    events, censored: switches, and those that had not recovered. steps: mean time to recover, up to 60 steps. median: of
+    the same; NaN where fewer than half recover. excess: loss above the settled level, summed over the first 20 steps
+    (nats a token x steps). Noise alone costs some steps; conditions of a seed bear the same, so only differences count.
+    loss_after_difference: loss minus vanilla's, summed over the same 20 steps, which no settled level enters; below zero is
+    better.
+    """
+    known = log[(log["lag"] >= 0) & log["excess"].notna()]
+    if known.empty:
+        return {}
+    watched = known.groupby("event")["beyond"].count()
+    back = known[known["beyond"] <= 0].groupby("event")["lag"].min()
+    steps, median = kaplan_meier(back.to_numpy(), watched.drop(back.index).to_numpy())
+    first = known[known["lag"] < AFTER].groupby("lag")[["excess", "apart"]].mean()
+    excess, apart = first.sum(min_count=AFTER)
+    return {
+        **{"events": len(watched), "censored": len(watched) - len(back), "steps": steps, "median": median},
+        **{"excess": excess, "loss_after_difference": apart},
+    }
+
+
+def around_switches(pair: Pair) -> dict[str, pd.DataFrame]:
+    """The steps around each switch in a run's measured part, by kind of switch; of recurring worlds alone.
+
+    event: which switch. lag: steps from it. loss; apart: minus vanilla's. excess: loss above the settled level, NaN where there
+    is no level. beyond: how far the mean excess of SMOOTH steps from here on lies above its scatter, NaN where these reach
+    into the next stretch. A step stands twice: after the switch before it, and before the one after it.
+    """
+    if not isinstance(pair.run.config.schedule, Recurring):
+        return {}
+    log = pair.log.assign(apart=pair.log["loss"] - pair.log["loss_vanilla"], excess=np.nan)
+    stretch = (log["regime"] != log["regime"].shift()).cumsum()
+    by_stretch = log.groupby(stretch)
+    since, left = by_stretch.cumcount(), by_stretch.cumcount(ascending=False)
+    settled = (since >= SETTLED) & (log["step"] >= pair.first) & log["loss"].notna()
+    for _, rows in log.groupby("regime"):
+        here = rows[settled[rows.index]]
+        if len(here) >= FEWEST:
+            level = Polynomial.fit(here["step"].to_numpy(float), here["loss"].to_numpy(), DEGREE)
+            log.loc[rows.index, "excess"] = rows["loss"] - level(rows["step"].to_numpy(float))
+    ahead = log["excess"][::-1].rolling(SMOOTH).mean()[::-1].where(left >= SMOOTH - 1)
+    scatter = log["regime"].map(ahead[settled].groupby(log["regime"]).std(ddof=0))
+    log["beyond"] = ahead - scatter - SLACK
+    both = pd.concat([log.assign(event=stretch, lag=since), log.assign(event=stretch + 1, lag=-1 - left)])
+    regime, before = by_stretch["regime"].first(), by_stretch["regime"].first().shift()
+    counts = before.notna() & (by_stretch["step"].first() >= pair.first)
+    kinds = {"on": before == CALM, "off": regime == CALM}
+    return {kind: both[both["event"].isin(regime.index[counts & of])] for kind, of in kinds.items()}
+
+
+def kaplan_meier(seen: np.ndarray, watched: np.ndarray) -> tuple[float, float]:
+    """Mean time up to HORIZON and median time, in steps, where some are only known to be longer.
+
+    The share that has not recovered when the last one is watched is carried on to the horizon. The median is NaN where that
+    share never falls to one half.
+
+    Args:
+        seen: (events,) int, the steps of those that recovered; 0: at once.
+        watched: (events,) int, how many steps the others were watched in vain.
+    """
+    steps = np.arange(HORIZON)[:, None]
+    at_risk = (seen >= steps).sum(1) + (watched > steps).sum(1)
+    left = np.cumprod(1 - (seen == steps).sum(1) / np.maximum(at_risk, 1))
+    return float(left.sum()), float(np.argmax(left <= 0.5)) if (left <= 0.5).any() else np.nan
+
+
+def findings(tables: Tables) -> dict[str, Finding]:
+    """Whether the self-state recovers sooner and loses less than vanilla after each kind of switch, and whether old news pays."""
+    found = {}
+    for kind in SWITCHES:
+        at, name = tables.by_condition("recurring_recovery", switch=kind), f"`{STATE}` − vanilla"
+        found[f"sooner_{kind}"] = difference(
+            f"After corruption switches {kind} the self-state recovers in fewer steps.",
+            {name: at.value(STATE, "steps_difference")}, -1, "steps", 1,
+        )  # fmt: skip
+        found[f"less_{kind}"] = difference(
+            f"In the {AFTER} steps after corruption switches {kind} the self-state loses less.",
+            {name: at.value(STATE, "loss_after_difference")}, -1, "nats", 2,
+        )  # fmt: skip
+    at = tables.by_condition("recurring_losses")
+    found["newer"] = difference(
+        "Statistics of the last step pay more than those of 64 steps ago, on calm and on perturbed steps.",
+        {f"{kind}, `{STATE}` − `{AGES[-1]}`": at.minus(STATE, AGES[-1], column) for column, kind in KINDS.items()}, -1, "nats", 4,
+    )  # fmt: skip
+    found["old"] = difference(
+        "Statistics 64 steps old still pay on calm steps.",
+        {f"`{AGES[-1]}` − vanilla": at.value(AGES[-1], "clean_loss_difference")}, -1, "nats", 4,
+    )  # fmt: skip
+    return found
+
+
+def by_age(column: str) -> draw.Panel:
+    """A place an age of the statistics; across: the means of the oracle and of the yoked state."""
+    points = draw.points("recurring_losses", column, KINDS[column], NATS)
+
+    def panel(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
+        at = tables.by_condition("recurring_losses")
+        names = points.draw(axes, tables, dict.fromkeys(AGES, looks[STATE]))
+        if len(names) < 2:
+            raise NothingToDraw(f"recurring_losses has fewer than two of {', '.join(AGES)}")
+        told = [(at.value(name, "age").mean, at.value(name, "fresh").mean) for name in names]
+        categories(axes, [f"{age:.0f}\n{percent(fresh)}" for age, fresh in told], striped=False)
+        axes.set_xlabel("age of the statistics (steps)\nregime still the same")
+        axes.plot([at.value(name, column).mean for name in names], c=looks[STATE].colour, lw=1, zorder=1.5)
+        for name in (ORACLE, "yoked"):
+            level(axes, at.value(name, column).mean, c=looks[name].colour, ls=looks[name].line, lw=1.2)
+        return [STATE, *(name for name in (ORACLE, "yoked") if at.value(name, column).n)]
+
+    return draw.Panel(points.tables, panel)
+
+
+AROUND = draw.sheet(
+    "recurring/switches.png",
+    [
+        draw.lines(
+            "recurring_switches", "difference", f"corruption switches {kind} at 0", NATS,
+            along="lag", where={"switch": kind}, bands=True, shaded=acts,
+        )
+        for kind, acts in zip(SWITCHES, LAGS[::-1], strict=True)
+    ],
+    grid=(1, 2), height=3.9, share_y=True, x="steps since the switch", title=("less_on", "less_off"),
+    looks={name: LOOKS[name] for name in ("oracle", "direct", STATE, "yoked")},
+    shows="Loss minus vanilla's around each switch of the corruption, on and off, for the self-state, the direct reading, the "
+    "yoked state and the oracle.",
+    caption="{seeds}. Lines: means over seeds of each seed's mean over its switches; faint: single seeds; bands: 95 % t intervals "
+    "over seeds, from three on. Grey: targets are corrupted. Zero: the model without a state, same batches. Steps that belong to "
+    "another stretch are left out, so fewer switches reach far from zero. At step 0 a state still tells what was before the switch.",
+)  # fmt: skip
+FRESHNESS = draw.sheet(
+    "recurring/freshness.png", [by_age(column) for column in KINDS], grid=(1, 2), title=("newer", "old"),
+    looks={name: LOOKS[name] for name in (STATE, ORACLE, "yoked")},
+    shows="What the state gains when the statistics that it is shown are 1, 4, 16 and 64 steps old.",
+    caption="In the recurring world. Every point a seed ({seeds}); bars: mean and, from three seeds on, 95 % t interval. Under each "
+    "age: share of the steps whose regime is the one that the statistics were measured under; 50 % tells nothing where calm and "
+    "corrupted steps are equally common. Horizontal: means of the oracle and of the yoked state, which is shown another run's statistics.",
+)  # fmt: skip
+
+
+def share(rows: pd.DataFrame, tables: Tables) -> str:
+    """The cell with a condition's share of the oracle's gain on calm steps."""
+    where = {"quantity": "share", "condition": rows["condition"].iloc[0], "measure": "clean_loss"}
+    return pages.shown(tabled(tables.rows("recurring_summary", **where)), "2")
+
+
+GRIDS = {
+    "recovery": pages.grid(
+        "recurring_recovery", ("vanilla_recurring", *LOOKS), only=True, head="switch, condition", across="switch", order=SWITCHES,
+        steps=("steps to recover", "1"), median=("median", "1"), steps_difference=("steps − vanilla's", "±1"),
+        excess=(f"excess over {AFTER} steps, nats", "±2"),
+        loss_after_difference=(f"loss − vanilla's over {AFTER} steps, nats", "±2"),
+        censored=("censored", lambda rows, tables: percent(rows["censored"].sum() / rows["events"].sum())),
+    ),
+    "ages": pages.grid(
+        "recurring_losses", AGES, only=True, age=("age in steps", lambda rows, tables: number(rows["age"].mean(), 0)),
+        fresh=("regime still the same", "%"), **BY_KIND, share=("share of the oracle's gain, calm", share),
+    ),
+}  # fmt: skip
+EXPERIMENT = Experiment(
+    "switches", "What a self-state pays when the world switches",
+    (Table(around, names=("recurring_switches", "recurring_recovery")),), findings, (AROUND, FRESHNESS),
+    GRIDS, suites=("recurring",),
+)  # fmt: skip

@@ -1,1 +1,0 @@
-"""Figures from tables. One function a figure; `registry.FIGURES` declares them all. Nothing here imports torch."""

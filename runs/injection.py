@@ -1,0 +1,272 @@
+"""What a run injects into its model: nothing, a constant bias, or what its self-state reads out. One interface for all.
+
+    value, bias = injection.inject(value, step, regime, stats)
+
+An injection holds parameters and what was settled before its run began. All that changes from step to step is the value,
+passed in and returned; its `arrays` and `from_arrays` save it whole.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import perturb
+from base.rng import Stream, generator
+from base.storage import UserError
+from configs.run import RunConfig
+from configs.state import FixedBias, NoBias, OwnStats, RecordedStats
+from runs import folder as run_folder
+from self_state import STATS, ConstantBias, Parts, SelfState, StateValue
+
+EMA_MOMENTUM = 0.99  # of the state's average behind state_ema_drift
+NORM_MOMENTUM = 0.99  # of the running mean of a bias's norm, where it is matched to another run's
+NORM_STEPS = 100  # last steps of a run whose mean bias norm a fixed bias takes
+
+
+@dataclass(frozen=True)
+class Value:
+    """All that an injection carries from one step to the next: nothing, where it senses nothing."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The value as named arrays, to be saved."""
+        return {}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], device: torch.device) -> Self:
+        """The value whose `arrays()` are among these. KeyError where one lacks."""
+        return cls()
+
+    def measured(self, before: "Value") -> dict[str, Any]:
+        """What is logged of the step from the value `before` to this one: metrics, and "state" if there is one."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Sensed(Value):
+    """What the injection of a self-state carries.
+
+    state: the self-state's own value.
+    average: (dim,) float32, EMA of its states. No gradient.
+    norm: running mean of the norm of the reader's own bias, where it is matched to another run's; else 0.
+    parts: what the last update was made of, for the log alone and not saved; None without an update.
+    """
+
+    state: StateValue
+    average: Tensor
+    norm: float = 0.0
+    parts: Parts | None = None
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        found = {f"value.{name}": array for name, array in self.state.arrays().items()}
+        found["state_average"] = self.average.cpu().numpy()
+        if self.norm:
+            found["norm_mean"] = np.array([self.norm])  # float64: the mean goes on bit for bit
+        return found
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], device: torch.device) -> Self:
+        own = {name.removeprefix("value."): array for name, array in arrays.items()}
+        average = torch.from_numpy(np.array(arrays["state_average"])).to(device)
+        norm = arrays.get("norm_mean", np.zeros(1)).item()
+        return cls(StateValue.from_arrays(own, device), average, norm)
+
+    def measured(self, before: Value) -> dict[str, Any]:
+        assert isinstance(before, Sensed)
+        state = self.state.state.detach()
+        found = {
+            "state": state.cpu().numpy().copy(),
+            "state_norm": state.norm().item(),
+            "state_drift": (state - before.state.state.detach()).norm().item(),
+            "state_ema_drift": 1 - F.cosine_similarity(state, self.average, dim=0).item(),
+        }
+        if self.parts is None:
+            return found
+        network = self.parts.network.norm().item()
+        found["mlp_norm"] = network
+        if self.parts.memory is not None and self.parts.gate is not None:
+            memory = self.parts.memory.norm().item()
+            share = memory / (memory + network) if memory + network > 0 else 0.0
+            found |= {"memory_norm": memory, "memory_share": share, "gate": self.parts.gate.item()}
+        return found
+
+
+class Injection:
+    """Injects nothing; the others override what they do otherwise.
+
+    modules: what is trained beside the GPT, by the name that stands before its weights in files.
+    """
+
+    def __init__(self, run: RunConfig, device: torch.device, inputs: Mapping[str, Path]) -> None:
+        """As at a run's first step. inputs: folders of the finished runs that `run.references()` names."""
+        self.run = run
+        self.modules: dict[str, nn.Module] = {}
+
+    def inject(
+        self, value: Value, step: int, regime: str, stats: Tensor | None
+    ) -> tuple[Value, Tensor | None]:
+        """The value of a step, from that of the step before, and the bias that it gives.
+
+        Args:
+            regime: the one that acts on this step.
+            stats: (k, 5) float32 statistics of the last batches, the newest last; None before the first is done.
+
+        Returns:
+            A new value, and the embedding bias (n_embd,) or None. It carries gradient to what made it in this step.
+        """
+        value = self.update(value, step, regime, stats)
+        return value, self.read(value, step)
+
+    def initial(self) -> Value:
+        """The value before the first step."""
+        return Value()
+
+    def update(self, value: Value, step: int, regime: str, stats: Tensor | None) -> Value:
+        """The first half of `inject`."""
+        return value
+
+    def read(self, value: Value, step: int) -> Tensor | None:
+        """The second half of `inject`: the bias of the value of a step, by the weights as they are now."""
+        return None
+
+    def acting_weights(
+        self, weights: dict[str, np.ndarray], value: Value, step: int
+    ) -> dict[str, np.ndarray]:
+        """The run's weights after a step, such that the reader times a state is what was injected."""
+        return weights
+
+
+class ConstantInjection(Injection):
+    """A vector that senses nothing: learned, or of a fixed direction at another run's norm."""
+
+    def __init__(self, run: RunConfig, device: torch.device, inputs: Mapping[str, Path]) -> None:
+        super().__init__(run, device, inputs)
+        settings = run.constant_bias
+        assert not isinstance(settings, NoBias)
+        self.bias = ConstantBias(settings, run.model.n_embd)
+        if isinstance(settings, FixedBias):
+            norms = bias_norms(inputs["norm"])
+            self.bias.draw(run.seed, settings.factor * float(norms[-NORM_STEPS:].mean()))
+        self.modules = {"constant_bias": self.bias.to(device)}
+
+    def read(self, value: Value, step: int) -> Tensor:
+        return self.bias()
+
+
+class StateInjection(Injection):
+    """What a self-state reads out, once it was shown what its senses show it, as the regime allows."""
+
+    def __init__(self, run: RunConfig, device: torch.device, inputs: Mapping[str, Path]) -> None:
+        super().__init__(run, device, inputs)
+        self.self_state = SelfState(run.self_state, run.model.n_embd)
+        self.self_state.initialise(generator(run.seed, Stream.STATE_INIT))
+        self.modules = {"self_state": self.self_state.to(device)}
+        self.recorded = recorded_stats(run, inputs["stats"]) if "stats" in inputs else None
+
+    def initial(self) -> Value:
+        state = self.self_state.initial()
+        return Sensed(state, state.state)
+
+    def update(self, value: Value, step: int, regime: str, stats: Tensor | None) -> Value:
+        assert isinstance(value, Sensed)
+        state, parts = value.state, None
+        shown = perturb.shown(self.run, step, regime, stats, self.recorded)
+        if shown is not None:
+            random = generator(self.run.seed, Stream.PERTURB, step)
+            shown = shown.to(state.state.device)
+            state, parts = perturb.update_state(
+                regime, self.self_state, state, shown, self.run.regimes, random
+            )
+        average = EMA_MOMENTUM * value.average + (1 - EMA_MOMENTUM) * state.state.detach()
+        return replace(value, state=state, average=average, parts=parts)
+
+    def read(self, value: Value, step: int) -> Tensor:
+        assert isinstance(value, Sensed)
+        return self.self_state.read(value.state.state)
+
+
+class MatchedInjection(StateInjection):
+    """What a self-state reads out, scaled so that the running mean of its norm is another run's at each step."""
+
+    def __init__(self, run: RunConfig, device: torch.device, inputs: Mapping[str, Path]) -> None:
+        super().__init__(run, device, inputs)
+        self.target = running_mean(bias_norms(inputs["norm"]))
+
+    def update(self, value: Value, step: int, regime: str, stats: Tensor | None) -> Value:
+        value = super().update(value, step, regime, stats)
+        assert isinstance(value, Sensed)
+        norm = super().read(value, step).detach().norm().item()
+        return replace(value, norm=follow(value.norm, step, norm))
+
+    def read(self, value: Value, step: int) -> Tensor:
+        return super().read(value, step) * self.scale(value, step)
+
+    def scale(self, value: Value, step: int) -> float:
+        """What the reader's own bias is multiplied by at a step; 1 while it was zero always."""
+        assert isinstance(value, Sensed)
+        return float(self.target[step]) / value.norm if value.norm else 1.0
+
+    def acting_weights(
+        self, weights: dict[str, np.ndarray], value: Value, step: int
+    ) -> dict[str, np.ndarray]:
+        name = "self_state.reader.weight"
+        return {**weights, name: (weights[name] * self.scale(value, step)).astype(np.float32)}
+
+
+def injection_of(run: RunConfig, device: torch.device, inputs: Mapping[str, Path]) -> Injection:
+    """The injection that a config asks for. UserError where an input does not fit this run."""
+    if run.self_state.enabled:
+        matched = run.self_state.match_norm_of is not None
+        return (MatchedInjection if matched else StateInjection)(run, device, inputs)
+    return (Injection if run.constant_bias.kind == "none" else ConstantInjection)(run, device, inputs)
+
+
+def follow(mean: float, step: int, value: float) -> float:
+    """A running mean after one more value, that of `step`: equal weights until there are enough for the exponential ones."""
+    return mean + max(1 / (step + 1), 1 - NORM_MOMENTUM) * (value - mean)
+
+
+def running_mean(values: np.ndarray) -> np.ndarray:
+    """The running mean that `follow` keeps, at each of the steps, (steps,)."""
+    found = np.empty_like(values)
+    mean = 0.0
+    for step, value in enumerate(values):
+        found[step] = mean = follow(mean, step, value)
+    return found
+
+
+def bias_norms(folder: Path) -> np.ndarray:
+    """The norm of the injected bias at each step of a finished run, (steps,). UserError for a run without bias."""
+    cells = [row["bias_norm"] for row in run_folder.load_log(folder)]
+    if not cells or not all(cells):
+        raise UserError(f"{folder} is a run without bias; it has no norm to take over")
+    return np.array([float(cell) for cell in cells])
+
+
+def recorded_stats(run: RunConfig, folder: Path) -> np.ndarray:
+    """What the self-state of a finished run was shown at each of this run's steps, (steps, 5) float32.
+
+    NaN where it was shown nothing yet. Of a run without self-state, what one would have been shown. Shuffled, the rows
+    that are there change places. UserError where the run ended before this one does, or was not shown its own.
+    """
+    source = run_folder.load_config(folder)
+    own = source.self_state.senses if source.self_state.enabled else OwnStats()
+    log = run_folder.load_log(folder)
+    if not isinstance(own, OwnStats) or source.first or len(log) < run.last:
+        raise UserError(f"{folder} has no statistics of its own for each of {run.last} steps; train it again")
+    found = np.full((run.last, len(STATS)), np.nan, dtype=np.float32)
+    for step in range(own.age, run.last):
+        row = log[step - own.age]
+        values = [float(row[name]) for name in STATS[:-1]] + [(step - own.age) / source.train.steps]
+        regime = log[step]["regime"] if source.self_state.enabled else perturb.CALM
+        found[step] = perturb.perturb_stats(regime, torch.tensor(values), source.regimes).numpy()
+    senses = run.self_state.senses
+    if isinstance(senses, RecordedStats) and senses.shuffled:
+        seen = found[own.age :]
+        found[own.age :] = seen[generator(run.seed, Stream.SHUFFLE).permutation(len(seen))]
+    return found

@@ -1,0 +1,102 @@
+"""What a step's key holds of the code, held against what runs: every function of the project that a step calls is in it.
+
+The code under test reads the source; this test watches the interpreter.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import CodeType, FrameType
+
+import pytest
+import torch
+
+import frozen_test
+import train
+from base import ROOT, code
+from base.code import Place, carries
+from configs.run import RunConfig
+from configs.suite import FrozenTest
+from data.corpus import Corpus
+from data.prepare import prepare_text
+from probes import belief
+from runs import folder as run_folder
+from tests.test_train import TEXT, tiny, windows
+
+RUNS = {
+    "self": tiny(schedule=windows(("bewilderment", 2, 4), ("self_clamp", 5, 7), ("false_feedback", 8, 9))),
+    "vanilla": tiny(self_state__enabled=False, schedule={"kind": "recurring", "regimes": ["sensory_fog"]}),
+    "memory": tiny(self_state__memory={"kind": "buffer", "length": 3, "stride": 2}),
+    "gru": tiny(self_state__update="gru", self_state__standardise=True, model__dropout=0.1),
+    "bias": tiny(self_state__enabled=False, constant_bias={"kind": "learned"}),
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return prepare_text("tiny", TEXT, tmp_path_factory.mktemp("data"))
+
+
+@contextmanager
+def watched() -> Iterator[set[Place]]:
+    """The top-level definitions of the project whose code is called meanwhile."""
+    seen: set[CodeType] = set()
+    found: set[Place] = set()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            seen.add(frame.f_code)
+
+    sys.setprofile(note)
+    try:
+        yield found
+    finally:
+        sys.setprofile(None)
+    for one in seen:
+        path = Path(one.co_filename)
+        if (
+            path.is_relative_to(ROOT)
+            and "tests" not in path.relative_to(ROOT).parts
+            and ".venv" not in path.parts
+        ):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found.add(Place(name, one.co_qualname.split(".")[0]))
+
+
+def missed(called: set[Place], *roots: Place, without: tuple[str, ...] = ()) -> set[Place]:
+    """What was called and is not reached, besides what only carries."""
+    reached = code.reached(roots, without=frozenset(without))
+    return {
+        place
+        for place in called - reached
+        if not carries(place.module) and place.name not in ("<module>", "<lambda>", "<genexpr>")
+    }
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_all_that_training_calls_is_in_its_key(name: str, corpus: Corpus, tmp_path: Path) -> None:
+    run: RunConfig = RUNS[name]
+    with watched() as called:
+        train.train(run, corpus, tmp_path)
+    assert {Place("train", "train"), Place("model", "GPT")} <= called
+    remembers = name == "memory"
+    assert ("recall" in run_folder.code_of(run)) == remembers
+    assert missed(called, Place("train", "train"), without=() if remembers else ("memory",)) == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "place"), [(frozen_test, Place("frozen_test", "run")), (belief, Place("probes.belief", "run"))]
+)
+def test_all_that_a_test_of_a_run_calls_is_in_its_key(
+    module: object, place: Place, corpus: Corpus, tmp_path: Path
+) -> None:
+    settings = FrozenTest(finder_batches=1, dev_batches=1, heldout_batches=1, top=1, doses=2, random_directions=2, placebo_draws=2, dose_placebos=1)  # fmt: skip
+    folder, other = (
+        train.train(RUNS["self"].model_copy(update={"seed": seed}), corpus, tmp_path) for seed in (1, 2)
+    )
+    run: Callable = module.run  # type: ignore[attr-defined]
+    with watched() as called:
+        run(folder, RUNS["self"].last, settings, corpus, tmp_path / "made", None, other)
+    torch.set_flush_denormal(False)
+    assert place in called and missed(called, place) == set()

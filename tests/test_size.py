@@ -1,0 +1,170 @@
+"""What a run takes, as it is told before it is made, against what it does take."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import train
+from base import machine
+from base.errors import UserError
+from base.storage import ROOT
+from configs import size
+from configs.run import RunConfig
+from configs.suite import load_suite
+from data.prepare import prepare_text
+from model import GPT
+from runs import folder as run_folder
+from self_state import ConstantBias, SelfState
+from study import plan as pipeline
+from study import request as studies
+from study.plan import Study
+from tests.hostile import CONFIGS, assert_refused, ends
+from tests.tiny_study import request
+
+STEPS = {"steps": 4, "batch_size": 2, "warmup_steps": 1}
+WIDE = {"n_layer": 2, "n_head": 2, "n_embd": 64, "block_size": 16}
+
+
+def run_of(**fields: Any) -> RunConfig:
+    given = {"corpus": "tiny_text", "model": WIDE, "train": STEPS, "log": {}, "regimes": {}, **fields}
+    return RunConfig.model_validate({"self_state": {"enabled": False}, **given}, strict=False)
+
+
+STATES: dict[str, dict[str, Any]] = {
+    "none": {},
+    "biases": {"model": {**WIDE, "bias": True}},
+    "constant": {"constant_bias": {"kind": "learned"}},
+    "mlp": {"self_state": {"dim": 7, "hidden": 9}},
+    "linear": {"self_state": {"update": "linear", "memory": {"kind": "ema"}}},
+    "gru": {"self_state": {"update": "gru", "dim": 1, "memory": {"kind": "buffer", "length": 5}}},
+}
+
+
+@pytest.mark.parametrize("fields", STATES.values(), ids=STATES)
+@pytest.mark.parametrize("vocabulary", [65, 1024])
+def test_weights_are_those_of_the_modules(vocabulary: int, fields: dict[str, Any]) -> None:
+    run = run_of(**fields)
+    modules = [GPT(run.model, vocabulary)]
+    if run.self_state.enabled:
+        modules.append(SelfState(run.self_state, run.model.n_embd))  # type: ignore[arg-type]
+    if run.constant_bias.kind != "none":
+        modules.append(ConstantBias(run.constant_bias, run.model.n_embd))  # type: ignore[arg-type]
+    found = sum(parameter.numel() for module in modules for parameter in module.parameters())
+    assert size.weights(run, vocabulary) == found
+
+
+@pytest.mark.parametrize(("tokenizer", "tokens"), [("char", 256), ("bpe:1024", 1024), ("gpt2", 50_257)])
+def test_a_tokenizer_says_how_many_embeddings_there_are(tokenizer: str, tokens: int) -> None:
+    char, other = run_of(), run_of(tokenizer=tokenizer)
+    more = (tokens - 256) * char.model.n_embd
+    assert size.tokens_of(tokenizer) == tokens
+    assert size.disk(other, tokens) - size.disk(char, 256) == 4 * more
+    assert size.memory(other) - size.memory(char) >= 20 * more
+    assert size.step_gflop(other) - size.step_gflop(char) == pytest.approx(6e-9 * 2 * 16 * more)
+
+
+def test_the_disk_covers_what_a_run_writes(tmp_path: Path) -> None:
+    corpus = prepare_text("tiny_text", b"To be, or not to be. " * 900, tmp_path / "data")
+    kept = {"keep_steps": [2], "keep_checkpoints": [2, 3], "checkpoint_interval": 1}
+    run = run_of(self_state={"dim": 32}, log={**kept, "eval_batches": 1})
+
+    def taken(folder: Path) -> int:
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+    most = 0
+
+    def show(*_: int) -> None:
+        nonlocal most
+        most = max(most, taken(tmp_path / "runs"))
+
+    folder = train.train(run, corpus, tmp_path / "runs", show)
+    records = 40_000  # config.json, run.json and the heads of files
+    assert 0.9 < taken(folder) / (size.disk(run, corpus.vocab_size) + records) < 1
+    allowed = size.disk_on_the_way(run, corpus.vocab_size, run_folder.KEPT_CHECKPOINTS) + 4 * records
+    assert taken(folder) < most < allowed
+
+
+TEXTS = {  # of the same number of characters, few of them different, or many
+    "few": "abcdefghij" * 2000,
+    "many": "".join(chr(0x4E00 + place) for place in range(10_000)) * 2,
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_a_study_too_large_for_the_disk_is_refused(
+    tmp_path: Path, suite_file: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """The embeddings of the text's own characters count."""
+    corpus = prepare_text("tiny_text", text.encode(), tmp_path / "data")
+    suites = studies.load_suites(request(tmp_path, suite_file, seeds=1))
+    tokens = {("tiny_text", "char"): ("tiny_text", corpus.tokens_sha256)}
+    tasks = pipeline.plan(study := Study(tmp_path, suites, tokens))
+    runs = [task.arguments["run"] for task in tasks if task.kind == "train"]
+    written = sum(4 * size.weights(run, len(set(text))) for run in runs)
+    free = shutil.disk_usage(tmp_path)._replace(free=written)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    with pytest.raises(UserError, match="make room"):
+        studies.check_disk(study, tasks, jobs=1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free._replace(free=30 * written))
+    studies.check_disk(study, tasks, jobs=1)
+
+
+def test_a_run_larger_than_the_machine_is_refused_by_name(
+    tmp_path: Path, suite_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "a run of self needs about .* GB of memory, this machine has 0.4; use a smaller model"
+    monkeypatch.setattr(machine, "memory", lambda: int(machine.PROGRAM + 1e7))
+    monkeypatch.chdir(tmp_path)
+    wide = "model.n_embd=512"
+    size.check(load_suite(suite_file))
+    with pytest.raises(UserError, match=f"{suite_file}: {said}"):
+        size.check(load_suite(suite_file, [wide]))
+    with pytest.raises(UserError, match=said):
+        studies.load_suites(request(tmp_path, suite_file, wide))
+    line = (str(suite_file), "--condition", "self", "--set", wide)
+    assert_refused(ends(train.main, *line), "a run of self needs about")
+    assert not (tmp_path / "out").exists()
+
+
+RUN = """
+import sys
+from pathlib import Path
+import torch
+import train
+from configs import size
+from configs.suite import load_suite
+from data.prepare import prepare_text
+
+torch.set_num_threads(1)
+folder = Path(sys.argv[1])
+run = load_suite(folder / "own.toml", sys.argv[2:]).run("self", 1)
+corpus = prepare_text("own", b"To be, or not to be. " * 900, folder / "data")
+train.train(run, corpus, folder / "runs")
+(peak,) = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
+print(int(peak) * 1024, size.memory(run))
+"""
+HEAD = 'extends = "base.toml"\nname = "own"\nseeds = 1\ncorpus = "own"\n[conditions.self]\n'
+SIZES = {
+    "many weights": ["model.n_layer=4", "model.n_embd=512"],
+    "many tokens": ["model.n_layer=2", "model.n_embd=64", "train.batch_size=256"],
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is told by Linux alone")
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+def test_the_memory_covers_what_a_run_takes(tmp_path: Path, sizes: list[str]) -> None:
+    (tmp_path / "base.toml").write_bytes((CONFIGS / "base.toml").read_bytes())
+    (tmp_path / "own.toml").write_text(HEAD)
+    short = ["train.steps=2", "train.warmup_steps=1", "log.eval_batches=1"]
+    found = subprocess.run(
+        [sys.executable, "-c", RUN, str(tmp_path), *short, *sizes],
+        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": "."}, check=False,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    peak, estimate = map(float, found.stdout.split())
+    assert 0.5 * estimate < peak < estimate
