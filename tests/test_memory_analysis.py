@@ -81,7 +81,7 @@ def lived(
         disturbed = regime[step - 1] == "bewilderment"
         target = scale * (np.ones(5) + way * disturbed + 0.3 * random.normal(size=5))
         network, part = target - past, np.zeros(5)
-        if held is not None:
+        if kind.kind != "none":
             query = torch.from_numpy(past).float()
             found = remembering.recall(kind, held, query)
             held = remembering.remember(kind, held, query)
