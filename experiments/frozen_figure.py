@@ -211,7 +211,7 @@ def _delta_panel(axes: Axes, conditions: pd.DataFrame) -> None:
     axes.set_xticks(
         [place for place, _ in ticks],
         [label for _, label in ticks],
-        rotation=45,
+        rotation=30,
         ha="right",
         rotation_mode="anchor",
     )
