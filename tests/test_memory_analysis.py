@@ -87,7 +87,7 @@ def lived(
             held = remembering.remember(kind, held, query)
             if found is not None:
                 recalled[step] = found.numpy()
-                bound = torch.tensor(kind.limit * np.linalg.norm(network)).float()  # type: ignore[union-attr]
+                bound = torch.tensor(kind.limit * np.linalg.norm(network)).float()
                 part = gate * remembering.limited(found - query, bound).numpy()
                 network = (1 - gate) * network
             sizes = np.linalg.norm(network), np.linalg.norm(part)
