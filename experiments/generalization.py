@@ -14,11 +14,11 @@ from experiments.kit import panels as draw
 from experiments.kit.changes import SHOWN, agrees, beyond, change, marks_the_state
 from experiments.kit.experiment import Experiment
 from experiments.kit.levels import FEWEST_SEEDS
-from experiments.kit.pages import Grid, shown
+from experiments.kit.pages import shown
 from experiments.kit.placebos import TESTS, View, effect_table, further
 from experiments.kit.stats import estimate
 from experiments.kit.style import CHANNELS, REGIMES, TWINS, Look
-from experiments.kit.tables import Tables
+from experiments.kit.tables import Grid, Tables
 from experiments.kit.words import ABSENT, CLEAR, NOT_CLEAR, OPEN, Finding, interval, listed, plural, signed
 
 FIRST = "shakespeare"  # the suite of the first corpus

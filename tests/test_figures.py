@@ -187,7 +187,7 @@ def test_the_script_draws_and_says_what_it_leaves_out(tmp_path: Path) -> None:
     done = _script("--out", str(tmp_path))
     assert done.returncode == 0 and done.stderr == ""
     assert (tmp_path / "figures" / "frozen-weight-test.png").is_file()
-    assert "state-trajectory.png not drawn: shakespeare/state_path missing or empty" in done.stdout
+    assert "state-trajectory.png not drawn: " in done.stdout
 
 
 def test_the_script_refuses_what_is_no_study(tmp_path: Path) -> None:

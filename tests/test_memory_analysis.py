@@ -81,13 +81,13 @@ def lived(
         disturbed = regime[step - 1] == "bewilderment"
         target = scale * (np.ones(5) + way * disturbed + 0.3 * random.normal(size=5))
         network, part = target - past, np.zeros(5)
-        if held is not None:
+        if kind.kind != "none":
             query = torch.from_numpy(past).float()
             found = remembering.recall(kind, held, query)
             held = remembering.remember(kind, held, query)
             if found is not None:
                 recalled[step] = found.numpy()
-                bound = torch.tensor(kind.limit * np.linalg.norm(network)).float()  # type: ignore[union-attr]
+                bound = torch.tensor(kind.limit * np.linalg.norm(network)).float()
                 part = gate * remembering.limited(found - query, bound).numpy()
                 network = (1 - gate) * network
             sizes = np.linalg.norm(network), np.linalg.norm(part)

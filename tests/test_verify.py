@@ -57,7 +57,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INTEROCEPTION_DATA", str(folder / "texts"))
         patch.setattr(session, "Runner", partial(Runner, executor=lambda count: Here()))
-        patch.setattr(session, "refresh_kinds", lambda chosen: ("tables",))
+        patch.setattr(session, "made_kinds", lambda chosen: frozenset({"table", "note"}))
         assert session.run(request(folder, "out", seeds=2)) == 0
     publish.publish(folder / "out", folder / "root")
     (folder / "root" / "docs" / "results").rename(folder / "results")

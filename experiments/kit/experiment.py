@@ -7,10 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.kit.pages import Grid
 from experiments.kit.panels import Figure
 from experiments.kit.runs import Context
-from experiments.kit.tables import Absent, Tables
+from experiments.kit.tables import Absent, Grid, Tables
 from experiments.kit.words import Finding
 
 EVERY = "*"  # in place of a suite: every one

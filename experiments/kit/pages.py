@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from experiments.kit import published, words
 from experiments.kit.stats import Estimate, estimate
 from experiments.kit.style import Look
-from experiments.kit.tables import ByCondition, NothingToDraw, Tables, of_condition
+from experiments.kit.tables import ByCondition, Grid, NothingToDraw, Tables, of_condition
 from experiments.kit.words import (
     DASH,
     MISSING,
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 
 KIT = Path(__file__).parent
 EXPERIMENTS = KIT.parent
-
-Grid = Callable[[Tables], str]
-"""What makes a table of a page, as Markdown; MISSING where there is nothing."""
 
 
 def render(

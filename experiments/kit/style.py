@@ -19,6 +19,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from experiments.kit.words import harmless
+
 WIDE, COLUMN = 6.9, 3.4  # inches: a page's text and one of two columns
 DPI = 200
 
@@ -172,6 +174,7 @@ def finish(
 
     The panels are laid out in what is left, so that none of these ever lies on data.
     """
+    note = harmless(note)
     width, height = made.get_size_inches()
     pad = 0.06
     title = textwrap.fill(title, int(width * 13.2))

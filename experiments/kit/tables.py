@@ -5,7 +5,7 @@ Claims, figures and pages all read by it, so that no cell is one thing in a figu
 
 import io
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -265,3 +265,7 @@ def shared_windows(windows: pd.DataFrame, condition: str) -> list[tuple[str, int
 def same_regimes(rows: pd.DataFrame) -> bool:
     """Whether all seeds of a condition's metrics are under the same regime at each step."""
     return bool((rows.groupby("step")["regime"].nunique() == 1).all())
+
+
+Grid = Callable[[Tables], str]
+"""What makes a table of a page, as Markdown; MISSING where there is nothing."""
