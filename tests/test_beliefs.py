@@ -439,6 +439,8 @@ def test_what_lies_below_the_edge_is_drawn_at_it(made: dict[str, pd.DataFrame], 
 
 
 def test_the_page_says_what_fails_first(made: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+    of_twin = (made["beliefs"]["source"] == "state") & (made["beliefs"]["target"] == TWIN)
+    made = {**made, "beliefs": made["beliefs"].assign(r2=made["beliefs"]["r2"] + 0.03 * of_twin)}
     page = page_of(beliefs.EXPERIMENT, tmp_path, made)
     assert_tables(page)
     assert verdict(page, "In the recurring world the state tells something") == "Clear"

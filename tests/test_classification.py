@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from configs.suite import Signatures
-from experiments.classification import EXPERIMENT, ONE, SETS, STATIC, classification, told
+from experiments.classification import EXPERIMENT, ONE, SETS, STATIC, _folds, classification, told
 from experiments.kit.runs import METRICS, STATE_METRICS, Context
 from experiments.kit.tables import BASIC, BIAS, CLEAN, NO_CLAMP, PUBLISHED, RAW, STATE, TIME, NothingToDraw
 from tests.made_runs import (
@@ -132,6 +132,19 @@ def test_the_published_way_asks_each_run_by_itself_and_the_clean_way_needs_two()
     assert row(table, "self", PUBLISHED, STATE)["accuracy"] == 1.0
     assert np.isnan(row(table, "self_random", CLEAN, STATE)["accuracy"])
     assert "absent" not in set(table["condition"])
+
+
+def test_no_window_is_named_from_itself() -> None:
+    """The published way: from others of its own run; the clean way: from other runs. Each window is named once."""
+    y, runs = np.array([*"aabbc"] * 6), [np.arange(0, 15), np.arange(15, 30)]
+    owner = np.repeat([0, 1], 15)
+    for protocol, same in ((PUBLISHED, True), (CLEAN, False)):
+        folds = _folds(y, runs, protocol)
+        assert sorted(np.concatenate([test for _, test in folds])) == [*range(30)]
+        for train, test in folds:
+            assert not {*train} & {*test} and {*owner[train]} == (
+                {*owner[test]} if same else {0, 1} - {*owner[test]}
+            )
 
 
 def test_too_few_windows_are_no_answer_rather_than_an_error() -> None:
