@@ -19,7 +19,7 @@ from configs.run import Model, RunConfig
 from configs.suite import FrozenTest
 from data.corpus import Corpus
 from data.prepare import prepare_text
-from experiments.beliefs import belief_shifts
+from experiments.belief_shifts import belief_shifts
 from model import GPT
 from probes import belief, instrument
 from probes.instrument import Batch, weights_sha256

@@ -1,7 +1,6 @@
 """The filter against enumeration, emissions and readings against what was planted, and no leak from test to training."""
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,28 +17,18 @@ from base.rng import Stream, generator
 from configs.state import Clock
 from configs.state import SelfState as SelfStateConfig
 from configs.world import FalseFeedback, Recurring, Regimes
-from experiments import beliefs, subjects
-from experiments.beliefs import TWIN
-from experiments.kit import filtering, readout
+from experiments import belief_shifts, beliefs, readings
+from experiments.kit import filtering, readout, replay
 from experiments.kit.experiment import make_tables
 from experiments.kit.filtering import Log
 from experiments.kit.panels import Figure
-from experiments.kit.replay import STATS, fed, untrained
+from experiments.kit.replay import STATS
 from experiments.kit.tables import NothingToDraw
+from experiments.readings import TWIN, Subject, subjects
 from self_state import SelfState
 from tests import belief_worlds
 from tests.belief_worlds import FIVE, SHIFTS, SIZES, STEPS, shifts_of, world
-from tests.made_runs import (
-    MadeRun,
-    assert_tables,
-    cells,
-    context,
-    drawn_of,
-    page_of,
-    read_from,
-    title_of,
-    verdict,
-)
+from tests.made_runs import MadeRun, assert_tables, cells, context, drawn_of, page_of, title_of, verdict
 
 SEEDS = range(1, 5)
 
@@ -119,7 +108,7 @@ def test_a_regime_never_seen_gets_the_emission_of_calm() -> None:
 def test_the_belief_is_as_sure_as_it_is_right() -> None:
     """Of the steps at which the filter gives a regime 10 to 20 %, and so on, about as many are under it."""
     runs = world("faint", "faint_vanilla", range(1, 9), probability=0.01)
-    found = subjects.subjects(runs)
+    found = subjects(runs)
     believed = np.concatenate([one.posterior[:, 1] for one in found if one.posterior is not None])
     true = np.concatenate([one.regimes == "bewilderment" for one in found])
     for low in np.arange(0, 1, 0.2):
@@ -156,8 +145,7 @@ def test_a_run_has_no_say_in_its_own_emission() -> None:
     changed = [replace(runs[0], log=wrong), *runs[1:]]
 
     def posteriors(of: list[MadeRun]) -> list[np.ndarray]:
-        found = (one for one in subjects.subjects(of) if one.run.condition == "faint")
-        return [one.posterior for one in found if one.posterior is not None]
+        return [one.posterior for one in subjects(of) if one.posterior is not None]
 
     before, after = posteriors(runs), posteriors(changed)
     np.testing.assert_array_equal(before[0], after[0])
@@ -169,7 +157,7 @@ def test_false_feedback_is_known_for_what_it_is() -> None:
     runs = world("calibrated_mix", "vanilla_mix", SEEDS, FIVE, 3.0)
 
     def areas(of: list[MadeRun]) -> list[float]:
-        found = subjects.subjects(of)
+        found = subjects(of)
         place = found[0].chain.names.index("false_feedback")
         return [
             readout.auc(one.regimes == "false_feedback", one.posterior[:, place])
@@ -186,36 +174,33 @@ def silent(run: MadeRun) -> Regimes:
     return run.config.regimes.model_copy(update={"false_feedback": FalseFeedback(loss=0.0)})
 
 
-def test_an_untrained_network_is_drawn_as_one_is_before_training() -> None:
+def test_an_untrained_network_is_the_one_that_training_begins_with() -> None:
     for init in ("small", "default"):
         settings = SelfStateConfig(init=init, hidden=40, dim=30)
         made = SelfState(settings, n_embd=5)
         made.initialise(generator(4, Stream.STATE_INIT))
-        found = untrained(settings, 0, 2_600_100)
-        for name, weight in found.weights.items():
-            own = made.state_dict()[name].numpy()
-            assert weight.shape == own.shape
-            assert weight.std() == pytest.approx(own.std(), rel=0.25)
-        again = untrained(settings, 0, 2_600_100)
-        np.testing.assert_array_equal(found.weights["network.2.weight"], again.weights["network.2.weight"])
+        own, other = replay.untrained(settings, 4), replay.untrained(settings, 4, 2_600_100)
+        for name, weight in own.weights.items():
+            np.testing.assert_allclose(weight, made.state_dict()[name].numpy(), rtol=1e-6)
+            assert other.weights[name].std() == pytest.approx(weight.std(), rel=0.25)
+        assert np.abs(other.weights["network.2.weight"] - own.weights["network.2.weight"]).max() > 0.01
 
 
 def test_an_untrained_state_is_shown_what_the_twin_measured() -> None:
     runs = world("calibrated_recurring", "vanilla_recurring", [1, 2], strength=3)
-    own = subjects.subjects(runs)[0]
+    own = subjects(runs)[0]
     assert own.twin is not None and own.twin.condition == "vanilla_recurring"
-    states = subjects.untrained_states(own)
-    assert len(states) == subjects.DRAWS and states[0].shape == own.states.shape
-    network = untrained(runs[0].config.self_state, 0, subjects.FIRST_COUNTER + 100)
-    inputs = fed(runs[1].metrics(), runs[0].config)
+    states = readings.untrained_states(own)
+    assert len(states) == readings.DRAWS and states[0].shape == own.states.shape
+    network = replay.untrained(runs[0].config.self_state, 0, readings.FIRST_COUNTER + 100)
     expected = np.zeros(6)
-    for row in inputs:
+    for row in replay.fed(runs[1].metrics(), runs[0].config):
         expected = 0.8 * expected + 0.2 * network.propose(row, expected)
     np.testing.assert_allclose(states[0][-1], expected)
     noise = replace(runs[1], log=runs[1].log.assign(loss=np.random.default_rng(0).normal(size=STEPS)))
-    moved = subjects.untrained_states(replace(own, twin=noise))
+    moved = readings.untrained_states(replace(own, twin=noise))
     assert np.abs(moved[0] - states[0]).max() > 0.1
-    assert subjects.untrained_states(replace(own, twin=None)) == []
+    assert readings.untrained_states(replace(own, twin=None)) == []
 
 
 # Readings
@@ -223,11 +208,11 @@ def test_an_untrained_state_is_shown_what_the_twin_measured() -> None:
 
 def test_state_and_untrained_network_are_read_for_one_target() -> None:
     runs = world("faint", "faint_vanilla", [1, 2], probability=0.01)
-    own = subjects.subjects(runs)[0]
+    own = subjects(runs)[0]
     assert own.posterior is not None and own.twin_posterior is not None
 
-    def scores(subject: subjects.Subject) -> dict[tuple[str, str], float]:
-        return {(source, target): r2 for source, target, _, r2, _, _ in beliefs._scores(subject)}
+    def scores(subject: Subject) -> dict[tuple[str, str], float]:
+        return {(source, target): r2 for source, target, _, r2, *_ in readings._scores(subject)}
 
     same, turned = scores(own), scores(replace(own, twin_posterior=np.roll(own.twin_posterior, 200, axis=0)))
     assert turned["untrained", TWIN] == turned["untrained", "posterior"] != same["untrained", "posterior"]
@@ -294,8 +279,8 @@ def test_a_planted_state_is_read_and_one_turned_in_time_is_not() -> None:
 
 def test_the_auc_of_a_batch_is_the_gaussian_one() -> None:
     strong, weak = (
-        beliefs.batch_auc(context([run])).iloc[0]
-        for run in (world("a", "b", [1], strength=strength, steps=4000)[0] for strength in (3.0, 1.0))
+        readings.batch_auc(context(world("a", "b", [1], strength=strength, steps=4000)[:1])).iloc[0]
+        for strength in (3.0, 1.0)
     )
     assert strong["auc"] == pytest.approx(norm.cdf(3 / np.sqrt(2)), abs=0.01)
     assert weak["auc"] == pytest.approx(norm.cdf(1 / np.sqrt(2)), abs=0.03)
@@ -309,18 +294,17 @@ def test_the_auc_of_a_batch_pair_by_pair() -> None:
         loss[i] > loss[j]
         for i in np.flatnonzero(bad)
         for j in np.flatnonzero(~bad)
-        if abs(int(i) - int(j)) <= beliefs.APART
+        if abs(int(i) - int(j)) <= readings.APART
     ]
-    (row,) = beliefs.batch_auc(context([run])).to_dict("records")
-    assert row["pairs"] == len(pairs) and row["auc"] == pytest.approx(np.mean(pairs))
+    (found,) = readings.batch_auc(context([run])).to_dict("records")
+    assert found["pairs"] == len(pairs) and found["auc"] == pytest.approx(np.mean(pairs))
 
 
 # Tables, figures, page
 
 
-def tables_of(runs: Sequence[MadeRun]) -> dict[str, pd.DataFrame]:
-    own = [one for one in beliefs.EXPERIMENT.of("recurring") if one.make is not beliefs.belief_shifts]
-    return make_tables(own, context(runs))
+def made_of(runs: list[MadeRun]) -> dict[str, pd.DataFrame]:
+    return make_tables(beliefs.EXPERIMENT.of("recurring"), context(runs))
 
 
 @pytest.fixture(scope="module")
@@ -331,7 +315,7 @@ def made() -> dict[str, pd.DataFrame]:
         *world("faint", "faint_vanilla", SEEDS, probability=0.01),
         *world("calibrated_mix", "vanilla_mix", SEEDS, FIVE, 4),
     ]
-    tables = tables_of(runs)
+    tables = made_of(runs)
     moves = {"calibrated_recurring": 0.8, "faint": 0.3, "calibrated_mix": 0.0, "yoked": 0.0, "oracle": 0.95}
     tables["belief_shifts"] = pd.concat([shifts_of(name, SEEDS, share) for name, share in moves.items()])
     return tables
@@ -364,7 +348,7 @@ def test_what_was_planted_is_found_and_nothing_else(made: dict[str, pd.DataFrame
     assert found.groupby(["condition", "seed"])["steps"].nunique().eq(1).all()
     assert set(found["steps"]) == {round(0.6 * STEPS)}
     example = made["belief_example"]
-    assert example.groupby("condition").size().eq(beliefs.EXAMPLE).all()
+    assert example.groupby("condition").size().eq(readings.EXAMPLE).all()
     assert example["posterior"].between(0, 1).all() and example["step"].max() == STEPS - 1
     one = example[example["condition"] == "calibrated_recurring"]
     assert one["decoded"].corr(one["posterior"]) > 0.7
@@ -381,7 +365,7 @@ def test_states_that_are_shown_other_things_are_read_without_rivals() -> None:
         for run in runs
         if run.config.self_state.enabled
     ]
-    found = tables_of([*runs, *clock])
+    found = made_of([*runs, *clock])
     rows = found["beliefs"][found["beliefs"]["condition"] == "clock"]
     assert set(rows["source"]) == {"state", "filter"}
     assert "clock" not in set(found["belief_example"]["condition"]) | set(found["batch_auc"]["condition"])
@@ -392,51 +376,71 @@ def clocked(run: MadeRun) -> SelfStateConfig:
 
 
 def test_few_seeds_short_runs_and_none() -> None:
-    alone = tables_of(world("faint", "faint_vanilla", [1], probability=0.01))
+    alone = made_of(world("faint", "faint_vanilla", [1], probability=0.01))
     assert set(alone["beliefs"]["target"]) == {"regime"} and "filter" not in set(alone["beliefs"]["source"])
     assert alone["belief_example"].empty and len(alone["batch_auc"]) == 2
     for steps in (5, 40):
-        short = tables_of(world("faint", "faint_vanilla", [1, 2], steps=steps))
-        assert {*short} == {"beliefs", "belief_example", "belief_components", "batch_auc"}
-    assert all(table.empty for table in tables_of([]).values())
+        short = made_of(world("faint", "faint_vanilla", [1, 2], steps=steps))
+        assert len(short["batch_auc"]) == 4 and short["beliefs"].empty == (steps == 5)
+    assert [len(table) for table in made_of([]).values()] == [0] * 4
 
 
 def test_the_same_tables_twice(made: dict[str, pd.DataFrame]) -> None:
     runs = world("raw_recurring", "vanilla_recurring_2", SEEDS, strength=4, knows=False)
-    again = tables_of(runs)["beliefs"]
+    again = made_of(runs)["beliefs"]
     first = made["beliefs"][made["beliefs"]["condition"] == "raw_recurring"].reset_index(drop=True)
     pd.testing.assert_frame_equal(first, again)
 
 
-@pytest.mark.parametrize("figure", beliefs.EXPERIMENT.figures, ids=lambda figure: figure.name)
-def test_figures(figure: Figure, tmp_path: Path, made: dict[str, pd.DataFrame]) -> None:
+FIGURES = (*beliefs.EXPERIMENT.figures, *belief_shifts.EXPERIMENT.figures)
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
+def test_figures(figure: Figure, made: dict[str, pd.DataFrame], tmp_path: Path) -> None:
     drawn_of(figure, tmp_path / "all", made)
+    drawn_of(figure, tmp_path / "faint", some(made, "faint", "calibrated_mix"))
     two = {name: table[table["seed"].isin([1, 2])] for name, table in made.items()}
-    two |= {name: made[name] for name in ("belief_example", "belief_components")}
-    drawing = drawn_of(figure, tmp_path / "two", two)
+    drawing = drawn_of(
+        figure, tmp_path / "two", {**made, "beliefs": two["beliefs"], "belief_shifts": two["belief_shifts"]}
+    )
     if "knows" in figure.name or "intervention" in figure.name:
         assert title_of(drawing).startswith("Open: ") and "lear:" not in title_of(drawing)
-    with pytest.raises(NothingToDraw):
-        elsewhere = {name: made[name].assign(condition="other") for name in figure.tables}
-        figure.draw(read_from(tmp_path / "other", "s", elsewhere), "a note")
+    for elsewhere in ({}, {name: made[name].assign(condition="other") for name in figure.tables}):
+        with pytest.raises(NothingToDraw):
+            drawn_of(figure, tmp_path / f"none{len(elsewhere)}", elsewhere)
+
+
+def some(made: dict[str, pd.DataFrame], *conditions: str) -> dict[str, pd.DataFrame]:
+    return {name: table[table["condition"].isin(conditions)] for name, table in made.items()}
 
 
 def test_titles_say_what_was_found(made: dict[str, pd.DataFrame], tmp_path: Path) -> None:
-    by_name = {figure.name.split("/")[1]: figure for figure in beliefs.EXPERIMENT.figures}
-    title = title_of(drawn_of(by_name["intervention.png"], tmp_path / "own", made))
-    assert "Clear: In the recurring world the mean state of bewilderment" in title
-    away = made["belief_shifts"][made["belief_shifts"]["condition"] == "yoked"].assign(
-        condition="calibrated_recurring"
+    titles = {figure.name: title_of(drawn_of(figure, tmp_path, made)) for figure in FIGURES}
+    put_in = titles["beliefs/intervention.png"]
+    assert put_in.startswith("Clear: In the recurring world the mean state of bewilderment, put in, moves")
+    assert "Not clear: In the mix of five regimes the mean state" in put_in
+    components = made["belief_components"]
+    agree = (components["believed"] == components["regime"]).mean()
+    assert f"names the acting one in {100 * agree:.0f} % of the steps" in titles["beliefs/mix-components.png"]
+
+
+def test_what_lies_below_the_edge_is_drawn_at_it(made: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+    found = made["beliefs"].copy()
+    place = (
+        (found["condition"] == "faint") & (found["source"] == "averages") & (found["target"] == "posterior")
     )
-    title = title_of(
-        drawn_of(by_name["intervention.png"], tmp_path / "away", {**made, "belief_shifts": away})
-    )
-    assert "Not clear: In the recurring world the mean state of bewilderment" in title
-    knows = title_of(drawn_of(by_name["what-the-state-knows.png"], tmp_path / "own", made))
-    assert "the state tells more of the posterior" in knows
+    found.loc[place & (found["seed"] == 2), "r2"] = -7.0
+    drawing = drawn_of(beliefs.EXPERIMENT.figures[1], tmp_path, {**made, "beliefs": found})
+    faint = drawing.axes[1]
+    edge = [line for line in faint.lines if line.get_marker() == "<" and len(np.asarray(line.get_xdata()))]
+    assert edge and all(np.asarray(line.get_xdata()).min() == beliefs.LOWEST for line in edge)
+    seeds = [line for line in faint.lines if line.get_marker() == "D"]
+    assert min(np.asarray(line.get_xdata(), float).min() for line in seeds) == beliefs.LOWEST
 
 
 def test_the_page_says_what_fails_first(made: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+    of_twin = (made["beliefs"]["source"] == "state") & (made["beliefs"]["target"] == TWIN)
+    made = {**made, "beliefs": made["beliefs"].assign(r2=made["beliefs"]["r2"] + 0.03 * of_twin)}
     page = page_of(beliefs.EXPERIMENT, tmp_path, made)
     assert_tables(page)
     assert verdict(page, "In the recurring world the state tells something") == "Clear"
@@ -465,14 +469,19 @@ def test_the_page_flags_a_faint_world_that_is_not(made: dict[str, pd.DataFrame],
 
 
 def test_pages_of_parts_and_of_nothing(made: dict[str, pd.DataFrame], tmp_path: Path) -> None:
-    empty = page_of(beliefs.EXPERIMENT, tmp_path / "none", {})
-    assert empty.count("The tables hold nothing for this yet.") == 6
-    assert "Clear" not in empty.split("## In short")[1].split("Brackets hold")[0]
-    for name in made:
-        page = page_of(beliefs.EXPERIMENT, tmp_path / name, {name: made[name]})
+    def in_short(place: str, tables: dict[str, pd.DataFrame]) -> str:
+        page = page_of(beliefs.EXPERIMENT, tmp_path / place, tables)
         assert_tables(page)
-    partial = {name: table[table["condition"] == "faint"] for name, table in made.items()}
-    assert_tables(page_of(beliefs.EXPERIMENT, tmp_path / "partial", partial))
-    one = {name: table[table["seed"] == 1] for name, table in made.items()}
-    page = page_of(beliefs.EXPERIMENT, tmp_path / "one", one)
-    assert "Not clear" not in page.split("## In short")[1].split("Brackets hold")[0]
+        assert "nan" not in page.replace("nanoGPT", "")
+        assert page.count("The tables hold nothing for this yet.") == (
+            6 if not tables else page.count("The tables")
+        )
+        return page.split("## In short")[1].split("Brackets hold")[0]
+
+    assert "Clear" not in in_short("none", {})
+    for name in made:
+        in_short(name, {name: made[name]})
+    in_short("faint", some(made, "faint"))
+    assert "Not clear" not in in_short(
+        "one", {name: table[table["seed"] == 1] for name, table in made.items()}
+    )

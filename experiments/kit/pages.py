@@ -7,7 +7,7 @@ listed.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from experiments.kit import published, words
-from experiments.kit.stats import Estimate
+from experiments.kit.stats import Estimate, estimate
 from experiments.kit.style import Look
 from experiments.kit.tables import ByCondition, Grid, NothingToDraw, Tables, of_condition
 from experiments.kit.words import (
@@ -261,3 +261,15 @@ def smaller(tables: Tables) -> str:
         f" The published model has {published.PARAMETERS / 1e6:.1f} million parameters, this suite's {size / 1e6:.2f} million: where a "
         "published value stands beside ours, the models differ."
     )
+
+
+def of_seeds(head: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
+    """A table of lines: words, then each cell's values by seed as mean and interval, or a cell as it stands; last n, the most
+    seeds. A line without a value is left out."""
+    body = []
+    for label, *cells in lines:
+        counts = [len(one) for one in cells if not isinstance(one, str)]
+        if any(counts):
+            told = (one if isinstance(one, str) else shown(estimate(one), "3") for one in cells)
+            body.append([label, *told, str(max(counts))])
+    return table([*head, "n"], body) if body else MISSING

@@ -275,3 +275,32 @@ def scatter(
         return [name for name, part in parts.items() if len(part)]
 
     return Panel((table,), draw)
+
+
+def strip(
+    tables: Sequence[str], looks: Looks, values: Callable[[Tables, str], pd.Series], title: str, label: str,
+    finish: Callable[[Axes], object], joined: Sequence[str] = (),
+) -> Panel:  # fmt: skip
+    """A row a look of its own, with its label: a value a seed, mean and interval. For what no one column holds.
+
+    Args:
+        values: tables, name of a look -> its values by seed. finish: what is done to the axis last.
+        joined: two looks, whose values are joined by seed.
+    """
+
+    def draw(axes: Axes, found: Tables, _: Looks) -> list[str]:
+        known = {name: values(found, name) for name in looks}
+        for place, (name, look) in enumerate(looks.items()):
+            by_seed(axes, place, known[name], look, upright=False, apart=0.2, bar=0.32)
+        categories(axes, [look.label for look in looks.values()], upright=False, striped=False)
+        _label(axes, title, label, upright=False)
+        both = pd.DataFrame({name: known[name] for name in joined}).dropna()
+        if len(both):
+            axes.plot(
+                both.to_numpy().T, [[*looks].index(name) for name in joined], c=style.LIGHT, lw=0.6, zorder=1
+            )
+        drawn = [name for name in looks if len(known[name])]
+        (finish if drawn else not_measured)(axes)
+        return drawn
+
+    return Panel(tables, draw)
