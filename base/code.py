@@ -10,7 +10,7 @@ The hash is of Python's grammar, not of one version's `ast.dump`: Python 3.11 to
 import ast
 import contextlib
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -104,7 +104,7 @@ def module(name: str, root: Path = ROOT) -> Module:
             imported |= _imports([statement], root)
         elif isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test):
             continue
-        elif names := _bound([statement]):
+        elif names := _bound(_own([statement])):
             for bound in names:
                 defined.setdefault(bound, []).append(statement)
         elif not _is_text(statement):
@@ -118,7 +118,7 @@ def _file(name: str, root: Path) -> Path | None:
     return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
 
 
-def _imports(statements: list[ast.stmt], root: Path) -> dict[str, Place]:
+def _imports(statements: Sequence[ast.AST], root: Path) -> dict[str, Place]:
     """What import statements bind, of the project: a module, or a name in one."""
     found = {}
     for node in statements:
@@ -136,20 +136,30 @@ def _imports(statements: list[ast.stmt], root: Path) -> dict[str, Place]:
     return found
 
 
-def _bound(nodes: list[ast.stmt] | list[ast.AST]) -> set[str]:
-    """Names that some nodes bind in the scope they stand in; imports are told apart."""
+def _own(nodes: Iterable[ast.AST]) -> list[ast.AST]:
+    """Some nodes and all below them, without the insides of the scopes among them."""
+    found, waiting = [], list(nodes)
+    while waiting:
+        node = waiting.pop()
+        found.append(node)
+        if not isinstance(node, _SCOPES):
+            waiting += ast.iter_child_nodes(node)
+    return found
+
+
+def _bound(own: Iterable[ast.AST]) -> set[str]:
+    """Names that the nodes of a scope bind there; imports are told apart."""
     found: set[str] = set()
-    for node in nodes:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+    for node in own:
+        if isinstance(node, ast.Name):
+            if not isinstance(node.ctx, ast.Load):
+                found.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found.add(node.name)
-        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            found.add(node.id)
-        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
-            found.add(node.name)
+        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
+            found |= {node.name} if node.name else set()
         elif isinstance(node, ast.MatchMapping) and node.rest:
             found.add(node.rest)
-        if not isinstance(node, _SCOPES):
-            found |= _bound(list(ast.iter_child_nodes(node)))
     return found
 
 
@@ -226,14 +236,16 @@ class _Teller:
             arguments = [argument for argument in some if argument is not None]
             for note in (*(argument.annotation for argument in arguments), getattr(node, "returns", None)):
                 self._follow(note)
-        inside = list(ast.iter_child_nodes(node))
+        inside = _own(ast.iter_child_nodes(node))
         inner: dict[str, Place | None] = dict.fromkeys(_bound(inside))
         if function:
             inner |= dict.fromkeys(argument.arg for argument in arguments)
             inner |= _imports(
-                [n for n in ast.walk(node) if isinstance(n, ast.Import | ast.ImportFrom)], self.root
+                [part for part in inside if isinstance(part, ast.Import | ast.ImportFrom)], self.root
             )
-            outer = _declared(node)
+            outer = {
+                name for part in inside if isinstance(part, ast.Global | ast.Nonlocal) for name in part.names
+            }
             inner = {name: place for name, place in inner.items() if name not in outer}
         self.scopes.append(inner)
         told = self._fields(node)
@@ -275,13 +287,6 @@ class _Teller:
             return None
         inner = f"{below.module}.{node.attr}"
         return Place(inner, WHOLE) if _file(inner, self.root) else Place(below.module, node.attr)
-
-
-def _declared(node: ast.AST) -> set[str]:
-    """Names that a function declares to be of the scopes around it."""
-    return {
-        name for part in ast.walk(node) if isinstance(part, ast.Global | ast.Nonlocal) for name in part.names
-    }
 
 
 def _merged(parts: list[ast.expr]) -> Iterator[ast.expr]:

@@ -18,12 +18,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.dummy import DummyClassifier
-from sklearn.metrics import balanced_accuracy_score
-from sklearn.model_selection import LeaveOneGroupOut, StratifiedKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from base.rng import Stream, generator
 from experiments.kit import pages, published, style, words
@@ -149,6 +143,8 @@ def _answer(
     x: np.ndarray, y: np.ndarray, seeds: np.ndarray, protocol: str, permutations: int
 ) -> tuple[dict[str, float], np.ndarray]:
     """The accuracies of a row of `classification`, and which windows were named rightly; none where that can't be asked."""
+    from sklearn.metrics import balanced_accuracy_score
+
     runs = [np.flatnonzero(seeds == seed) for seed in dict.fromkeys(seeds)]
     parts = runs if protocol == PUBLISHED else [np.arange(len(y))]
     with warnings.catch_warnings():
@@ -178,6 +174,8 @@ def _answer(
 
 def _folds(y: np.ndarray, runs: Sequence[np.ndarray], protocol: str) -> Folds:
     """Random folds of each run by itself, or each run against the others; none where there are too few windows."""
+    from sklearn.model_selection import LeaveOneGroupOut, StratifiedKFold  # slow to load
+
     folds: list[tuple[np.ndarray, np.ndarray]] = []
     if protocol != PUBLISHED:
         groups = np.repeat(range(len(runs)), [len(rows) for rows in runs])
@@ -198,6 +196,11 @@ def _folds(y: np.ndarray, runs: Sequence[np.ndarray], protocol: str) -> Folds:
 
 def _predicted(x: np.ndarray, y: np.ndarray, folds: Folds) -> np.ndarray:
     """Labels (windows,) predicted for each fold from the others."""
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.dummy import DummyClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     predicted = np.empty_like(y)
     for train, test in folds:
         one = len({*y[train]}) == 1  # of a few windows all may be of one class: there is one answer then

@@ -2,17 +2,17 @@
 
 import numpy as np
 import pandas as pd
+import scipy
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.gridspec import GridSpec
-from scipy import stats
 
 from experiments.kit import published, style
 from experiments.kit import stats as kit_stats
 from experiments.kit.levels import ALPHA, FEWEST_SEEDS
 from experiments.kit.panels import Figure
 from experiments.kit.tables import NothingToDraw, Tables, of_condition
-from experiments.kit.words import plural
+from experiments.kit.words import listed, plural
 
 NEEDED = ("frozen_effects", "frozen_effects_summary", "frozen_conditions", "frozen_doses")
 PANELS = (
@@ -28,11 +28,12 @@ def _match(table: pd.DataFrame, protocol: str, finder: str) -> pd.DataFrame:
 
 def _draw(tables: Tables, note: str, early: bool) -> Drawing:
     """Of the last step's weights; early: of the earliest tested, since the published test took those of step 1000."""
+    lacking = [name for name in NEEDED if tables.rows(name).empty]
+    if lacking:
+        raise NothingToDraw(f"{listed(lacking)} missing or empty")
     steps = sorted(set(tables.rows("frozen_effects")["run_step"]))
-    if len(steps) < 1 + early:
-        raise NothingToDraw(
-            "frozen_effects has the weights of one step only" if steps else "frozen_effects missing or empty"
-        )
+    if early and len(steps) < 2:
+        raise NothingToDraw("frozen_effects has the weights of one step only")
     step = int(steps[0 if early else -1])
     condition = str(tables.rows("frozen_effects")["condition"].iloc[0])
     effects, summary, conditions, doses = (
@@ -101,7 +102,7 @@ def finding(summary: pd.DataFrame, step: int) -> str:
         return f"{where}: too few placebo draws for a verdict; {sizes}"
     if 2 * k > n:
         verdict = "learned directions steer more than every placebo selected alike"
-    elif stats.binom.sf(k - 1, n, ALPHA) < ALPHA:
+    elif scipy.stats.binom.sf(k - 1, n, ALPHA) < ALPHA:
         verdict = "learned directions steer more than every placebo selected alike in a few seeds only"
     else:
         verdict = "learned directions do not clearly steer more than every placebo selected alike"

@@ -4,8 +4,8 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+import scipy
 from matplotlib.axes import Axes
-from scipy.stats import binomtest
 
 from experiments.kit import marks, style, words
 from experiments.kit import panels as draw
@@ -99,7 +99,7 @@ def onset_order(context: Context, onset: pd.DataFrame) -> pd.DataFrame:
                 "suite": suite, "condition": name, "regime": regime, "against": against, "measure": measure, "n": len(pair),
                 "state_first": first, "loss_first": second, "ties": len(pair) - first - second,
                 "median_difference": (state - loss)[np.isfinite(state) & np.isfinite(loss)].median(),
-                "p_value": binomtest(first, first + second).pvalue if first + second else 1.0,
+                "p_value": scipy.stats.binomtest(first, first + second).pvalue if first + second else 1.0,
             })  # fmt: skip
     return pd.DataFrame(rows)
 

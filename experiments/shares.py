@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from configs.run import RunConfig
 from experiments.kit.levels import LEVEL
@@ -115,7 +115,7 @@ def ratio(part: np.ndarray, whole: np.ndarray) -> tuple[float, float, float]:
     n, nothing = len(part), (float("nan"),) * 3
     if n < 2:
         return nothing
-    t = float(stats.t.ppf((1 + LEVEL) / 2, n - 1))
+    t = float(scipy.stats.t.ppf((1 + LEVEL) / 2, n - 1))
     error = np.cov(part, whole) / n
     a = whole.mean() ** 2 - t**2 * error[1, 1]
     if a <= 0 or whole.mean() <= 0:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau
+import scipy
 
 from configs.run import RunConfig
 from experiments.kit.experiment import Experiment
@@ -103,7 +103,7 @@ def steering_doses(context: Context, frozen_doses: pd.DataFrame) -> pd.DataFrame
         )
         if len(curve) >= 3 and np.ptp(change) > 0:
             method = "exact" if len(set(change)) == len(change) else "auto"
-            found = kendalltau(curve["magnitude"], change, method=method)
+            found = scipy.stats.kendalltau(curve["magnitude"], change, method=method)
             row |= {"tau": found.statistic, "p_value": found.pvalue, "rises": (np.diff(change) > 0).mean()}
         rows.append(row | {"range": float(np.ptp(change))})
     return pd.DataFrame(rows)

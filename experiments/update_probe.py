@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from sklearn.covariance import ledoit_wolf
 
 from base.rng import Stream, generator
 from experiments.kit import words
@@ -147,6 +146,8 @@ def _shuffled(
 def discriminant(x: np.ndarray, y: np.ndarray, test: np.ndarray, classes: int) -> np.ndarray:
     """Codes 0 .. classes - 1 for test (m, k), learned from x (n, k) and codes y (n,). A class absent from y is never
     named. Features are standardised by x."""
+    from sklearn.covariance import ledoit_wolf  # slow to load
+
     mean, scale = x.mean(0), x.std(0)
     scale = np.where(scale > 0, scale, 1)
     x, test = (x - mean) / scale, (test - mean) / scale

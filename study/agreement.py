@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from base.errors import one_line
 
@@ -193,7 +193,7 @@ def between_seeds(sd: pd.DataFrame, freedom: pd.DataFrame, share: float) -> pd.D
 
     Two draws of a normal distribution differ by sqrt(2) standard deviations; the sd is an estimate, hence Student's t.
     """
-    return sd * math.sqrt(2) * stats.t.isf(share / 2, freedom.where(freedom > 0))
+    return sd * math.sqrt(2) * scipy.stats.t.isf(share / 2, freedom.where(freedom > 0))
 
 
 def limits(old: pd.DataFrame, fresh: pd.DataFrame, closeness: float) -> dict[str, pd.DataFrame]:

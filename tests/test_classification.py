@@ -157,7 +157,7 @@ def test_too_few_windows_are_no_answer_rather_than_an_error() -> None:
 def test_no_way_to_lay_few_windows_is_an_error() -> None:
     """One window a class, none, or one class alone in a run: any of these can come of a short study."""
     names = ("sensory_fog", "bewilderment", "self_clamp")
-    for trial in range(40):
+    for trial in range(20):
         random, logs = np.random.default_rng(trial), {}
         for condition in ("self", "self_random"):
             for seed in range(1, 1 + int(random.integers(1, 4))):

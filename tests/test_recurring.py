@@ -21,7 +21,17 @@ from experiments.kit.experiment import make_tables
 from experiments.kit.pairs import LOOKS, STATE
 from experiments.kit.runs import Context
 from experiments.kit.tables import CALM, NothingToDraw
-from tests.made_runs import MadeRun, assert_tables, cells, drawn_of, page_of, regimes_of, title_of, verdict
+from tests.made_runs import (
+    MadeRun,
+    assert_tables,
+    cells,
+    drawn_of,
+    page_of,
+    read_from,
+    regimes_of,
+    title_of,
+    verdict,
+)
 
 SUITE = load_suite(ROOT / "configs" / "recurring.toml")
 Gains = dict[str, tuple[float, float]]
@@ -33,6 +43,7 @@ PAYS: Gains = {  # what is planted: gain on calm and on perturbed steps
 SLOW = 12  # steps above the level after a switch, of what senses nothing
 WAIT = {"calibrated_recurring": 3, "direct": 3, "delayed_4": 6, "oracle": 0}
 STEEP = 0.4  # nats above it
+ASKED = recurring.EXPERIMENT, switches.EXPERIMENT
 
 
 @cache
@@ -84,15 +95,14 @@ def logged(
 
 def tables_of(*runs: MadeRun) -> dict[str, pd.DataFrame]:
     """The four tables of some runs."""
-    made = [*recurring.EXPERIMENT.of("recurring"), *switches.EXPERIMENT.of("recurring")]
-    return make_tables(made, Context(SUITE, runs))
+    return make_tables([table for one in ASKED for table in one.of("recurring")], Context(SUITE, runs))
 
 
 def study(
     conditions: tuple[str, ...] = tuple(SUITE.conditions),
-    seeds: int = 8,
+    seeds: int = 5,
     gains: Gains = PAYS,
-    spread: float = 0.004,
+    spread: float = 0.002,
     noise: float = 0.03,
     waits: Mapping[str, int] = WAIT,
 ) -> dict[str, pd.DataFrame]:
@@ -253,7 +263,7 @@ def test_a_planted_recovery_of_k_steps_is_k() -> None:
 
 
 def test_a_recovery_is_found_through_the_noise_of_batches() -> None:
-    tables = study(("vanilla_recurring", "calibrated_recurring"), noise=0.05)
+    tables = study(("vanilla_recurring", "calibrated_recurring"), 8, noise=0.05)
     found = tables["recurring_recovery"].groupby("condition")["steps"].mean()
     assert found["vanilla_recurring"] == pytest.approx(12 + 1, abs=0.7)  # noise alone costs about a step
     assert found["calibrated_recurring"] == pytest.approx(3 + 1, abs=0.7)
@@ -499,7 +509,7 @@ def test_verdicts_follow_the_tables(tmp_path: Path) -> None:
     gain = of(
         whole()["recurring_summary"], quantity="difference", condition="calibrated_mix", measure="clean_loss"
     )
-    assert row[3].startswith(f"−{-gain['mean']:.4f} [−{-gain['low']:.4f}, ") and row[-1] == "8"
+    assert row[3].startswith(f"−{-gain['mean']:.4f} [−{-gain['low']:.4f}, ") and row[-1] == "5"
     fresh = whole()["recurring_losses"].query("condition == 'delayed_16'")["fresh"].mean()
     assert cells(text, "`delayed_16`")[2] == f"{100 * fresh:.0f} %"
     first = next(line for line in text.splitlines() if line.startswith("| `on`, `"))
@@ -523,7 +533,9 @@ def test_verdicts_turn_with_what_is_planted(
     tmp_path: Path, gains: Gains, waits: Mapping[str, int], expected: dict[str, str]
 ) -> None:
     names = ("vanilla_recurring", *LOOKS, "delayed_64")
-    text = page(tmp_path, study(names, gains=gains, waits=waits, seeds=4, spread=0.002))
+    tables = read_from(tmp_path, "recurring", study(names, gains=gains, waits=waits, seeds=3, spread=0.001))
+    said = [finding.title() for one in ASKED for finding in one.findings(tables).values()]
+    text = "\n".join(f"- **{title}** " for title in said)
     assert {words: verdict(text, words) for words in expected} == expected
 
 

@@ -1,9 +1,6 @@
 """What a run takes, as it is told before it is made, against what it does take."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +9,6 @@ import pytest
 import train
 from base import machine
 from base.errors import UserError
-from base.storage import ROOT
 from configs import size
 from configs.run import RunConfig
 from configs.suite import load_suite
@@ -23,7 +19,7 @@ from self_state import ConstantBias, SelfState
 from study import plan as pipeline
 from study import request as studies
 from study.plan import Study
-from tests.hostile import CONFIGS, assert_refused, ends
+from tests.hostile import assert_refused, ends
 from tests.tiny_study import request
 
 STEPS = {"steps": 4, "batch_size": 2, "warmup_steps": 1}
@@ -129,42 +125,3 @@ def test_a_run_larger_than_the_machine_is_refused_by_name(
     line = (str(suite_file), "--condition", "self", "--set", wide)
     assert_refused(ends(train.main, *line), "a run of self needs about")
     assert not (tmp_path / "out").exists()
-
-
-RUN = """
-import sys
-from pathlib import Path
-import torch
-import train
-from configs import size
-from configs.suite import load_suite
-from data.prepare import prepare_text
-
-torch.set_num_threads(1)
-folder = Path(sys.argv[1])
-run = load_suite(folder / "own.toml", sys.argv[2:]).run("self", 1)
-corpus = prepare_text("own", b"To be, or not to be. " * 900, folder / "data")
-train.train(run, corpus, folder / "runs")
-(peak,) = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
-print(int(peak) * 1024, size.memory(run))
-"""
-HEAD = 'extends = "base.toml"\nname = "own"\nseeds = 1\ncorpus = "own"\n[conditions.self]\n'
-SIZES = {
-    "many weights": ["model.n_layer=4", "model.n_embd=512"],
-    "many tokens": ["model.n_layer=2", "model.n_embd=64", "train.batch_size=256"],
-}
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is told by Linux alone")
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_the_memory_covers_what_a_run_takes(tmp_path: Path, sizes: list[str]) -> None:
-    (tmp_path / "base.toml").write_bytes((CONFIGS / "base.toml").read_bytes())
-    (tmp_path / "own.toml").write_text(HEAD)
-    short = ["train.steps=2", "train.warmup_steps=1", "log.eval_batches=1"]
-    found = subprocess.run(
-        [sys.executable, "-c", RUN, str(tmp_path), *short, *sizes],
-        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": "."}, check=False,
-    )  # fmt: skip
-    assert found.returncode == 0, found.stderr
-    peak, estimate = map(float, found.stdout.split())
-    assert 0.5 * estimate < peak < estimate

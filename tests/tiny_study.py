@@ -1,14 +1,19 @@
 """A study of two conditions and a few steps: its config and text, a request for it, and its plan."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+from base import storage
 from base.storage import ROOT
 from study import plan as pipeline
 from study import request as studies
 from study.plan import Step, Study
 from study.request import Request
-from tests.least import LEAST_MODEL, LEAST_SIGNATURES, LEAST_TEST
+from tests.least import LEAST_MODEL, LEAST_SIGNATURES, LEAST_TEST, TEXT
+from tests.stress.inject import offline
 
 SUITE = (
     LEAST_MODEL
@@ -66,3 +71,16 @@ def planned(
 
 def keys(steps: list[Step]) -> dict[str, str | None]:
     return {step.name: step.key for step in steps}
+
+
+def run_all(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The study through its command line, in a folder with its text; it may reach no network."""
+    command = [sys.executable, str(RUN_ALL), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment(tmp_path))
+
+
+def environment(tmp_path: Path) -> dict[str, str]:
+    storage.write_text(tmp_path / "texts" / "tiny_text" / "input.txt", TEXT)
+    texts = {"INTEROCEPTION_DATA": str(tmp_path / "texts")}
+    blocked = {"PYTHONPATH": str(Path(offline.__file__).parent), offline.LOG: str(tmp_path / "blocked.log")}
+    return {**os.environ, **texts, **blocked}

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
-from sklearn.covariance import ledoit_wolf
+import scipy
 
 from configs.world import Recurring
 from experiments.kit.tables import CALM
@@ -127,6 +126,8 @@ def fit(logs: Sequence[Log], names: Sequence[str]) -> Emission:
 
 def _covariance(away: np.ndarray) -> np.ndarray:
     """Shrunken covariance (D, D) about zero, in units in which no statistic outweighs another."""
+    from sklearn.covariance import ledoit_wolf  # slow to load
+
     sizes = np.maximum(away.std(0), 1e-9)
     return ledoit_wolf(away / sizes, assume_centered=True)[0] * np.outer(sizes, sizes)
 
@@ -148,10 +149,10 @@ def forward(log_likelihood: np.ndarray, transition: np.ndarray, before: np.ndarr
         total = past.sum()
         if not total > 0:  # the likely ones are impossible from here: in logs, so that nothing vanishes
             with np.errstate(divide="ignore"):
-                logs = logsumexp(
+                logs = scipy.special.logsumexp(
                     np.log(found[i - 1] if i else before)[:, None] + np.log(transition) + one, axis=0
                 )
-            past, total = np.exp(logs - logsumexp(logs)), 1.0
+            past, total = np.exp(logs - scipy.special.logsumexp(logs)), 1.0
         past = past / total
         found[i] = past
     return found

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
-from sklearn.metrics import roc_auc_score
+import scipy
 
 EDGES = (0.4, 0.6, 0.8, 1.0)  # of the blocks that readings are tested on, in shares of the run
 FITTED, GAP = (
@@ -82,6 +81,8 @@ def r_squared(truth: np.ndarray, read: np.ndarray) -> float:
 
 def auc(truth: np.ndarray, score: np.ndarray) -> float:
     """Area under the ROC curve of a score for a boolean truth; NaN where there is but one class."""
+    from sklearn.metrics import roc_auc_score  # slow to load
+
     return float(roc_auc_score(truth, score)) if 0 < truth.sum() < len(truth) else float("nan")
 
 
@@ -106,7 +107,7 @@ def unit_ranks(values: np.ndarray, ignored: np.ndarray | None = None) -> np.ndar
     made = np.zeros(len(values))
     if used.sum() < 2 or np.ptp(values[used]) <= 1e-12 * np.abs(values[used]).max():
         return made
-    made[used] = rankdata(values[used])
+    made[used] = scipy.stats.rankdata(values[used])
     made[used] -= made[used].mean()
     return made / np.linalg.norm(made)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import erf, expit
+import scipy
 
 from base import storage
 from base.rng import Stream, generator
@@ -35,7 +35,7 @@ class Network:
     def hidden(self, inputs: np.ndarray) -> np.ndarray:
         """gelu(W1 s + b1) of inputs (..., 5): (..., hidden). Only kind "mlp" has hidden units (KeyError else)."""
         before = inputs @ self.weights["network.0.weight"].T + self.weights["network.0.bias"]
-        return 0.5 * before * (1 + erf(before / np.sqrt(2)))
+        return 0.5 * before * (1 + scipy.special.erf(before / np.sqrt(2)))
 
     def propose(self, inputs: np.ndarray, states: np.ndarray) -> np.ndarray:
         """The proposal (..., dim) for inputs (..., 5). Only kind "gru" looks at `states` (..., dim), those before."""
@@ -46,7 +46,7 @@ class Network:
             return inputs @ w["network.weight"].T + w["network.bias"]
         fed = np.split(inputs @ w["network.weight_ih"].T + w["network.bias_ih"], 3, axis=-1)
         past = np.split(states @ w["network.weight_hh"].T + w["network.bias_hh"], 3, axis=-1)
-        reset, keep = expit(fed[0] + past[0]), expit(fed[1] + past[1])
+        reset, keep = scipy.special.expit(fed[0] + past[0]), scipy.special.expit(fed[1] + past[1])
         return (1 - keep) * np.tanh(fed[2] + reset * past[2]) + keep * states
 
     def read(self, states: np.ndarray) -> np.ndarray:

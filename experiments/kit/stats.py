@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from base.rng import Stream, generator
 from experiments.kit.levels import LEVEL
@@ -53,11 +53,11 @@ def estimate(values: pd.Series) -> Estimate:
     if n == 1:
         return Estimate(1, mean, np.nan, np.nan, np.nan)
     error = float(kept.std(ddof=1)) / np.sqrt(n)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * error
+    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, n - 1)) * error
     if error == 0:
         p = 1.0 if mean == 0 else 0.0
     else:
-        p = float(2 * stats.t.sf(abs(mean) / error, n - 1))
+        p = float(2 * scipy.stats.t.sf(abs(mean) / error, n - 1))
     return Estimate(n, mean, mean - half, mean + half, p)
 
 
@@ -130,7 +130,7 @@ def sign_flip(values: np.ndarray, direction: str = "greater") -> float:
     def total(flipped: np.ndarray, axis: int) -> np.ndarray:
         return (flipped.sum(axis) / size).round(DIGITS)
 
-    found = stats.permutation_test(
+    found = scipy.stats.permutation_test(
         (values,), total, permutation_type="samples", vectorized=True, n_resamples=MOST_FLIPS, batch=MOST_FLIPS // 10,
         alternative="two-sided" if direction == "different" else direction, random_state=generator(0, Stream.ANALYSIS, COUNTER),
     )  # fmt: skip
@@ -179,8 +179,8 @@ def share(wins: int, n: int) -> tuple[float, float, float, float]:
     """Share of wins out of n, its 95 % interval (Clopper and Pearson, 1934), and p of more than half (one-sided)."""
     if not n:
         return (math.nan, math.nan, math.nan, 1.0)
-    interval = stats.binomtest(wins, n).proportion_ci(LEVEL, method="exact")
-    p = stats.binomtest(wins, n, alternative="greater").pvalue
+    interval = scipy.stats.binomtest(wins, n).proportion_ci(LEVEL, method="exact")
+    p = scipy.stats.binomtest(wins, n, alternative="greater").pvalue
     return wins / n, float(interval.low), float(interval.high), float(p)
 
 
@@ -237,7 +237,7 @@ def band(table: pd.DataFrame, log: bool = False) -> pd.DataFrame:
     values = table.where(table > 0).map(np.log10) if log else table
     mean = values.mean(axis=1)
     n = values.count(axis=1).to_numpy(float)
-    quantile = np.where(n > 1, stats.t.ppf((1 + LEVEL) / 2, np.maximum(n - 1, 1)), np.nan)
+    quantile = np.where(n > 1, scipy.stats.t.ppf((1 + LEVEL) / 2, np.maximum(n - 1, 1)), np.nan)
     half: pd.Series = values.std(axis=1, ddof=1) * quantile / np.sqrt(n)
     made = pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half})
     return 10**made if log else made
