@@ -1,7 +1,8 @@
 """What a self-state remembers: nothing, an average, or a ring of past states that the present one attends to.
 
-The memory is part of the self-state's value, passed in and returned. Before an update it is asked what it recalls
-of the states up to the last but one; then the last one is put into it.
+The memory is part of the self-state's value, passed in and returned. At an update the last state is put into it first; then
+it is asked what it recalls, and the way there from the last state is what the self-state hears of it, twice: as features
+beside the statistics, and as a proposal of its own that a gate weighs against the network's.
 """
 
 import math
@@ -9,10 +10,12 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from configs.state import BufferMemory, EmaMemory, NoMemory
 
 Settings = NoMemory | EmaMemory | BufferMemory
+NOTHING = 1e-8  # a proposal shorter than this is none, as published
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class MemoryValue:
     """What is remembered; no gradient.
 
     past: (1, dim) float32, the average, or (length, dim), the ring, whose first rows fill first.
-    count: () int64, the number of states offered so far, whether they were kept or fell between two strides.
+    count: () int64, the number of states offered so far, the one before the first update included.
     """
 
     past: Tensor
@@ -39,50 +42,64 @@ def remember(settings: Settings, value: MemoryValue, state: Tensor) -> MemoryVal
     """The memory with one more state (dim,).
 
     ema: past <- (1 - decay) * past + decay * state, and the first state itself.
-    buffer: every `stride`-th state, the first included, takes the place of the oldest.
+    buffer: of the states that updates made, every `stride`-th, the first included, takes the place of the oldest.
     """
-    count = int(value.count)
+    made = int(value.count) - 1  # updates before the one that made this state; -1: none did
     past = value.past
     if settings.kind == "ema":
-        share = settings.decay if count else 1.0
+        share = settings.decay if made >= 0 else 1.0
         past = (1 - share) * past + share * state
-    elif settings.kind == "buffer" and count % settings.stride == 0:
+    elif settings.kind == "buffer" and made >= 0 and made % settings.stride == 0:
         past = past.clone()
-        past[count // settings.stride % settings.length] = state
+        past[made // settings.stride % settings.length] = state
     return replace(value, past=past, count=value.count + 1)
 
 
 def recall(settings: Settings, value: MemoryValue, state: Tensor) -> Tensor | None:
-    """What comes to mind at a state (dim,): a vector (dim,), or None while the memory is empty.
+    """What comes to mind at a state (dim,): a vector (dim,), or None while nothing is held.
 
     ema: the average. buffer: softmax(K q / sqrt(dim))^T K with the state as query q and the states held as keys
     and values K, without weights of its own (scaled dot-product attention, Vaswani et al., 2017).
     """
-    count = int(value.count)
-    if count == 0:
-        return None
+    made = int(value.count) - 1
     if settings.kind != "buffer":
-        return value.past[0]
-    filled = min(settings.length, -(-count // settings.stride))
+        return value.past[0] if made >= 0 else None
+    filled = min(settings.length, -(-made // settings.stride))
+    if filled <= 0:
+        return None
     held = value.past[:filled]
     return torch.softmax(held @ state / math.sqrt(len(state)), dim=0) @ held
 
 
-def limited(proposal: Tensor, bound: Tensor) -> Tensor:
-    """A proposal (dim,) shortened to the norm `bound` () where it is longer."""
-    norm = proposal.norm()
-    return proposal * (bound / norm) if norm > bound else proposal
+class Recall(nn.Module):
+    """The learned parts of listening to a memory. way is recall - state, (dim,), zero while nothing is held.
 
-
-class Gate(nn.Module):
-    """How much the memory is heard against the update network: one number in (0, 1).
-
-    sigmoid(w . [stats seen (5), state (dim), recall (dim)] + b).
+    features: (2 + settings.features,), what the update network reads beside the statistics: |way|, the cosine of state
+    and recall, and linear features of the way.
+    propose: (dim,), scale * way, through a square matrix where `projection` is set.
+    gate: () in (0, 1), sigmoid(w . h + b) of the update network's hidden units h.
     """
 
-    def __init__(self, inputs: int) -> None:
+    def __init__(self, settings: EmaMemory | BufferMemory, dim: int, hidden: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(inputs, 1)
+        self.settings = settings
+        self.linear = nn.Linear(dim, settings.features, bias=False)
+        self.projection = nn.Linear(dim, dim, bias=False) if settings.projection else nn.Identity()
+        self.gate = nn.Linear(hidden, 1)
 
-    def forward(self, seen: Tensor, state: Tensor, recalled: Tensor) -> Tensor:
-        return torch.sigmoid(self.linear(torch.cat([seen, state, recalled]))).squeeze(0)
+    def features(self, past: Tensor, way: Tensor) -> Tensor:
+        cosine = F.cosine_similarity(past, past + way, dim=0)
+        return torch.cat([torch.stack([way.norm(), cosine]), self.linear(way)])
+
+    def propose(self, way: Tensor) -> Tensor:
+        return self.projection(self.settings.scale * way)
+
+    def limited(self, proposal: Tensor, target: Tensor) -> Tensor:
+        """A proposal shortened, where it is longer, to `limit` times the norm of the update network's target (dim,)."""
+        if self.settings.limit is None:
+            return proposal
+        norm, bound = proposal.norm(), self.settings.limit * target.norm() + NOTHING
+        return proposal * (bound / (norm + NOTHING)) if norm > bound else proposal
+
+    def weight(self, hidden: Tensor) -> Tensor:
+        return torch.sigmoid(self.gate(hidden)).squeeze(0)

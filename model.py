@@ -99,17 +99,17 @@ class GPT(nn.Module):
 
         Args:
             tokens: (B, T) int64 in [0, vocab_size], T at most block_size.
-            bias: (n_embd,) float32 added to token and position embeddings at every position, or None. A zero
-                bias gives the same bits as None. Gradient flows into it.
+            bias: (n_embd,) float32 added to token and position embeddings at every position, after their dropout,
+                or None. A zero bias gives the same bits as None. Gradient flows into it.
             targets: (B, T) int64 in [0, vocab_size).
 
         Returns:
             Logits (B, T, vocab_size) float32, and the loss in nats, a scalar, or None without targets.
         """
         x = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]  # (B, T, C)
+        x = F.dropout(x, self.dropout, self.training)
         if bias is not None:
             x = x + bias
-        x = F.dropout(x, self.dropout, self.training)
         for block in self.blocks:
             x = block(x)
         logits = F.linear(self.norm(x), self.tokens.weight[: self.vocab_size]).float()  # (B, T, V)

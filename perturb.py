@@ -13,9 +13,9 @@ from torch import Tensor
 
 from base.rng import Stream, generator
 from configs.run import RunConfig
-from configs.state import Clock, OwnStats, RecordedStats, TrueRegime
+from configs.state import STATS, Clock, OwnStats, RecordedStats, TrueRegime
 from configs.world import CALM, RandomWindows, Recurring, Regime, Regimes, Windows
-from self_state import STATS, Parts, SelfState, StateValue
+from self_state import Parts, SelfState, StateValue
 
 
 def regimes_by_step(run: RunConfig) -> list[str]:
@@ -88,7 +88,7 @@ def perturb_batch(
     Args:
         x, y: (B, T) int64 inputs and targets; not changed in place.
         vocab_size: targets are replaced by uniform draws from [0, vocab_size); inputs by the mask token,
-            `vocab_size` itself.
+            `vocab_size` itself, or by token 0.
 
     Returns:
         (x, y), the same objects where the regime does not act on them.
@@ -97,7 +97,8 @@ def perturb_batch(
         hit = random.random(y.shape) < regimes.bewilderment.probability
         return x, np.where(hit, random.integers(0, vocab_size, size=y.shape), y)
     if regime == "sensory_fog":
-        return np.where(random.random(x.shape) < regimes.sensory_fog.probability, vocab_size, x), y
+        token = vocab_size if regimes.sensory_fog.token == "mask" else 0
+        return np.where(random.random(x.shape) < regimes.sensory_fog.probability, token, x), y
     return x, y
 
 
@@ -173,5 +174,5 @@ def shown(
         row = recorded[step]
         return None if np.isnan(row).any() else torch.from_numpy(row)
     if stats is None or len(stats) < senses.age:
-        return None
+        return torch.zeros(len(STATS)) if senses.from_zero else None
     return perturb_stats(regime, stats[-senses.age], run.regimes)

@@ -3,7 +3,7 @@
 Everything that changes from step to step is one value, `StateValue`, passed in and returned; the module holds
 parameters only. One step is
 
-    value, parts = self_state.update(value, stats)    # state <- (1 - decay) * detach(state) + decay * proposal(stats)
+    value, parts = self_state.update(value, stats)    # state <- (1 - decay) * detach(state) + decay * target(stats)
     bias = self_state.read(value.state)               # W @ state, added to the embeddings
 
 so the loss of the step reaches the update network through this one update, and no further back.
@@ -20,11 +20,9 @@ from torch.nn import functional as F
 
 import memory
 from base.rng import Stream, generator
-from configs.state import FixedBias, LearnedBias
+from configs.state import STATS, FixedBias, LearnedBias
 from configs.state import SelfState as SelfStateConfig
 from memory import MemoryValue
-
-STATS = ("loss", "entropy", "top1", "grad_norm", "progress")
 
 
 @dataclass(frozen=True)
@@ -65,61 +63,65 @@ class StateValue:
 
 @dataclass(frozen=True)
 class Parts:
-    """What one update was made of, all detached.
+    """What one update was made of, all detached: state <- (1 - decay) state + decay ((1 - gate) target + gate memory).
 
-    network: (dim,) the update network's part of the proposal, (1 - gate) * (MLP(stats) - state).
-    memory: (dim,) the memory's, gate * (recall - state) after it was limited; zero while the memory is empty.
-    gate: () in [0, 1]. memory and gate are None without memory.
+    target: (dim,) what the update network proposes.
+    wanted: (dim,) what the memory proposes, before it was limited. memory: (dim,) after.
+    gate: () in [0, 1], zero while nothing is recalled. wanted, memory and gate are None without memory.
     """
 
-    network: Tensor
+    target: Tensor
+    wanted: Tensor | None = None
     memory: Tensor | None = None
     gate: Tensor | None = None
 
 
-def batch_stats(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean predictive entropy and mean top-1 probability over all positions of a batch.
+def batch_stats(logits: Tensor) -> Tensor:
+    """Mean predictive entropy and top-1 probability, over all positions of a batch and over each sequence's last.
 
     Args:
-        logits: (..., V) float32. No gradient flows.
+        logits: (B, T, V) float32. No gradient flows.
 
     Returns:
-        Entropy in nats, -sum p log p, and confidence in [0, 1], two scalars.
+        (4,): entropy in nats, -sum p log p, and confidence in [0, 1], in all places; then both in the last.
     """
     with torch.no_grad():
         log_p = F.log_softmax(logits, dim=-1)
         p = log_p.exp()
-        return -(p * log_p).sum(-1).mean(), p.amax(-1).mean()
+        entropy, top1 = -(p * log_p).sum(-1), p.amax(-1)  # (B, T)
+        return torch.stack([entropy.mean(), top1.mean(), entropy[:, -1].mean(), top1[:, -1].mean()])
 
 
 class SelfState(nn.Module):
     """The learned parts: a network that proposes an update from statistics, and the reader.
 
-    Proposals, from the (standardised) statistics s (5,):
-        mlp      W2 gelu(W1 s + b1) + b2
+    Targets, from the (standardised) statistics s (5,), with a memory followed by its features (see memory.Recall):
+        mlp      W2 f(W1 s + b1) + b2, where f is gelu or tanh
         linear   W s + b
         gru      the new state of a GRU cell with input s and the detached state as its hidden state
                  (Cho et al., 2014); with decay 1 this is a plain GRU.
 
-    With a memory, the step from the old state towards that proposal is mixed by a learned gate with the step towards
-    what is recalled, the latter no longer than `limit` times the former.
+    With a memory, that target is mixed by a learned gate with what the memory proposes.
     """
 
     def __init__(self, settings: SelfStateConfig, n_embd: int) -> None:
         super().__init__()
         self.settings = settings
-        dim = settings.dim
+        dim, remembers = settings.dim, settings.memory
+        inputs, hidden = len(STATS), settings.hidden
+        self.recall: memory.Recall | None = None
+        if remembers.kind != "none":
+            inputs += 2 + remembers.features
+            self.recall = memory.Recall(remembers, dim, hidden)
         self.network: nn.Module
         if settings.update == "mlp":
-            self.network = nn.Sequential(
-                nn.Linear(len(STATS), settings.hidden), nn.GELU(), nn.Linear(settings.hidden, dim)
-            )
+            middle = nn.GELU() if settings.activation == "gelu" else nn.Tanh()
+            self.network = nn.Sequential(nn.Linear(inputs, hidden), middle, nn.Linear(hidden, dim))
         elif settings.update == "linear":
-            self.network = nn.Linear(len(STATS), dim)
+            self.network = nn.Linear(inputs, dim)
         else:
-            self.network = nn.GRUCell(len(STATS), dim)
+            self.network = nn.GRUCell(inputs, dim)
         self.reader = nn.Linear(dim, n_embd, bias=False)
-        self.gate = memory.Gate(len(STATS) + 2 * dim) if settings.memory.kind != "none" else None
 
     def initial(self) -> StateValue:
         """The value before the first step: zero state, no statistics seen, nothing remembered."""
@@ -143,33 +145,38 @@ class SelfState(nn.Module):
             the gate only: the detach that cuts the past off stands here and nowhere else.
         """
         past = value.state.detach()
-        held = value.memory
         value = self._with_moments(value, stats)
-        if held is not None:
-            value = replace(value, memory=memory.remember(self.settings.memory, held, past))
+        if value.memory is not None:
+            value = replace(value, memory=memory.remember(self.settings.memory, value.memory, past))
         if hold:
             return replace(value, state=past), None
         seen = self._standardised(value, stats) if self.settings.standardise else stats
-        proposal = self.network(seen, past) if self.settings.update == "gru" else self.network(seen)
         decay = self.settings.decay
-        if held is None:
-            state = (1 - decay) * past + decay * proposal
-            return replace(value, state=state), Parts((proposal - past).detach())
-        network, remembered, gate = self._mixed(held, seen, past, proposal - past)
-        state = past + decay * (network + remembered)
-        return replace(value, state=state), Parts(network.detach(), remembered.detach(), gate.detach())
+        if self.recall is None or value.memory is None:
+            target = self.network(seen, past) if self.settings.update == "gru" else self.network(seen)
+            return replace(value, state=(1 - decay) * past + decay * target), Parts(target.detach())
+        target, parts = self._mixed(self.recall, value.memory, seen, past)
+        return replace(value, state=(1 - decay) * past + decay * target), parts
 
     def _mixed(
-        self, held: MemoryValue, seen: Tensor, past: Tensor, step: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The two parts of the proposal and the gate. An empty memory is not heard: its gate is zero."""
-        settings = self.settings.memory
-        recalled = memory.recall(settings, held, past)
-        if recalled is None or self.gate is None or settings.kind == "none":
-            return step, torch.zeros_like(past), torch.zeros((), device=past.device)
-        gate = self.gate(seen, past, recalled)
-        wanted = memory.limited(recalled - past, settings.limit * step.detach().norm())
-        return (1 - gate) * step, gate * wanted, gate
+        self, recall: memory.Recall, held: MemoryValue, seen: Tensor, past: Tensor
+    ) -> tuple[Tensor, Parts]:
+        """The network's target mixed with what the memory proposes. Where it proposes nothing the gate is zero."""
+        assert isinstance(self.network, nn.Sequential)
+        recalled = memory.recall(self.settings.memory, held, past)
+        way = torch.zeros_like(past) if recalled is None else recalled - past
+        features = (
+            recall.features(past, way)
+            if recalled is not None
+            else past.new_zeros(2 + recall.settings.features)
+        )
+        hidden = self.network[:2](torch.cat([seen, features]))
+        target = self.network[2](hidden)
+        wanted = recall.propose(way)
+        proposal = recall.limited(wanted, target)
+        gate = recall.weight(hidden) if wanted.norm() >= memory.NOTHING else past.new_zeros(())
+        parts = Parts(target.detach(), wanted.detach(), proposal.detach(), gate.detach())
+        return (1 - gate) * target + gate * proposal, parts
 
     def read(self, state: Tensor) -> Tensor:
         """The embedding bias (n_embd,) of a state (dim,): W @ state. Zero for a zero state, exactly."""

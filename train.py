@@ -25,16 +25,18 @@ from base import command_line, storage
 from base.rng import Stream, generator
 from configs import size
 from configs.run import RunConfig, Train
+from configs.state import logged_as
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
 from data.corpus import Corpus, check_block
 from data.prepare import prepare
 from runs import folder as run_folder
-from runs.evaluate import PROBE, batch, draw, heldout, resolve_dtype, state_effect
+from runs.evaluate import PROBE, batch, draw, heldout, prompt_effect, resolve_dtype, state_effect
 from runs.state import Training, start
-from self_state import STATS, batch_stats
+from self_state import batch_stats
 
 Progress = Callable[[int, int], None]
+MEASURED = ("loss", "entropy", "top1", "entropy_last", "top1_last")
 VERSIONS = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
 
 
@@ -196,14 +198,14 @@ def train_step(
     now.gpt.train()
     if run.model.dropout:
         torch.manual_seed(int(generator(run.seed, Stream.DROPOUT, step).integers(2**62)))
-    measured = torch.zeros(3, device=device)  # loss, entropy, top1
+    measured = torch.zeros(len(MEASURED), device=device)
     inputs, targets = (torch.from_numpy(ids).to(device).split(settings.batch_size) for ids in (x, y))
     for tokens, nexts in zip(inputs, targets, strict=True):
         with autocast:
             logits, loss = now.gpt(tokens, leaf, nexts)
         (loss / settings.grad_accum).backward()
-        measured += torch.stack([loss.detach(), *batch_stats(logits.detach())]) / settings.grad_accum
-    row["loss"], row["entropy"], row["top1"] = measured.tolist()
+        measured += torch.cat([loss.detach()[None], batch_stats(logits.detach())]) / settings.grad_accum
+    row |= zip(MEASURED, measured.tolist(), strict=True)
     if not math.isfinite(row["loss"]):
         return row
     if bias is not None and leaf is not None and bias.requires_grad:
@@ -219,10 +221,13 @@ def train_step(
     now.optimizer.step()
     now.optimizer.zero_grad(set_to_none=True)
 
-    # what the next step is told, and how good the model is now
-    newest = torch.tensor([row[name] for name in STATS], device=device)  # (5,)
+    # what the next step is told, and what the model is now
+    newest = torch.tensor([row[name] for name in logged_as(run.self_state.senses)], device=device)  # (5,)
     now.stats = perturb.remembered(run, now.stats, newest)
     done = step + 1
+    if leaf is not None and step % run.log.effect_interval == 0:
+        with timed(timings, "evaluation"), torch.no_grad():
+            row["prompt_effect"] = prompt_effect(now.gpt, now.injection.read(now.value, step), dtype)
     if done % run.log.eval_interval == 0 or done == run.last:
         with timed(timings, "evaluation"):
             bias = now.injection.read(now.value, step)
@@ -231,10 +236,11 @@ def train_step(
 
 
 def learning_rate(step: int, settings: Train) -> float:
-    """Linear warm-up to `learning_rate`, then a cosine to `min_learning_rate` at the last step."""
+    """Linear warm-up to `learning_rate`, then a cosine to `min_learning_rate` at `decay_steps`, and no further."""
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / (settings.warmup_steps + 1)
-    share = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+    end = settings.decay_steps or settings.steps
+    share = min(1.0, (step - settings.warmup_steps) / max(1, end - settings.warmup_steps))
     span = settings.learning_rate - settings.min_learning_rate
     return settings.min_learning_rate + 0.5 * (1 + math.cos(math.pi * share)) * span
 

@@ -36,16 +36,17 @@ class Model(Strict):
 
 
 class Train(Strict):
-    """Optimisation: AdamW, linear warm-up, cosine decay to `min_learning_rate` at the last step."""
+    """Optimisation: AdamW, linear warm-up, cosine decay to `min_learning_rate`."""
 
     steps: int = Field(default=2000, ge=1, le=10_000_000)  # of the whole schedule
+    decay_steps: int | None = Field(default=None, ge=1)  # at which the learning rate is lowest; None: steps
     stop: int | None = Field(
         default=None, ge=1
     )  # end after so many steps of a schedule of `steps`; None: all
     batch_size: int = Field(default=12, ge=1, le=65536)  # sequences a micro-batch
     grad_accum: int = Field(default=1, ge=1, le=4096)  # micro-batches a step
     learning_rate: Positive = 1e-3  # the largest, at the end of the warm-up
-    min_learning_rate: Magnitude = 1e-4  # at the last step
+    min_learning_rate: Magnitude = 1e-4  # at the end of its decay
     warmup_steps: int = Field(default=100, ge=0)  # over which the rate rises from near zero
     beta1: float = Field(default=0.9, ge=0, lt=1)  # AdamW's momentum of gradients
     beta2: float = Field(default=0.99, ge=0, lt=1)  # AdamW's momentum of squared gradients

@@ -6,11 +6,11 @@ without the mask token; where a corpus is not read yet, `tokens_of` its tokenize
 
 from base import machine
 from configs.run import RunConfig
+from configs.state import STATS
 from configs.suite import FrozenTest, Suite
 
 DOSE_BATCHES = 5  # held-out batches of a dose curve, which needs less precision than the test
 BELIEFS = 20  # states that a test of beliefs sets (probes/belief.py), about: the regimes that acted decide
-STATISTICS = 5  # that a self-state is shown
 LOG_BYTES = 200.0  # of a step's row in metrics.csv
 
 
@@ -27,13 +27,17 @@ def weights(run: RunConfig, vocabulary: int) -> int:
     block = 12 * width**2 + 2 * width + 11 * width * model.bias
     found = (vocabulary + 1 + model.block_size) * width + model.n_layer * block + width * (1 + model.bias)
     if state.enabled:
+        memory, read = 0, len(STATS)
+        if state.memory.kind != "none":
+            read += 2 + state.memory.features
+            projection = state.dim**2 if state.memory.projection else 0
+            memory = state.memory.features * state.dim + projection + state.hidden + 1
         network = {
-            "mlp": state.hidden * (STATISTICS + 1) + state.dim * (state.hidden + 1),
-            "linear": state.dim * (STATISTICS + 1),
-            "gru": 3 * state.dim * (STATISTICS + state.dim + 2),
+            "mlp": state.hidden * (read + 1) + state.dim * (state.hidden + 1),
+            "linear": state.dim * (len(STATS) + 1),
+            "gru": 3 * state.dim * (len(STATS) + state.dim + 2),
         }[state.update]
-        gate = STATISTICS + 2 * state.dim + 1 if state.memory.kind != "none" else 0
-        return found + network + gate + state.dim * width
+        return found + network + memory + state.dim * width
     return found + width * run.injects
 
 

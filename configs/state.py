@@ -1,31 +1,44 @@
 """The fields of what enters the embeddings: the self-state with its memory and senses, or a bias that never senses."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from configs.fields import Magnitude, Name, Positive, Probability, Strict
+
+STATS = ("loss", "entropy", "top1", "grad_norm", "progress")  # what a self-state is shown, in this order
 
 
 class NoMemory(Strict):
     kind: Literal["none"] = "none"
 
 
-class EmaMemory(Strict):
+class Remembers(Strict):
+    """How a memory is listened to. See memory.Recall."""
+
+    scale: Positive = 10.0  # the memory proposes so many times the way from the state to what is recalled
+    limit: Positive | None = (
+        1.0  # norm of that proposal, at most so many times the update network's; None: no limit
+    )
+    features: int = Field(
+        default=8, ge=1, le=4096
+    )  # linear features of that way that the update network reads
+    projection: bool = False  # a square matrix on the proposal
+
+
+class EmaMemory(Remembers):
     """Recalls the exponential moving average of past states."""
 
     kind: Literal["ema"]
     decay: Probability = 0.1  # share of the newest state in the average
-    limit: Positive = 1.0  # norm of the memory's proposal, at most so many times the update network's
 
 
-class BufferMemory(Strict):
+class BufferMemory(Remembers):
     """Recalls from a ring of past states by attention. See memory.py."""
 
     kind: Literal["buffer"]
     length: int = Field(default=64, ge=1, le=65536)  # states held
     stride: int = Field(default=10, ge=1, le=1_000_000)  # steps between two states held
-    limit: Positive = 1.0  # norm of the memory's proposal, at most so many times the update network's
 
 
 Memory = Annotated[NoMemory | EmaMemory | BufferMemory, Field(discriminator="kind")]
@@ -36,6 +49,8 @@ class OwnStats(Strict):
 
     kind: Literal["own"] = "own"
     age: int = Field(default=1, ge=1, le=100_000)  # steps since it was measured; 1: on the previous batch
+    positions: Literal["all", "last"] = "all"  # of each sequence, where entropy and top-1 are measured
+    from_zero: bool = False  # shown five zeros where nothing was measured yet; false: not updated there
 
 
 class RecordedStats(Strict):
@@ -62,6 +77,12 @@ class TrueRegime(Strict):
 Senses = Annotated[OwnStats | RecordedStats | Clock | TrueRegime, Field(discriminator="kind")]
 
 
+def logged_as(senses: Senses) -> tuple[str, ...]:
+    """The metrics of the log that a self-state with these senses is shown as STATS."""
+    last = isinstance(senses, OwnStats) and senses.positions == "last"
+    return tuple(f"{name}_last" if last and name in ("entropy", "top1") else name for name in STATS)
+
+
 class SelfState(Strict):
     """The self-state: read the statistics, update, inject. See self_state.py."""
 
@@ -71,6 +92,7 @@ class SelfState(Strict):
     senses: Senses = OwnStats()  # what it is shown at each step: five numbers
     update: Literal["mlp", "gru", "linear"] = "mlp"  # the network that makes a proposal of the statistics
     hidden: int = Field(default=64, ge=1, le=65536)  # hidden units of the update MLP
+    activation: Literal["gelu", "tanh"] = "gelu"  # of those units
     standardise: bool = False  # read the statistics through running moments
     stat_momentum: float = Field(default=0.99, ge=0, lt=1)  # of those moments
     stat_clip: Positive = 4.0  # standardised statistics are clipped at +- this many standard deviations
@@ -82,6 +104,14 @@ class SelfState(Strict):
         None  # rescale the bias to the mean norm of this condition's run of the same seed
     )
     memory: Memory = NoMemory()  # what it recalls of its own past states
+
+    @model_validator(mode="after")
+    def _hidden_units_for_the_gate(self) -> Self:
+        if self.memory.kind != "none" and self.update != "mlp":
+            raise ValueError(
+                f'a memory with update = "{self.update}": its gate reads hidden units; set update = "mlp"'
+            )
+        return self
 
 
 class NoBias(Strict):

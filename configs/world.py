@@ -74,7 +74,8 @@ class Bewilderment(Strict):
 
 
 class SensoryFog(Strict):
-    probability: Probability = 0.2  # of an input token being replaced by the reserved mask token
+    probability: Probability = 0.2  # of an input token being replaced
+    token: Literal["mask", "first"] = "mask"  # by the reserved mask token, or by the vocabulary's first one
 
 
 class FalseFeedback(Strict):

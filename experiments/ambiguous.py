@@ -139,7 +139,7 @@ def twins(context: Context) -> list[Twins]:
         if name == condition or other is None or len(windows) != 1 or len(windows_of(other.log)) != 1:
             continue
         regime, parts, begin = windows.iloc[0][["regime", "start", "end"]]
-        settings = runs[condition, seed].config.self_state.memory
+        settings = runs[condition, seed].config.self_state
         recalls = (recalled(path.states, settings), recalled(other.states, settings))
         begins = int(windows_of(other.log)["start"].iloc[0])
         place = (name.removesuffix("_feedback"), str(regime), seed)

@@ -18,12 +18,12 @@ import pandas as pd
 
 from base.rng import Stream, generator
 from configs.run import RunConfig
-from configs.state import OwnStats
+from configs.state import STATS, OwnStats
 from configs.world import Recurring
 from experiments.kit import filtering
 from experiments.kit.filtering import Chain, Emission, Log
 from experiments.kit.readout import auc, blocks, decoded, r_squared
-from experiments.kit.replay import STATS, Replay, fed, untrained
+from experiments.kit.replay import Replay, fed, untrained
 from experiments.kit.runs import Context, Run
 from experiments.kit.tables import CALM, stack
 

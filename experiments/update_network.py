@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from configs.state import STATS
 from experiments import update_probe
 from experiments.kit import marks, pages, readout, style, words
 from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment, Table
 from experiments.kit.levels import ALPHA
 from experiments.kit.pages import shown
-from experiments.kit.replay import STATS, Replay, open_replay
+from experiments.kit.replay import Replay, open_replay
 from experiments.kit.runs import Context
 from experiments.kit.stats import estimate, over_seeds, paired, per_seed
 from experiments.kit.style import Look

@@ -15,6 +15,7 @@ from model import GPT
 
 DTYPE_VARIABLE = "INTEROCEPTION_DTYPE"
 ECE_BINS = 10
+PROMPT = 4  # tokens
 PROBE = (
     1_000_000  # counter of the probe batch in the EVAL stream; the batches of the held-out loss count from 0
 )
@@ -54,6 +55,22 @@ def state_effect(gpt: GPT, tokens: Tensor, bias: Tensor, dtype: torch.dtype) -> 
     log_p, log_q = F.log_softmax(steered, -1), F.log_softmax(plain, -1)
     kl = (log_p.exp() * (log_p - log_q)).sum(-1).mean()
     return (steered - plain).abs().mean().item(), kl.item()
+
+
+@torch.no_grad()
+def prompt_effect(gpt: GPT, bias: Tensor | None, dtype: torch.dtype) -> float:
+    """The published measure of a bias (n_embd,): mean |logit change| after the prompt of the vocabulary's first four tokens.
+
+    Of the last position alone, over all logits. In training mode, as published: with dropout, the two passes drop
+    different units, which alone changes logits. Leaves the model in training mode.
+    """
+    gpt.train()
+    device = gpt.positions.weight.device
+    prompt = torch.arange(min(PROMPT, gpt.vocab_size), device=device)[None]
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+        steered, _ = gpt(prompt, bias)
+        plain, _ = gpt(prompt)
+    return (steered - plain)[0, -1].abs().mean().item()
 
 
 @torch.no_grad()

@@ -20,9 +20,9 @@ import perturb
 from base.rng import Stream, generator
 from base.storage import UserError
 from configs.run import RunConfig
-from configs.state import FixedBias, NoBias, OwnStats, RecordedStats
+from configs.state import STATS, FixedBias, NoBias, OwnStats, RecordedStats, logged_as
 from runs import folder as run_folder
-from self_state import STATS, ConstantBias, Parts, SelfState, StateValue
+from self_state import ConstantBias, Parts, SelfState, StateValue
 
 EMA_MOMENTUM = 0.99  # of the state's average behind state_ema_drift
 NORM_MOMENTUM = 0.99  # of the running mean of a bias's norm, where it is matched to another run's
@@ -87,12 +87,14 @@ class Sensed(Value):
         }
         if self.parts is None:
             return found
-        network = self.parts.network.norm().item()
-        found["mlp_norm"] = network
-        if self.parts.memory is not None and self.parts.gate is not None:
-            memory = self.parts.memory.norm().item()
-            share = memory / (memory + network) if memory + network > 0 else 0.0
-            found |= {"memory_norm": memory, "memory_share": share, "gate": self.parts.gate.item()}
+        target, wanted, memory = self.parts.target, self.parts.wanted, self.parts.memory
+        found["mlp_norm"] = network = target.norm().item()
+        if wanted is not None and memory is not None and self.parts.gate is not None:
+            size, gate = memory.norm().item(), self.parts.gate.item()
+            found |= {"memory_wanted": wanted.norm().item(), "memory_norm": size, "gate": gate}
+            found["memory_cosine"] = F.cosine_similarity(target, wanted, dim=0).item()
+            heard, rest = gate * size, (1 - gate) * network
+            found["memory_share"] = heard / (heard + rest) if heard + rest > 0 else 0.0
         return found
 
 
@@ -262,7 +264,8 @@ def recorded_stats(run: RunConfig, folder: Path) -> np.ndarray:
     found = np.full((run.last, len(STATS)), np.nan, dtype=np.float32)
     for step in range(own.age, run.last):
         row = log[step - own.age]
-        values = [float(row[name]) for name in STATS[:-1]] + [(step - own.age) / source.train.steps]
+        names = logged_as(own)[:-1]
+        values = [float(row[name]) for name in names] + [(step - own.age) / source.train.steps]
         regime = log[step]["regime"] if source.self_state.enabled else perturb.CALM
         found[step] = perturb.perturb_stats(regime, torch.tensor(values), source.regimes).numpy()
     senses = run.self_state.senses

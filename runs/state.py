@@ -21,9 +21,10 @@ from runs.injection import Injection, Value, injection_of
 from self_state import SelfState
 
 METRICS = (
-    "step", "regime", "loss", "entropy", "top1", "grad_norm", "progress", "lr",
-    "state_norm", "state_drift", "state_ema_drift", "state_effect", "state_kl",
-    "bias_norm", "mlp_norm", "memory_norm", "memory_share", "gate", "heldout_loss", "heldout_ece",
+    "step", "regime", "loss", "entropy", "top1", "entropy_last", "top1_last", "grad_norm", "progress", "lr",
+    "state_norm", "state_drift", "state_ema_drift", "state_effect", "state_kl", "prompt_effect",
+    "bias_norm", "mlp_norm", "memory_wanted", "memory_norm", "memory_cosine", "memory_share", "gate",
+    "heldout_loss", "heldout_ece",
 )  # fmt: skip
 JITTER = 1e-3  # share of the state's norm that `jitter` changes it by
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 import perturb
+from configs.state import STATS
 from configs.world import Recurring
-from experiments.kit.replay import STATS
 from tests.made_runs import MadeRun, made_run, regimes_of
 
 STEPS = 1000

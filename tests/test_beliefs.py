@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 import perturb
 from base.rng import Stream, generator
-from configs.state import Clock
+from configs.state import STATS, Clock
 from configs.state import SelfState as SelfStateConfig
 from configs.world import FalseFeedback, Recurring, Regimes
 from experiments import belief_shifts, beliefs, readings
@@ -22,7 +22,6 @@ from experiments.kit import filtering, readout, replay
 from experiments.kit.experiment import make_tables
 from experiments.kit.filtering import Log
 from experiments.kit.panels import Figure
-from experiments.kit.replay import STATS
 from experiments.kit.tables import NothingToDraw
 from experiments.readings import TWIN, Subject, subjects
 from self_state import SelfState

@@ -72,6 +72,7 @@ def lived(
     regime = regimes_of(steps, windows)
     kind = SelfState(memory=BufferMemory(**settings) if settings["kind"] == "buffer" else EmaMemory(**settings) if settings["kind"] == "ema" else NoMemory()).memory  # fmt: skip
     held = remembering.initial(kind, 5, torch.device("cpu"))
+    listener = None if kind.kind == "none" else remembering.Recall(kind, 5, 1)
     states, recalled, parts = np.zeros((steps, 5)), np.full((steps, 5), np.nan), np.zeros((steps, 5))
     log = pd.DataFrame({"step": range(steps), "regime": regime})
     norms, heard = np.full(steps, np.nan), np.full((steps, 3), np.nan)
@@ -80,21 +81,21 @@ def lived(
         past = states[step - 1]
         disturbed = regime[step - 1] == "bewilderment"
         target = scale * (np.ones(5) + way * disturbed + 0.3 * random.normal(size=5))
-        network, part = target - past, np.zeros(5)
+        proposed, weight = np.zeros(5), 0.0
         if kind.kind != "none":
             query = torch.from_numpy(past).float()
-            found = remembering.recall(kind, held, query)
             held = remembering.remember(kind, held, query)
-            if found is not None:
-                recalled[step] = found.numpy()
-                bound = torch.tensor(kind.limit * np.linalg.norm(network)).float()
-                part = gate * remembering.limited(found - query, bound).numpy()
-                network = (1 - gate) * network
-            sizes = np.linalg.norm(network), np.linalg.norm(part)
-            heard[step] = sizes[1], sizes[1] / sum(sizes), gate
-        norms[step] = np.linalg.norm(network)
-        states[step] = past + DECAY * (network + part)
-        parts[step] = DECAY * part
+            found = remembering.recall(kind, held, query)
+            if found is not None and listener is not None:
+                recalled[step], weight = found.numpy(), gate
+                proposed = listener.limited(
+                    kind.scale * (found - query), torch.from_numpy(target).float()
+                ).numpy()
+            shares = weight * np.linalg.norm(proposed), (1 - weight) * np.linalg.norm(target)
+            heard[step] = np.linalg.norm(proposed), shares[0] / sum(shares), weight
+        norms[step] = np.linalg.norm(target)
+        states[step] = (1 - DECAY) * past + DECAY * ((1 - weight) * target + weight * proposed)
+        parts[step] = DECAY * weight * proposed
     log["mlp_norm"] = norms
     log[["memory_norm", "memory_share", "gate"]] = heard
     log["state_drift"] = np.linalg.norm(np.diff(states, axis=0, prepend=states[:1]), axis=1)
@@ -107,8 +108,8 @@ def lived(
 def test_what_was_recalled_and_the_memorys_part_follow_from_the_states(settings: dict[str, Any]) -> None:
     run, recalled, parts = lived("ema", 1, settings)
     followed = following.follow(run)
-    found = following.recalled(followed.states, run.config.self_state.memory)
-    assert np.isnan(found[:2]).all()  # the first update makes row 1 and finds nothing
+    found = following.recalled(followed.states, run.config.self_state)
+    assert np.isnan(found[0]).all()  # the first update makes row 1
     np.testing.assert_allclose(found[2:], recalled[2:], atol=1e-6)
     np.testing.assert_allclose(followed.pull[2:], parts[2:], atol=1e-6)
     gate, limit = 0.4, settings["limit"]

@@ -14,12 +14,12 @@ import train
 from base import storage
 from base.storage import ROOT
 from configs.run import RunConfig
+from configs.state import STATS
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from runs.injection import recorded_stats
-from self_state import STATS
 from tests.interrupted import Stop, interrupted_at
 
 STEPS = 80

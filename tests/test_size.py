@@ -36,8 +36,10 @@ STATES: dict[str, dict[str, Any]] = {
     "biases": {"model": {**WIDE, "bias": True}},
     "constant": {"constant_bias": {"kind": "learned"}},
     "mlp": {"self_state": {"dim": 7, "hidden": 9}},
-    "linear": {"self_state": {"update": "linear", "memory": {"kind": "ema"}}},
-    "gru": {"self_state": {"update": "gru", "dim": 1, "memory": {"kind": "buffer", "length": 5}}},
+    "linear": {"self_state": {"update": "linear"}},
+    "gru": {"self_state": {"update": "gru", "dim": 1}},
+    "average": {"self_state": {"memory": {"kind": "ema", "features": 3}}},
+    "ring": {"self_state": {"memory": {"kind": "buffer", "length": 5, "projection": True}}},
 }
 
 

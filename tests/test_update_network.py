@@ -12,11 +12,12 @@ import torch
 import perturb
 from base import storage
 from base.rng import Stream, generator
+from configs.state import STATS
 from configs.state import SelfState as SelfStateConfig
 from experiments import update_network, update_probe
 from experiments.kit import replay
 from experiments.kit.experiment import make_tables
-from experiments.kit.replay import STATS, Network, Replay
+from experiments.kit.replay import Network, Replay
 from experiments.kit.tables import NothingToDraw
 from self_state import SelfState
 from tests.made_runs import (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from configs.state import Memory
+from configs.state import OwnStats, SelfState
 from experiments.kit.runs import Run
 from experiments.kit.tables import CALM
 
@@ -20,7 +20,7 @@ class Followed:
     """One run's log and states, row by row; row i holds the update that made state i.
 
     log: columns step, regime, state_drift and LOGGED (NaN where a run has none). states: (n, dim) float64.
-    pull: (n, dim) the memory's part of each update, decay included; zeros without memory, NaN where it is not known.
+    pull: (n, dim) the memory's part of each update, gate and decay included; zeros without memory, NaN where it is not known.
     bound: (n,) the largest share that the memory's limit allows at the gate of each step.
     """
 
@@ -47,20 +47,21 @@ def follow(run: Run, before: Run | None = None) -> Followed:
     pull = np.zeros_like(states)
     bound = np.full(len(log), np.nan)
     if settings.memory.kind != "none":
-        way = recalled(states, settings.memory) - _last(states)
+        way = recalled(states, settings) - _last(states)
         size = np.linalg.norm(way, axis=1, keepdims=True)
         unit = np.divide(way, size, out=np.zeros_like(way), where=size > 0)
-        pull = settings.decay * log["memory_norm"].to_numpy(float)[:, None] * unit
-        gate = log["gate"].to_numpy(float)
-        bound = settings.memory.limit * gate / (settings.memory.limit * gate + 1 - gate)
+        gate, limit = log["gate"].to_numpy(float), settings.memory.limit
+        pull = settings.decay * (gate * log["memory_norm"].to_numpy(float))[:, None] * unit
+        bound = np.ones(len(log)) if limit is None else limit * gate / (limit * gate + 1 - gate)
     return Followed(log, states, pull, bound)
 
 
-def recalled(states: np.ndarray, settings: Memory) -> np.ndarray:
+def recalled(states: np.ndarray, settings: SelfState) -> np.ndarray:
     """What the memory recalled in the update that made each state, from the states alone.
 
-    The first update makes row 1 and finds the memory empty; the one that makes row i finds in it the states 0 ... i - 2
-    (see memory.py). Recall has no weights of its own, so it follows from the states.
+    The update that makes row i finds in it the states 0 ... i - 1 that updates made (see memory.py); where nothing is shown
+    before the first batch was measured, row 0 is no update's. Recall has no weights of its own, so it follows from the
+    states.
 
     Args:
         states: (n, dim), all states of a run from its first step on.
@@ -69,14 +70,16 @@ def recalled(states: np.ndarray, settings: Memory) -> np.ndarray:
         (n, dim) float64, NaN where nothing was remembered.
     """
     found = np.full(states.shape, np.nan)
-    if settings.kind == "ema":
-        average = states[:1].sum(0, dtype=np.float64)
-        for row in range(2, len(states)):
+    first = 0 if isinstance(settings.senses, OwnStats) and settings.senses.from_zero else 1
+    memory = settings.memory
+    if memory.kind == "ema":
+        average = np.zeros(states.shape[1])  # the state before the first update
+        for row in range(first, len(states)):
             found[row] = average
-            average = (1 - settings.decay) * average + settings.decay * states[row - 1]
-    elif settings.kind == "buffer":
-        for row in range(2, len(states)):
-            held = states[: row - 1 : settings.stride][-settings.length :]
+            average = (1 - memory.decay) * average + memory.decay * states[row]
+    elif memory.kind == "buffer":
+        for row in range(first + 1, len(states)):
+            held = states[first : row : memory.stride][-memory.length :]
             weights = held @ states[row - 1] / np.sqrt(states.shape[1])
             weights = np.exp(weights - weights.max())
             found[row] = weights @ held / weights.sum()

@@ -15,10 +15,9 @@ import scipy
 from base import storage
 from base.rng import Stream, generator
 from configs.run import RunConfig
-from configs.state import SelfState
+from configs.state import STATS, SelfState, logged_as
 from experiments.kit.runs import Run
 
-STATS = ("loss", "entropy", "top1", "grad_norm", "progress")  # what the network is fed, in this order
 PREFIX = "self_state."
 
 
@@ -26,16 +25,17 @@ PREFIX = "self_state."
 class Network:
     """The update network and the reader; formulas as in self_state.SelfState, in float64.
 
-    weights: by their names below `self_state.`, for example `network.0.weight`.
+    weights: by their names below `self_state.`, for example `network.0.weight`. activation: of an mlp's hidden units.
     """
 
     kind: str
     weights: Mapping[str, np.ndarray]
+    activation: str = "gelu"
 
     def hidden(self, inputs: np.ndarray) -> np.ndarray:
-        """gelu(W1 s + b1) of inputs (..., 5): (..., hidden). Only kind "mlp" has hidden units (KeyError else)."""
+        """f(W1 s + b1) of inputs (..., 5): (..., hidden). Only kind "mlp" has hidden units (KeyError else)."""
         before = inputs @ self.weights["network.0.weight"].T + self.weights["network.0.bias"]
-        return 0.5 * before * (1 + scipy.special.erf(before / np.sqrt(2)))
+        return np.tanh(before) if self.activation == "tanh" else gelu(before)
 
     def propose(self, inputs: np.ndarray, states: np.ndarray) -> np.ndarray:
         """The proposal (..., dim) for inputs (..., 5). Only kind "gru" looks at `states` (..., dim), those before."""
@@ -52,6 +52,10 @@ class Network:
     def read(self, states: np.ndarray) -> np.ndarray:
         """The embedding bias (..., n_embd) of states (..., dim)."""
         return states @ self.weights["reader.weight"].T
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    return 0.5 * x * (1 + scipy.special.erf(x / np.sqrt(2)))
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ def open_replay(run: Run) -> Replay | None:
     steps = log["step"].to_numpy()[1:]
     return Replay(
         run=run,
-        network=Network(settings.update, weights),
+        network=Network(settings.update, weights, settings.activation),
         steps=steps,
         inputs=fed(log, run.config, settings.standardise),
         regimes=regimes,
@@ -148,7 +152,8 @@ def fed(log: pd.DataFrame, config: RunConfig, standardise: bool = True) -> np.nd
     """
     feedback = [getattr(config.regimes.false_feedback, name) for name in STATS]
     acts = log["regime"].to_numpy(dtype=str)[1:] == "false_feedback"
-    seen = log[list(STATS)].to_numpy(dtype=float)[:-1] + np.outer(acts, feedback)
+    shown = log[list(logged_as(config.self_state.senses))]
+    seen = shown.to_numpy(dtype=float)[:-1] + np.outer(acts, feedback)
     return standardised(seen, config.self_state) if standardise else seen
 
 
@@ -181,4 +186,4 @@ def untrained(settings: SelfState, seed: int, counter: int | None = None) -> Net
         weight = random.normal(0.0, 0.02, shape) if small else random.uniform(-limit, limit, shape)
         bias = np.zeros(outputs) if small else random.uniform(-limit, limit, outputs)
         weights |= {f"network.{layer}.weight": weight, f"network.{layer}.bias": bias}
-    return Network("mlp", weights)
+    return Network("mlp", weights, settings.activation)
