@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from configs.fields import Magnitude, Name, Positive, Strict
-from configs.state import ConstantBias, FixedBias, NoBias, RecordedStats, SelfState
+from configs.state import ConstantBias, FixedBias, NoBias, RandomStart, RecordedStats, SelfState
 from configs.world import NoSchedule, RandomWindows, Regimes, Schedule, Windows
 
 Tokenizer = Annotated[str, Field(pattern=r"^(char|gpt2|bpe:[1-9][0-9]{2,4})$")]
@@ -106,6 +106,7 @@ class RunConfig(Strict):
     log: Log
     self_state: SelfState
     constant_bias: ConstantBias = NoBias()  # what is injected where there is no self-state
+    match_norm_of: Name | None = None  # the condition whose bias gives this one its norm, in the running mean
     start: Start | None = None  # another run's checkpoint to go on from; None: from the beginning
     schedule: Schedule = NoSchedule()  # which regime acts when
     regimes: Regimes  # what each regime does
@@ -128,15 +129,17 @@ class RunConfig(Strict):
     def references(self) -> Mapping[str, tuple[str, int]]:
         """The runs that this one needs finished, by the part they play: condition and seed of each.
 
-        "norm" gives the norm of a bias, "start" the checkpoint to go on from, "other" the state to put in its place,
-        "stats" the statistics to show.
+        "norm" and "matched" give the norm of a bias, at the end and step by step, "first" that of the first state,
+        "start" the checkpoint to go on from, "other" the state to put in its place, "stats" the statistics to show.
         """
         found: dict[str, tuple[str, int]] = {}
         if isinstance(self.constant_bias, FixedBias):
             found["norm"] = (self.constant_bias.norm_of, self.seed)
-        elif self.self_state.enabled and self.self_state.match_norm_of is not None:
-            found["norm"] = (self.self_state.match_norm_of, self.seed)
-        senses = self.self_state.senses
+        if self.match_norm_of is not None:
+            found["matched"] = (self.match_norm_of, self.seed)
+        first, senses = self.self_state.first, self.self_state.senses
+        if self.self_state.enabled and isinstance(first, RandomStart):
+            found["first"] = (first.norm_of, self.seed)
         if self.self_state.enabled and isinstance(senses, RecordedStats):
             found["stats"] = (senses.condition, self.seed if senses.seed == "own" else partner(self.seed))
         if self.start is not None:
@@ -181,6 +184,10 @@ class RunConfig(Strict):
             raise ValueError(
                 f"a {self.constant_bias.kind} constant_bias beside a self-state: one bias enters the embeddings; "
                 "set self_state.enabled = false"
+            )
+        if self.match_norm_of is not None and not self.injects:
+            raise ValueError(
+                f"match_norm_of = {self.match_norm_of}: a run that injects nothing has no norm to match"
             )
         if self.start is not None and self.start.state != "own" and not self.self_state.enabled:
             raise ValueError(

@@ -83,12 +83,30 @@ def logged_as(senses: Senses) -> tuple[str, ...]:
     return tuple(f"{name}_last" if last and name in ("entropy", "top1") else name for name in STATS)
 
 
+class ZeroStart(Strict):
+    kind: Literal["zero"] = "zero"
+
+
+class RandomStart(Strict):
+    """A random direction drawn from the seed, at a share of the norm of another run's last state."""
+
+    kind: Literal["random"]
+    norm_of: Name  # the condition whose run of the same seed gives the norm
+    factor: Magnitude = 1.0  # times that norm
+
+
+FirstState = Annotated[ZeroStart | RandomStart, Field(discriminator="kind")]
+
+
 class SelfState(Strict):
     """The self-state: read the statistics, update, inject. See self_state.py."""
 
     enabled: bool = True  # false: a model without self-state, all else equal
     dim: int = Field(default=32, ge=1, le=4096)  # numbers in the state
-    decay: float = Field(default=0.2, gt=0, le=1)  # share of the new proposal in each update
+    decay: float = Field(
+        default=0.2, ge=0, le=1
+    )  # share of the new proposal in each update; 0: the state stays
+    first: FirstState = ZeroStart()  # the state before the first step
     senses: Senses = OwnStats()  # what it is shown at each step: five numbers
     update: Literal["mlp", "gru", "linear"] = "mlp"  # the network that makes a proposal of the statistics
     hidden: int = Field(default=64, ge=1, le=65536)  # hidden units of the update MLP
@@ -100,9 +118,6 @@ class SelfState(Strict):
         "small"  # small: N(0, 0.02), zero biases; default: U(+-1/sqrt(inputs))
     )
     weight_decay: bool = True  # whether train.weight_decay acts on the self-state's matrices
-    match_norm_of: Name | None = (
-        None  # rescale the bias to the mean norm of this condition's run of the same seed
-    )
     memory: Memory = NoMemory()  # what it recalls of its own past states
 
     @model_validator(mode="after")

@@ -153,7 +153,9 @@ class Suite(Strict):
 
 def _misfit(part: str, run: RunConfig, source: RunConfig, name: str) -> str:
     """Why a run can't take from a finished one what it needs; "" if it can."""
-    if part == "norm":
+    if part == "first":
+        return "" if source.self_state.enabled else f"{name} has no self-state, so there is no norm to take"
+    if part in ("norm", "matched"):
         if not source.injects:
             return f"{name} injects no bias, so there is no norm to take"
         return f"{name} ends at step {source.last}, before this run" if source.last < run.last else ""
@@ -177,6 +179,8 @@ def _misfit(part: str, run: RunConfig, source: RunConfig, name: str) -> str:
 
 _WHERE = {
     "norm": "the condition whose norm is taken",
+    "matched": "match_norm_of",
+    "first": "self_state.first.norm_of",
     "start": "start.condition",
     "other": "start.condition",
     "stats": "self_state.senses.condition",

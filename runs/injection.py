@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import perturb
+from base import storage
 from base.rng import Stream, generator
 from base.storage import UserError
 from configs.run import RunConfig
-from configs.state import STATS, FixedBias, NoBias, OwnStats, RecordedStats, logged_as
+from configs.state import STATS, FixedBias, NoBias, OwnStats, RandomStart, RecordedStats, logged_as
 from runs import folder as run_folder
 from self_state import ConstantBias, Parts, SelfState, StateValue
 
@@ -29,52 +30,54 @@ NORM_MOMENTUM = 0.99  # of the running mean of a bias's norm, where it is matche
 NORM_STEPS = 100  # last steps of a run whose mean bias norm a fixed bias takes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Value:
-    """All that an injection carries from one step to the next: nothing, where it senses nothing."""
+    """All that an injection carries from one step to the next.
+
+    norm: running mean of the norm of its own bias, where that is matched to another run's; else 0.
+    """
+
+    norm: float = 0.0
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The value as named arrays, to be saved."""
-        return {}
+        return (
+            {"norm_mean": np.array([self.norm])} if self.norm else {}
+        )  # float64: the mean goes on bit for bit
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], device: torch.device) -> Self:
         """The value whose `arrays()` are among these. KeyError where one lacks."""
-        return cls()
+        return cls(norm=arrays.get("norm_mean", np.zeros(1)).item())
 
     def measured(self, before: "Value") -> dict[str, Any]:
         """What is logged of the step from the value `before` to this one: metrics, and "state" if there is one."""
         return {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sensed(Value):
     """What the injection of a self-state carries.
 
     state: the self-state's own value.
     average: (dim,) float32, EMA of its states. No gradient.
-    norm: running mean of the norm of the reader's own bias, where it is matched to another run's; else 0.
     parts: what the last update was made of, for the log alone and not saved; None without an update.
     """
 
     state: StateValue
     average: Tensor
-    norm: float = 0.0
     parts: Parts | None = None
 
     def arrays(self) -> dict[str, np.ndarray]:
         found = {f"value.{name}": array for name, array in self.state.arrays().items()}
-        found["state_average"] = self.average.cpu().numpy()
-        if self.norm:
-            found["norm_mean"] = np.array([self.norm])  # float64: the mean goes on bit for bit
-        return found
+        return found | {"state_average": self.average.cpu().numpy()} | super().arrays()
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], device: torch.device) -> Self:
         own = {name.removeprefix("value."): array for name, array in arrays.items()}
         average = torch.from_numpy(np.array(arrays["state_average"])).to(device)
-        norm = arrays.get("norm_mean", np.zeros(1)).item()
-        return cls(StateValue.from_arrays(own, device), average, norm)
+        norm = Value.from_arrays(arrays, device).norm
+        return cls(state=StateValue.from_arrays(own, device), average=average, norm=norm)
 
     def measured(self, before: Value) -> dict[str, Any]:
         assert isinstance(before, Sensed)
@@ -169,10 +172,13 @@ class StateInjection(Injection):
         self.self_state.initialise(generator(run.seed, Stream.STATE_INIT))
         self.modules = {"self_state": self.self_state.to(device)}
         self.recorded = recorded_stats(run, inputs["stats"]) if "stats" in inputs else None
+        self.first = first_state(run, inputs["first"]) if "first" in inputs else None
 
     def initial(self) -> Value:
-        state = self.self_state.initial()
-        return Sensed(state, state.state)
+        value = self.self_state.initial()
+        if self.first is not None:
+            value = replace(value, state=self.first.to(value.state.device))
+        return Sensed(state=value, average=value.state)
 
     def update(self, value: Value, step: int, regime: str, stats: Tensor | None) -> Value:
         assert isinstance(value, Sensed)
@@ -192,40 +198,53 @@ class StateInjection(Injection):
         return self.self_state.read(value.state.state)
 
 
-class MatchedInjection(StateInjection):
-    """What a self-state reads out, scaled so that the running mean of its norm is another run's at each step."""
+class MatchedInjection(Injection):
+    """What another injection gives, scaled so that the running mean of its norm is another run's at each step."""
 
-    def __init__(self, run: RunConfig, device: torch.device, inputs: Mapping[str, Path]) -> None:
-        super().__init__(run, device, inputs)
-        self.target = running_mean(bias_norms(inputs["norm"]))
+    def __init__(self, inner: Injection, folder: Path) -> None:
+        self.run, self.inner, self.modules = inner.run, inner, inner.modules
+        self.target = running_mean(bias_norms(folder))
+
+    def initial(self) -> Value:
+        return self.inner.initial()
 
     def update(self, value: Value, step: int, regime: str, stats: Tensor | None) -> Value:
-        value = super().update(value, step, regime, stats)
-        assert isinstance(value, Sensed)
-        norm = super().read(value, step).detach().norm().item()
-        return replace(value, norm=follow(value.norm, step, norm))
+        value = self.inner.update(value, step, regime, stats)
+        bias = self.inner.read(value, step)
+        assert bias is not None
+        return replace(value, norm=follow(value.norm, step, bias.detach().norm().item()))
 
-    def read(self, value: Value, step: int) -> Tensor:
-        return super().read(value, step) * self.scale(value, step)
+    def read(self, value: Value, step: int) -> Tensor | None:
+        bias = self.inner.read(value, step)
+        assert bias is not None
+        return bias * self.scale(value, step)
 
     def scale(self, value: Value, step: int) -> float:
-        """What the reader's own bias is multiplied by at a step; 1 while it was zero always."""
-        assert isinstance(value, Sensed)
+        """What the own bias is multiplied by at a step; 1 while it was zero always."""
         return float(self.target[step]) / value.norm if value.norm else 1.0
 
     def acting_weights(
         self, weights: dict[str, np.ndarray], value: Value, step: int
     ) -> dict[str, np.ndarray]:
-        name = "self_state.reader.weight"
+        name = "self_state.reader.weight" if "self_state" in self.modules else "constant_bias.vector"
         return {**weights, name: (weights[name] * self.scale(value, step)).astype(np.float32)}
 
 
 def injection_of(run: RunConfig, device: torch.device, inputs: Mapping[str, Path]) -> Injection:
     """The injection that a config asks for. UserError where an input does not fit this run."""
-    if run.self_state.enabled:
-        matched = run.self_state.match_norm_of is not None
-        return (MatchedInjection if matched else StateInjection)(run, device, inputs)
-    return (Injection if run.constant_bias.kind == "none" else ConstantInjection)(run, device, inputs)
+    kind = StateInjection if run.self_state.enabled else ConstantInjection if run.injects else Injection
+    made = kind(run, device, inputs)
+    return MatchedInjection(made, inputs["matched"]) if "matched" in inputs else made
+
+
+def first_state(run: RunConfig, folder: Path) -> Tensor:
+    """The first state (dim,) float32 that is not zero: the seed's direction, at a share of the norm of a run's last state."""
+    first = run.self_state.first
+    assert isinstance(first, RandomStart)
+    last = storage.load_tensors(folder / "states.safetensors")["state"][-1]
+    direction = generator(run.seed, Stream.CONSTANT_BIAS).normal(size=run.self_state.dim)
+    direction *= first.factor * np.linalg.norm(last) / np.linalg.norm(direction)
+    return torch.from_numpy(direction.astype(np.float32))
 
 
 def follow(mean: float, step: int, value: float) -> float:

@@ -42,8 +42,10 @@ start = { condition = "self", step = 10, state = "other" }
 [conditions.heard]
 self_state.senses = { kind = "recorded", condition = "self", seed = "partner" }
 [conditions.matched]
-self_state.match_norm_of = "self"
+match_norm_of = "self"
 schedule = "feedback"
+[conditions.stays]
+self_state.first = { kind = "random", norm_of = "self" }
 [conditions.elsewhere]
 corpus = "tiny_other"
 [frozen_test]
@@ -79,12 +81,14 @@ CONDITIONS = (
     "goes_on",
     "heard",
     "matched",
+    "stays",
     "elsewhere",
 )
 HANGS_ON = {
     SELF: {
         "train tiny/fixed/seed-1",
         "train tiny/matched/seed-1",
+        "train tiny/stays/seed-1",
         "train tiny/goes_on/seed-1",
         FROZEN,
         BELIEF,
@@ -149,6 +153,7 @@ FIELDS: dict[str, tuple[str, set[str]]] = {
     "Train.steps": (
         "train.steps=31", with_dependants(EVERY) - {BELIEF} | {BELIEF.replace("step-30", "step-31")}
     ),
+    "Train.decay_steps": everywhere("train.decay_steps=20"),
     "Train.stop": of("elsewhere", "train.stop=29"),
     "Train.batch_size": everywhere("train.batch_size=3"),
     "Train.grad_accum": everywhere("train.grad_accum=2"),
@@ -171,21 +176,33 @@ FIELDS: dict[str, tuple[str, set[str]]] = {
     "SelfState.dim": everywhere("self_state.dim=5", STATE),
     "SelfState.decay": everywhere("self_state.decay=0.3", STATE),
     "SelfState.senses": of("elsewhere", "self_state.senses={kind='clock'}"),
-    "SelfState.update": everywhere("self_state.update=gru", STATE),
+    "SelfState.update": of("elsewhere", "self_state.update=gru"),
+    "SelfState.activation": everywhere("self_state.activation=tanh", STATE),
+    "SelfState.first": of("elsewhere", "self_state.first={kind='random', norm_of='ema'}"),
     "SelfState.hidden": everywhere("self_state.hidden=5", STATE),
     "SelfState.standardise": everywhere("self_state.standardise=true", STATE),
     "SelfState.stat_momentum": everywhere("self_state.stat_momentum=0.9", STATE),
     "SelfState.stat_clip": everywhere("self_state.stat_clip=3.0", STATE),
     "SelfState.init": everywhere("self_state.init=default", STATE),
     "SelfState.weight_decay": everywhere("self_state.weight_decay=false", STATE),
-    "SelfState.match_norm_of": of("matched", "self_state.match_norm_of=ema"),
+    "RunConfig.match_norm_of": of("matched", "match_norm_of=ema"),
     "SelfState.memory": of("elsewhere", "self_state.memory={kind='ema'}"),
+    "RandomStart.norm_of": of("stays", "self_state.first.norm_of=ema"),
+    "RandomStart.factor": of("stays", "self_state.first.factor=2.0"),
     "EmaMemory.decay": of("ema", "self_state.memory.decay=0.2"),
     "EmaMemory.limit": of("ema", "self_state.memory.limit=2.0"),
+    "EmaMemory.scale": of("ema", "self_state.memory.scale=2.0"),
+    "EmaMemory.features": of("ema", "self_state.memory.features=2"),
+    "EmaMemory.projection": of("ema", "self_state.memory.projection=true"),
     "BufferMemory.length": of("buffer", "self_state.memory.length=5"),
     "BufferMemory.stride": of("buffer", "self_state.memory.stride=3"),
     "BufferMemory.limit": of("buffer", "self_state.memory.limit=2.0"),
+    "BufferMemory.scale": of("buffer", "self_state.memory.scale=2.0"),
+    "BufferMemory.features": of("buffer", "self_state.memory.features=2"),
+    "BufferMemory.projection": of("buffer", "self_state.memory.projection=true"),
     "OwnStats.age": of("elsewhere", "self_state.senses={kind='own', age=2}"),
+    "OwnStats.positions": of("elsewhere", "self_state.senses={kind='own', positions='last'}"),
+    "OwnStats.from_zero": of("elsewhere", "self_state.senses={kind='own', from_zero=true}"),
     "RecordedStats.condition": (
         "conditions.heard.self_state.senses.condition=vanilla",
         {"train tiny/heard/seed-1", "train tiny/vanilla/seed-2"} | TABLES,
@@ -214,6 +231,7 @@ FIELDS: dict[str, tuple[str, set[str]]] = {
     "Regimes.self_clamp": everywhere("regimes.self_clamp={mode='noise'}", runs("buffer")),
     "Regimes.lr_heatwave": everywhere("regimes.lr_heatwave={factor=3.0}", runs("learned")),
     "Bewilderment.probability": everywhere("regimes.bewilderment.probability=0.4", WINDOWED),
+    "SensoryFog.token": everywhere("regimes.sensory_fog.token=first", runs("fixed")),
     "SensoryFog.probability": everywhere("regimes.sensory_fog.probability=0.4", runs("fixed")),
     "LrHeatwave.factor": everywhere("regimes.lr_heatwave.factor=3.0", runs("learned")),
     **{

@@ -17,7 +17,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "constant": {"self_state": {"enabled": False}, "constant_bias": {"kind": "learned"}},
     "state": {"self_state": {"standardise": True}},
     "remembering": {"self_state": {"memory": {"kind": "buffer", "length": 4, "stride": 1}}},
-    "matched": {"self_state": {"match_norm_of": "other"}},
+    "matched": {"self_state": {}, "match_norm_of": "other"},
 }
 
 
@@ -25,7 +25,7 @@ def made(tmp_path: Path, kind: str) -> Injection:
     fields = {"corpus": "tiny", "seed": 3, "model": {}, "train": {}, "log": {}, "regimes": {}, **KINDS[kind]}
     run = RunConfig.model_validate(fields)
     (tmp_path / "metrics.csv").write_text("step,bias_norm\n" + "".join(f"{step},0.5\n" for step in range(9)))
-    return injection_of(run, CPU, {"norm": tmp_path} if run.references() else {})
+    return injection_of(run, CPU, dict.fromkeys(run.references(), tmp_path))
 
 
 @pytest.mark.parametrize("kind", KINDS)

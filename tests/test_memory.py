@@ -206,8 +206,8 @@ def test_learned_bias_begins_at_zero_and_learns(corpus: Corpus, tmp_path: Path) 
 
 def test_matched_bias_follows_the_other_runs_mean_norm(corpus: Corpus, tmp_path: Path) -> None:
     base = train.train(tiny(), corpus, tmp_path)
-    run = tiny(self_state={"dim": 1, "match_norm_of": "self"}, log={"keep_steps": [6]})
-    matched = train.train(run, corpus, tmp_path, inputs={"norm": base})
+    run = tiny(self_state={"dim": 1}, match_norm_of="self", log={"keep_steps": [6]})
+    matched = train.train(run, corpus, tmp_path, inputs={"matched": base})
     target = running_mean(bias_norms(base))
     got = running_mean(bias_norms(matched))
     raw = [abs(float(row["state_norm"])) for row in rows(matched)]
@@ -219,9 +219,37 @@ def test_matched_bias_follows_the_other_runs_mean_norm(corpus: Corpus, tmp_path:
         bias = self_state.read(torch.from_numpy(states[step - 1])).norm().item()
         assert bias == pytest.approx(float(rows(matched)[step - 1]["bias_norm"]), rel=0.2)
     with pytest.raises(Stop):
-        train.train(run, corpus, tmp_path / "parts", interrupted_at(7), inputs={"norm": base})
-    again = train.train(run, corpus, tmp_path / "parts", inputs={"norm": base})
+        train.train(run, corpus, tmp_path / "parts", interrupted_at(7), inputs={"matched": base})
+    again = train.train(run, corpus, tmp_path / "parts", inputs={"matched": base})
     assert (again / "metrics.csv").read_bytes() == (matched / "metrics.csv").read_bytes()
+
+
+@pytest.mark.parametrize("constant", [{"kind": "fixed", "norm_of": "self"}, {"kind": "learned"}])
+def test_a_constant_bias_is_matched_step_by_step(corpus: Corpus, tmp_path: Path, constant: dict) -> None:
+    base = train.train(tiny(), corpus, tmp_path)
+    run = tiny(self_state={"enabled": False}, constant_bias=constant, match_norm_of="self")
+    inputs = {part: base for part in run.references()}
+    matched = train.train(run, corpus, tmp_path, inputs=inputs)
+    own, target = bias_norms(matched), running_mean(bias_norms(base))
+    if constant["kind"] == "fixed":
+        np.testing.assert_allclose(own, target, rtol=1e-5)
+    else:  # its own norm grows, and is divided by its running mean
+        assert own[0] == 0 and own[-1] == pytest.approx(target[-1], rel=0.8)
+
+
+def test_a_state_that_stays_is_a_random_one_at_its_share_of_the_norm(corpus: Corpus, tmp_path: Path) -> None:
+    base = train.train(tiny(), corpus, tmp_path)
+    first = {"kind": "random", "norm_of": "self", "factor": 0.5}
+    run = tiny(self_state={"decay": 0.0, "first": first})
+    assert run.references() == {"first": ("self", 5)}
+    folder = train.train(run, corpus, tmp_path, inputs={"first": base})
+    states, own = (storage.load_tensors(of / "states.safetensors")["state"] for of in (folder, base))
+    assert (states == states[0]).all()
+    assert np.linalg.norm(states[0]) == pytest.approx(0.5 * np.linalg.norm(own[-1]), rel=1e-5)
+    _, _, trained = run_state.load_models(folder, None)
+    begun = run_state.start(run, corpus.vocab_size, torch.device("cpu"), {"first": base}).injection
+    reader = begun.modules["self_state"].get_parameter("reader.weight")
+    assert trained is not None and not torch.equal(trained.reader.weight, reader)
 
 
 @pytest.mark.parametrize("held", [{"kind": "none"}, HALF_FULL])

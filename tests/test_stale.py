@@ -111,9 +111,9 @@ def test_each_field_reruns_what_hangs_on_it(file: Path, field: str) -> None:
 
 
 LIBRARIES: dict[str, tuple[tuple[str, ...], set[str]]] = {
-    "a mechanism": (("mechanisms.own={update='gru'}", "mechanism=own"), with_dependants(STATE)),
+    "a mechanism": (("mechanisms.own={standardise=true}", "mechanism=own"), with_dependants(STATE)),
     "a condition's mechanism": (
-        ("mechanisms.own={update='gru'}", "conditions.ema.mechanism=own"), with_dependants(runs("ema"))
+        ("mechanisms.own={standardise=true}", "conditions.ema.mechanism=own"), with_dependants(runs("ema"))
     ),
     "a schedule": (
         ("schedules.own={kind='windows', windows=[]}", "conditions.elsewhere.schedule=own"),

@@ -58,7 +58,7 @@ KEYS = [
     *("model.n_layer", "model.n_embd", "model.n_head", "model.block_size", "train.steps", "train.stop"),
     *("train.batch_size", "train.grad_accum", "train.learning_rate", "train.beta1", "train.dtype", "log.keep_steps"),
     *("log.keep_checkpoints", "log.eval_interval", "self_state.dim", "self_state.senses", "self_state.memory"),
-    *("self_state.memory.kind", "self_state.update", "self_state.match_norm_of", "schedule", "schedule.kind"),
+    *("self_state.memory.kind", "self_state.update", "match_norm_of", "schedule", "schedule.kind"),
     *("schedules.one", "schedules", "mechanism", "mechanisms.raw", "constant_bias", "constant_bias.kind", "start"),
     *("start.step", "regimes", "regimes.bewilderment", "regimes.self_clamp.mode", "conditions", "conditions.self"),
     *("conditions.self.schedule", "conditions.self.start", "conditions.new", "conditions.Self", "frozen_test"),
