@@ -6,7 +6,7 @@ Choosing the best of many directions makes an effect out of nothing, so nothing 
 placebo that was *selected in the same way*: `steering.effects` is one function of the reader, called with the
 learned one and with placebo readers alike. Two protocols:
 
-    replication  as published: dimension-wise, found and tested on the same train batches, last position
+    replication  as published: dimension-wise, found on one train batch, tested on five others, last position
     heldout      found on train batches, magnitude chosen on dev, measured once on held-out, all positions
 
 and two finders of a confident and an uncertain direction:
@@ -79,13 +79,13 @@ def make_trial(
     batches: Mapping[str, list[Batch]],
     settings: FrozenTest,
 ) -> Trial:
-    """What a run is tested on, from batches of the splits train, dev and heldout."""
+    """What a run is tested on, from batches of the splits train, dev and heldout, and of the replication protocol."""
     finder = batches["train"]
     return Trial(
+        replication=batches["replication"],
         finder=finder,
         dev=batches["dev"],
         heldout=batches["heldout"],
-        zero=instrument.measure(np.zeros((1, len(subject.reader))), finder).entropy.mean(-1)[:, 0],
         gradient=instrument.entropy_gradient(finder),
         norms=state_norms(subject.states, settings)[0],
         settings=settings,
@@ -104,7 +104,9 @@ def foreign_effects(
             f"a state of {other.run.self_state.dim} dimensions gives no directions for one of {own_dim}"
         )
     elsewhere = Instrument(other.gpt, own.total, own.progress, own.done)
-    batches = {"train": trial.finder, "dev": trial.dev, "heldout": trial.heldout}
+    batches = {
+        "replication": trial.replication, "train": trial.finder, "dev": trial.dev, "heldout": trial.heldout
+    }  # fmt: skip
     found = effects(
         elsewhere, other.reader, make_trial(other, elsewhere, batches, trial.settings), finders(own_dim)
     )
@@ -150,6 +152,10 @@ def run(
             "heldout": settings.heldout_batches,
         }
         drawn = {split: batches(subject, corpus, split, count) for split, count in counts.items()}
+        sequences = settings.replication_sequences
+        drawn["replication"] = batches(
+            subject, corpus, "replication", 1 + settings.replication_batches, sequences
+        )
         trial = make_trial(subject, instrument, drawn, settings)
         searched = finders(dim)
         learned = effects(instrument, reader, trial, searched)

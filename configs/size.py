@@ -63,14 +63,13 @@ def forwards(settings: FrozenTest, dim: int) -> int:
     finder, heldout, draws = settings.finder_batches, settings.heldout_batches, settings.placebo_draws
     several = int(dim > 1)
     drawn = 2 + settings.random_directions  # a confident, an uncertain state, and random ones
-    gradient = 2 * finder  # the zero state and the gradient there, for all readers at once
+    published = settings.replication_batches
+    gradient = finder  # of the entropy at the zero state, for all readers at once
     choice = (
         2 * settings.doses * settings.dev_batches + 2 * heldout
     )  # a pair of directions: its norm, its effect
-    dimension = several * (
-        (dim + 2) * finder + choice
-    )  # each dimension alone, the published pair, the held-out one
-    states = (1 + several * drawn) * finder + (2 + (1 + several) * drawn) * heldout
+    dimension = several * (dim * (1 + finder) + 2 * published + choice)  # each dimension alone, two pairs
+    states = (1 + several * drawn) * published + (2 + (1 + several) * drawn) * heldout
 
     def curves(directions: int) -> int:
         return (1 + directions * (2 * settings.doses + 1)) * min(DOSE_BATCHES, heldout)

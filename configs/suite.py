@@ -28,7 +28,11 @@ class FrozenTest(Strict):
 
     conditions: tuple[Name, ...] = ()  # whose runs are steered
     steps: tuple[Annotated[int, Field(ge=1)], ...] = ()  # weights after so many steps
-    finder_batches: Count = 5  # train batches that directions are found on
+    replication_batches: Count = (
+        5  # train batches that the replication protocol measures on; it finds on one more
+    )
+    replication_sequences: Count = 32  # of each of these
+    finder_batches: Count = 3  # train batches that directions are found on in the held-out protocol
     dev_batches: Count = 2  # dev batches that the magnitude is chosen on
     heldout_batches: Count = 10  # held-out batches that the effect is measured on, once
     magnitude: Positive = 0.3  # of one component while directions are found, and in the replication protocol
@@ -54,7 +58,7 @@ class BeliefTest(Strict):
 class Signatures(Strict):
     """How regimes' marks are measured. See experiments/perturbation.py and experiments/classification.py."""
 
-    pre_steps: Count = 100  # the window before a regime is as long as the regime, at most this
+    pre_steps: Count = 100  # a regime is compared with the last so many steps before it on which none acted
     classify_steps: Count = 10  # length of one window to classify
     permutations: Count = 100  # draws of the permutation null
 

@@ -31,8 +31,7 @@ MARGIN = 100  # steps drawn on each side of a window, at most
 def regime_deltas(context: Context) -> pd.DataFrame:
     """One row a run, regime window and metric, in the metric's own units.
 
-    before: mean over the calm steps among the last N before the window, N its length, at most `pre_steps`; where none of
-    those is calm (a window that follows another at once), the last N calm steps there are. during: mean over the window.
+    before: mean over the last `pre_steps` steps before the window on which no regime acted. during: mean over the window.
     after: over the calm steps among as many as the window has, after it; NaN if there are none. delta: during - before;
     delta_after: after - before. Condition `NAME_calm` is measured at the windows of condition `NAME` of the same seed.
     """

@@ -40,11 +40,15 @@ def condition_rows(
 
     found: the learned reader's effects. own (D,): the state that training ended with. Random states have
     the norm of the found ones; in the held-out protocol those of the dimension finder have its sparsity too.
-    sign_consistency = max(share of sequences with entropy change > 0, share < 0), for every row alike.
+    sign_consistency: share of sequences whose entropy changes to the side that most do. In the replication protocol, as
+    published, of batches whose mean falls, or rises for an uncertain state.
     """
     count, dim, top = trial.settings.random_directions, len(own), trial.settings.top
     rows = []
-    for protocol, batches, where in (("replication", trial.finder, LAST), ("heldout", trial.heldout, ALL)):
+    for protocol, batches, where in (
+        ("replication", trial.replication[1:], LAST),
+        ("heldout", trial.heldout, ALL),
+    ):
         cases = [("none", "zero", 0, np.zeros(dim))]
         if protocol == "heldout":
             cases.append(("none", "own", 0, own))
@@ -62,6 +66,10 @@ def condition_rows(
         entropy, nll, kl = outputs.entropy[where], outputs.nll[where], outputs.kl[where]
         for index, (finder, name, draw, state) in enumerate(cases):
             change = entropy[index] - entropy[0]  # (S,)
+            signs = max((change > 0).mean(), (change < 0).mean())
+            if protocol == "replication":
+                means = change.reshape(len(batches), -1).mean(-1)
+                signs = (means > 0).mean() if name == "uncertain" else (means < 0).mean()
             rows.append(
                 {
                     **{"protocol": protocol, "finder": finder, "state": name, "draw": draw},
@@ -72,7 +80,7 @@ def condition_rows(
                     "delta_entropy": change.mean(),
                     "delta_nll": (nll[index] - nll[0]).mean(),
                     "kl": kl[index].mean(),
-                    "sign_consistency": max((change > 0).mean(), (change < 0).mean()),
+                    "sign_consistency": signs,
                 }
             )
     return rows

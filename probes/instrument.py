@@ -33,7 +33,8 @@ from self_state import SelfState
 Progress = Callable[[int, int], None]
 Batch = tuple[Tensor, Tensor]
 CPU = torch.device("cpu")
-FIRST_BATCH = {"train": 2_000_000, "dev": 3_000_000, "heldout": 4_000_000}  # counters in the EVAL stream
+FIRST_BATCH = {"train": 2_000_000, "dev": 3_000_000, "heldout": 4_000_000, "replication": 5_000_000}
+"""Counters in the EVAL stream; those of the replication protocol are of the train split, too."""
 LAST, ALL = 0, 1  # positions: the last of each sequence, or the mean over all
 
 
@@ -60,11 +61,16 @@ def load_subject(folder: Path, step: int) -> Subject:
     return Subject(run, gpt, self_state, states, self_state.reader.weight.detach().double().numpy())
 
 
-def batches(subject: Subject, corpus: Corpus, split: str, count: int) -> list[Batch]:
-    """Batches of a split (train, dev, heldout) that neither training nor its evaluations draw."""
-    tokens, run = getattr(corpus, split), subject.run
+def batches(
+    subject: Subject, corpus: Corpus, split: str, count: int, sequences: int | None = None
+) -> list[Batch]:
+    """Batches of a split (train, dev, heldout) that neither training nor its evaluations draw.
+
+    split: or "replication", which are of the train split. sequences: of each; a training batch's by default.
+    """
+    tokens, run = getattr(corpus, "train" if split == "replication" else split), subject.run
     first = FIRST_BATCH[split]
-    return [batch(tokens, run, run.seed, Stream.EVAL, first + index, CPU) for index in range(count)]
+    return [batch(tokens, run, run.seed, Stream.EVAL, first + at, CPU, sequences) for at in range(count)]
 
 
 @dataclass

@@ -49,13 +49,13 @@ def sparse_directions(count: int, dim: int, top: int, random: np.random.Generato
     return unit(chosen)
 
 
-def dimension_pair(changes: np.ndarray, top: int) -> np.ndarray:
+def dimension_pair(entropies: np.ndarray, top: int) -> np.ndarray:
     """The dimension finder's directions (2, D), confident and uncertain.
 
-    changes (D,): entropy change of each dimension alone. Ones at its `top` lowest, at its `top` highest.
+    entropies (D,): under each dimension alone. Ones at its `top` lowest, at its `top` highest.
     """
-    order = np.argsort(changes, kind="stable")
-    pair = np.zeros((2, len(changes)))
+    order = np.argsort(entropies, kind="stable")
+    pair = np.zeros((2, len(entropies)))
     pair[0, order[:top]] = 1
     pair[1, order[-top:]] = 1
     return pair
@@ -63,15 +63,15 @@ def dimension_pair(changes: np.ndarray, top: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Trial:
-    """What one run is tested on. zero (2,): mean entropy of the finder batches at zero state, LAST and ALL.
+    """What one run is tested on. gradient (n_embd,): see Instrument.entropy_gradient. norms (doses,): to choose from, rising.
 
-    gradient (n_embd,): see Instrument.entropy_gradient. norms (doses,): state norms to choose from, rising.
+    replication: train batches; on the first directions are found, on the others they are measured.
     """
 
+    replication: list[Batch]
     finder: list[Batch]
     dev: list[Batch]
     heldout: list[Batch]
-    zero: np.ndarray
     gradient: np.ndarray
     norms: np.ndarray
     settings: FrozenTest
@@ -104,13 +104,14 @@ def effects(
     settings = trial.settings
     found = []
     if "dimension" in finders:
-        swept = instrument.measure(settings.magnitude * reader.T, trial.finder)  # one dimension a row
-        changes = swept.entropy.mean(-1) - trial.zero[:, None]  # (2, D)
-        states = settings.magnitude * dimension_pair(changes[LAST], settings.top)
-        size = _spread(instrument, reader, states, trial.finder, LAST)
+        alone = settings.magnitude * reader.T  # one dimension a row
+        swept = instrument.measure(alone, trial.replication[:1]).entropy[LAST].mean(-1)  # (D,)
+        states = settings.magnitude * dimension_pair(swept, settings.top)
+        size = _spread(instrument, reader, states, trial.replication[1:], LAST)
         magnitude = settings.magnitude * math.sqrt(settings.top)
         found.append(Effect("replication", "dimension", states, magnitude, float(size[0])))
-        pair = unit(dimension_pair(changes[ALL], settings.top))
+        swept = instrument.measure(alone, trial.finder).entropy[ALL].mean(-1)
+        pair = unit(dimension_pair(swept, settings.top))
         found.append(heldout_effect(instrument, reader, trial, "dimension", pair))
     if "gradient" in finders:
         direction = unit(reader.T @ trial.gradient)

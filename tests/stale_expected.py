@@ -253,7 +253,7 @@ FIELDS: dict[str, tuple[str, set[str]]] = {
     "FrozenTest.steps": ("frozen_test.steps=[10, 30]", {FROZEN.replace("step-10", "step-30")} | TABLES),
     **{
         f"FrozenTest.{name}": (f"frozen_test.{name}=3", TESTED)
-        for name in ("finder_batches", "dev_batches", "doses", "random_directions", "placebo_draws")
+        for name in ("replication_batches", "replication_sequences", "finder_batches", "dev_batches", "doses", "random_directions", "placebo_draws")
     },
     "FrozenTest.dose_placebos": ("frozen_test.dose_placebos=2", TESTED),
     "FrozenTest.top": ("frozen_test.top=2", TESTED),

@@ -97,9 +97,8 @@ def batches(count: int, seed: int = 1) -> list[Batch]:
 def trial_of(gpt: GPT, norms: np.ndarray) -> steering.Trial:
     instrument = Instrument(gpt)
     finder = batches(2)
-    zero = instrument.measure(np.zeros((1, C)), finder).entropy.mean(-1)[:, 0]
     gradient = instrument.entropy_gradient(finder)
-    return steering.Trial(finder, batches(1, 2), batches(2, 3), zero, gradient, norms, SETTINGS)
+    return steering.Trial(batches(3, 4), finder, batches(1, 2), batches(2, 3), gradient, norms, SETTINGS)
 
 
 def test_known_answer() -> None:
@@ -107,7 +106,6 @@ def test_known_answer() -> None:
         [1.0, 2.0, 5.0, 20.0]
     )  # at 20 both directions are far outside: entropy near log V for both
     trial = trial_of(by_hand(), norms)
-    np.testing.assert_allclose(trial.zero, known(0), rtol=1e-5)
     replication, dimension, gradient = steering.effects(Instrument(by_hand()), READER, trial)
 
     assert list(np.flatnonzero(replication.states[0])) == [2, 5, 9]
@@ -236,8 +234,8 @@ def test_each_protocol_reads_its_own_positions_and_split() -> None:
         return abs(entropy(pair[0], sample, where) - entropy(pair[1], sample, where))
 
     pairs = []
-    for where in (LAST, ALL):
-        order = np.argsort([entropy(0.3 * row, trial.finder, where) for row in np.eye(D)])
+    for where, sample in ((LAST, trial.replication[:1]), (ALL, trial.finder)):
+        order = np.argsort([entropy(0.3 * row, sample, where) for row in np.eye(D)])
         pairs.append(np.stack([np.isin(np.arange(D), order[:3]), np.isin(np.arange(D), order[-3:])]) * 1.0)
     assert not np.array_equal(pairs[LAST], pairs[ALL])
     sizes = {
@@ -249,7 +247,7 @@ def test_each_protocol_reads_its_own_positions_and_split() -> None:
 
     replication, heldout, _ = steering.effects(Instrument(gpt), reader, trial)
     np.testing.assert_allclose(replication.states, 0.3 * pairs[LAST])
-    assert replication.size == pytest.approx(spread(0.3 * pairs[LAST], trial.finder, LAST), rel=1e-4)
+    assert replication.size == pytest.approx(spread(0.3 * pairs[LAST], trial.replication[1:], LAST), rel=1e-4)
     np.testing.assert_allclose(heldout.states, norms[best] * pairs[ALL] / math.sqrt(3))
     assert heldout.size == pytest.approx(sizes["heldout"][best], rel=1e-4)
 

@@ -79,7 +79,12 @@ class Claim(Strict):
     smallest: Positive  # effect of interest, in the unit, counted from the null
     why: Text  # that size
     test: Literal["sign_flip", "placebo_ranks", "binomial"]
+    back: float | None = (
+        None  # what the published protocol's own number has to reach to come back; None: smallest
+    )
     renamed: dict[Name, Name] = Field(default_factory=dict)  # conditions: today's name -> the registered one
+    withdrawn: Text | None = None  # why it is judged no more: what it measured instead of what was published
+    successor: Name | None = None  # the claim that asks the same of the right thing
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -94,6 +99,10 @@ class Claim(Strict):
             )
         if self.endpoint.missing is not None and not counts:
             raise ValueError("endpoint.missing is no number of its own; only test = 'binomial' can use it")
+        if (self.successor is None) != (self.withdrawn is None):
+            raise ValueError(
+                "`withdrawn` and `successor` go together: a claim that is judged no more names the one that is"
+            )
         if self.origin == "published" and self.said is None:
             raise ValueError("a published claim needs `said`: the document's words")
         return self
@@ -118,7 +127,10 @@ class Claim(Strict):
 
         Fields that it leaves at their defaults take no part.
         """
-        text = json.dumps(self.model_dump(mode="json", exclude_defaults=True, exclude={"renamed"}))
+        said = self.model_dump(
+            mode="json", exclude_defaults=True, exclude={"renamed", "withdrawn", "successor"}
+        )
+        text = json.dumps(said)
         for now, then in self.renamed.items():
             text = text.replace(json.dumps(now), json.dumps(then))
         return storage.hash_json(json.loads(text))
@@ -173,7 +185,11 @@ class Claims(Strict):
     readings: dict[str, Reading] = Field(default_factory=dict)
 
     def of(self, family: str) -> dict[str, Claim]:
-        return {name: claim for name, claim in self.claims.items() if claim.family == family}
+        """The claims of a family that are judged."""
+        return {name: one for name, one in self.claims.items() if one.family == family and not one.withdrawn}
+
+    def withdrawn(self) -> dict[str, Claim]:
+        return {name: claim for name, claim in self.claims.items() if claim.withdrawn}
 
 
 def load(path: Path = FILE) -> Claims:
@@ -184,6 +200,10 @@ def load(path: Path = FILE) -> Claims:
         if claim.family not in found.families:
             where = source.where(("claims", name, "family"))
             raise ConfigError(toml_file.unknown("family", claim.family, found.families, where))
+    for name, claim in found.withdrawn().items():
+        if claim.successor not in found.claims or found.claims[claim.successor].withdrawn:
+            where = source.where(("claims", name, "successor"))
+            raise ConfigError(toml_file.unknown("claim", str(claim.successor), found.claims, where))
     for name in found.readings:
         if name not in found.claims:
             raise ConfigError(

@@ -21,13 +21,19 @@ from experiments.kit.words import OF_CLAIMS
 
 Values = pd.Series  # of floats, by seed
 NOT_SUPPORTED, INCONCLUSIVE, SUPPORTED, ABSENT = OF_CLAIMS
+RETURNS = {
+    SUPPORTED: "comes back",
+    NOT_SUPPORTED: "does not come back",
+    INCONCLUSIVE: "unclear",
+    ABSENT: ABSENT,
+}
 SUITE, NAN = "claims", math.nan
 NAMES = ("claims", "claim_seeds", "claim_beside", "runs")
 REPRODUCED = ("reproduced", "reproduced_low", "reproduced_high")
 COLUMNS = [
     "suite", "id", "family", "family_title", "family_asks", "statement", "short", "origin", "said", "published", "unit", "test",
     "direction", "null", "smallest", "value", "rival", "rival_name", "effect", "low", "high", "n", "p", "p_holm", "placebo",
-    "placebo_name", *REPRODUCED, "control", "wins", "ties", "neither", "verdict", "changed", "note", "suites", "planned", "hash",
+    "placebo_name", *REPRODUCED, "returns_p", "returns", "control", "wins", "ties", "neither", "verdict", "changed", "note", "suites", "planned", "hash",
     "file_sha256",
 ]  # fmt: skip
 
@@ -41,6 +47,9 @@ def judge(tables: Tables) -> dict[str, pd.DataFrame]:
     as the null, NaN where all are tied. wins, ties: of those seeds; neither: of the ties, those in which both cells are empty.
     placebo: the same effect without what is claimed: the placebos' mean, or the effect of the condition named beside.
     reproduced: mean and interval of the published protocol's own number, the endpoint's where the claim names no other.
+    returns: whether that number comes back (RETURNS), by the rule of verdicts with `back` for the smallest effect; returns_p:
+    its sign-flip p over seeds, corrected by Holm within the family. Of published claims alone; `verdict` is what is left of
+    the claim once its control is taken off.
 
     claim_seeds: `effect` of each seed; in binomial tests the difference whose sign is counted, and the sign alone where a
     number stands for an empty cell. claim_beside: what is shown beside a claim and takes no part in it, mean over seeds and
@@ -58,17 +67,20 @@ def decides() -> dict[str, Any]:
 def judged(claims: Claims, register: Mapping[str, Any], tables: Tables) -> dict[str, pd.DataFrame]:
     """`judge` of some claims and what was registered of them."""
     changed, rows = marks(claims, register), []
-    answers = {name: answer(name, claim, tables) for name, claim in claims.claims.items()}
+    answers = {
+        name: answer(name, claim, tables) for name, claim in claims.claims.items() if not claim.withdrawn
+    }
     for family, about in claims.families.items():
         members = claims.of(family)
         holm = stats.holm([answers[name][0]["p"] for name in members])
-        for (name, claim), p_holm in zip(members.items(), holm, strict=True):
-            found = answers[name][0]
+        returns_holm = stats.holm([answers[name][0]["returns_p"] for name in members])
+        for (name, claim), p_holm, returns_p in zip(members.items(), holm, returns_holm, strict=True):
+            found = answers[name][0] | {"returns_p": returns_p}
             direction = "greater" if claim.test == "binomial" else claim.direction
             effect, low, high = (found[key] - found["null"] for key in ("effect", "low", "high"))
             rows.append({
                 "suite": SUITE, "id": name, "family_title": about.title, "family_asks": about.asks, **dict(claim), **found,
-                "p_holm": p_holm, "verdict": verdict(direction, found["n"], effect, low, high, p_holm, claim.smallest),
+                "p_holm": p_holm, "returns": returns(claim, found), "verdict": verdict(direction, found["n"], effect, low, high, p_holm, claim.smallest),
                 "changed": changed[name], "note": claims.readings[name].note if name in claims.readings else None,
                 "suites": " ".join(claim.suites()), "planned": claims.registration.seeds, "hash": claim.hash()[:12],
             })  # fmt: skip
@@ -83,9 +95,10 @@ def judged(claims: Claims, register: Mapping[str, Any], tables: Tables) -> dict[
     beside = [
         (SUITE, name, *shown_beside(name, claims.claims[name], one, tables))
         for name, reading in claims.readings.items()
+        if not claims.claims[name].withdrawn
         for one in reading.beside
     ]
-    suites = sorted({suite for claim in claims.claims.values() for suite in claim.suites()})
+    suites = sorted({suite for name in answers for suite in claims.claims[name].suites()})
     runs = stack([tables.of(suite).rows("runs") for suite in suites])
     return {
         "claims": pd.DataFrame(rows).assign(file_sha256=claims.sha256)[COLUMNS],
@@ -115,13 +128,28 @@ def verdict(
     return NOT_SUPPORTED if fails else SUPPORTED if holds and p_holm < ALPHA else INCONCLUSIVE
 
 
+def returns(claim: Claim, found: Mapping[str, Any]) -> str:
+    """Whether the published protocol's own number comes back; "" for a claim of ours and one that is a count."""
+    if claim.origin == "ours" or claim.test == "binomial":
+        return ""
+    value, low, high = (found[key] - claim.null for key in REPRODUCED)
+    least = claim.smallest if claim.back is None else claim.back
+    judged = verdict(claim.direction, found["returns_n"], value, low, high, found["returns_p"], least)
+    return RETURNS[judged]
+
+
 def answer(name: str, claim: Claim, tables: Tables) -> tuple[dict[str, Any], Values]:
     """What the tables say on a claim, by columns of `claims`, and each seed's effect. Without a seed all but n is NaN."""
     look = partial(values, tables, name)
     ours, again = look(claim.endpoint), look(claim.query(claim.reproduced))
+    published = again.to_numpy(float) - claim.null
+    if claim.direction == "equal within":
+        back = stats.equal_within(published, claim.smallest) if len(again) else NAN
+    else:
+        back = stats.sign_flip(published, claim.direction) if len(again) else NAN
     found: dict[str, Any] = {
         "value": ours.mean(), "rival": NAN, "rival_name": "", "placebo": NAN, "placebo_name": "", "null": claim.null,
-        "wins": NAN, "ties": NAN, "neither": NAN, **dict(zip(REPRODUCED, stats.mean_interval(again), strict=True)),
+        "returns_p": back, "returns_n": len(again), "wins": NAN, "ties": NAN, "neither": NAN, **dict(zip(REPRODUCED, stats.mean_interval(again), strict=True)),
     }  # fmt: skip
     if claim.placebo:
         effects, p, rival, kind = ranked(

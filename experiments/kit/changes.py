@@ -13,12 +13,14 @@ from experiments.kit import published
 from experiments.kit.levels import ALPHA
 from experiments.kit.runs import METRICS, Run
 from experiments.kit.stats import Estimate, estimate, mean_of_known, per_seed
-from experiments.kit.style import CHANNELS, COMMON, OF_STATE, OF_STATE_ALONE
+from experiments.kit.style import COMMON, OF_STATE, OF_STATE_ALONE
 from experiments.kit.tables import CALM, Tables, stack, stretches
 from experiments.kit.words import ABSENT, CLEAR, NOT_CLEAR, OPEN, Finding, listed, plural
 
-SHOWN = {"loss": 3, "entropy": 3, "state_drift": 5, "state_effect": 3}
+SHOWN = dict(zip(published.MEASURES, (3, 3, 4, 3), strict=True))
 """The metrics whose published changes stand beside ours, and the digits that they are shown with."""
+
+TESTED = (*COMMON, *OF_STATE)
 
 
 def changes(
@@ -37,10 +39,7 @@ def changes(
         measured = [name for name in METRICS if log[name].notna().any()]
         rows = []
         for regime, start, end in stretches(timed):
-            length = min(end - start, pre_steps)
-            before = calm[(calm >= start - length) & (calm < start)]
-            if not len(before):
-                before = calm[calm < start][-length:]
+            before = calm[calm < start][-pre_steps:]
             after = calm[(calm >= end) & (calm < end + end - start)]
             for name in measured:
                 values = log[name].to_numpy(float)
@@ -62,7 +61,7 @@ def beyond(tables: Tables, regime: str, metric: str, other: str = "self_calm") -
     return (mine - theirs).dropna()
 
 
-def marks(tables: Tables, regime: str, channels: Iterable[str] = CHANNELS) -> dict[str, Estimate] | None:
+def marks(tables: Tables, regime: str, channels: Iterable[str] = TESTED) -> dict[str, Estimate] | None:
     """Channels that a regime moves beyond self_calm: paired t test over seeds, p < ALPHA / number of channels.
 
     None where no channel has two seeds. A regime that acts on the state alone does nothing to vanilla: a channel that any
@@ -72,7 +71,7 @@ def marks(tables: Tables, regime: str, channels: Iterable[str] = CHANNELS) -> di
 
     def clear(channel: str, other: str) -> tuple[Estimate, bool]:
         found = estimate(beyond(tables, regime, channel, other))
-        return found, found.p < ALPHA / len(CHANNELS)
+        return found, found.p < ALPHA / len(TESTED)
 
     found = {channel: clear(channel, "self_calm") for channel in channels}
     if not any(value.n > 1 for value, _ in found.values()):
@@ -102,7 +101,7 @@ def marks_the_state(tables: Tables) -> Finding:
         CLEAR if not no else OPEN if yes else NOT_CLEAR,
         f"Against `self_calm`, {len(yes)} of {plural(len(known), 'regime')} {verb}{f': {listed(yes)}' if yes else ''}. "
         + (f"No clear mark: {listed(no)}. " if no else "")
-        + f"t test over seeds, p < {ALPHA} / {len(CHANNELS)} a channel.",
+        + f"t test over seeds, p < {ALPHA} / {len(TESTED)} a channel.",
     )
 
 

@@ -24,14 +24,20 @@ EFFECT_SIZE = 0.35
 MEANINGFUL_EFFECT = 0.3
 """Above this, says the published document, an effect size shows "meaningful causal leverage"."""
 
+MEASURES = ("loss", "entropy_last", "state_ema_drift", "prompt_effect")
+"""Our names of what it calls loss, entropy, self_drift and state_effect."""
+
 REGIME_DELTAS: dict[str, dict[str, float]] = {
-    "bewilderment": {"loss": 1.65, "entropy": 1.48, "state_drift": 0.030, "state_effect": -0.18},
-    "sensory_fog": {"loss": 0.26, "entropy": 0.27, "state_drift": -0.002, "state_effect": 0.07},
-    "lr_heatwave": {"loss": -0.01, "entropy": -0.05, "state_drift": 0.27, "state_effect": -0.01},
-    "self_clamp": {"loss": -0.03, "entropy": -0.02, "state_drift": 0.21, "state_effect": -0.19},
-    "false_feedback": {"loss": -0.05, "entropy": 0.01, "state_drift": -0.002, "state_effect": 0.01},
+    regime: dict(zip(MEASURES, values, strict=True))
+    for regime, values in {
+        "bewilderment": (1.65, 1.48, 0.030, -0.18),
+        "sensory_fog": (0.26, 0.27, -0.002, 0.07),
+        "lr_heatwave": (-0.01, -0.05, 0.27, -0.01),
+        "self_clamp": (-0.03, -0.02, 0.21, -0.19),
+        "false_feedback": (-0.05, 0.01, -0.002, 0.01),
+    }.items()
 }
-"""Mean during the window minus mean before it. Its `state_effect` was measured on token ids 0 to 3, ours on text."""
+"""Mean during the window minus mean of the last 100 steps before it on which no regime acted."""
 
 CLASSIFICATION: dict[str, float] = {BASIC: 0.80, STATE: 1.00}
 """Accuracy of naming the regime from windows of one run's log."""

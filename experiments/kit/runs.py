@@ -16,7 +16,9 @@ from configs.suite import Suite
 from runs import folder as run_folder
 
 STATE_METRICS = ("state_norm", "state_drift", "state_ema_drift", "state_effect", "state_kl")
-METRICS = ("loss", "entropy", "top1", "grad_norm", *STATE_METRICS, "bias_norm")
+METRICS = (
+    "loss", "entropy", "top1", "entropy_last", "top1_last", "grad_norm", *STATE_METRICS, "prompt_effect", "bias_norm",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -140,11 +140,14 @@ CHANNELS: dict[str, Channel] = {
     "state_norm": Channel("state norm (L2)", "state norm"),
     "state_drift": Channel("state drift (L2 a step)", "state drift"),
     "state_ema_drift": Channel("state off its EMA (1 − cosine)", "distance from its EMA", log=True),
-    "state_effect": Channel("state effect (mean |Δ logit|)", "state effect"),
+    "state_effect": Channel("state effect on text (mean |Δ logit|)", "state effect on text"),
+    "prompt_effect": Channel("state effect (mean |Δ logit|)", "state effect"),
+    "entropy_last": Channel("entropy, last position (nats)", "entropy of the last position"),
+    "top1_last": Channel("top-1, last position (probability)", "top-1 confidence of the last position"),
 }
 OF_STATE_ALONE = ("false_feedback", "self_clamp")  # regimes that leave batches, targets and steps as they are
 COMMON = ("loss", "entropy", "top1", "grad_norm")
-OF_STATE = ("state_norm", "state_drift", "state_ema_drift", "state_effect")
+OF_STATE = ("state_norm", "state_drift", "state_ema_drift", "prompt_effect")
 
 
 def condition(name: str) -> Look:
