@@ -78,7 +78,9 @@ class Claim(Strict):
     null: float = 0.0  # what the effect counts from
     smallest: Positive  # effect of interest, in the unit, counted from the null
     why: Text  # that size
-    test: Literal["sign_flip", "placebo_ranks", "binomial"]
+    test: Literal[
+        "sign_flip", "t", "placebo_ranks", "binomial"
+    ]  # t: of suites with too few seeds for a sign flip
     back: float | None = (
         None  # what the published protocol's own number has to reach to come back; None: smallest
     )
@@ -119,8 +121,12 @@ class Claim(Strict):
         return sorted({self.query(one).suite for one in (None, self.minus, self.placebo)})
 
     def smallest_p(self, seeds: int) -> float:
-        """The smallest p that so many seeds can give; 0 for ranks, whose floor hangs on the draws and is far lower."""
-        return 0.0 if self.placebo else (2 if self.direction == "different" else 1) / 2**seeds
+        """The smallest p that so many seeds can give; 0 for ranks, whose floor hangs on the draws, and for t tests."""
+        return (
+            0.0
+            if self.test in ("placebo_ranks", "t")
+            else (2 if self.direction == "different" else 1) / 2**seeds
+        )
 
     def hash(self) -> str:
         """SHA-256 of all that the claim says, its conditions called as they were when it was registered.
@@ -197,7 +203,7 @@ def load(path: Path = FILE) -> Claims:
     source = toml_file.read(path)
     found = validate(Claims, {**source.document, "sha256": storage.sha256_file(path)}, source, ((),))
     for name, claim in found.claims.items():
-        if claim.family not in found.families:
+        if claim.family not in found.families and not claim.withdrawn:
             where = source.where(("claims", name, "family"))
             raise ConfigError(toml_file.unknown("family", claim.family, found.families, where))
     for name, claim in found.withdrawn().items():

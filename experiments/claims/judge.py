@@ -129,8 +129,8 @@ def verdict(
 
 
 def returns(claim: Claim, found: Mapping[str, Any]) -> str:
-    """Whether the published protocol's own number comes back; "" for a claim of ours and one that is a count."""
-    if claim.origin == "ours" or claim.test == "binomial":
+    """Whether the published protocol's own number comes back; "" for a claim without a published number and one that is a count."""
+    if claim.published is None or claim.test == "binomial":
         return ""
     value, low, high = (found[key] - claim.null for key in REPRODUCED)
     least = claim.smallest if claim.back is None else claim.back
@@ -142,11 +142,7 @@ def answer(name: str, claim: Claim, tables: Tables) -> tuple[dict[str, Any], Val
     """What the tables say on a claim, by columns of `claims`, and each seed's effect. Without a seed all but n is NaN."""
     look = partial(values, tables, name)
     ours, again = look(claim.endpoint), look(claim.query(claim.reproduced))
-    published = again.to_numpy(float) - claim.null
-    if claim.direction == "equal within":
-        back = stats.equal_within(published, claim.smallest) if len(again) else NAN
-    else:
-        back = stats.sign_flip(published, claim.direction) if len(again) else NAN
+    back = tested(claim, again.to_numpy(float) - claim.null) if len(again) else NAN
     found: dict[str, Any] = {
         "value": ours.mean(), "rival": NAN, "rival_name": "", "placebo": NAN, "placebo_name": "", "null": claim.null,
         "returns_p": back, "returns_n": len(again), "wins": NAN, "ties": NAN, "neither": NAN, **dict(zip(REPRODUCED, stats.mean_interval(again), strict=True)),
@@ -169,12 +165,18 @@ def answer(name: str, claim: Claim, tables: Tables) -> tuple[dict[str, Any], Val
         beyond = effects.to_numpy(float) - claim.null
         if effects.empty:
             p = NAN
-        elif claim.direction == "equal within":
-            p = stats.equal_within(beyond, claim.smallest)
         else:
-            p = stats.sign_flip(beyond, claim.direction)
+            p = tested(claim, beyond)
     effect, low, high = stats.mean_interval(effects)
     return {**found, "effect": effect, "low": low, "high": high, "n": len(effects), "p": p}, effects
+
+
+def tested(claim: Claim, beyond: np.ndarray) -> float:
+    """p of differences from the null, one a seed, by the claim's test over seeds: sign flips but where it says t."""
+    test = stats.t_test if claim.test == "t" else stats.sign_flip
+    if claim.direction == "equal within":
+        return stats.equal_within(beyond, claim.smallest, test)
+    return test(beyond, claim.direction)
 
 
 def _counted(

@@ -1,0 +1,159 @@
+"""Our seeds beside runs of the published code: does each logged metric take the same course through training?
+
+docs/published/reference.csv.gz has those runs; ours are of the same configs, other random numbers. A metric agrees where
+the reference is as far from our seeds as one more seed of ours would be.
+"""
+
+import numpy as np
+import pandas as pd
+import scipy
+from matplotlib.axes import Axes
+
+from base.storage import ROOT
+from experiments.kit import panels as draw
+from experiments.kit import style, words
+from experiments.kit.experiment import Experiment
+from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.runs import Context
+from experiments.kit.style import CHANNELS
+from experiments.kit.tables import NothingToDraw, Tables, of_condition, stack
+from experiments.kit.words import ABSENT, OPEN, Finding, listed, percent, plural
+
+REFERENCE = ROOT / "docs" / "published" / "reference.csv.gz"
+SAME = {  # our condition -> the published run
+    "analysis": "sa", "self": "selfreg0", "vanilla": "vanreg", "regimes": "regimes", "patch": "patch", "baseline": "baseline",
+    "ema": "mem_ema", "buffer_64": "mem_l64",
+}  # fmt: skip
+BIN = 50  # steps of a mean
+LEVEL = 0.95
+SHOWN = ("loss", "entropy_last", "state_norm", "state_ema_drift", "prompt_effect", "mlp_norm")
+
+
+def replication(context: Context) -> pd.DataFrame:
+    """One row a condition, metric and stretch of BIN steps from `from_step` on; in the metric's own units.
+
+    ours, sd, n: mean and standard deviation over our seeds, of means over the stretch. theirs, runs: mean over the
+    reference runs, and how many there are. low, high: where LEVEL of means of so many further seeds of ours would lie (t
+    prediction interval); NaN below FEWEST_SEEDS seeds. within: whether `theirs` does.
+    """
+    reference = pd.read_csv(REFERENCE)
+    parts = []
+    for condition, published in SAME.items():
+        theirs = reference[reference["run"] == published].groupby(["metric", "from_step"])["mean"]
+        runs = context.of(condition)
+        if not runs:
+            continue
+        ours = stack([_means(run.metrics()).assign(seed=run.seed) for run in runs]).groupby(
+            ["metric", "from_step"]
+        )["mean"]
+        made = pd.DataFrame({"ours": ours.mean(), "sd": ours.std(), "n": ours.size()})
+        made = made.join(
+            pd.DataFrame({"theirs": theirs.mean(), "runs": theirs.size()}), how="inner"
+        ).reset_index()
+        enough = made["n"] >= FEWEST_SEEDS
+        quantile = scipy.stats.t.ppf((1 + LEVEL) / 2, np.maximum(made["n"] - 1, 1))
+        reach = (quantile * made["sd"] * np.sqrt(1 / made["n"] + 1 / made["runs"])).where(enough)
+        made["low"], made["high"] = made["ours"] - reach, made["ours"] + reach
+        made["within"] = made["theirs"].between(made["low"], made["high"]).where(enough)
+        parts.append(made.assign(suite=context.suite.name, condition=condition))
+    table = stack(parts)
+    return table[["suite", "condition", *table.columns.drop(["suite", "condition"])]] if len(table) else table
+
+
+def _means(log: pd.DataFrame) -> pd.DataFrame:
+    """Columns from_step, metric, mean of a log."""
+    values = log.drop(columns=["regime"]).assign(from_step=log["step"] // BIN * BIN).drop(columns="step")
+    means = values.groupby("from_step", as_index=False).mean()
+    return means.melt("from_step", var_name="metric", value_name="mean").dropna()
+
+
+def shares(tables: Tables) -> pd.DataFrame:
+    """Share of the stretches whose reference lies within, a row a condition and metric, of both suites."""
+    parts = [tables.of(suite).rows("replication") for suite in ("shakespeare", "memory")]
+    rows = stack([part[part["within"].notna()] for part in parts if len(part)])
+    if not len(rows):
+        return pd.DataFrame(columns=["condition", "metric", "within", "n", "runs"])
+    by = rows.assign(within=rows["within"].astype(float)).groupby(["condition", "metric"], sort=False)
+    return by.agg(within=("within", "mean"), n=("n", "max"), runs=("runs", "max")).reset_index()
+
+
+def findings(tables: Tables) -> dict[str, Finding]:
+    """How much of the published runs' course lies where one more seed of ours would."""
+    claim = "The published runs take the course of ours, as one more seed would."
+    found = shares(tables)
+    if found.empty:
+        measured = len(tables.rows("replication")) > 0
+        return {
+            "course": Finding(
+                claim, *((OPEN, "It needs three seeds.") if measured else (ABSENT, "Nothing was measured."))
+            )
+        }
+    apart = found[found["within"] < 0.5]
+    said = f"{percent(found['within'].mean())} of all stretches of {BIN} steps lie within (of one more seed {percent(LEVEL)} would)"
+    named = zip(apart["metric"], apart["condition"], apart["within"], strict=True)
+    places = [f"{metric} of {condition} ({percent(share)})" for metric, condition, share in named]
+    verdict = words.NOT_CLEAR if len(apart) > len(found) / 4 else words.CLEAR if not len(apart) else OPEN
+    where = f"; fewer than half in {listed(places)}" if places else ""
+    return {"course": Finding(claim, verdict, f"{said}{where}.")}
+
+
+def shares_table(tables: Tables) -> str:
+    """A row a metric, a column a condition: the share of the run within."""
+    found = shares(tables)
+    if found.empty:
+        return words.MISSING
+    conditions = [name for name in SAME if (found["condition"] == name).any()]
+    within = found.set_index(["metric", "condition"])["within"].map(percent).to_dict()
+    rows = [
+        [f"`{metric}`", *(within.get((metric, name), words.DASH) for name in conditions)]
+        for metric in dict.fromkeys(found["metric"])
+    ]
+    heads = []
+    for name in conditions:
+        here = found[found["condition"] == name]
+        counts = plural(int(here["n"].max()), "seed"), plural(int(here["runs"].max()), "run")
+        heads.append(f"`{name}` ({', '.join(counts)})")
+    return words.table(["metric", *heads], rows)
+
+
+def course(metric: str) -> draw.Odd:
+    """Our seeds' band and the published runs of `self`, through training."""
+
+    def panel(axes: Axes, tables: Tables) -> None:
+        rows = of_condition(tables.rows("replication", metric=metric), "self").sort_values("from_step")
+        if rows.empty:
+            raise NothingToDraw(f"replication has no {metric} of self")
+        channel, steps = CHANNELS[metric], rows["from_step"] + BIN / 2
+        axes.fill_between(
+            steps, rows["low"], rows["high"], color=style.BLUE, alpha=0.2, lw=0, label="one more seed of ours"
+        )
+        axes.plot(steps, rows["ours"], c=style.BLUE, lw=1.2, label="ours, mean")
+        axes.plot(
+            steps,
+            rows["theirs"],
+            "o",
+            c=style.VERMILLION,
+            mfc="white",
+            ms=2.6,
+            mew=0.8,
+            label="published code",
+        )
+        axes.set(ylabel=channel.label, xlabel="step")
+        if channel.log:
+            axes.set_yscale("log")
+        if metric == SHOWN[0]:
+            axes.legend(loc="upper right")
+
+    return panel
+
+
+FIGURE = draw.sheet(
+    "replication.png", [course(metric) for metric in SHOWN], grid=(2, 3), height=4.8, title=("course",), tables=("replication",),
+    shows="The course of six metrics through the run with five regimes: our seeds, and a run of the published code.",
+    caption=f"Condition self (five regimes, no dropout). Means of {BIN} steps. Band: where {percent(LEVEL)} of further seeds of ours would "
+    "lie. Circles: the published code, seed 42.",
+)  # fmt: skip
+EXPERIMENT = Experiment(
+    "replication", "Is it the published model? Our seeds beside runs of the published code", (replication,), findings, (FIGURE,),
+    {"shares": shares_table}, suites=("shakespeare", "memory"), guests=("memory",), values=lambda tables: {"level": LEVEL, "bin": BIN},
+)  # fmt: skip
