@@ -69,7 +69,7 @@ def forwards(settings: FrozenTest, dim: int) -> int:
         2 * settings.doses * settings.dev_batches + 2 * heldout
     )  # a pair of directions: its norm, its effect
     dimension = several * (dim * (1 + finder) + 2 * published + choice)  # each dimension alone, two pairs
-    states = (1 + several * drawn) * published + (2 + (1 + several) * drawn) * heldout
+    states = (2 + several * drawn) * published + (2 + (1 + several) * drawn) * heldout
 
     def curves(directions: int) -> int:
         return (1 + directions * (2 * settings.doses + 1)) * min(DOSE_BATCHES, heldout)

@@ -45,15 +45,16 @@ def controls_comparison(context: Context, regime_deltas: pd.DataFrame) -> pd.Dat
     """One row a run, regime and metric.
 
     delta: mean in the window minus before, of regime_deltas. trend: the same of the run's `calm_course`, which is what
-    time alone would have done; detrended: delta - trend. vanilla: delta of the same seed's run without any bias, under the
+    time alone would have done; detrended: delta - trend; relative: detrended over the mean before. vanilla: delta of the same seed's run without any bias, under the
     same regime at the same steps; difference: delta - vanilla, NaN for channels that vanilla has not.
     """
     keys, lead = [*RUN, "regime", "metric"], context.suite.signatures.pre_steps
     trends = changes(context.runs, lead, lambda run: calm_course(run.metrics(), lead))
-    made = regime_deltas[[*keys, "delta"]]
+    made = regime_deltas[[*keys, "delta", "before"]]
     plain = of_condition(made, VANILLA).drop(columns="condition").rename(columns={"delta": "vanilla"})
     made = made.merge(trends[[*keys, "delta"]].rename(columns={"delta": "trend"}), on=keys, how="left")
     made["detrended"] = made["delta"] - made["trend"]
+    made["relative"] = made["detrended"] / made.pop("before").abs().where(lambda before: before > 0)
     made = made.merge(plain, on=[key for key in keys if key != "condition"], how="left")
     return made.assign(difference=made["delta"] - made["vanilla"])
 

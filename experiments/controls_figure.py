@@ -11,17 +11,22 @@ from experiments.kit.stats import over_seeds, per_seed
 from experiments.kit.style import CHANNELS, REGIMES, Look
 from experiments.kit.tables import Tables
 
-VANILLA, EFFECT = "vanilla", "state_effect"
-STATIC = ("fixed_half", "fixed_one", "fixed_two", "learned_bias")
+VANILLA, EFFECT = "vanilla", "prompt_effect"
+STATIC = ("fixed_half", "fixed_one", "fixed_two", "fixed_state", "fixed_bias", "learned_bias")
 ONE = ("state_1d", "state_1d_matched")
 LOOKS = {
-    "self": Look("self (32-D state)", style.BLUE),
-    "state_1d": Look("state_1d", style.SKY, marker="P", filled=False),
-    "state_1d_matched": Look("state_1d_matched (norm of self)", style.SKY, marker="H"),
-    "fixed_half": Look("fixed_half (½ norm of self)", style.ORANGE, marker="v", filled=False),
-    "fixed_one": Look("fixed_one (norm of self)", style.ORANGE, marker="D"),
-    "fixed_two": Look("fixed_two (2 × norm of self)", style.ORANGE, marker="^", filled=False),
-    "learned_bias": Look("learned_bias (constant)", style.GREEN, marker="<"),
+    "self": Look("self", style.BLUE),
+    "state_1d": Look("one dimension", style.SKY, marker="P", filled=False),
+    "state_1d_matched": Look("one dimension, matched", style.SKY, marker="H"),
+    "fixed_half": Look("fixed state, half the norm", style.ORANGE, marker="v", filled=False),
+    "fixed_one": Look("fixed state, the norm", style.ORANGE, marker="D"),
+    "fixed_two": Look("fixed state, twice the norm", style.ORANGE, marker="^", filled=False),
+    "fixed_state": Look("fixed state, matched", style.YELLOW, marker="D", filled=False),
+    "fixed_bias": Look("fixed bias, matched", style.YELLOW, marker="s"),
+    "learned_bias": Look("learned bias, matched", style.GREEN, marker="<"),
+    "yoked": Look("another run's signals, matched", style.PURPLE, marker="X"),
+    "shuffled": Look("own signals mixed up, matched", style.VERMILLION, marker="v"),
+    "clock": Look("time alone, matched", style.GREY, marker="d", filled=False),
 }
 ORDER = (*LOOKS, VANILLA)
 COLOURS = (style.VERMILLION, style.BLUE, style.GREEN, style.PURPLE, style.ORANGE)

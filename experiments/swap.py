@@ -8,10 +8,11 @@ of the state: by that alone the difference of the states is (1 - decay)^n of the
 import numpy as np
 import pandas as pd
 
+from configs.run import partner
 from experiments.kit import pages, style
 from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment
-from experiments.kit.runs import Context
+from experiments.kit.runs import Context, Run
 from experiments.kit.stats import ahead, first_true
 from experiments.kit.style import Look
 from experiments.kit.tables import RUN, Tables, stack
@@ -30,6 +31,7 @@ WINDOW, FLOOR = (
     10,
     0.95,
 )  # steps of the running mean held against the floor, and jitter's quantile that is the floor
+PUBLISHED, MOMENTUM = 100, 0.99  # first steps that its reports take means of; of the average behind its drift
 SMALL, GONE = (
     0.1,
     0.01,
@@ -70,6 +72,7 @@ def swap_summary(context: Context, swap_paths: pd.DataFrame) -> pd.DataFrame:
     weights are equal; early_*, late_*: means of the first EARLY and last LATE steps. floor: the FLOOR quantile, over seeds
     and steps, of jitter's loss_distance, mean of WINDOW steps; small: SMALL of batch_sd; steps_until, steps_small: steps
     until the same mean of this continuation is within each; state_steps: until the states' distance is below GONE. NaN: never.
+    drift, effect: see `published`; the condition `own` has a row of these alone.
     """
     decay = context.of("own")[0].config.self_state.decay
     jitter = swap_paths[swap_paths["condition"] == "jitter"].groupby("seed")
@@ -95,7 +98,40 @@ def swap_summary(context: Context, swap_paths: pd.DataFrame) -> pd.DataFrame:
             "state_steps": first_true(path["distance"].to_numpy() < GONE),
         }
         rows.append({**dict(zip(RUN, place, strict=True)), **found})
-    return pd.DataFrame(rows)
+    for run in context.of("own"):
+        rows.append({"suite": run.suite, "condition": run.condition, "seed": run.seed})
+    after = {
+        (run.condition, run.seed): published(run, context)
+        for run in context.runs
+        if run.config.start is not None
+    }
+    return pd.DataFrame([{**row, **after.get((row["condition"], row["seed"]), {})} for row in rows])
+
+
+def published(run: Run, context: Context) -> dict[str, float]:
+    """What the published reports have of a continuation: means of its first PUBLISHED steps.
+
+    drift: 1 - cosine of the state and its average, which begins as the state that was put in (as the first one here, where
+    that is of no run). effect: prompt_effect.
+    """
+    states, start, log = run.states(), run.config.start, run.metrics()
+    assert states is not None and start is not None
+    seed = partner(run.seed) if start.state == "other" else run.seed
+    origin = next((one for one in context.of(start.condition) if one.seed == seed), None)
+    before = None if origin is None or start.state not in ("own", "other") else origin.states()
+    first = states[0] if before is None else before[start.step - 1]
+    effect = float(log["prompt_effect"].iloc[:PUBLISHED].mean())
+    return {"drift": _drift(first, states[:PUBLISHED]), "effect": effect}
+
+
+def _drift(first: np.ndarray, states: np.ndarray) -> float:
+    """Mean distance, 1 - cosine, of states (n, dim) from their average, which begins as `first`."""
+    average, found = first.astype(float), []
+    for state in states.astype(float):
+        average = MOMENTUM * average + (1 - MOMENTUM) * state
+        size = np.linalg.norm(state) * np.linalg.norm(average)
+        found.append(1 - state @ average / size if size else 1.0)
+    return float(np.mean(found))
 
 
 def findings(tables: Tables) -> dict[str, Finding]:

@@ -49,9 +49,7 @@ def condition_rows(
         ("replication", trial.replication[1:], LAST),
         ("heldout", trial.heldout, ALL),
     ):
-        cases = [("none", "zero", 0, np.zeros(dim))]
-        if protocol == "heldout":
-            cases.append(("none", "own", 0, own))
+        cases = [("none", "zero", 0, np.zeros(dim)), ("none", "own", 0, own)]
         for effect in (effect for effect in found if effect.protocol == protocol):
             sparse = (protocol, effect.finder) == ("heldout", "dimension")
             random = generator(seed, Stream.DIRECTIONS, DIRECTION_COUNTERS[protocol, effect.finder])

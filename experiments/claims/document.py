@@ -1,108 +1,201 @@
-"""Every row of the published document's tables beside ours: in no family of claims, so that none of its rows is left out."""
+"""Every number that the published documents print, beside ours: in no family of claims, so that none is left out.
 
+Two answers a number. Does it come back: is it one that a further seed of ours could give? Does it survive: does it lie on the
+published side, by its whole interval, once its control is taken off?
+"""
+
+import math
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
-import pandas as pd
-
+from experiments.claims.file import Other, Query, Where
+from experiments.claims.judge import values
 from experiments.kit import published
 from experiments.kit.levels import FEWEST_SEEDS
 from experiments.kit.pages import shown
-from experiments.kit.stats import Estimate, estimate, paired, per_seed
-from experiments.kit.tables import CLEAN, PUBLISHED, Tables
+from experiments.kit.stats import Estimate, estimate, paired
+from experiments.kit.tables import PUBLISHED, TIME, Tables
 from experiments.kit.words import DASH, MISSING, number, percent, signed, table
 
-HEAD = ("the document's row", "published", "ours", "ours, control taken off", "sign", "n")
-METRICS = {"loss": "loss", "entropy": "entropy", "state_drift": "drift", "state_effect": "effect"}
-TESTED: dict[str, Any] = {
-    "condition": "self_calm",
-    "run_step": 1000,
-    "protocol": "replication",
-}  # as it tests
-SAME, OTHER, UNSETTLED = "same side", "other side", "open"
+HEAD = (
+    "the document's number",
+    "published",
+    "ours",
+    "comes back?",
+    "its control taken off",
+    "survives?",
+    "n",
+)
+YES, NEAR, SIZE, NO, UNSETTLED = "yes", "yes, as near zero", "another size", "no", "open"
+HELD, TURNED, UNSEEN = "yes", "no, the other way", "not shown"
+TESTED: Where = {"condition": "analysis", "run_step": 1000, "protocol": "replication"}
+NAMES = dict(zip(published.MEASURES, ("loss", "entropy", "drift", "effect"), strict=True))
+
+
+@dataclass(frozen=True)
+class Number:
+    """A printed number: what it is, what they print, the cell of each seed of ours, what its control is, digits."""
+
+    name: str
+    said: float
+    query: Query
+    control: Other | None = None
+    digits: int = 3
+    signed: bool = True
+
+
+def numbers() -> Iterator[Number]:
+    """All of them, in the order of the documents."""
+    yield from _frozen("shakespeare", "frozen weights", published.FROZEN_DELTA_ENTROPY, published.EFFECT_SIZE)
+    yield from _frozen(
+        "generalization",
+        "frozen weights, OpenWebText",
+        published.OWT_DELTA_ENTROPY,
+        published.OWT_EFFECT_SIZE,
+    )
+    yield from _regimes(
+        "shakespeare",
+        "self",
+        "five regimes",
+        published.REGIME_DELTAS,
+        Other(where={"condition": "self_calm"}),
+    )
+    yield from _regimes("shakespeare", "regimes", "with dropout", published.REGIME_DELTAS_DROPOUT, None)
+    yield from _regimes("generalization", "regimes", "OpenWebText", published.REGIME_DELTAS_OWT, None)
+    for suite, name, sizes in (
+        ("shakespeare", "patch", published.PATCH),
+        ("generalization", "patch, OpenWebText", published.PATCH_OWT),
+    ):
+        for (metric, condition), said in sizes.items():
+            query = Query(suite=suite, table="patch", column=metric, where={"condition": condition})
+            control = Other(where={"condition": "baseline"}) if condition == "patch" else None
+            yield Number(
+                f"{name}: {condition}, {NAMES[metric]} in [1200, 1400)", said, query, control, 4, signed=False
+            )
+    for features, said in published.CLASSIFICATION.items():
+        query = Query(
+            suite="shakespeare", table="classification_seeds", column="accuracy",
+            where={"condition": "self", "protocol": PUBLISHED, "features": features},
+        )  # fmt: skip
+        yield Number(f"regimes named, {features}", said, query, Other(where={"features": TIME}), signed=False)
+    for suite, losses in (("shakespeare", published.LOSSES), ("generalization", published.LOSSES_OWT)):
+        for condition, said in losses.items():
+            query = Query(suite=suite, table="runs", column="heldout_loss", where={"condition": condition})
+            other = Other(where={"condition": "analysis_vanilla"}) if condition == "analysis" else None
+            yield Number(
+                f"held-out loss, {condition}{', OpenWebText' * (suite != 'shakespeare')}",
+                said,
+                query,
+                other,
+                signed=False,
+            )
+    for memory, measures in published.MEMORY_NUMBERS.items():
+        for (table_name, column, metric), said in measures.items():
+            where: Where = {"condition": memory, "regime": "bewilderment"}
+            if metric:
+                where["metric"] = metric
+            query = Query(suite="memory", table=table_name, column=column, where=where)
+            none = Other(where={"condition": "none"}) if metric else None
+            yield Number(
+                f"{memory}: {NAMES.get(metric, 'memory share')}", said, query, none, 4, signed=bool(metric)
+            )
+    for (column, condition), said in published.SWAP.items():
+        query = Query(suite="swap", table="swap_summary", column=column, where={"condition": condition})
+        random = Other(where={"condition": "random"}) if condition == "other" else None
+        yield Number(f"swap: {condition}, {column} of the next 100 steps", said, query, random, signed=False)
+
+
+def _frozen(suite: str, name: str, changes: dict[str, float], size: float) -> Iterator[Number]:
+    """Entropy changes of the published protocol, against random directions, and the effect size, against untrained readers."""
+    for state, said in changes.items():
+        where: Where = {**TESTED, "state": state}
+        query = Query(
+            suite=suite, table="frozen_conditions", column="delta_entropy", take="mean", where=where
+        )
+        yield Number(
+            f"{name}: {state}", said, query, None if state == "random" else Other(where={"state": "random"})
+        )
+    query = Query(
+        suite=suite,
+        table="frozen_effects",
+        column="effect_size",
+        take="mean",
+        where={**TESTED, "reader": "learned"},
+    )
+    yield Number(f"{name}: effect size", size, query, Other(where={"reader": "untrained"}), signed=False)
+
+
+def _regimes(
+    suite: str, condition: str, name: str, deltas: dict[str, dict[str, float]], control: Other | None
+) -> Iterator[Number]:
+    """Five regimes by four metrics: during minus before."""
+    for regime, metrics in deltas.items():
+        for metric, said in metrics.items():
+            where: Where = {"condition": condition, "regime": regime, "metric": metric}
+            query = Query(suite=suite, table="regime_deltas", column="delta", where=where)
+            yield Number(
+                f"{name}: {regime}, {NAMES[metric]}", said, query, control, 4 if "drift" in metric else 3
+            )
 
 
 def document(tables: Tables) -> str:
-    """Regimes, frozen weights, classification and memory: published value, ours, interval, and whether the sign is the same."""
-    study, memory = tables.of("shakespeare"), tables.of("memory")
-    lines = [*_regimes(study), *_frozen(study), *_classification(study), *_memory(memory)]
-    measured = [line for line in lines if line[-1] != "0"]
-    return table(HEAD, measured) if measured else MISSING
+    """A row a number."""
+    lines = []
+    for one in numbers():
+        ours, net = measured(tables, one)
+        if ours.n:
+            kind = f"{'±' * one.signed}{one.digits}"
+            said = signed(one.said, one.digits) if one.signed else number(one.said, one.digits)
+            off = shown(net, f"±{one.digits}") if net.n else DASH
+            lines.append(
+                [
+                    one.name,
+                    said,
+                    shown(ours, kind),
+                    back(one.said, ours),
+                    off,
+                    survives(one.said, net),
+                    str(ours.n),
+                ]
+            )
+    return table(HEAD, lines) if lines else MISSING
 
 
-def sign(said: float, value: Estimate) -> str:
-    """Whether a mean lies on the side of zero that was published, by its whole interval."""
-    if value.n < FEWEST_SEEDS or not value.clear or said == 0:
+def measured(tables: Tables, one: Number) -> tuple[Estimate, Estimate]:
+    """Ours, and ours minus its control's by seed; without seeds where it was not measured."""
+    look = partial(values, tables, one.name)
+    nothing = estimate(Tables(tables.folder, "").rows("none")["none"])
+    if tables.of(one.query.suite).rows(one.query.table).empty:
+        return nothing, nothing
+    ours = look(one.query)
+    if one.control is None:
+        return estimate(ours), nothing
+    where = {**one.query.where, **one.control.where}
+    return estimate(ours), paired(ours, look(one.query.model_copy(update={"where": where})))
+
+
+def back(said: float, ours: Estimate) -> str:
+    """Whether a further seed of ours could give a published number: by the t prediction interval of our seeds."""
+    if ours.n < FEWEST_SEEDS:
         return UNSETTLED
-    return SAME if (value.mean > 0) == (said > 0) else OTHER
+    near = abs(said - ours.mean) <= (ours.high - ours.mean) * math.sqrt(ours.n + 1)
+    side = ours.clear and (ours.mean > 0) == (said > 0)
+    return (YES if side else NEAR) if near else SIZE if side else NO
 
 
-def _line(
-    name: str, said: str, ours: "pd.Series[float]", kind: str, left: str = DASH, judged: str = DASH
-) -> list[str]:
-    """A row. kind: the format of ours, as in `pages.grid`."""
-    return [name, said, shown(estimate(ours), kind), left, judged, str(len(ours))]
-
-
-def _regimes(study: Tables) -> Iterator[list[str]]:
-    """Five regimes by four metrics: during minus before, and the same minus the run without regimes."""
-    for regime, metrics in published.REGIME_DELTAS.items():
-        for metric, said in metrics.items():
-            at = study.by_condition("regime_deltas", regime=regime, metric=metric)
-            ours, net = at.of("self", "delta"), at.minus("self", "self_calm", "delta")
-            kind = "±4" if metric == "state_drift" else "±3"
-            judged = sign(said, net if net.n else estimate(ours))
-            yield _line(f"{regime}, {METRICS[metric]}", signed(said), ours, kind, shown(net, kind), judged)
-
-
-def _frozen(study: Tables) -> Iterator[list[str]]:
-    """Entropy changes of the published protocol, also the random directions', and its effect size."""
-    changes = study.rows("frozen_conditions", **TESTED)
-    random = changes[changes["state"] == "random"]
-    for state, said in published.FROZEN_DELTA_ENTROPY.items():
-        ours = per_seed(changes[changes["state"] == state], "delta_entropy")
-        net = estimate(ours) if state == "random" else paired(ours, per_seed(random, "delta_entropy"))
-        row = _line(f"frozen weights, {state}", signed(said), ours, "±3", shown(net, "±3"), sign(said, net))
-        if state == "random":
-            row[1] += f" ± {number(published.FROZEN_RANDOM_SD)}"
-            row[2] += f" ± {number(random.groupby('seed')['delta_entropy'].std().mean())}"
-            row[3] = DASH
-        yield row
-    effects = study.rows("frozen_effects", **TESTED, finder="dimension")
-    learned, rotated = (
-        per_seed(effects[effects["reader"] == reader], "effect_size") for reader in ("learned", "rotated")
-    )
-    net, said = paired(learned, rotated), published.EFFECT_SIZE
-    name = "frozen weights, effect size (control: rotated readers)"
-    yield _line(name, number(said), learned, "3", shown(net, "±3"), sign(said, net))
-
-
-def _classification(study: Tables) -> Iterator[list[str]]:
-    """Accuracies in the published way, and on runs that the classifier has not seen."""
-    for features, said in published.CLASSIFICATION.items():
-        at = study.by_condition("classification_seeds", features=features, protocol=PUBLISHED)
-        unseen = study.by_condition("classification_seeds", features=features, protocol=CLEAN)
-        left = shown(unseen.value("self_random", "accuracy"), "3")
-        yield _line(f"regimes named, {features}", number(said), at.of("self", "accuracy"), "3", left)
-
-
-def _memory(memory: Tables) -> Iterator[list[str]]:
-    """Share, restoring force and leverage of each memory; the document gives words for the last two."""
-    measures = memory.by_condition("memory_measures", regime="bewilderment")
-    tradeoff = memory.by_condition("memory_tradeoff")
-    for name, (share, force, leverage) in published.MEMORY.items():
-        yield _line(f"`{name}`, memory share", number(share, 2), measures.of(name, "share"), "3")
-        for what, said, at, column, kind in (
-            ("restoring force, L2 a step", force, measures, "force", "5"),
-            ("control leverage", leverage, tradeoff, "leverage", "3"),
-        ):
-            left = shown(at.minus(name, "none", column), f"±{kind}")
-            yield _line(f"`{name}`, {what}", f'"{said}"', at.of(name, column), kind, left)
+def survives(said: float, net: Estimate) -> str:
+    """Whether what is left without the control lies on the published side by its whole interval."""
+    if net.n < FEWEST_SEEDS:
+        return UNSETTLED if net.n else DASH
+    if not net.clear:
+        return UNSEEN
+    return HELD if (net.mean > 0) == (said > 0) else TURNED
 
 
 def above(tables: Tables) -> dict[str, str]:
     """How many learned readers, and placebos, lie above the document's threshold; nothing where no placebo was tested."""
-    effects = tables.of("shakespeare").rows("frozen_effects", **TESTED, finder="dimension")
+    effects = tables.of("shakespeare").rows("frozen_effects", finder="dimension", **TESTED)
     over = effects["effect_size"] > published.MEANINGFUL_EFFECT
     shares = over.groupby(effects["reader"]).mean().reindex(["rotated", "untrained"]).dropna()
     if shares.empty:

@@ -1,11 +1,18 @@
-"""The published study's numbers, as its document prints them (one run, seed 42, Tiny Shakespeare); figures and pages read them here."""
+"""The published study's numbers, as its documents print them (one run each); figures and pages read them here."""
+
+from collections.abc import Mapping
 
 from experiments.kit.tables import BASIC, STATE
 
 PARAMETERS = 0.8e6
 """Of its model. One of less than half of that is called smaller."""
 
-FROZEN_DELTA_ENTROPY: dict[str, float] = {"confident": -0.093, "uncertain": 0.259, "random": 0.040}
+FROZEN_DELTA_ENTROPY: dict[str, float] = {
+    "confident": -0.093,
+    "uncertain": 0.259,
+    "random": 0.040,
+    "own": -0.087,
+}
 """Nats against the zero state; `random` is the mean of 50 directions of equal norm."""
 
 FROZEN_RANDOM_SD = 0.100
@@ -27,17 +34,72 @@ MEANINGFUL_EFFECT = 0.3
 MEASURES = ("loss", "entropy_last", "state_ema_drift", "prompt_effect")
 """Our names of what it calls loss, entropy, self_drift and state_effect."""
 
-REGIME_DELTAS: dict[str, dict[str, float]] = {
-    regime: dict(zip(MEASURES, values, strict=True))
-    for regime, values in {
+
+def _by_metric(rows: Mapping[str, tuple[float, ...]]) -> dict[str, dict[str, float]]:
+    return {name: dict(zip(MEASURES, values, strict=True)) for name, values in rows.items()}
+
+
+REGIME_DELTAS = _by_metric(
+    {
         "bewilderment": (1.65, 1.48, 0.030, -0.18),
         "sensory_fog": (0.26, 0.27, -0.002, 0.07),
         "lr_heatwave": (-0.01, -0.05, 0.27, -0.01),
         "self_clamp": (-0.03, -0.02, 0.21, -0.19),
         "false_feedback": (-0.05, 0.01, -0.002, 0.01),
-    }.items()
+    }
+)
+"""Mean during the window minus mean of the last 100 steps before it on which no regime acted; the essay's table, no dropout."""
+
+REGIME_DELTAS_DROPOUT = _by_metric(
+    {
+        "bewilderment": (1.4839, 1.3112, 0.0191, -0.6437),
+        "false_feedback": (-0.0477, -0.0314, -0.0134, -0.0684),
+        "lr_heatwave": (0.0046, -0.0212, 0.2771, -0.2435),
+        "self_clamp": (-0.0047, -0.0092, 0.1173, -0.3747),
+        "sensory_fog": (0.2274, 0.2168, 0.0219, 0.2799),
+    }
+)
+"""The same of its report, with dropout 0.2."""
+
+REGIME_DELTAS_OWT = _by_metric(
+    {
+        "bewilderment": (2.3309, 2.0357, 0.0603, 0.0673),
+        "false_feedback": (-0.0179, -0.0188, -0.0087, 0.0533),
+        "lr_heatwave": (0.0085, -0.0524, 0.0097, -0.3846),
+        "self_clamp": (-0.0171, 0.024, 0.1589, 1.1192),
+        "sensory_fog": (0.1487, 0.1187, 0.0441, 0.7195),
+    }
+)
+"""The same of its report on OpenWebText."""
+
+OWT_DELTA_ENTROPY: dict[str, float] = {
+    "confident": -0.004,
+    "uncertain": 0.324,
+    "random": 0.044,
+    "own": -0.059,
 }
-"""Mean during the window minus mean of the last 100 steps before it on which no regime acted."""
+OWT_EFFECT_SIZE = 0.33
+
+PATCH: dict[tuple[str, str], float] = {
+    ("state_ema_drift", "patch"): 0.0050, ("state_ema_drift", "baseline"): 0.0005,
+    ("prompt_effect", "patch"): 0.4919, ("prompt_effect", "baseline"): 0.9876,
+}  # fmt: skip
+"""Means of [1200, 1400), in which half of patch's targets are replaced."""
+
+PATCH_OWT: dict[tuple[str, str], float] = {
+    ("state_ema_drift", "patch"): 0.0760, ("state_ema_drift", "baseline"): 0.0031,
+    ("prompt_effect", "patch"): 0.3669, ("prompt_effect", "baseline"): 0.5594,
+}  # fmt: skip
+
+LOSSES: dict[str, float] = {"analysis": 2.0670, "analysis_vanilla": 2.0773}
+"""Best validation losses of 1000 steps, nats."""
+
+LOSSES_OWT: dict[str, float] = {"analysis": 2.1956, "analysis_vanilla": 2.2304}
+
+SWAP: dict[tuple[str, str], float] = {
+    ("drift", "other"): 0.347, ("drift", "own"): 0.0017, ("effect", "other"): 0.679, ("effect", "own"): 0.691,
+}  # fmt: skip
+"""Means of the 100 steps after the swap, of its two runs."""
 
 CLASSIFICATION: dict[str, float] = {BASIC: 0.80, STATE: 1.00}
 """Accuracy of naming the regime from windows of one run's log."""
@@ -48,6 +110,18 @@ MEMORY: dict[str, tuple[float, str, str]] = {
     "buffer_128": (0.43, "very strong", "lowest"),
 }
 """By configuration: memory share, and what the document calls the restoring force and the control leverage."""
+
+MEMORY_NUMBERS: dict[str, dict[tuple[str, str, str], float]] = {
+    name: {
+        ("memory_measures", "share", ""): share,
+        ("regime_deltas", "delta", "state_ema_drift"): drift,
+        ("regime_deltas", "delta", "prompt_effect"): effect,
+    }
+    for name, share, drift, effect in (
+        ("ema", 0.10, 0.0022, -0.121), ("buffer_64", 0.34, 0.0006, -0.105), ("buffer_128", 0.43, 0.0007, -0.106),
+    )
+}  # fmt: skip
+"""By configuration and our cell; the shares of no script, the changes as absolute values whose signs its runs give."""
 
 ANSWERS: dict[str, str] = {
     "fixed": "static injection doesn't reproduce the dynamic patterns",
