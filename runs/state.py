@@ -15,6 +15,8 @@ from base import storage
 from base.rng import Stream, generator
 from base.storage import UserError
 from configs.run import RunConfig, partner
+from data.corpus import Corpus
+from data.prepare import prepare
 from model import GPT
 from runs import folder as run_folder
 from runs.injection import Injection, Value, injection_of
@@ -216,3 +218,13 @@ def _check_states(path: Path, run: RunConfig) -> None:
 def constant_bias(folder: Path, step: int | None = None) -> np.ndarray | None:
     """The constant bias (n_embd,) of a run after `step` steps (None: the last); None for a run without."""
     return storage.load_tensors(folder / run_folder.weights_name(step)).get("constant_bias.vector")
+
+
+def trained_corpus(folder: Path, run: RunConfig, data_dir: Path) -> Corpus:
+    """The corpus that a finished run was trained on. UserError where what goes by its name now is another."""
+    corpus = prepare(run.corpus, data_dir, run.tokenizer)
+    if storage.read_json(folder / "run.json")["data"] != corpus.tokens_sha256:
+        raise UserError(
+            f"{folder} was trained on another corpus than {corpus.name} as it stands; train it again"
+        )
+    return corpus

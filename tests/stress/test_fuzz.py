@@ -17,7 +17,7 @@ import train
 from data import prepare as data_prepare
 from data.openwebtext import prepare as openwebtext
 from probes import belief
-from scripts import make_report, sample
+from scripts import make_report, sample, steer
 from scripts import run_all as script
 from tests.stress import fuzzing
 from tests.stress.fuzzing import Place, outcome, settings_texts, words
@@ -75,7 +75,13 @@ GOOD = {
     "--seed": ["1", "2"],
     "--device": ["cpu"],
     "--other": ["other", "run"],
-    "--state": ["zero", "own", "random"],
+    "--state": ["zero", "own", "random", "state.json"],
+    "--to": ["state.json"],
+    "--threshold": ["0", "0.1"],
+    "--top": ["1", "9"],
+    "--top-k": ["1", "9"],
+    "--samples": ["1", "3"],
+    "--prompt-file": ["configs/tiny.toml", "texts/tiny_text/input.txt"],
     "--magnitude": ["0", "0.5"],
     "--temperature": ["1", "0.1"],
     "--prompt": ["To", "heaven"],
@@ -182,7 +188,15 @@ TOOLS: dict[str, tuple[Any, list[list[str]], list[str]]] = {
     "sample": (
         sample.main,
         [["run", "--length", "5"], ["run", "--length", "5", "--state", "random"], ["run"], []],
-        ["--state", "--magnitude", "--step", "--prompt", "--length", "--temperature", "--seed", "--out"],
+        [
+            *("--state", "--magnitude", "--step", "--prompt", "--prompt-file", "--length", "--samples"),
+            *("--temperature", "--top-k", "--seed", "--out"),
+        ],
+    ),
+    "steer": (
+        steer.main,
+        [["run", "find"], ["run", "build", "own"], ["run", "build", "confident", "--threshold", "0"], ["run", "eval"], ["run", "eval", "state.json"], ["run"]],
+        ["--step", "--magnitude", "--threshold", "--top", "--to", "--out"],
     ),
     "make_report": (make_report.main, [["--out", "out"], ["--out", "out", "--figures"], []], ["--out", "--suite", "--note", "--figures"]),
 }  # fmt: skip

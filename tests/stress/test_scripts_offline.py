@@ -72,6 +72,7 @@ def test_no_script_needs_the_network(folder: Path) -> None:
         ("train.py", "tiny.toml", "--condition", "self"),
         ("scripts/sample.py", run, "--prompt", "To", "--length", "5"),
         ("frozen_test.py", run, *settings),
+        ("scripts/steer.py", run, "find"),
         ("scripts/make_report.py", "--figures"),
         ("data/pydoc_char/prepare.py", "--out", "out/data"),
         ("data/pydoc_char/prepare.py", "--out", "out/data", "--tokenizer", "bpe:300"),
