@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from base import storage
 from base.storage import ROOT, UserError
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
@@ -23,6 +24,7 @@ from experiments.claims.page import EXPERIMENT
 from experiments.kit import published
 from experiments.kit.stats import Estimate, combined_rank, equal_within, holm, share, sign_flip
 from experiments.kit.tables import NothingToDraw, Tables, content
+from study import book
 from tests.made_runs import assert_tables, cells, drawn_of, page_of, read_from, title_of
 
 COMMITTED = ROOT / "docs" / "results" / "tables"
@@ -288,8 +290,8 @@ def test_seeds_in_which_neither_recovers_are_measured_and_decide_nothing(tmp_pat
     assert set(none["claim_seeds"].query("id == 'slower'")["effect"]) == {0.0}
     text = page_from(tmp_path / "page", none)
     held = cells(text, "It is slower.")
-    assert held[2] == "no seed decides"
-    assert held[4] == "0 of 4 seeds, 4 tied, in 4 of them neither recovered (vanilla)"
+    assert held[4] == "no seed decides"
+    assert held[6] == "0 of 4 seeds, 4 tied, in 4 of them neither recovered (vanilla)"
     assert "1000000" not in text and "999" not in text
     drawing = drawn_of(EXPERIMENT.figures[0], tmp_path / "page", none, "claims")
     assert "no seed decides" in [text.get_text() for text in drawing.axes[0].texts]
@@ -317,7 +319,7 @@ def test_what_is_shown_beside_a_claim_is_the_strongest_and_changes_nothing(tmp_p
     assert (beside["id"], beside["name"], beside["n"]) == ("gains", "bias", 8)
     assert beside["mean"] == pytest.approx(1.99)
     text = page_from(tmp_path / "page", tables)
-    assert cells(text, "It gains.")[4].endswith("(bias); strongest 1.990 (bias)")
+    assert cells(text, "It gains.")[6].endswith("(bias); strongest 1.990 (bias)")
     assert "- *gains* (`gains`): Mind the bias. Strongest (`bias`): +1.990 [+1.990, +1.990]." in text
     assert "Mind the bias." in page.readme_claims(tmp_path / "page")
 
@@ -325,9 +327,9 @@ def test_what_is_shown_beside_a_claim_is_the_strongest_and_changes_nothing(tmp_p
 def test_numbers_that_are_ranked_stand_beside_placebos_on_one_scale(tmp_path: Path) -> None:
     tables = made(tmp_path, surplus=0.25)
     beats, said = row(tables, "beats"), cells(page_from(tmp_path / "page", tables), "It beats its placebos.")
-    assert said[2].startswith(f"{beats['value']:.3f}, +{beats['effect']:.3f} [")
-    assert said[2].endswith("nats beyond placebos")
-    assert said[4] == f"{beats['value']:.3f} against {beats['placebo']:.3f} ({beats['placebo_name']})"
+    assert said[4].startswith(f"{beats['value']:.3f}, +{beats['effect']:.3f} [")
+    assert said[4].endswith("nats beyond placebos")
+    assert said[6] == f"{beats['value']:.3f} against {beats['placebo']:.3f} ({beats['placebo_name']})"
     assert beats["value"] - beats["placebo"] == pytest.approx(beats["effect"])
 
 
@@ -352,7 +354,7 @@ def test_a_query_that_finds_several_rows_or_no_column_is_refused(tmp_path: Path)
         ("smallest = 0.02", "smallest = 0", r"smallest = 0 in .*line 36: input should be greater than 0"),
         ("smallest = 0.02", 'smallest = "small"', r"smallest = 'small' in .*line 36"),
         ('direction = "less"', 'direction = "lower"', r"direction = 'lower' in .*line 35"),
-        ('test = "sign_flip"', 'test = "t"', r"test = 't' in .*line 38"),
+        ('test = "sign_flip"', 'test = "z"', r"test = 'z' in .*line 38"),
         ('why = "One per cent."\n', "", r"why is missing in .*line 26; give it a value"),
         ('family = "primary"\nunit = "nats"\nendpoint = { suite = "s", table = "losses"',
          'family = "primry"\nunit = "nats"\nendpoint = { suite = "s", table = "losses"',
@@ -445,11 +447,22 @@ def committed() -> Claims:
     return load(file.FILE)
 
 
+def published_with(claims: Claims) -> bool:
+    """Whether the committed tables are of these very claims; until the study is published again they need not be."""
+    judged = Tables(COMMITTED, "claims").rows("claims")
+    return len(judged) > 0 and judged["file_sha256"].iloc[0] == claims.sha256
+
+
 def test_the_committed_claims_ask_for_what_the_study_makes(committed: Claims) -> None:
-    tables = Tables(COMMITTED, "claims")
+    tables, known = Tables(COMMITTED, "claims"), published_with(committed)
     suite_of = functools.cache(lambda name: load_suite(ROOT / "configs" / f"{name}.toml"))
+    made = functools.cache(
+        lambda name: {one for table in book.tables_of(suite_of(name)) for one in table.names}
+    )
     assert 0 < len(committed.of("primary")) <= 6
     for name, claim in committed.claims.items():
+        if claim.withdrawn:
+            continue
         asked = [
             claim.query(one) for one in (None, claim.minus, claim.placebo, claim.beside, claim.reproduced)
         ]
@@ -459,8 +472,9 @@ def test_the_committed_claims_ask_for_what_the_study_makes(committed: Claims) ->
             else []
         )
         for query in (*asked, *shown):
-            assert len(judge.rows_of(tables, name, query)), (name, query)
             suite = suite_of(query.suite)
+            assert query.table in made(query.suite), (name, query)
+            assert not known or len(judge.rows_of(tables, name, query)), (name, query)
             if "condition" in query.where:
                 assert query.where["condition"] in suite.conditions, name
             if query.table.startswith("frozen"):
@@ -468,7 +482,9 @@ def test_the_committed_claims_ask_for_what_the_study_makes(committed: Claims) ->
                 assert query.where["run_step"] in suite.frozen_test.steps, name
 
 
-def test_the_committed_verdicts_are_those_of_the_committed_tables() -> None:
+def test_the_committed_verdicts_are_those_of_the_committed_tables(committed: Claims) -> None:
+    if not published_with(committed):
+        pytest.skip("what is committed is of other claims; the study has to be published again")
     tables = Tables(COMMITTED, "claims")
     for name, table in judge.judge(tables).items():
         assert content(table) == (COMMITTED / "claims" / f"{name}.csv").read_bytes(), name
@@ -476,31 +492,42 @@ def test_the_committed_verdicts_are_those_of_the_committed_tables() -> None:
 
 
 def test_what_was_added_after_results_is_marked_as_such(committed: Claims) -> None:
-    decides = EXPERIMENT.decides()
+    decides, registered = EXPERIMENT.decides(), set(file.read_register()["claims"])
     assert decides["claims"] == committed.sha256
-    assert {name for name, mark in decides["marks"].items() if mark == ADDED} == set(committed.of("review"))
+    late = {name for name in committed.claims if name not in registered} | set(committed.of("review"))
+    assert {name for name, mark in decides["marks"].items() if mark == ADDED} == late
     assert {name for name, mark in decides["marks"].items() if mark == CHANGED} == {"faint_pays"}
 
 
 def test_published_numbers_are_those_of_the_document(committed: Claims) -> None:
     said = committed.claims
-    for name, regime, metric in (
-        ("bewilderment_loss", "bewilderment", "loss"), ("bewilderment_entropy", "bewilderment", "entropy"),
-        ("bewilderment_drift", "bewilderment", "state_drift"), ("bewilderment_effect", "bewilderment", "state_effect"),
-        ("fog_loss", "sensory_fog", "loss"), ("fog_effect", "sensory_fog", "state_effect"),
-        ("heatwave_drift", "lr_heatwave", "state_drift"), ("clamp_drift", "self_clamp", "state_drift"),
-        ("clamp_effect", "self_clamp", "state_effect"), ("false_feedback_effect", "false_feedback", "state_effect"),
-    ):  # fmt: skip
-        claim = said[name]
-        assert claim.published == published.REGIME_DELTAS[regime][metric], name
-        assert (claim.endpoint.where["regime"], claim.endpoint.where["metric"]) == (regime, metric)
-        assert claim.direction == ("greater" if claim.published > 0 else "less"), name
-    assert said["headline"].published == said["effect_size_returns"].published == published.EFFECT_SIZE
-    assert said["confident_lowers_entropy"].published == published.FROZEN_DELTA_ENTROPY["confident"]
-    assert said["uncertain_raises_entropy"].published == published.FROZEN_DELTA_ENTROPY["uncertain"]
-    ema, short, long = (published.MEMORY[name][0] for name in ("ema", "buffer_64", "buffer_128"))
-    assert said["buffer_takes_a_larger_share"].published == pytest.approx(short - ema)
-    assert said["longer_buffer_takes_more"].published == pytest.approx(long - short)
+    words = dict(zip(published.MEASURES, ("loss", "entropy", "drift", "effect"), strict=True))
+    for regime, metrics in published.REGIME_DELTAS.items():
+        for metric, value in metrics.items():
+            claim = said[f"{regime}_{words[metric]}_beyond"]
+            assert claim.published == value, regime
+            assert (claim.endpoint.where["regime"], claim.endpoint.where["metric"]) == (regime, metric)
+            assert claim.direction == ("greater" if claim.published > 0 else "less"), regime
+    assert said["steers_beyond_untrained"].published == said["effect_size"].published == published.EFFECT_SIZE
+    assert said["confident"].published == published.FROZEN_DELTA_ENTROPY["confident"]
+    assert said["uncertain"].published == published.FROZEN_DELTA_ENTROPY["uncertain"]
+    for name in ("ema", "buffer_64", "buffer_128"):
+        assert said[f"share_{name}"].published == said[f"share_{name}"].null == published.MEMORY[name][0]
+
+
+def test_what_is_withdrawn_stands_as_it_was_registered_and_is_judged_no_more(
+    committed: Claims, tmp_path: Path
+) -> None:
+    registered, gone = file.read_register()["claims"], committed.withdrawn()
+    assert len(gone) == 36 and all(claim.hash() == registered[name]["hash"] for name, claim in gone.items())
+    judged_now = {name for family in committed.families for name in committed.of(family)}
+    assert not judged_now & set(gone) and {claim.successor for claim in gone.values()} <= judged_now
+    lone = ('test = "sign_flip"', 'test = "sign_flip"\nwithdrawn = "Another measure."')
+    with pytest.raises(ConfigError, match="go together"):
+        load(file_of(tmp_path, lone))
+    none = ('test = "sign_flip"', 'test = "sign_flip"\nwithdrawn = "Another."\nsuccessor = "gain"')
+    with pytest.raises(ConfigError, match="did you mean 'gains'"):
+        load(file_of(tmp_path, none))
 
 
 def test_a_renamed_condition_changes_no_claim_and_is_told(tmp_path: Path) -> None:
@@ -545,7 +572,7 @@ def test_the_figure_says_what_came_out(tmp_path: Path, committed: Claims) -> Non
         "Of 1 published claim, 1 is not supported. Of 3 primary claims, 1 is not"
     )
     texts = [text.get_text() for text in drawing.axes[0].texts]
-    assert texts.count(SUPPORTED) == 2 and texts.count(NOT_SUPPORTED) == 1
+    assert texts.count(SUPPORTED) == 2 and texts.count(f"comes back; {NOT_SUPPORTED}") == 1
     assert texts.index("beats placebos") < texts.index("gains")  # what fails first
 
     def across(marker: str) -> Any:
@@ -571,7 +598,7 @@ def test_the_page_says_first_what_fell_and_what_explains_it(tmp_path: Path) -> N
     assert fell[1] == "0.350" and "A placebo reaches as much." in fell[-1]
     assert tables["claims"]["file_sha256"].iloc[0] in text and "8 runs of 9 steps" in text
     assert f"{SEEN.capitalize()} (*): `beats`, `gains` and `slower`." in text
-    assert "−0.1" in cells(text, "It gains.*")[2] and cells(text, "It gains.*")[4].endswith("(bias)")
+    assert "−0.1" in cells(text, "It gains.*")[4] and cells(text, "It gains.*")[6].endswith("(bias)")
     block = page.readme_claims(tmp_path / "page")
     assert_tables(block)
     assert "Of 1 published claim, 1 is not supported." in block and "figures/claims.png" in block
@@ -589,64 +616,61 @@ def test_the_page_stands_without_results(tmp_path: Path, committed: Claims) -> N
     assert re.findall("^## (.*)", page_from(tmp_path, {}), re.M) == [
         "In short",
         "Published claims that fell",
-        "Every row of the published tables",
+        "Every published number",
+        "Withdrawn: measured something else",
         "What was claimed before it was known",
     ]
     assert page.readme_claims(tmp_path) == "No claim has been decided yet."
     nothing = judged(committed, NONE, Tables(tmp_path / "nowhere", "claims"))
-    assert page_from(tmp_path / "page", nothing).count("not measured") >= len(committed.claims)
+    assert page_from(tmp_path / "page", nothing).count("not measured") >= len(committed.claims) - len(
+        committed.withdrawn()
+    )
     assert "- **Inconclusive: It gains.**" in page_from(tmp_path / "two", made(tmp_path, seeds=2))
 
 
-# Every row of the published document's tables.
+# Every number of the published documents.
 
 
-def test_every_row_of_the_document_has_its_sign_judged_by_the_whole_interval() -> None:
-    def of(low: float, high: float, n: int = 8) -> Estimate:
-        return Estimate(n, (low + high) / 2, low, high, 0.01)
-
-    sign = document.sign
-    assert sign(0.27, of(0.1, 0.3)) == sign(-0.05, of(-0.3, -0.1)) == document.SAME
-    assert sign(-0.05, of(0.1, 0.3)) == document.OTHER
-    assert sign(0.27, of(-0.1, 0.3)) == sign(0.27, of(0.1, 0.3, 2)) == document.UNSETTLED
+def of(low: float, high: float, n: int = 8) -> Estimate:
+    return Estimate(n, (low + high) / 2, low, high, 0.01)
 
 
-def test_no_row_of_the_document_is_left_out(tmp_path: Path) -> None:
-    seeds = range(1, 4)
-    deltas = [
-        {"condition": name, "seed": seed, "regime": regime, "metric": metric,
-         "delta": (2 * said if name == "self" else said) + 0.0001 * seed * seed * (name == "self")}
-        for regime, metrics in published.REGIME_DELTAS.items()
-        for metric, said in metrics.items()
-        for name in ("self", "self_calm")
-        for seed in seeds
-    ]  # fmt: skip
-    weights = {"condition": "self_calm", "run_step": 1000, "protocol": "replication", "finder": "dimension"}
-    frozen = [
-        {**weights, "seed": seed, "state": state, "delta_entropy": said + 0.001 * seed}
-        for state, said in published.FROZEN_DELTA_ENTROPY.items()
-        for seed in seeds
-    ]
-    effects = [
-        {**weights, "seed": seed, "reader": reader, "effect_size": size}
-        for reader, size in (("learned", 0.35), ("rotated", 0.3), ("untrained", 0.31))
-        for seed in seeds
-    ]
-    made = {
-        "regime_deltas": pd.DataFrame(deltas),
-        "frozen_conditions": pd.DataFrame(frozen),
-        "frozen_effects": pd.DataFrame(effects),
-    }
-    tables = read_from(tmp_path, "shakespeare", made)
-    text = document.document(tables.of("claims"))
-    for regime, metrics in published.REGIME_DELTAS.items():
-        for metric in metrics:
-            assert cells(text, f"{regime}, {document.METRICS[metric]} |")[-2:] == [document.SAME, "3"]
-    heat = cells(text, "lr_heatwave, loss |")  # ours, and what is left beside the calm run
-    assert heat[1] == "−0.010" and heat[2].startswith("−0.020 [") and heat[3].startswith("−0.010 [")
-    assert cells(text, "frozen weights, random |")[1] == "+0.040 ± 0.100"
-    page = page_of(EXPERIMENT, tmp_path, {})
+def test_a_number_comes_back_where_a_further_seed_could_give_it() -> None:
     assert (
-        "3 of 3 learned readers lie above that, and 0 % of the rotated placebo readers, 100 % of the untrained"
-        in page
-    )
+        document.back(0.25, of(0.2, 0.24)) == document.YES
+    )  # 0.06 from the mean: three half intervals reach as far
+    assert document.back(0.30, of(0.2, 0.24)) == document.SIZE
+    assert document.back(-0.05, of(0.2, 0.24)) == document.back(0.3, of(-0.02, 0.02)) == document.NO
+    assert document.back(0.01, of(-0.02, 0.02)) == document.NEAR
+    assert document.back(0.25, of(0.2, 0.24, 2)) == document.UNSETTLED
+
+
+def test_a_number_survives_by_its_whole_interval() -> None:
+    assert document.survives(0.27, of(0.1, 0.3)) == document.survives(-0.05, of(-0.3, -0.1)) == document.HELD
+    assert document.survives(-0.05, of(0.1, 0.3)) == document.TURNED
+    assert document.survives(0.27, of(-0.1, 0.3)) == document.UNSEEN
+    assert document.survives(0.27, of(0.1, 0.3, 2)) == document.UNSETTLED
+
+
+def test_no_published_number_is_left_out(tmp_path: Path) -> None:
+    """Each finds its cell, and its control's, in tables in which every number comes back twice as large."""
+    made: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    asked = [*document.numbers()]
+    for one in asked:
+        rows = made.setdefault((one.query.suite, one.query.table), [])
+        rows += [
+            {**one.query.where, "seed": seed, one.query.column: one.said * (2 + 0.01 * seed)}
+            for seed in (1, 2, 3)
+        ]
+    whole = [dict(row) for rows in made.values() for row in rows]
+    assert len(asked) > 90 and len(whole) == 3 * len(asked)
+    for (suite, name), rows in made.items():
+        storage.write_bytes(tmp_path / suite / f"{name}.csv", content(pd.DataFrame(rows)))
+    text = document.document(Tables(tmp_path, "claims"))
+    assert text.count("\n") == len(asked) + 1
+    for one in asked:
+        found = cells(text, f"{one.name} |")
+        assert found[-1] == "3" and found[3] == document.SIZE, one.name
+    assert cells(text, "five regimes: lr_heatwave, loss |")[1] == "−0.010"
+    assert cells(text, "frozen weights: random |")[4] == "–"
+    assert cells(text, "frozen weights: confident |")[5] == document.HELD  # beside random, which rises

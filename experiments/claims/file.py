@@ -155,6 +155,9 @@ class Registration(Strict):
     seeds: int = Field(ge=1, le=1000)  # of the study that the claims are meant for
     seen: tuple[Name, ...] = ()  # suites of which some results had been seen when their claims were written
     known: Text
+    published: Text | None = (
+        None  # what was known of the published numbers when their claims were written anew
+    )
     review: Annotated[str, Field(min_length=1, max_length=3000)] | None = None  # of changes after results
 
 

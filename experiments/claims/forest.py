@@ -30,7 +30,8 @@ CAPTION = (
     "supported, the whole bar short of the band's right edge; grey: inconclusive. Bars: 95 % intervals over seeds; dots: single seeds, n = "
     "{n}. Diamond: the published value, taken as published, without a control. Square: what a placebo or a "
     "control reaches. Where directions are ranked among placebos, everything counts from the placebos' mean. Italics: claims of this study. "
-    "p-values exact, Holm within each family. {marks}"
+    "p-values exact, Holm within each family. Two words: whether the published protocol's own number comes back; what is left of the "
+    "claim beside its control. {marks}"
 )
 
 
@@ -119,7 +120,8 @@ def _words(axes: Axes, row: Row) -> None:
     }
     axes.annotate(number, (1, row["y"]), (NUMBERS, 0), ha="right", **how)
     weight = "bold" if row["verdict"] == SUPPORTED else "normal"
-    axes.annotate(row["verdict"], (1, row["y"]), (NUMBERS + 7, 0), weight=weight, **how)
+    both = filter(None, [row["returns"] if pd.notna(row["returns"]) else "", row["verdict"]])
+    axes.annotate("; ".join(both), (1, row["y"]), (NUMBERS + 7, 0), weight=weight, **how)
     axes.axhline(row["y"], c=style.LIGHT, lw=0.3, zorder=0.5)
 
 

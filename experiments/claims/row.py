@@ -58,7 +58,7 @@ def told(row: Row, beside: pd.DataFrame) -> dict[str, Any]:
     explained = [row["control"], _leaning(row).format(smallest), *reading]
     told = {
         **row, "mark": MARKS.get(row["changed"], ""), "published": _published(row), "ours": _ours(row), "p": p, "p_holm": p_holm,
-        "reproduced": _reproduced(row), "smallest": smallest, "held": held + "".join(strongest), "against": held,
+        "reproduced": _reproduced(row), "own": _own(row), "returns": row["returns"] if _known(row["returns"]) else DASH, "smallest": smallest, "held": held + "".join(strongest), "against": held,
         "evidence": numbers if row["n"] else "The tables hold nothing for it yet.",
         "said": re.sub(r"(?<=[ (:])-(?=\d)", "−", str(row["said"])),
         "reading": " ".join(filter(_known, reading)), "explained": " ".join(filter(_known, explained)) or DASH,
@@ -99,11 +99,15 @@ def _ours(row: Row) -> str:
     return f"{number(row['value'], _digits(row))}, {shown} beyond placebos" if ranked else shown
 
 
+def _own(row: Row) -> str:
+    """What the published protocol gives here, whatever the effect is."""
+    signed = row["null"] == 0 and not _known(row["placebo"])
+    return f"{_mean(row, 'reproduced reproduced_low reproduced_high', _digits(row), signed)} {row['unit']}"
+
+
 def _reproduced(row: Row) -> str:
     """What the published protocol gives here; a dash where that is the effect itself."""
-    signed = row["null"] == 0 and not _known(row["placebo"])
-    shown = _mean(row, "reproduced reproduced_low reproduced_high", _digits(row), signed)
-    return f"{shown} {row['unit']}" if row["reproduced"] != row["effect"] else DASH
+    return _own(row) if row["reproduced"] != row["effect"] else DASH
 
 
 def _held(row: Row) -> str:
