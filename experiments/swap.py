@@ -1,7 +1,8 @@
 """Swapped states: training goes on from one checkpoint with another seed's state, a random one, or none.
 
-All continuations of a seed begin with the same weights, the same last statistics and the same batches to come: at the
-first step nothing but the state differs, so the difference of its loss is the state's alone. An update keeps 1 - decay
+All continuations of a seed begin with the same weights and the same batches to come: at the first step nothing but the
+state differs, and with another seed's state that seed's last statistics, as published, so the difference of its loss is
+theirs alone. An update keeps 1 - decay
 of the state: by that alone the difference of the states is (1 - decay)^n of the first after n steps.
 """
 

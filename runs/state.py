@@ -119,6 +119,8 @@ def start(
             other = storage.load_tensors(inputs["other"] / name) if "other" in inputs else {}
             tensors["value.state"] = exchanged(run, tensors["value.state"], other.get("value.state"))
             now.value = now.value.from_arrays(tensors, device)
+            if "stats" in other:  # the last statistics go with the state, as published
+                now.stats = torch.from_numpy(np.array(other["stats"])).to(device)
     return now
 
 
