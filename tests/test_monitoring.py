@@ -12,7 +12,7 @@ from experiments.kit.stats import correlation
 from experiments.kit.tables import CALM
 from experiments.monitoring import EVENTS, WITHIN, back, follows, lagged, monitoring, recovery, warned
 from tests import reference
-from tests.made_runs import MadeRun, cells, context, made_run, page_of, read_from, regimes_of, verdict
+from tests.made_runs import MadeRun, context, made_run, page_of, read_from, regimes_of, verdict
 
 # What the published script printed of that log: its file of monitoring, run self-regimes, seed 42.
 PRINTED = {
@@ -93,9 +93,9 @@ def test_planted_warnings_are_found_and_others_are_not_beyond_turns(tmp_path: Pa
     assert own["lag"].between(14, 21).all()
     assert [*table["monitor"].unique()] == ["prompt_effect", "grad_norm"]
     page = page_of(lead_lag.EXPERIMENT, tmp_path, {"monitoring": table})
-    for claim in ("turned in time", "gradient norm of a model"):
-        assert verdict(page, ("warns of spikes" if claim[0] == "t" else claim)) == "Clear"
-    assert cells(page, "`loss`, `self`")[1] == "1.000 [1.000, 1.000]"
+    assert verdict(page, "warns of spikes") == verdict(page, "gradient norm of a model") == "Clear"
+    shares, lags = (line for line in page.splitlines() if line.startswith("| `loss`, `self`"))
+    assert "| 1.000 [1.000, 1.000] |" in shares and "| +1" in lags
     page = page_of(
         lead_lag.EXPERIMENT, tmp_path / "b", {"monitoring": monitoring(context(runs_of(None, 20)))}
     )
