@@ -8,9 +8,9 @@ order of the regimes for each run, and leaves whole runs out.
 What the state tells beyond what it is made from is asked of nested sets of features: the statistics with their history;
 these with their spreads within the window, which move as drift does, and the learning rate, which the log has as well;
 these with every channel of the state. Linear discriminant analysis with shrinkage (Ledoit and Wolf, 2004), nothing tuned.
-The null permutes the labels of the windows within each run. With state channels, self_clamp is told by a drift of exactly
-zero: that regime is a state channel held still, so finding it there says nothing of what a state senses. The protocol
-NO_CLAMP is the clean way without the windows of that regime.
+The null permutes the labels of the windows within each run. self_clamp acts on the state itself, holding or clipping it: that
+it shows in the state's channels says nothing of what a state senses. The protocol NO_CLAMP is the clean way without the
+windows of that regime.
 """
 
 import warnings
@@ -321,7 +321,7 @@ FIGURE = draw.sheet(
     caption="Accuracy: share of a run's windows whose regime (in the clean ways: or calm) is named rightly, {seeds}; bars: mean and, "
     "from three seeds on, 95 % t interval, a little too narrow in the clean ways, whose runs share what they are predicted from. "
     "Grey: labels shuffled; as published the mean, in the clean ways the 95 % quantile. Dotted: always the commonest class. Stars: "
-    "published values. Statistics: what the state is made from. self_clamp holds the state, so its drift of zero names it.",
+    "published values. Statistics: what the state is made from. self_clamp acts on the state itself, so that finding it there shows no sensing.",
 )  # fmt: skip
 EXPERIMENT = Experiment(
     "classification", "Can a regime be told from the log?",
@@ -329,8 +329,8 @@ EXPERIMENT = Experiment(
     {
         "published": pages.grid(
             "classification_seeds", FIXED, head="features, condition", across="features", order=CORE, where={"protocol": PUBLISHED},
-            said=("published", said), accuracy=("accuracy", "3"), sd=("sd over folds", "3"), shuffled=("labels shuffled", "3"),
-            windows=("windows", "0"),
+            said=("published", said), accuracy=("accuracy", "3"), sd=("sd over folds", "~3"), shuffled=("labels shuffled", "~3"),
+            windows=("windows", "~0"),
         ),
         "core": table_of(), "controls": table_of(CONTROLS), "smaller": lambda tables: pages.smaller(tables.of(CONTROLS)),
     },

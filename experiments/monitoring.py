@@ -178,16 +178,16 @@ def findings(tables: Tables) -> dict[str, Finding]:
 GRIDS = {
     "monitor": pages.grid(
         "monitoring", CONDITIONS, head="event, condition", across="event", order=EVENTS, precision=("precision", "3"),
-        turned_precision=("turned", "3"), p_precision=("p", "3"), recall=("recall", "3"), turned_recall=("turned", "3"),
-        p_recall=("p", "3"), lead=("lead, steps", "0"), alarms=("alarms", "0"), events=("events", "0"),
+        turned_precision=("turned", "~3"), p_precision=("p", "~3"), recall=("recall", "3"), turned_recall=("turned", "~3"),
+        p_recall=("p", "~3"), lead=("lead, steps", "~0"), alarms=("alarms", "~0"), events=("events", "~0"),
     ),
     "monitor_lags": pages.grid(
-        "monitoring", CONDITIONS, head="event, condition", across="event", order=EVENTS, lag=("strongest lag", "±0"),
-        correlation=("correlation there", "±3"), correlation_now=("at lag 0", "±3"), turned_correlation=("turned, size", "3"),
-        p_correlation=("p", "3"),
+        "monitoring", CONDITIONS, head="event, condition", across="event", order=EVENTS, lag=("strongest lag", "~0"),
+        correlation=("correlation there", "±3"), correlation_now=("at lag 0", "±3"), turned_correlation=("turned, size", "~3"),
+        p_correlation=("p", "~3"),
     ),
     "recovery": pages.grid(
-        "recovery", ("self", "self_calm", "vanilla"), head="regime, condition", across="regime", order=REGIMES, only=True,
+        "recovery", ("self", "self_calm", "vanilla"), head="regime, condition", across="regime", order=REGIMES, only=True, n=False,
         steps=("steps to recover", "steps", "start"), drift=("mean drift", "3"), effect=("mean effect", "3"),
     ),
 }  # fmt: skip
