@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.composite import BEFORE, EXPERIMENT, RANK, felt, off_plane
+from experiments.composite import EXPERIMENT, RANK, felt, off_plane
 from experiments.kit.experiment import make_tables
 from experiments.kit.tables import NothingToDraw
 from tests.made_runs import (
@@ -22,7 +22,7 @@ from tests.made_runs import (
     verdict,
 )  # fmt: skip
 
-STEPS, WINDOWS = 800, [("sensory_fog", 500, 600), ("bewilderment", 650, 750)]
+STEPS, WINDOWS = 800, [("sensory_fog", 520, 600), ("bewilderment", 650, 750)]
 
 
 def a_run(condition: str, seed: int, jolt: float) -> MadeRun:
@@ -63,24 +63,26 @@ def test_a_path_on_its_plane_has_no_distance() -> None:
 def test_valence_and_intensity_by_hand() -> None:
     path = np.outer([0.0, 1.0, 3.0, 3.0], [0.6, 0.8])  # on a line: no distance
     usual = np.array([True, True, True, False])
-    found = felt(path, np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 1.0, 1.0, np.e]), usual)
+    found = felt(path, np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, np.e, 1.0, np.e**2]), usual)
     assert found["speed"].tolist() == pytest.approx([0, 1, 2, 0])
     assert found["curvature"].tolist() == pytest.approx([0, 1 / 2**1.5, 1 / 5**1.5, 2])
     assert found["distance"].tolist() == pytest.approx([0] * 4)
-    assert found["control_loss"].tolist() == pytest.approx([0, 0, 0, -1], abs=1e-5)
-    sd = np.sqrt(2 / 3)
-    z_speed, z_entropy = (np.array(one) / sd for one in ((-1, 0, 1, -1), (-1, 0, 1, 2)))
-    assert found["valence"][:3].tolist() == pytest.approx(-(z_speed + z_entropy)[:3], abs=1e-4)
-    assert ((found["intensity"] > 0) & (found["intensity"] < 1)).all() and found["intensity"][3] > 0.9
+    assert found["control_loss"].tolist() == pytest.approx([0, -1, 0, -2], abs=1e-5)
+    sd = np.sqrt(2 / 3)  # of 0, 1, 2, and of 1, 2, 3; of 0, -1, 0 it is sd / sqrt(3)
+    speed, entropy = np.array([-1, 0, 1, -1]) / sd, np.array([-1, 0, 1, 2]) / sd
+    control = np.array([1 / 3, -2 / 3, 1 / 3, -5 / 3]) / (sd / np.sqrt(3))
+    valence = -(speed + entropy + control)
+    assert found["valence"].tolist() == pytest.approx(valence.tolist(), abs=1e-4)
+    change, curvature = np.abs(np.diff(valence, prepend=valence[0])), found["curvature"]
+    z_change, z_curvature = ((one[3] - one[:3].mean()) / one[:3].std() for one in (change, curvature))
+    assert np.log(1 / found["intensity"][3] - 1) == pytest.approx(-(z_change + z_curvature) / 2, abs=1e-3)
 
 
 def test_z_scores_are_over_the_usual_dumps_of_the_windows_of_self() -> None:
     made = made_of(0.0, 2)["composite"]
     for (_, _), rows in made.groupby(["condition", "seed"]):
         usual = rows.loc[rows["usual"], "step"].tolist()
-        assert usual == sorted(
-            {*range(0, 300, 10), *range(500 - 10 * BEFORE, 500, 10), *range(650 - 10 * BEFORE, 650, 10)}
-        )
+        assert usual == sorted({*range(0, 300, 10), *range(520 - 200, 520, 10), *range(650 - 200, 650, 10)})
         assert rows.loc[rows["usual"], "valence"].mean() == pytest.approx(0, abs=1e-9)
         assert (rows["regime"] == "bewilderment").sum() == 10  # of self, in the calm run, too
 
