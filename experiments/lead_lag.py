@@ -4,7 +4,7 @@ A lag counts from the loss to the state: at lag +1 the state moves one step afte
 step is made from the statistics of the step before: what follows the loss closely is mechanics, and only negative
 lags could be a lead. Lag 0 is neither: first differences smear the mechanics of lag +1 over its neighbours.
 
-Its page also has what experiments/onsets.py and experiments/state_path.py find.
+Its page also has what experiments/monitoring.py, onsets.py and state_path.py find.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from base.rng import Stream, generator
-from experiments import onsets, state_path
+from experiments import monitoring, onsets, state_path
 from experiments.kit import marks, readout, style, words
 from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment, Table
@@ -148,7 +148,7 @@ def lead(tables: Tables, measure: str) -> Finding:
 
 def findings(tables: Tables) -> dict[str, Finding]:
     own = {measure: lead(tables, measure) for measure in MEASURES}
-    return own | onsets.findings(tables) | state_path.findings(tables)
+    return own | monitoring.findings(tables) | onsets.findings(tables) | state_path.findings(tables)
 
 
 def by_lag(measure: str, condition: str) -> draw.Panel:
@@ -200,5 +200,5 @@ FIGURE = draw.sheet(
 EXPERIMENT = Experiment(
     "lead_lag", "Lead and lag: does the state move before the loss?",
     [Table(correlations, names=("lead_lag", "lead_lag_peaks", "lead_lag_summary"))], findings, [FIGURE],
-    {"lags": lags_table, "order": onsets.order_table, "paths": state_path.path_table}, suites=("shakespeare",),
+    {"lags": lags_table, **monitoring.GRIDS, "order": onsets.order_table, "paths": state_path.path_table}, suites=("shakespeare",),
 )  # fmt: skip

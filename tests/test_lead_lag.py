@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from experiments import lead_lag, onsets, state_path
+from experiments import lead_lag, monitoring, onsets, state_path
 from experiments.kit import readout, words
 from experiments.kit.experiment import make_tables
 from experiments.kit.tables import NothingToDraw
@@ -28,9 +28,9 @@ from tests.made_runs import (
     verdict,
 )
 
-PARTS = (lead_lag.EXPERIMENT, onsets.EXPERIMENT, state_path.EXPERIMENT)
+PARTS = (lead_lag.EXPERIMENT, onsets.EXPERIMENT, state_path.EXPERIMENT, monitoring.EXPERIMENT)
 TABLES = [table for part in PARTS for table in part.of("shakespeare")]
-(LAGS,), (ONSETS,), (PATHS,) = (part.figures for part in PARTS)
+(LAGS,), (ONSETS,), (PATHS,), () = (part.figures for part in PARTS)
 
 STEPS = 500
 WINDOWS = [("lr_heatwave", 200, 220), ("bewilderment", 300, 360), ("self_clamp", 420, 440)]
@@ -60,6 +60,8 @@ def a_run(
     )
     log["state_norm"] = 1 + 0.1 * random.normal(size=steps)
     log["state_effect"] = np.where(step % 10 == 0, 1 + 0.1 * random.normal(size=steps), np.nan)
+    log["prompt_effect"], log["entropy_last"], log["grad_norm"] = log["state_effect"], log["loss"], 1.0
+    log["state_ema_drift"] = log["state_drift"]
     states = np.outer(step / 100 + np.cumsum(bump[1]) / 50, way) + 0.01 * random.normal(size=(steps, 3))
     return made_run(condition, seed, log, states)
 
@@ -332,9 +334,9 @@ def test_partial_studies_have_a_page(tables: dict[str, pd.DataFrame], absent: st
     some = {name: table.iloc[:0] if absent == "empty" else table for name, table in tables.items()}
     some = {name: table for name, table in some.items() if absent not in (name, "all")}
     page = page_of(lead_lag.EXPERIMENT, tmp_path, some)
-    assert "nan" not in page and page.count("## ") == 4
+    assert "nan" not in page and page.count("## ") == 6
     if absent in ("all", "empty"):
-        assert page.count("The tables hold nothing for this yet.") == 3 and "![" not in page
+        assert page.count("The tables hold nothing for this yet.") == 6 and "![" not in page
         assert verdict(page, "state_drift moves before the loss") == "Not measured"
 
 

@@ -136,7 +136,7 @@ def grid(
         across: a column of whose values, in `order` and then as they come, each condition has a row.
         minus: after a measure, a column with the difference to this condition, paired by seed.
         n: a last column with the number of seeds.
-        measures: column -> (head, format[, column]). Formats: "4": so many digits; "±4": with a sign; "%": a percentage;
+        measures: column -> (head, format[, column]). Formats: "4": so many digits; "±4": with a sign; "~4": the mean alone; "%": a percentage;
             "steps": the median of steps until something, `never` where the value is missing though the third entry's column
             is there; or a function (rows of the condition, tables) -> the cell.
     """
@@ -188,6 +188,8 @@ def shown(value: Estimate, kind: str) -> str:
         return DASH
     if kind == "%":
         return percent(value.mean)
+    if kind.startswith("~"):
+        return number(value.mean, int(kind[1:]))
     return interval(value, int(kind.lstrip("±")), sign=kind.startswith("±"))
 
 

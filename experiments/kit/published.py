@@ -104,6 +104,9 @@ SWAP: dict[tuple[str, str], float] = {
 CLASSIFICATION: dict[str, float] = {BASIC: 0.80, STATE: 1.00}
 """Accuracy of naming the regime from windows of one run's log."""
 
+CLASSIFICATION_VANILLA: dict[str, float] = {BASIC: 0.77}
+"""The same of a run without self-state."""
+
 MEMORY: dict[str, tuple[float, str, str]] = {
     "ema": (0.10, "weak", "higher"),
     "buffer_64": (0.34, "strong", "lower"),

@@ -24,7 +24,7 @@ WEIGHTS = (*RUN, "run_step")  # and after which of its steps
 # by which protocols, and from which features of the log, regimes are told apart
 PUBLISHED = "published"  # one run with fixed windows, random folds
 CLEAN = "clean"  # regimes at random times, whole runs left out
-NO_CLAMP = "clean, self_clamp left out"  # the same without the regime that holds the state
+NO_CLAMP = "clean, self_clamp left out"  # the same without the regime that acts on the state itself
 BASIC = "loss, entropy, confidence"
 STATE = "with state channels"
 TIME = "progress alone"
