@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from experiments.kit import marks, pages, style
+from experiments.kit import marks, pages, published, style
 from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment
 from experiments.kit.runs import Context
@@ -41,7 +41,7 @@ def composite(context: Context) -> pd.DataFrame:
         states, log, timer = run.states(), run.metrics(), timed.get(run.seed)
         if states is None or timer is None or len(timer) != len(log):
             continue
-        log["effect"] = log["prompt_effect"].ffill()
+        log["effect"] = published.repeated(log)
         rows = log.iloc[::EVERY].reset_index(drop=True)
         rows = rows[["step", "effect"]].assign(
             regime=timer["regime"][::EVERY].to_numpy(), entropy=rows["entropy_last"]

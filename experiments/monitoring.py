@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from base.rng import Stream, generator
-from experiments.kit import pages
+from experiments.kit import pages, published
 from experiments.kit.experiment import Experiment
 from experiments.kit.runs import Context, Run
 from experiments.kit.stats import estimate, mean_of_known, rank_correlation
@@ -52,7 +52,9 @@ def monitoring(context: Context) -> pd.DataFrame:
         log, monitor = run.metrics(), monitor_of(run)
         if log["regime"].nunique() < 2 or (log["regime"] != CALM).all() or log[monitor].isna().all():
             continue
-        series = log[monitor].ffill().bfill().to_numpy(float)
+        series = (
+            (published.repeated(log) if monitor == "prompt_effect" else log[monitor]).bfill().to_numpy(float)
+        )
         starts = generator(run.seed, Stream.ANALYSIS, COUNTER).integers(WITHIN + 1, len(log) - WITHIN, TURNS)
         turned = np.stack([series, *(np.roll(series, start) for start in starts)])
         for event, metric in EVENTS.items():
@@ -115,7 +117,7 @@ def recovery(context: Context) -> pd.DataFrame:
         if timed is None or len(timed) != len(log):
             continue
         calm = (timed["regime"] == CALM).to_numpy()
-        effect = log["prompt_effect"].ffill()
+        effect = published.repeated(log)
         rows = []
         for regime, start, end in stretches(timed) if calm.any() else ():
             means = {"drift": log["state_ema_drift"][start:end].mean(), "effect": effect[start:end].mean()}

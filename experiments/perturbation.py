@@ -9,7 +9,7 @@ from itertools import product
 import pandas as pd
 from matplotlib.axes import Axes
 
-from experiments import training
+from experiments import clamp, training
 from experiments.kit import marks as mark
 from experiments.kit import panels as draw
 from experiments.kit import published, style, words
@@ -66,7 +66,7 @@ def regime_deltas_summary(context: Context, regime_deltas: pd.DataFrame) -> pd.D
 def findings(tables: Tables) -> dict[str, Finding]:
     """What the page says, and the figures' titles."""
     return {
-        **training.findings(tables), "marks": marks_the_state(tables), "published": _replication(tables),
+        **training.findings(tables), **clamp.findings(tables), "marks": marks_the_state(tables), "published": _replication(tables),
         "otherwise": _otherwise(tables),
     }  # fmt: skip
 
@@ -248,5 +248,5 @@ FIGURES = (
 )  # fmt: skip
 EXPERIMENT = Experiment(
     "perturbation", "Training with a self-state: losses and regime signatures", (regime_deltas, regime_deltas_summary), findings, FIGURES,
-    {**training.GRIDS, "deltas": deltas_table}, suites=("shakespeare", "*"), page="shakespeare.md",
+    {**training.GRIDS, "deltas": deltas_table, "clamp": clamp.GRID}, suites=("shakespeare", "*"), page="shakespeare.md",
 )  # fmt: skip

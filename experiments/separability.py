@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from experiments.kit import published
 from experiments.kit.runs import Run
 from experiments.kit.tables import BASIC, CALM, PUBLISHED, STATE, TIME, stack
 
@@ -51,9 +52,11 @@ def of_run(log: pd.DataFrame, length: int) -> pd.DataFrame:
 def chunks(log: pd.DataFrame, columns: Sequence[str], length: int) -> tuple[np.ndarray, np.ndarray]:
     """Means (n, columns) over chunks of `length` rows of one regime in time order, and the regimes (n,); whole chunks only.
 
-    What is measured every so many steps stands at the steps until the next as well.
+    The effect of the state stands at the steps until its next measurement as well.
     """
-    log = log.assign(**{name: log[name].ffill() for name in columns})
+    log = log.assign(
+        **{name: published.repeated(log) if name == "prompt_effect" else log[name] for name in columns}
+    )
     x, y = [], []
     for regime, rows in log[log["regime"] != CALM].groupby("regime", sort=False):
         count = len(rows) // length

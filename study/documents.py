@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from base import storage
-from base.storage import UserError
+from base.storage import ROOT, UserError
 from experiments.claims.page import readme_claims
 from experiments.kit.pages import made_from
 from experiments.kit.tables import Tables
@@ -39,7 +39,8 @@ def readme_results(tables_dir: Path) -> str:
         experiment = book.experiments()[module]
         verdicts = Counter(finding.verdict for finding in experiment.findings(tables).values())
         counts = listed([f"{verdicts[verdict]} {verdict}" for verdict in VERDICTS if verdicts[verdict]])
-        link = f"[{experiment.title}](docs/results/{experiment.page})"
+        there = (ROOT / "docs" / "results" / experiment.page).is_file()
+        link = f"[{experiment.title}](docs/results/{experiment.page})" if there else experiment.title
         rows.append([link, made_from(tables, *experiment.guests), counts])
     if not rows:
         return "No results are committed yet."
@@ -98,21 +99,20 @@ def write_readme(root: Path) -> Path:
 
 
 def pipeline() -> str:
-    """docs/PIPELINE.md from the phases and experiments. What the default study leaves out is not committed, nor linked to."""
-    optional = {path.stem for phase in phases.declared() if phase.optional for path in phase.suites}
+    """docs/PIPELINE.md from the phases and experiments. What is not committed is not linked to."""
 
-    def shown(suite: str, name: str, folder: str) -> str:
-        return f"`{name}`" if suite in optional else f"[`{name}`]({folder}/{name})"
+    def shown(name: str, folder: str) -> str:
+        return f"[`{name}`]({folder}/{name})" if (ROOT / "docs" / folder / name).is_file() else f"`{name}`"
 
     figures, pages = [], []
     for module, experiment in book.experiments().items():
         suite = experiment.suites[0]
         for figure in experiment.figures:
             drawn = ", ".join(f"`{name}`" for name in figure.tables)
-            figures.append([shown(suite, figure.name, "../figures"), f"`{suite}`", drawn, figure.shows])
+            figures.append([shown(figure.name, "../figures"), f"`{suite}`", drawn, figure.shows])
         if book.templates_of(module):
             place = f"`{module.replace('.', '/')}.py`"
-            pages.append([shown(suite, experiment.page, "results"), f"`{suite}`", place, experiment.title])
+            pages.append([shown(experiment.page, "results"), f"`{suite}`", place, experiment.title])
     template = Path(__file__).with_name("pipeline.md").read_text(encoding="utf-8")
     parts = {
         "phases": phases.describe().strip(),

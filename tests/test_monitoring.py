@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from experiments import lead_lag
+from experiments.kit import published
 from experiments.kit.stats import correlation
 from experiments.kit.tables import CALM
 from experiments.monitoring import EVENTS, WITHIN, back, follows, lagged, monitoring, recovery, warned
@@ -84,7 +85,10 @@ def runs_of(ahead: int | None, rival: int | None, seeds: int = 4) -> list[MadeRu
     ]
 
 
-def test_planted_warnings_are_found_and_others_are_not_beyond_turns(tmp_path: Path) -> None:
+def test_planted_warnings_are_found_and_others_are_not_beyond_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published, "EFFECT_EVERY", 1)
     table = monitoring(context(runs_of(20, None)))
     of_loss = table[table["event"] == "loss"].set_index("condition")
     own: Any = of_loss.loc["self"]

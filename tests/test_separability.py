@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.kit import published
 from experiments.kit.tables import BASIC, STATE, TIME
 from experiments.separability import chunks, dealt, of_run
 from tests import reference
@@ -30,10 +31,15 @@ def test_accuracies_are_those_that_the_published_script_gave(name: str) -> None:
         assert row.to_list() == pytest.approx(values, abs=1e-6), features
 
 
-def test_chunks_are_of_one_regime_and_carry_on_what_is_measured_seldom() -> None:
+def test_chunks_are_of_one_regime_and_carry_on_what_is_measured_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(published, "EFFECT_EVERY", 4)
     regimes = ["calm"] * 3 + ["a"] * 5 + ["calm"] + ["b"] * 4 + ["a"] * 1
-    effect = [float(step) if step % 4 == 0 else np.nan for step in range(len(regimes))]
-    log = pd.DataFrame({"regime": regimes, "loss": np.arange(14.0), "prompt_effect": effect})
+    effect = [float(step) if step % 2 == 0 else np.nan for step in range(len(regimes))]
+    log = pd.DataFrame(
+        {"step": range(14), "regime": regimes, "loss": np.arange(14.0), "prompt_effect": effect}
+    )
     x, y = chunks(log, ("loss", "prompt_effect"), 2)
     assert y.tolist() == ["a", "a", "a", "b", "b"]
     assert x.tolist() == [[3.5, 2.0], [5.5, 4.0], [10.0, 8.0], [9.5, 8.0], [11.5, 10.0]]

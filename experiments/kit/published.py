@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import pandas as pd
+
 from experiments.kit.tables import BASIC, STATE
 
 PARAMETERS = 0.8e6
@@ -30,6 +32,15 @@ EFFECT_SIZE = 0.35
 
 MEANINGFUL_EFFECT = 0.3
 """Above this, says the published document, an effect size shows "meaningful causal leverage"."""
+
+EFFECT_EVERY = 50
+"""Steps from one measurement of its state_effect to the next."""
+
+
+def repeated(log: pd.DataFrame) -> "pd.Series[float]":
+    """A run's prompt_effect as the published log has it: measured every EFFECT_EVERY steps, repeated until the next."""
+    return log["prompt_effect"].where(log["step"] % EFFECT_EVERY == 0).ffill()
+
 
 MEASURES = ("loss", "entropy_last", "state_ema_drift", "prompt_effect")
 """Our names of what it calls loss, entropy, self_drift and state_effect."""
