@@ -16,7 +16,7 @@ from experiments.kit.words import listed, plural
 
 NEEDED = ("frozen_effects", "frozen_effects_summary", "frozen_conditions", "frozen_doses")
 PANELS = (
-    ("replication", "dimension", "replication protocol\n(found and tested on train data)"),
+    ("replication", "dimension", "as published\n(found on one train batch)"),
     ("heldout", "dimension", "held-out protocol,\ndimension finder"),
     ("heldout", "gradient", "held-out protocol,\ngradient finder"),
 )
@@ -26,15 +26,12 @@ def _match(table: pd.DataFrame, protocol: str, finder: str) -> pd.DataFrame:
     return table[(table["protocol"] == protocol) & (table["finder"] == finder)]
 
 
-def _draw(tables: Tables, note: str, early: bool) -> Drawing:
-    """Of the last step's weights; early: of the earliest tested, since the published test took those of step 1000."""
+def _draw(tables: Tables, note: str) -> Drawing:
+    """Of the weights of the last step tested."""
     lacking = [name for name in NEEDED if tables.rows(name).empty]
     if lacking:
         raise NothingToDraw(f"{listed(lacking)} missing or empty")
-    steps = sorted(set(tables.rows("frozen_effects")["run_step"]))
-    if early and len(steps) < 2:
-        raise NothingToDraw("frozen_effects has the weights of one step only")
-    step = int(steps[0 if early else -1])
+    step = int(tables.rows("frozen_effects")["run_step"].max())
     condition = str(tables.rows("frozen_effects")["condition"].iloc[0])
     effects, summary, conditions, doses = (
         of_condition(tables.rows(name, run_step=step), condition) for name in NEEDED
@@ -80,7 +77,7 @@ def _draw(tables: Tables, note: str, early: bool) -> Drawing:
         f"Condition {condition}, weights after {step} steps. Points: seeds, joined within a seed; a placebo's point is the "
         f"mean of its draws ({draws} a seed), all draws pooled in the grey shape; bars: means over seeds. Placebos select "
         f"their directions in the same way from a rotated or an untrained reader; p: rank p of learned among the draws. "
-        "Dose-response: mean and 95 % t band (from three seeds on), faint lines single seeds. Published: one run, step 1000."
+        "Dose-response: mean and 95 % t band (from three seeds on), faint lines single seeds. Published: one run."
     )
     return style.finish(made, finding(summary, step), caption, note)
 
@@ -274,14 +271,8 @@ FIGURES = (
     Figure(
         "frozen-weight-test.png",
         "Weights frozen, state set by hand: how far learned directions move entropy, beside placebos selected in the "
-        "same way, random directions, and the dose-response, for the weights of the last step.",
-        lambda tables, note, _: _draw(tables, note, early=False),
-        NEEDED,
-    ),
-    Figure(
-        "frozen-weight-test-early.png",
-        "The same test of the earliest weights kept (step 1000, as in the published test).",
-        lambda tables, note, _: _draw(tables, note, early=True),
+        "same way, random directions, and the dose-response.",
+        lambda tables, note, _: _draw(tables, note),
         NEEDED,
     ),
 )

@@ -52,6 +52,8 @@ def monitoring(context: Context) -> pd.DataFrame:
         log, monitor = run.metrics(), monitor_of(run)
         if log["regime"].nunique() < 2 or (log["regime"] != CALM).all() or log[monitor].isna().all():
             continue
+        if len(log) <= 2 * WITHIN + 2:  # no turn would part it from itself
+            continue
         series = (
             (published.repeated(log) if monitor == "prompt_effect" else log[monitor]).bfill().to_numpy(float)
         )

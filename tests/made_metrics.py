@@ -53,12 +53,22 @@ def made(condition: str, seed: int, steps: int) -> MadeRun:
     entropy = 1.0 * loss + 0.07 - 0.25 * hit["bewilderment"] + own.normal(0, 0.02, steps)
     made = pd.DataFrame({"step": step, "regime": regime, "loss": loss, "entropy": entropy})
     made["top1"] = np.clip(0.92 - 0.25 * entropy + own.normal(0, 0.004, steps), 0.02, 1)
+    made["entropy_last"], made["top1_last"] = (
+        made[name] + own.normal(0, 0.004, steps) for name in ("entropy", "top1")
+    )
     made["grad_norm"] = (
         1 + t + 1.5 * np.exp(-t * 60) + 0.1 * own.normal(0, 1, steps) - 0.3 * hit["bewilderment"]
     )
     made["progress"], made["lr"] = t, 1e-3 * (1 - 0.9 * t)
     if condition.startswith("vanilla"):
-        for channel in ("state_norm", "state_drift", "state_ema_drift", "state_effect", "state_kl"):
+        for channel in (
+            "state_norm",
+            "state_drift",
+            "state_ema_drift",
+            "state_effect",
+            "state_kl",
+            "prompt_effect",
+        ):
             made[channel] = np.nan
     else:
         bump = pd.Series(hit["sensory_fog"] - hit["bewilderment"]).ewm(alpha=0.02).mean().to_numpy()
@@ -71,9 +81,11 @@ def made(condition: str, seed: int, steps: int) -> MadeRun:
         )
         made["state_drift"] = np.where(hit["self_clamp"] > 0, 0.0, drift)
         made["state_ema_drift"] = np.exp(-0.4 - 9 * t + own.normal(0, 0.3, steps) + 2 * np.abs(bump))
+        made["state_ema_drift"] += 0.3 * hit["self_clamp"]
         effect = np.maximum(0.55 * t - 0.15 * np.abs(bump) + own.normal(0, 0.01, steps), 0)
         made["state_effect"] = np.where(step % 10 == 0, effect, np.nan)
         made["state_kl"] = made["state_effect"] ** 2 / 2
+        made["prompt_effect"] = 0.5 * made["state_effect"]
     measured = ((step + 1) % max(steps // 8, 1) == 0) | (step == steps - 1)
     made["heldout_loss"] = np.where(measured, loss + 0.08, np.nan)
     made["bias_norm"] = made["state_norm"]

@@ -60,8 +60,10 @@ def study(
                     "state_drift",
                     "state_ema_drift",
                     "state_effect",
+                    "entropy_last",
+                    "prompt_effect",
                 ):
-                    if name.startswith("vanilla") and metric.startswith("state"):
+                    if name.startswith("vanilla") and metric.startswith(("state", "prompt")):
                         continue
                     value = 1.234 if (metric, regime) == ("loss", "bewilderment") else 0.0
                     value = drift if metric == "state_drift" else value

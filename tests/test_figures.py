@@ -13,11 +13,10 @@ from base.errors import UserError
 from experiments import frozen
 from experiments.kit import stats as kit_stats
 from experiments.kit import style
-from experiments.kit.tables import NothingToDraw
 from study import book
 from tests.made_runs import drawn_of, read_from, title_of
 
-LAST, EARLY = frozen.EXPERIMENT.figures
+(LAST,) = frozen.EXPERIMENT.figures
 
 
 def frozen_tables(seeds: int, draws: int, gain: float) -> dict[str, pd.DataFrame]:
@@ -83,10 +82,8 @@ def frozen_tables(seeds: int, draws: int, gain: float) -> dict[str, pd.DataFrame
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 3])
-def test_the_frozen_figures_draw_from_few_seeds(seeds: int, tmp_path: Path) -> None:
-    for figure, step in ((LAST, 2000), (EARLY, 1000)):
-        drawing = drawn_of(figure, tmp_path, frozen_tables(seeds, 3, 1.0), "shakespeare")
-        assert f"step {step}" in title_of(drawing)
+def test_the_frozen_figure_draws_from_few_seeds(seeds: int, tmp_path: Path) -> None:
+    assert "step 2000" in title_of(drawn_of(LAST, tmp_path, frozen_tables(seeds, 3, 1.0), "shakespeare"))
 
 
 def test_equal_tables_give_equal_bytes(tmp_path: Path) -> None:
@@ -113,12 +110,6 @@ def test_a_table_without_a_column_is_refused(tmp_path: Path) -> None:
     made["frozen_effects"] = made["frozen_effects"].drop(columns="effect_size")
     with pytest.raises(UserError, match="the column effect_size lacks in shakespeare/frozen_effects"):
         LAST.draw(read_from(tmp_path, "shakespeare", made), "a note")
-
-
-def test_weights_of_one_step_have_no_early_figure(tmp_path: Path) -> None:
-    made = {name: table[table["run_step"] == 2000] for name, table in frozen_tables(3, 20, 1.0).items()}
-    with pytest.raises(NothingToDraw, match="one step only"):
-        EARLY.draw(read_from(tmp_path, "shakespeare", made), "a note")
 
 
 @pytest.mark.parametrize(

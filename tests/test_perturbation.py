@@ -84,9 +84,9 @@ def test_windows_that_differ_between_seeds_are_not_shared(small: dict[str, pd.Da
 def test_marks_are_those_beyond_the_calm_run(small: dict[str, pd.DataFrame], tmp_path: Path) -> None:
     tables = read_from(tmp_path, "shakespeare", small)
     assert {"loss", "entropy", "top1"} <= set(marks(tables, "bewilderment") or {})
-    assert (marks(tables, "self_clamp") or {})["state_drift"].mean < 0
+    assert (marks(tables, "self_clamp") or {})["state_ema_drift"].mean > 0
     assert "state_drift" not in (marks(tables, "false_feedback") or {})
-    assert "state drift down" in moved(tables, "self_clamp")
+    assert "distance from its EMA up" in moved(tables, "self_clamp")
 
 
 def test_what_vanilla_shows_too_is_no_mark_of_what_acts_on_the_state_alone(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_figures_draw_from_many_seeds(name: str, small: dict[str, pd.DataFrame],
     drawing = drawn_of(FIGURES[name], tmp_path, small, "shakespeare")
     assert len(drawing.axes) == 8 and all(axes.lines for axes in drawing.axes)
     if name == "self_clamp.png":
-        assert "state drift down" in title_of(drawing)
+        assert "distance from its EMA up" in title_of(drawing)
 
 
 @pytest.mark.parametrize("name", DRAWN)

@@ -74,9 +74,9 @@ def test_names_on_a_card_can_hold_what_they_like(tmp_path: Path) -> None:
 
 def test_a_continuation_as_planned_is_not_a_run_that_was_interrupted(tmp_path: Path) -> None:
     study = Study(tmp_path, (SUITE,), {("shakespeare_char", "char"): ("shakespeare_char", "ab" * 32)})
-    planned = finished(tmp_path, 1, "own", resumed_from=1000, seconds=20.0)  # of steps 1000 to 1200
+    planned = finished(tmp_path, 1, "own", resumed_from=1000, seconds=20.0)  # of steps 1000 to 2000
     assert run_card.card(study, [planned])["runs"]["resumed"] == 0
-    interrupted = finished(tmp_path, 2, "own", resumed_from=1150, seconds=5.0)
+    interrupted = finished(tmp_path, 2, "own", resumed_from=1750, seconds=5.0)
     assert run_card.card(study, [planned, interrupted])["runs"]["resumed"] == 1
     costs = progress.Costs()
     costs.learn(tmp_path, [planned])

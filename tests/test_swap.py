@@ -35,7 +35,7 @@ def continued(
     step = np.arange(FIRST, FIRST + STEPS)
     log = pd.DataFrame({"step": step, "loss": 2.0 + 0.1 * np.sin(step) + apart})
     log["heldout_loss"] = np.where((step + 1) % 10 == 0, 2.5 + 2 * apart, np.nan)
-    log["state_effect"] = 0.3 + 0.5 * apart
+    log["state_effect"] = log["prompt_effect"] = 0.3 + 0.5 * apart
     left = put_in * (1 - DECAY) * ratio ** np.arange(STEPS)
     states = OWN + 5 * left[:, None] * np.array([0.6, -0.8])
     start = {"condition": "origin", "step": FIRST, "state": KINDS[condition]}
