@@ -118,7 +118,7 @@ REGIMES: dict[str, RegimeLook] = {
     "bewilderment": RegimeLook("targets corrupted", "X"),
     "sensory_fog": RegimeLook("inputs masked", "o"),
     "false_feedback": RegimeLook("false statistics to the state", "s"),
-    "self_clamp": RegimeLook("state held", "D"),
+    "self_clamp": RegimeLook("state clamped", "D"),
     "lr_heatwave": RegimeLook("learning rate raised", "^"),
 }
 
