@@ -674,3 +674,10 @@ def test_no_published_number_is_left_out(tmp_path: Path) -> None:
     assert cells(text, "five regimes: lr_heatwave, loss |")[1] == "−0.010"
     assert cells(text, "frozen weights: random |")[4] == "–"
     assert cells(text, "frozen weights: confident |")[5] == document.HELD  # beside random, which rises
+
+
+def test_partners_that_lend_each_other_what_is_compared_are_one_unit() -> None:
+    claim = load(file.FILE).claims["swap_loss"]
+    found = judge._units(claim, pd.Series({1: 1.0, 2: 3.0, 3: 5.0, 4: 7.0, 5: 9.0}))
+    assert found.to_dict() == {1: 2.0, 3: 6.0, 5: 9.0}
+    assert judge._units(claim.model_copy(update={"pairs": False}), pd.Series({1: 1.0})).to_dict() == {1: 1.0}

@@ -81,6 +81,7 @@ class Claim(Strict):
     test: Literal[
         "sign_flip", "t", "placebo_ranks", "binomial"
     ]  # t: of suites with too few seeds for a sign flip
+    pairs: bool = False  # partner seeds lend each other what is compared: the pair is the unit, not the seed
     back: float | None = (
         None  # what the published protocol's own number has to reach to come back; None: smallest
     )

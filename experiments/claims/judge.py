@@ -42,7 +42,7 @@ def judge(tables: Tables) -> dict[str, pd.DataFrame]:
     """The committed claims, decided by the tables of all suites: NAMES.
 
     claims: one row a claim, with what the file says of it. value: mean of the endpoint; rival: of what is subtracted, or of
-    the placebos' draws. n: seeds that have all that is asked for. effect, low, high: mean over seeds and 95 % t interval,
+    the placebos' draws. n: seeds (pairs of partners, where the claim says so) that have all that is asked for. effect, low, high: mean over seeds and 95 % t interval,
     before the null is taken off; in binomial tests the share of the seeds that are not tied and its exact interval, with 0.5
     as the null, NaN where all are tied. wins, ties: of those seeds; neither: of the ties, those in which both cells are empty.
     placebo: the same effect without what is claimed: the placebos' mean, or the effect of the condition named beside.
@@ -141,7 +141,7 @@ def returns(claim: Claim, found: Mapping[str, Any]) -> str:
 def answer(name: str, claim: Claim, tables: Tables) -> tuple[dict[str, Any], Values]:
     """What the tables say on a claim, by columns of `claims`, and each seed's effect. Without a seed all but n is NaN."""
     look = partial(values, tables, name)
-    ours, again = look(claim.endpoint), look(claim.query(claim.reproduced))
+    ours, again = look(claim.endpoint), _units(claim, look(claim.query(claim.reproduced)))
     back = tested(claim, again.to_numpy(float) - claim.null) if len(again) else NAN
     found: dict[str, Any] = {
         "value": ours.mean(), "rival": NAN, "rival_name": "", "placebo": NAN, "placebo_name": "", "null": claim.null,
@@ -154,7 +154,7 @@ def answer(name: str, claim: Claim, tables: Tables) -> tuple[dict[str, Any], Val
         found |= {"rival": rival, "rival_name": kind, "placebo": rival, "placebo_name": kind}
     else:
         subtracted: Any = look(claim.query(claim.minus)) if claim.minus else 0.0
-        effects = (ours - subtracted).dropna()
+        effects = _units(claim, (ours - subtracted).dropna())
         if claim.minus:
             found |= {"rival": subtracted.mean(), "rival_name": named(claim, claim.minus)}
         if claim.beside:
@@ -169,6 +169,15 @@ def answer(name: str, claim: Claim, tables: Tables) -> tuple[dict[str, Any], Val
             p = tested(claim, beyond)
     effect, low, high = stats.mean_interval(effects)
     return {**found, "effect": effect, "low": low, "high": high, "n": len(effects), "p": p}, effects
+
+
+def _units(claim: Claim, by_seed: Values) -> Values:
+    """One number a unit: a seed, or a pair of partners (1 and 2, 3 and 4, ...) under the number of its first."""
+    return (
+        by_seed.groupby(by_seed.index - (by_seed.index + 1) % 2).mean()
+        if claim.pairs and len(by_seed)
+        else by_seed
+    )
 
 
 def tested(claim: Claim, beyond: np.ndarray) -> float:
