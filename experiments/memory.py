@@ -13,11 +13,9 @@ from math import inf
 import numpy as np
 import pandas as pd
 
-from experiments import ambiguous
 from experiments.kit import published, words
 from experiments.kit.experiment import Experiment, Table
 from experiments.kit.followed import LOGGED, Followed, around, follow_all, restoring
-from experiments.kit.pages import Grid
 from experiments.kit.runs import Context
 from experiments.kit.stats import Estimate, estimate, mean_of_known, rank_correlation
 from experiments.kit.tables import (
@@ -188,7 +186,7 @@ def during(tables: Tables, regime: str = REGIME) -> ByCondition:
 
 
 def findings(tables: Tables) -> dict[str, Finding]:
-    """What the page says of memory; what it says of the ambiguous window follows."""
+    """What the page says."""
     at, trade = during(tables), tables.by_condition("memory_tradeoff", LOOKS)
 
     def beyond(rows: ByCondition, other: str, column: str, word: str = "") -> dict[str, Estimate]:
@@ -200,7 +198,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
     }
     own = at.values(BUFFERS, "force_memory")
     drifts, away = beyond(at, "none", "drift"), beyond(trade, "none", "displacement")
-    found = {
+    return {
         "share": difference("A longer memory takes a larger share of the update.", longer, +1, "", 3),
         "pull": difference("Buffers pull the disturbed state back harder than no memory does.", beyond(at, "none", "rate", "rate, "), +1, "a step", 4),
         "own": difference("The memory's own part of the update points back.", own, +1, "L2 a step", 5, pairs=False),
@@ -211,7 +209,6 @@ def findings(tables: Tables) -> dict[str, Finding]:
         "beyond": difference("Buffers have less leverage than an EMA beyond what placebos reach.", beyond(trade, "ema", "leverage_over_placebo"), -1, "nats", 3),
         "trade": _trade(tables),
     }  # fmt: skip
-    return found | ambiguous.findings(tables.of("ambiguous"))
 
 
 def _steps(rows: pd.DataFrame) -> "pd.Series[float]":
@@ -372,10 +369,6 @@ def _rank_sentence(tables: Tables) -> str:
     )
 
 
-def _of_window(make: Grid) -> Grid:
-    return lambda tables: make(tables.of("ambiguous"))
-
-
 GRIDS = {
     "share": _share_grid,
     "bound": _bound_sentence,
@@ -384,10 +377,9 @@ GRIDS = {
     "recovery": _recovery_grid,
     "leverage": _leverage_grid,
     "ranks": _rank_sentence,
-    **{name: _of_window(make) for name, make in ambiguous.GRIDS.items()},
 }
 EXPERIMENT = Experiment(
     "memory", "Memory: stability, restoring force and control leverage",
     (Table(memory_paths, names=("memory_measures", "memory_dynamics")), memory_tradeoff, memory_ranks),
-    findings, FIGURES, GRIDS, guests=("ambiguous",),
+    findings, FIGURES, GRIDS,
 )  # fmt: skip

@@ -396,7 +396,7 @@ def test_partial_studies_have_a_page(tmp_path: Any, absent: str) -> None:
         if absent not in (name, "all")
     }
     page = page_of(memory.EXPERIMENT, tmp_path, tables)
-    assert "nan" not in page.replace("nanoGPT", "") and page.count("## ") == 6
+    assert "nan" not in page.replace("nanoGPT", "") and page.count("## ") == 5
     if absent in ("all", "memory_measures"):
         assert verdict(page, "A longer memory takes a larger share") == "Not measured"
         assert "The tables hold nothing for this yet." in page
