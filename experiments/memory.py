@@ -13,17 +13,18 @@ from math import inf
 import numpy as np
 import pandas as pd
 
-from experiments import ambiguous
-from experiments.kit import published, words
+from configs.state import STATS
+from experiments.kit import pages, published, words
 from experiments.kit.experiment import Experiment, Table
 from experiments.kit.followed import LOGGED, Followed, around, follow_all, restoring
-from experiments.kit.pages import Grid
+from experiments.kit.replay import open_listening
 from experiments.kit.runs import Context
 from experiments.kit.stats import Estimate, estimate, mean_of_known, rank_correlation
 from experiments.kit.tables import (
     CALM,
     RUN,
     ByCondition,
+    Grid,
     Tables,
     stack,
     windows_of,
@@ -182,13 +183,40 @@ def memory_ranks(context: Context, memory_tradeoff: pd.DataFrame) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
+def memory_feature_sensitivity(context: Context) -> pd.DataFrame:
+    """One row a run with a memory and regime, after warm-up: what the stored network makes of the memory's features.
+
+    change: mean L2 of what its target changes by when they are zero, statistics and state as logged; target: mean L2 of it
+    whole; relative_change: their ratio. gate, gate_without: mean gate with them and with zeros; gate_change: mean |difference|.
+    """
+    parts = []
+    for run in context.runs:
+        replay = open_listening(run)
+        if replay is None:
+            continue
+        zeroed = np.where(np.arange(replay.inputs.shape[1]) < len(STATS), replay.inputs, 0.0)
+        whole, without = (
+            replay.network.propose(inputs, replay.states[:-1]) for inputs in (replay.inputs, zeroed)
+        )
+        gate, gate_without = replay.network.gate(replay.inputs), replay.network.gate(zeroed)
+        found = pd.DataFrame({
+            "regime": replay.regimes, "change": np.linalg.norm(whole - without, axis=1), "target": np.linalg.norm(whole, axis=1),
+            "gate": gate, "gate_without": gate_without, "gate_change": np.abs(gate - gate_without),
+        })  # fmt: skip
+        means = found[replay.late].groupby("regime", sort=False).mean().reset_index()
+        parts.append(
+            run.label(means.assign(relative_change=means["change"] / means["target"].replace(0, np.nan)))
+        )
+    return stack(parts)
+
+
 def during(tables: Tables, regime: str = REGIME) -> ByCondition:
     """The measures taken while the state feels a regime."""
     return tables.by_condition("memory_measures", LOOKS, regime=regime)
 
 
 def findings(tables: Tables) -> dict[str, Finding]:
-    """What the page says of memory; what it says of the ambiguous window follows."""
+    """What the page says."""
     at, trade = during(tables), tables.by_condition("memory_tradeoff", LOOKS)
 
     def beyond(rows: ByCondition, other: str, column: str, word: str = "") -> dict[str, Estimate]:
@@ -200,7 +228,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
     }
     own = at.values(BUFFERS, "force_memory")
     drifts, away = beyond(at, "none", "drift"), beyond(trade, "none", "displacement")
-    found = {
+    return {
         "share": difference("A longer memory takes a larger share of the update.", longer, +1, "", 3),
         "pull": difference("Buffers pull the disturbed state back harder than no memory does.", beyond(at, "none", "rate", "rate, "), +1, "a step", 4),
         "own": difference("The memory's own part of the update points back.", own, +1, "L2 a step", 5, pairs=False),
@@ -211,7 +239,6 @@ def findings(tables: Tables) -> dict[str, Finding]:
         "beyond": difference("Buffers have less leverage than an EMA beyond what placebos reach.", beyond(trade, "ema", "leverage_over_placebo"), -1, "nats", 3),
         "trade": _trade(tables),
     }  # fmt: skip
-    return found | ambiguous.findings(tables.of("ambiguous"))
 
 
 def _steps(rows: pd.DataFrame) -> "pd.Series[float]":
@@ -372,11 +399,7 @@ def _rank_sentence(tables: Tables) -> str:
     )
 
 
-def _of_window(make: Grid) -> Grid:
-    return lambda tables: make(tables.of("ambiguous"))
-
-
-GRIDS = {
+GRIDS: dict[str, Grid] = {
     "share": _share_grid,
     "bound": _bound_sentence,
     "stability": _stability_grid,
@@ -384,10 +407,19 @@ GRIDS = {
     "recovery": _recovery_grid,
     "leverage": _leverage_grid,
     "ranks": _rank_sentence,
-    **{name: _of_window(make) for name, make in ambiguous.GRIDS.items()},
+    "features": pages.grid(
+        "memory_feature_sensitivity",
+        list(LOOKS),
+        head="regime, memory",
+        across="regime",
+        relative_change=("change of the target, of its norm", "3"),
+        gate=("gate", "4"),
+        gate_without=("gate without them", "4"),
+        gate_change=("|difference|", "5"),
+    ),
 }
 EXPERIMENT = Experiment(
     "memory", "Memory: stability, restoring force and control leverage",
-    (Table(memory_paths, names=("memory_measures", "memory_dynamics")), memory_tradeoff, memory_ranks),
-    findings, FIGURES, GRIDS, guests=("ambiguous",),
+    (Table(memory_paths, names=("memory_measures", "memory_dynamics")), memory_tradeoff, memory_ranks, memory_feature_sensitivity),
+    findings, FIGURES, GRIDS,
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """The measures of memory on updates made by hand, its figures, and its page."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,17 @@ import torch
 from scipy.stats import binomtest
 
 import memory as remembering
-from configs.state import BufferMemory, EmaMemory, NoMemory, SelfState
+from base import storage
+from configs.state import STATS, BufferMemory, EmaMemory, NoMemory, SelfState
 from experiments import memory
 from experiments.kit import followed as following
 from experiments.kit import style
 from experiments.kit.experiment import make_tables
+from experiments.kit.replay import open_listening, open_replay
 from experiments.kit.stats import sign_test
 from experiments.kit.tables import NothingToDraw
+from self_state import Parts
+from self_state import SelfState as SelfStateModule
 from tests.made_runs import (
     MadeRun,
     cells,
@@ -45,7 +50,9 @@ COLUMNS = {  # of the tables that pages read
 def tables_of(of: list[MadeRun], **made: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The tables of some runs; those of other experiments are given, or empty."""
     others = {name: made.get(name, pd.DataFrame()) for name in ("frozen_effects_summary", "runs")}
-    found = make_tables(memory.EXPERIMENT.of("memory"), context(of), others)
+    replayed = ("memory_feature_sensitivity",)  # of stored weights, which runs made here have none of
+    made_of_logs = [one for one in memory.EXPERIMENT.of("memory") if one.names != replayed]
+    found = make_tables(made_of_logs, context(of), others)
     return {name: table for name, table in found.items() if name.startswith("memory")}
 
 
@@ -114,6 +121,64 @@ def test_what_was_recalled_and_the_memorys_part_follow_from_the_states(settings:
     np.testing.assert_allclose(followed.pull[2:], parts[2:], atol=1e-6)
     gate, limit = 0.4, settings["limit"]
     assert followed.bound[5] == pytest.approx(limit * gate / (limit * gate + 1 - gate))
+
+
+def listening(folder: Path, settings: dict[str, Any], zeroed: bool = False) -> tuple[MadeRun, list[Parts]]:
+    """A run whose updates self_state.py itself made, with its stored weights, and what each update was made of."""
+    random, steps = np.random.default_rng(3), 60
+    log = pd.DataFrame(random.normal(size=(steps, len(STATS))).astype(np.float32), columns=list(STATS))
+    log["step"], log["regime"] = range(steps), regimes_of(steps, [("bewilderment", 40, 50)])
+    fields = {
+        "dim": 5,
+        "hidden": 7,
+        "activation": "tanh",
+        "standardise": False,
+        "decay": 0.3,
+        "memory": settings,
+    }
+    run = made_run("ema", 1, log, None, folder, self_state=fields, train={"warmup_steps": 10})
+    made = SelfStateModule(run.config.self_state, n_embd=6)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(torch.from_numpy(random.normal(0, 0.5, parameter.shape)))
+        if zeroed:
+            made.get_parameter("network.0.weight")[:, len(STATS) :] = 0
+    value, states, parts = made.initial(), [np.zeros(5)], list[Parts]()
+    for step in range(1, steps):
+        value, part = made.update(value, torch.from_numpy(log[list(STATS)].to_numpy()[step - 1].copy()))
+        assert part is not None
+        states.append(value.state.detach().double().numpy())
+        parts.append(part)
+    weights = {f"self_state.{name}": value.detach().numpy() for name, value in made.named_parameters()}
+    storage.save_tensors(folder / "model.safetensors", weights)
+    return replace(run, path=np.array(states)), parts
+
+
+@pytest.mark.parametrize("settings", [AVERAGE, RING])
+def test_a_network_that_listens_is_replayed(settings: dict[str, Any], tmp_path: Path) -> None:
+    run, parts = listening(tmp_path, settings)
+    found = open_listening(run)
+    assert found is not None and open_replay(run) is None
+    target, gate = found.proposals(), found.network.gate(found.inputs)
+    np.testing.assert_allclose(target, [part.target.numpy() for part in parts], atol=1e-5)
+    heard = [float(part.gate) for part in parts if part.gate is not None]
+    np.testing.assert_allclose(gate[5:], heard[5:], atol=1e-5)  # the first, with nothing recalled, are zero
+
+
+def test_features_that_are_read_matter_and_others_do_not(tmp_path: Path) -> None:
+    run, parts = listening(tmp_path / "read", RING)
+    rows: Any = memory.memory_feature_sensitivity(context([run])).set_index("regime")
+    assert list(rows.index) == ["calm", "bewilderment"] and (rows["relative_change"] > 0.05).all()
+    norms = [float(part.target.norm()) for part in parts][39:49]  # part i made the state of step i + 1
+    assert rows.loc["bewilderment", "target"] == pytest.approx(np.mean(norms), rel=1e-4)
+    gates = [float(part.gate) for part in parts if part.gate is not None][39:49]
+    assert rows.loc["bewilderment", "gate"] == pytest.approx(np.mean(gates), rel=1e-4)
+    deaf, _ = listening(tmp_path / "deaf", RING, zeroed=True)
+    rows = memory.memory_feature_sensitivity(context([deaf]))
+    assert (rows[["change", "gate_change"]] == 0).all(axis=None) and (
+        rows["gate"] == rows["gate_without"]
+    ).all()
+    assert memory.memory_feature_sensitivity(context([])).empty
 
 
 def test_force_and_distance_of_updates_made_by_hand() -> None:

@@ -139,7 +139,7 @@ def test_a_suite_of_ones_own_has_pages_of_its_own(tmp_path: Path) -> None:
     make_report.main(["--out", str(tmp_path), "--suite", "ambiguous"])
     assert not (
         tmp_path / "report" / "ambiguous"
-    ).exists()  # a section of another page, and not the first suite's
+    ).exists()  # a suite of the study, whose page lies among the others, and not the first suite's
 
 
 def test_every_condition_of_every_suite_has_its_words() -> None:

@@ -123,8 +123,8 @@ def conditions(tables: Tables, text: str, guests: Iterable[str] = ()) -> str:
 
 
 def grid(
-    name: str, looks: Mapping[str, Look] | Iterable[str] = (), *, head: str = "condition", across: str = "", order: Iterable[str] = (),
-    where: Mapping[str, object] | None = None, minus: Mapping[str, str] | None = None, n: bool = True, only: bool = False,
+    name: str, looks: Mapping[str, Look] | Iterable[str] = (), *, head: str = "condition", by: str = "condition", across: str = "",
+    order: Iterable[str] = (), where: Mapping[str, object] | None = None, minus: Mapping[str, str] | None = None, n: bool = True, only: bool = False,
     **measures: tuple[Any, ...],
 ) -> Grid:  # fmt: skip
     """A table with a row a condition, and a column a measure: mean over seeds and interval.
@@ -132,7 +132,7 @@ def grid(
     Args:
         name, where: the table, and what its columns have to be.
         looks: the conditions in order, others after them unless `only` these; Looks give the words behind a condition's name.
-        head: of the first column.
+        head: of the first column. by: the column that holds the conditions.
         across: a column of whose values, in `order` and then as they come, each condition has a row.
         minus: after a measure, a column with the difference to this condition, paired by seed.
         n: a last column with the number of seeds.
@@ -147,7 +147,7 @@ def grid(
         return shown(found.value(condition, column), kind)
 
     def make(tables: Tables) -> str:
-        rows = tables.rows(name, **(where or {}))
+        rows = tables.rows(name, **(where or {})).rename(columns={by: "condition"})
         rows = rows[rows["condition"].isin(list(looks))] if only else rows
         have = dict.fromkeys(rows[across]) if across else {None: None}
         values = list(dict.fromkeys([*(value for value in order if value in have), *have]))

@@ -6,7 +6,7 @@ of the whole run; how far that is from the logged path says how much of that pat
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from base import storage
 from base.rng import Stream, generator
 from configs.run import RunConfig
 from configs.state import STATS, SelfState, logged_as
+from experiments.kit.followed import recalled
 from experiments.kit.runs import Run
 
 PREFIX = "self_state."
@@ -33,7 +34,7 @@ class Network:
     activation: str = "gelu"
 
     def hidden(self, inputs: np.ndarray) -> np.ndarray:
-        """f(W1 s + b1) of inputs (..., 5): (..., hidden). Only kind "mlp" has hidden units (KeyError else)."""
+        """f(W1 s + b1) of inputs (..., 5), or with a memory (..., 7 + features): (..., hidden). Only kind "mlp" has hidden units (KeyError else)."""
         before = inputs @ self.weights["network.0.weight"].T + self.weights["network.0.bias"]
         return np.tanh(before) if self.activation == "tanh" else gelu(before)
 
@@ -48,6 +49,21 @@ class Network:
         past = np.split(states @ w["network.weight_hh"].T + w["network.bias_hh"], 3, axis=-1)
         reset, keep = scipy.special.expit(fed[0] + past[0]), scipy.special.expit(fed[1] + past[1])
         return (1 - keep) * np.tanh(fed[2] + reset * past[2]) + keep * states
+
+    def gate(self, inputs: np.ndarray) -> np.ndarray:
+        """The gate (...) of a network with a memory, for inputs (..., 7 + features)."""
+        before = self.hidden(inputs) @ self.weights["recall.gate.weight"].T + self.weights["recall.gate.bias"]
+        return np.asarray(scipy.special.expit(before[..., 0]))
+
+    def features(self, past: np.ndarray, found: np.ndarray) -> np.ndarray:
+        """What a memory adds to the inputs, (n, 2 + features), as memory.Recall.features has it: of the states before
+        (n, dim) and of what was recalled (n, dim). Zeros where nothing was (NaN)."""
+        way = found - past
+        sizes = np.maximum(np.linalg.norm(past, axis=1), 1e-8) * np.maximum(
+            np.linalg.norm(found, axis=1), 1e-8
+        )
+        length, cosine = np.linalg.norm(way, axis=1), (past * found).sum(1) / sizes
+        return np.nan_to_num(np.column_stack([length, cosine, way @ self.weights["recall.linear.weight"].T]))
 
     def read(self, states: np.ndarray) -> np.ndarray:
         """The embedding bias (..., n_embd) of states (..., dim)."""
@@ -122,8 +138,25 @@ def open_replay(run: Run) -> Replay | None:
     Raises:
         storage.UserError: a file of the run is missing or not whole.
     """
+    return _opened(run) if run.config.self_state.memory.kind == "none" else None
+
+
+def open_listening(run: Run) -> Replay | None:
+    """A run with a memory taken apart, its inputs (n, 7 + features); its `path` is none, for what is recalled hangs on it.
+
+    None without a memory. UserError as in `open_replay`.
+    """
+    opened = _opened(run) if run.config.self_state.memory.kind != "none" else None
+    if opened is None:
+        return None
+    found = recalled(opened.states, run.config.self_state)[1:]
+    features = opened.network.features(opened.states[:-1], found)
+    return replace(opened, inputs=np.column_stack([opened.inputs, features]))
+
+
+def _opened(run: Run) -> Replay | None:
     settings, states = run.config.self_state, run.states()
-    if not settings.enabled or settings.memory.kind != "none" or states is None or len(states) < 2:
+    if not settings.enabled or states is None or len(states) < 2:
         return None
     log = run.metrics()
     tensors = storage.load_tensors(run.folder / "model.safetensors")
