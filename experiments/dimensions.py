@@ -13,11 +13,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from base.rng import Stream, generator
-from configs.state import STATS, logged_as
+from configs.state import STATS
 from experiments.kit import marks, pages, published, style, words
 from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment
-from experiments.kit.replay import open_replay, untrained
+from experiments.kit.replay import measured, open_replay, untrained
 from experiments.kit.runs import Context, Run
 from experiments.kit.stats import Estimate, over_seeds, paired, per_seed
 from experiments.kit.style import Look
@@ -52,7 +52,7 @@ def state_dimensions(context: Context) -> pd.DataFrame:
         states = run.states()
         if states is None:
             continue
-        rows = pd.DataFrame(correlations(states, statistics(run)), columns=list(STATS))
+        rows = pd.DataFrame(correlations(states, measured(run.metrics(), run.config)), columns=list(STATS))
         rows.insert(0, "dimension", range(len(rows)))
         parts.append(run.label(rows.assign(lowest=states.min(0), highest=states.max(0))))
     return stack(parts)
@@ -83,7 +83,7 @@ def dimension_ranks(
         tops: dict[tuple[str, str], np.ndarray] = {}  # (TOP,)
         own = _of(state_dimensions, run)
         if len(own):
-            shown, paths = statistics(run), controls(run)
+            shown, paths = measured(run.metrics(), run.config), controls(run)
             found = {name: [correlations(path, shown) for path in drawn] for name, drawn in paths.items()}
             found[LEARNED] = [own[list(STATS)].to_numpy(float)]
             for name, drawn in found.items():
@@ -103,11 +103,6 @@ def dimension_ranks(
 
 def _of(rows: pd.DataFrame, run: Run) -> pd.DataFrame:
     return rows[(rows["condition"] == run.condition) & (rows["seed"] == run.seed)]
-
-
-def statistics(run: Run) -> np.ndarray:
-    """(steps, 5): what was measured at each step, as the state is shown it a step later, in STATS order."""
-    return run.metrics()[list(logged_as(run.config.self_state.senses))].to_numpy(float)
 
 
 def correlations(states: np.ndarray, shown: np.ndarray) -> np.ndarray:
@@ -183,15 +178,13 @@ def against(tables: Tables, of: str, rivals: tuple[str, ...]) -> dict[str, Estim
 
 
 def comes_back(tables: Tables, asked: tuple[str, ...], claim: str, digits: int) -> Finding:
-    """The finding that means of five reach the published ones: clear where the whole interval does, not clear where none of
-    it does, and open between."""
+    """The finding that means of five reach the published ones."""
     verdicts, parts = [], []
     for of in asked:
         value = over_seeds(tables.rows("dimension_ranks", of=of, path=LEARNED), "size")
         mean = float(np.mean(published.DIMENSIONS[of]))
         if value.n:
-            known = value.n >= words.FEWEST_SEEDS and (value.low >= mean or value.high < mean)
-            verdicts.append((words.CLEAR if value.low >= mean else words.NOT_CLEAR) if known else words.OPEN)
+            verdicts.append(words.reach(value, mean))
             ours, theirs = interval(value, digits, sign=False), number(mean, digits)
             parts.append(f"{of} {ours}, published {theirs} (n = {value.n})")
     if not parts:

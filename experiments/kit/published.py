@@ -70,6 +70,12 @@ UPDATE_PROBE: dict[str, tuple[float, float, float, float, float]] = {
 """What its script gives of its own run (seed 42): accuracy, balanced accuracy, AUC, then the first two with labels
 shuffled. The document prints none of them."""
 
+UPDATE_PROBE_UNTRAINED: dict[str, tuple[float, float, float, float, float]] = {
+    "regime or baseline": (0.813, 0.724, 0.767, 0.675, 0.500),
+    "which regime": (1.000, 1.000, float("nan"), 0.300, 0.197),
+}
+"""The same by the statistics of that very run through a network of its sizes that was never trained (tests/test_update_rows.py)."""
+
 ANSWERS: dict[str, str] = {
     "fixed": "static injection doesn't reproduce the dynamic patterns",
     "state_1d": "1D state shows weaker, sometimes absent responses",
