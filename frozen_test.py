@@ -36,9 +36,11 @@ from probes.frozen_rows import (
     CONDITIONS,
     DOSES,
     EFFECTS,
+    PEAKS,
     condition_rows,
     dose_directions,
     dose_rows,
+    peak_rows,
     random_dose_direction,
 )
 from probes.instrument import (
@@ -54,6 +56,7 @@ from probes.instrument import (
 from probes.steering import Effect, Trial, effects, heldout_effect, rotated, unit, untrained
 
 SMALLEST_NORM = 1e-6  # a state that never exceeded this did not move
+PEAK_PLACEBOS = 5  # untrained readers that single dimensions are set under, too
 UNTRAINED = 1_000_000  # counter of the first untrained reader in the PLACEBO stream; rotations count from 0
 
 
@@ -127,7 +130,8 @@ def run(
     progress: Progress | None = None,
     other: Path | None = None,
 ) -> None:
-    """Test the weights after `step` steps of a run; write conditions.csv, effects.csv, doses.csv, task.json.
+    """Test the weights after `step` steps of a run; write conditions.csv, effects.csv, doses.csv, dimensions.csv,
+    task.json.
 
     Args, beside those of `weights_frozen`:
         settings: which batches, directions and placebos, and how many.
@@ -163,12 +167,15 @@ def run(
         conditions = condition_rows(instrument, reader, trial, learned, own, seed)
         directions = {**dose_directions(learned), "random": random_dose_direction(seed, dim)}
         doses = dose_rows(instrument, reader, trial, directions)
+        peaks = peak_rows(subject.gpt, reader, subject.states, trial.heldout)
         measured = [("learned", 0, effect) for effect in learned]
         for name, draw, placebo in placebos(reader, searched, seed, settings.placebo_draws):
             again = effects(instrument, placebo, trial, ("dimension",) if name == "rotated" else searched)
             measured += [(name, draw, effect) for effect in again]
             if draw < settings.dose_placebos:
                 doses += dose_rows(instrument, placebo, trial, dose_directions(again), name, draw)
+            if name == "untrained" and draw < PEAK_PLACEBOS:
+                peaks += peak_rows(subject.gpt, placebo, subject.states, trial.heldout, name, draw)
         if settings.foreign and other is not None:
             again = foreign_effects(instrument, reader, trial, load_subject(other, step), dim)
             measured += [("foreign", 0, effect) for effect in again]
@@ -182,6 +189,7 @@ def run(
         results.tables["conditions.csv"] = CONDITIONS, conditions
         results.tables["effects.csv"] = EFFECTS, effect_rows
         results.tables["doses.csv"] = DOSES, doses
+        results.tables["dimensions.csv"] = PEAKS, peaks
         results.task |= {
             "settings": settings.model_dump(mode="json"),
             "largest_norm": float(trial.norms[-1]),

@@ -2,41 +2,30 @@
 
 All with the weights after the last step (experiments/kit/replay.py). update_replay comes first: where the replayed path
 moves far less than the logged one, most of the logged path was the network being learned, and what follows speaks of
-the finished network only. Its page also has what experiments/update_probe.py finds.
+the finished network only. Its page also has what experiments/update_probe.py and experiments/update_rows.py find.
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
 from configs.state import STATS
-from experiments import update_probe
-from experiments.kit import marks, pages, readout, style, words
-from experiments.kit import panels as draw
+from experiments import update_probe, update_rows
+from experiments.kit import pages, readout, words
 from experiments.kit.experiment import Experiment, Table
 from experiments.kit.levels import ALPHA
 from experiments.kit.pages import shown
-from experiments.kit.replay import Replay, open_replay
+from experiments.kit.replay import Replay, open_replay, untrained
 from experiments.kit.runs import Context
-from experiments.kit.stats import estimate, over_seeds, paired, per_seed
-from experiments.kit.style import Look
-from experiments.kit.tables import Tables, of_condition, stack
+from experiments.kit.stats import correlation, estimate, over_seeds, paired, per_seed
+from experiments.kit.tables import CALM, Tables, of_condition, stack
 from experiments.kit.words import Finding, interval, listed, number, side
+from experiments.update_network_figure import FIGURE, POINTS
 
-POINTS = 21  # of a sensitivity curve
-RANGE = (5.0, 95.0)  # percentiles after warm-up that a curve spans
-STEP = 1e-4  # of a central difference, in standard deviations of the input
-CLOCK = "all but progress"  # held at their median, so that only the clock is left
-LOOKS = {name: style.condition(name) for name in ("self_calm", "self", "self_random")}
-INPUTS = {
-    "loss": Look("loss", style.VERMILLION),
-    "entropy": Look("entropy", style.BLUE, (0, (4, 1.6)), "s"),
-    "top1": Look("top1", style.GREEN, (0, (1, 1.2)), "^"),
-    "grad_norm": Look("grad_norm", style.BLACK, (0, (6, 1.5, 1, 1.5)), "D"),
-    "progress": Look("progress", style.PURPLE, "-", "v", 0.9),
-}
+RANGE = (5.0, 95.0)  # percentiles that a curve spans
+STEP = 0.1  # of a slope, in standard deviations of the input, as published
+CLOCK = "all but progress"  # held at their baseline, so that only the clock is left
 
 
 def _rms(moves: np.ndarray) -> np.ndarray:
@@ -73,26 +62,33 @@ def fidelity(replay: Replay) -> pd.DataFrame:
     return pd.DataFrame([row])
 
 
-def sensitivity(replay: Replay) -> pd.DataFrame:
-    """One row an input and point: the proposal as that input goes through the range it had, the others at their median.
+def baseline(stats: np.ndarray, regimes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (5,) of statistics (n, 5) over the steps without regime (n,), warm-up too, as published."""
+    calm = regimes == CALM
+    calm = calm if calm.any() else np.ones(len(stats), dtype=bool)
+    return stats[calm].mean(0), stats[calm].std(0)
 
-    value: of the input, as the network is fed. change: L2 of the proposal's change from the one at the medians;
-    bias_change: L2 of the change of the bias that the reader would make of it; bias_norm_change: how much longer that
-    bias is. For a GRU the state before is held at its mean.
+
+def sensitivity(replay: Replay) -> pd.DataFrame:
+    """One row an input and point: the proposal as that input goes through the range it had, the others at their baseline.
+
+    value: of the input, as the network is fed. norm: L2 of the proposal; change: of its change from the one at the
+    baseline; bias_change: L2 of the change of the bias that the reader would make of it; bias_norm_change: how much longer
+    that bias is. For a GRU the state before is held at its mean.
     """
-    seen = replay.inputs[replay.late]
-    middle, state = np.median(seen, axis=0), replay.states.mean(0)
+    middle, _ = baseline(replay.inputs, replay.regimes)
+    state = replay.states.mean(0)
     base = replay.network.propose(middle, state)
     parts = []
     for column, name in enumerate(STATS):
-        low, high = np.percentile(seen[:, column], RANGE)
+        low, high = np.percentile(replay.inputs[:, column], RANGE)
         points = np.tile(middle, (POINTS, 1))
         points[:, column] = np.linspace(low, high, POINTS)
         moved = replay.network.propose(points, np.tile(state, (POINTS, 1)))
         *biases, bias = replay.network.read(np.vstack([moved, base]))
         rows = {
             "input": name, "point": range(POINTS), "value": points[:, column],
-            "change": np.linalg.norm(moved - base, axis=1),
+            "norm": np.linalg.norm(moved, axis=1), "change": np.linalg.norm(moved - base, axis=1),
             "bias_change": np.linalg.norm(biases - bias, axis=1),
             "bias_norm_change": np.linalg.norm(biases, axis=1) - np.linalg.norm(bias),
         }  # fmt: skip
@@ -101,38 +97,54 @@ def sensitivity(replay: Replay) -> pd.DataFrame:
 
 
 def ablation(replay: Replay) -> pd.DataFrame:
-    """One row for each input, or set of inputs, held at its median through the replay: `frozen` names it.
+    """One row for each input, or set of inputs, held at its baseline: `frozen` names it.
 
-    distance: root mean square over the steps after warm-up of the L2 distance to the replay with all inputs;
-    movement: of that replay from its own mean; relative_change: their ratio. Frozen "all": the network proposes the
-    same always, and the ratio is near 1 by construction; "all but progress": what a clock alone would make.
+    proposal_change: L2 of the proposal's change, mean over all steps, as published. Of the replay with it, after warm-up:
+    distance, root mean square of the L2 distance to the replay with all inputs; movement: of that replay from its own
+    mean; relative_change: their ratio. Frozen "all": the network proposes the same always, and the ratio is at least
+    about 1 by construction; "all but progress": what a clock alone would make.
     """
-    middle = np.median(replay.inputs[replay.late], axis=0)
+    middle, _ = baseline(replay.inputs, replay.regimes)
     sets = {name: [name] for name in STATS} | {"all": [*STATS], CLOCK: [*STATS[:-1]]}
     frozen = np.array([np.isin(STATS, names) for names in sets.values()])  # (sets, 5)
-    paths = replay.path(np.where(frozen[:, None], middle, replay.inputs))[:, replay.late]
+    held, past = np.where(frozen[:, None], middle, replay.inputs), replay.states[:-1]
+    moved = replay.network.propose(held, np.broadcast_to(past, (len(sets), *past.shape))) - replay.proposals()
     whole = replay.path(replay.inputs)[replay.late]
-    rows = pd.DataFrame({"frozen": [*sets], "distance": _rms(paths - whole), "movement": _movement(whole)})
+    rows = pd.DataFrame({"frozen": [*sets], "proposal_change": np.linalg.norm(moved, axis=-1).mean(-1)})
+    rows["distance"], rows["movement"] = _rms(replay.path(held)[:, replay.late] - whole), _movement(whole)
     rows["relative_change"] = rows["distance"] / rows["movement"].replace(0, np.nan)
     return rows
 
 
 def gradients(replay: Replay) -> pd.DataFrame:
-    """One row an input: how steeply the proposal depends on it where the run was, after warm-up.
+    """One row an input: how steeply the proposal depends on it at the baseline, and whether it is long when that is large.
 
-    gradient: mean over steps and dimensions of |d proposal / d input|, by central differences; sd: of the input over
-    those steps; scaled: gradient x sd, so that inputs compare; share: of the sum of `scaled` over inputs.
+    mean, sd: of the input at the baseline. gradient: L2 of the proposal's change when the input rises by a tenth of sd,
+    a unit of the input; scaled: gradient x sd, so that inputs compare; share: of the sum of `scaled` over inputs.
+    norm_correlation: Pearson's, of the input with the L2 norm of the proposal, over all steps; untrained_correlation: the
+    same of the network before training (an mlp). NaN where a side stands still.
     """
-    seen, states = replay.inputs[replay.late], replay.states[:-1][replay.late]
-    rows = pd.DataFrame({"input": STATS, "gradient": np.nan, "sd": seen.std(0)})
-    for column, size in enumerate(rows["sd"]):
-        step = np.zeros(len(STATS))
-        step[column] = STEP * (size or 1)
-        above, below = (replay.network.propose(seen + sign * step, states) for sign in (1, -1))
-        rows.loc[column, "gradient"] = np.abs(above - below).mean() / (2 * step[column])
+    middle, sd = baseline(replay.inputs, replay.regimes)
+    raised = middle + STEP * np.diag(np.where(sd > 0, sd, 1))  # (5, 5), an input a row
+    state = np.tile(replay.states.mean(0), (len(STATS) + 1, 1))
+    *moved, base = replay.network.propose(np.vstack([raised, middle]), state)
+    rows = pd.DataFrame({"input": STATS, "mean": middle, "sd": sd})
+    rows["gradient"] = np.linalg.norm(np.array(moved) - base, axis=1) / np.diag(raised - middle)
     rows["scaled"] = rows["gradient"] * rows["sd"]
     rows["share"] = rows["scaled"] / (rows["scaled"].sum() or np.nan)
+    rows["norm_correlation"] = _with_norm(replay.inputs, replay.proposals())
+    rows["untrained_correlation"] = np.nan
+    if replay.network.kind == "mlp":
+        before = untrained(replay.run.config.self_state, replay.run.seed)
+        rows["untrained_correlation"] = _with_norm(
+            replay.inputs, before.propose(replay.inputs, replay.states[:-1])
+        )
     return rows
+
+
+def _with_norm(inputs: np.ndarray, proposals: np.ndarray) -> list[float]:
+    size = pd.Series(np.linalg.norm(proposals, axis=1))
+    return [correlation(pd.Series(column), size) for column in inputs.T]
 
 
 def correlations(replay: Replay) -> pd.DataFrame:
@@ -224,7 +236,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
             "The state moves more in steps in which the loss has just changed more.",
             f"Correlation with the size of the loss's change, trends off, and seeds with p < {ALPHA}", correlated,
         ),
-    } | update_probe.findings(tables)  # fmt: skip
+    } | update_probe.findings(tables) | update_rows.findings(tables)  # fmt: skip
 
 
 def by_conditions(claim: str, said: str, parts: Sequence[tuple[str, str]], more: str = "") -> Finding:
@@ -245,15 +257,19 @@ def slope(rows: pd.DataFrame, tables: Tables) -> str:
     return shown(over_seeds(tables.rows("update_gradients", condition=condition, input=held), "share"), "2")
 
 
-def span(rows: pd.DataFrame, tables: Tables) -> str:
-    """How much longer that input makes the bias from the first point of its curve to the last."""
-    condition, held = rows[["condition", "frozen"]].iloc[0]
-    curve = tables.rows("update_sensitivity", condition=condition, input=held)
-    low, high = (per_seed(curve[curve["point"] == point], "bias_norm_change") for point in (0, POINTS - 1))
-    return shown(paired(high, low), "±4")
+def span(column: str) -> Callable[[pd.DataFrame, Tables], str]:
+    """How much a column of update_sensitivity changes from the first point of that input's curve to the last."""
+
+    def cell(rows: pd.DataFrame, tables: Tables) -> str:
+        condition, varied = rows["condition"].iloc[0], rows["frozen" if "frozen" in rows else "input"].iloc[0]
+        curve = tables.rows("update_sensitivity", condition=condition, input=varied)
+        low, high = (per_seed(curve[curve["point"] == point], column) for point in (0, POINTS - 1))
+        return shown(paired(high, low), "±4")
+
+    return cell
 
 
-def correlation(of: str, series: str) -> Callable[[pd.DataFrame, Tables], str]:
+def with_drift(of: str, series: str) -> Callable[[pd.DataFrame, Tables], str]:
     """The correlation of the drift with an input, and how many seeds are beyond chance."""
 
     def cell(rows: pd.DataFrame, tables: Tables) -> str:
@@ -264,50 +280,6 @@ def correlation(of: str, series: str) -> Callable[[pd.DataFrame, Tables], str]:
     return cell
 
 
-VARIED = draw.lines(
-    "update_sensitivity", "bias_norm_change", "one input varied", "change of the bias's norm (L2)", along="point", by="input",
-    where={"condition": "self_random"}, bands=True, zero=True,
-)  # fmt: skip
-
-
-def varied(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
-    """One input through its range, with a legend of its own."""
-    if not VARIED.draw(axes, tables, INPUTS):
-        marks.not_measured(axes, "not measured: that takes self_random")
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high + 0.5 * (high - low))  # room for the names, which else lie on the bands
-    axes.legend(*marks.handles(INPUTS.values(), "line"), loc="upper left")
-    axes.set_xticks([0, (POINTS - 1) / 2, POINTS - 1], ["5", "50", "95"])
-    axes.set_xlabel("place in the input's range (%)")
-    return []
-
-
-FIGURE = draw.sheet(
-    "update-network.png",
-    [
-        draw.points("update_replay", "movement_share", "replay with the finished network",
-                    "movement of the state\n(share of the logged movement)", upright=False, levels=(1,)),
-        draw.Panel(("update_sensitivity",), varied),
-        draw.points("update_gradients", "share", "gradient × input's spread", "share of the sum over inputs",
-                    across="input", order=INPUTS, upright=False),
-        draw.points("update_ablation", "relative_change", "inputs held at their median",
-                    "change of the replayed path\n(share of its movement)", across="frozen", order=INPUTS, upright=False,
-                    levels=(1,)),
-        draw.points("update_correlations", "rho", "drift × input's change", "Spearman correlation", across="input",
-                    order=INPUTS, where={"of": "change", "series": "detrended"}, upright=False, levels=("null_95",)),
-        draw.points("update_probe", "balanced_accuracy", "regime told in runs left out", "balanced accuracy",
-                    across="features", order=update_probe.FEATURES, upright=False, levels=("null_mean", "null_95")),
-    ],
-    grid=(2, 3), height=6.8, looks=LOOKS, title=("replayed", "trained"), marks="points", columns=3,
-    shows="How the finished update network reads each statistic: what a replay with it makes of the state's path, "
-    "sensitivity, gradients, inputs held at their median, drift against inputs, and a probe of its hidden units.",
-    caption="The network as it was after the last step, fed the statistics of the whole run. Points: seeds; bars: mean and, "
-    "from three seeds on, 95 % t interval. Top left: movement, root mean square distance of a path from its own mean, after "
-    "warm-up; dotted: as far as the log. Top middle: one input through the range it had (5th to 95th percentile), the others at "
-    "their median, self_random. Bottom middle: Spearman correlation of the drift with the size of an input's change, slow "
-    "trends taken off; dotted: 95 % of absolute correlations under circular shifts. Bottom right: linear discriminant tried on "
-    "a run left out; dotted: regimes permuted between stretches, mean, and 95 % of draws below.",
-)  # fmt: skip
 GRIDS = {
     "replay": pages.grid(
         "update_replay",
@@ -316,17 +288,24 @@ GRIDS = {
     ),
     "inputs": pages.grid(
         "update_ablation", head="input, condition", across="frozen",
-        relative_change=("held at its median: change of the path", "2"), slope=("share of scaled gradient", slope),
-        span=("bias's norm, from 5th to 95th percentile", span),
+        proposal_change=("held at its baseline: change of the proposal, L2", "4"),
+        relative_change=("of the path, share of its movement", "2"), slope=("share of scaled gradient", slope),
+        span=("bias's norm, from 5th to 95th percentile", span("bias_norm_change")),
+    ),
+    "norm": pages.grid(
+        "update_gradients", head="input, condition", across="input",
+        norm=("its norm, from 5th to 95th percentile", span("norm")),
+        gradient=("slope for +0.1 sd, L2 a unit", "3"), norm_correlation=("r with the proposal's norm", "±2"),
+        untrained_correlation=("the same before training", "±2"),
     ),
     "drift": pages.grid(
         "update_correlations", head="drift with, condition", across="input", n=False,
-        logged=("value, as logged", correlation("value", "as logged")),
-        value=("value, trends off", correlation("value", "detrended")),
-        change=("size of change, trends off", correlation("change", "detrended")),
+        logged=("value, as logged", with_drift("value", "as logged")),
+        value=("value, trends off", with_drift("value", "detrended")),
+        change=("size of change, trends off", with_drift("change", "detrended")),
     ),
 }  # fmt: skip
 EXPERIMENT = Experiment(
     "update_network", "The update network: how the state reads its statistics", [Table(of_replays, names=tuple(MAKERS))],
-    findings, [FIGURE], GRIDS | update_probe.GRIDS, suites=("shakespeare",),
+    findings, [FIGURE], GRIDS | update_probe.GRIDS | update_rows.GRIDS, suites=("shakespeare",),
 )  # fmt: skip

@@ -7,7 +7,8 @@ the hidden units of the same network before training, which have as many numbers
 
 The probe is a linear discriminant analysis with equal priors and the pooled within-class covariance shrunk as by
 Ledoit and Wolf (2004). The null permutes regimes between the stretches of a run, whole, since neighbouring steps are
-no independent witnesses. Its findings stand on the page of experiments/update_network.py.
+no independent witnesses. Its findings stand on the page of experiments/update_network.py; the published way is in
+experiments/update_rows.py.
 """
 
 from collections.abc import Sequence

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from base.rng import Stream, generator
 from configs.size import DOSE_BATCHES
-from probes.instrument import ALL, LAST, Instrument
+from model import GPT
+from probes.instrument import ALL, LAST, Batch, Instrument
 from probes.steering import Effect, Trial, dense_directions, sparse_directions, unit
 
 DIRECTION_COUNTERS = {
@@ -26,6 +28,12 @@ DOSES = (
     *("seed", "run_step", "reader", "draw", "direction", "magnitude", "entropy", "nll"),
     *("delta_entropy", "delta_nll", "kl"),
 )
+
+PEAKS = (
+    *("seed", "run_step", "reader", "draw", "dimension", "lowest", "highest"),
+    *("at_lowest", "at_highest"),
+)
+PEAK_SEQUENCES = 8  # as published
 
 
 def condition_rows(
@@ -111,6 +119,34 @@ def dose_rows(
         }
         for index, (direction, norm) in enumerate(cases, start=1)
     ]
+
+
+@torch.inference_mode()
+def peak_rows(
+    gpt: GPT, reader: np.ndarray, states: np.ndarray, batches: Sequence[Batch], name: str = "learned", draw: int = 0
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Rows of dimensions.csv (without seed and run_step): each dimension of the last state set by itself to the lowest and
+    to the highest value that it took.
+
+    reader (C, D), and its name and draw as in effects.csv. states (steps, D): of the run. at_lowest, at_highest: mean |logit
+    change| against the last state, over the vocabulary at the last position of PEAK_SEQUENCES sequences.
+    """
+    own, lowest, highest = states[-1].astype(float), states.min(0).astype(float), states.max(0).astype(float)
+    dim = len(own)
+    cases = np.tile(own, (1 + 2 * dim, 1))  # the own state, each dimension at its lowest, each at its highest
+    for place, values in enumerate((lowest, highest)):
+        cases[1 + place * dim + np.arange(dim), np.arange(dim)] = values
+    x = torch.cat([x for x, _ in batches])[:PEAK_SEQUENCES]
+    biases = torch.from_numpy((cases @ reader.T).astype(np.float32))
+    logits = torch.stack([gpt(x, bias)[0][:, -1] for bias in biases])  # (1 + 2 D, S, V)
+    change = (logits[1:] - logits[0]).abs().double().mean((1, 2)).numpy()
+    return [
+        {
+            **{"reader": name, "draw": draw, "dimension": index, "lowest": lowest[index], "highest": highest[index]},
+            **{"at_lowest": change[index], "at_highest": change[dim + index]},
+        }
+        for index in range(dim)
+    ]  # fmt: skip
 
 
 def dose_directions(found: Sequence[Effect]) -> dict[str, np.ndarray]:

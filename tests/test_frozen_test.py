@@ -402,10 +402,14 @@ def test_whole_test_of_a_run(corpus: Corpus, tmp_path: Path) -> None:
         *(("untrained", "0", name) for name in ("confident", "uncertain", "gradient")),
     ]
     assert len(doses) == 9 * 9
+    peaks = rows(tmp_path / "a" / "dimensions.csv")
+    assert tuple(peaks[0]) == frozen_rows.PEAKS
+    assert [(row["reader"], row["draw"]) for row in peaks[::D]] == [("learned", "0"), ("untrained", "0"), ("untrained", "1")]  # fmt: skip
+    assert [float(row["highest"]) for row in peaks[:D]] == pytest.approx(states[:3].max(0))
 
     frozen_test.run(folder, 3, SETTINGS, corpus, tmp_path / "b")
     frozen_test.run(folder, 6, SETTINGS, corpus, tmp_path / "c")
-    for name in ("conditions.csv", "effects.csv", "doses.csv"):
+    for name in ("conditions.csv", "effects.csv", "doses.csv", "dimensions.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
         assert (tmp_path / "a" / name).read_bytes() != (tmp_path / "c" / name).read_bytes()
 

@@ -14,7 +14,7 @@ from base import storage
 from base.rng import Stream, generator
 from configs.state import STATS
 from configs.state import SelfState as SelfStateConfig
-from experiments import update_network, update_probe
+from experiments import update_network, update_probe, update_rows
 from experiments.kit import replay
 from experiments.kit.experiment import make_tables
 from experiments.kit.replay import Network, Replay
@@ -31,8 +31,13 @@ from tests.made_runs import (
     title_of,
     verdict,
 )
+from tests.test_dimensions import published_log
 
-TABLES = (*update_network.EXPERIMENT.of("shakespeare"), *update_probe.EXPERIMENT.of("shakespeare"))
+TABLES = (
+    *update_network.EXPERIMENT.of("shakespeare"),
+    *update_probe.EXPERIMENT.of("shakespeare"),
+    *update_rows.EXPERIMENT.of("shakespeare"),
+)
 (FIGURE,) = update_network.EXPERIMENT.figures
 WINDOWS = [("false_feedback", 40, 55), ("self_clamp", 70, 85), ("bewilderment", 100, 140)]
 CLAMPS: dict[str, dict[str, Any]] = {
@@ -132,7 +137,7 @@ def test_runs_with_a_memory_or_without_a_state_are_left_out(tmp_path: Path) -> N
     memory = made_run("ema", 1, run.log, run.path, self_state={"dim": 4, "memory": {"kind": "ema"}})
     assert replay.open_replay(without) is None and replay.open_replay(memory) is None
     made = make_tables(TABLES, context([without, memory]))
-    assert len(made) == 7 and all(table.empty for table in made.values())
+    assert len(made) == 8 and all(table.empty for table in made.values())
 
 
 A = np.zeros((3, 5))
@@ -155,29 +160,57 @@ def reading(seed: int = 1, steps: int = 400, windows: Any = (), condition: str =
 
 
 def test_sensitivity_of_known_weights() -> None:
-    found = reading()
+    found = reading(windows=[("bewilderment", 200, 300)])
     table = update_network.sensitivity(found)
-    seen = found.inputs[found.late]
+    seen = found.inputs
+    calm = seen[found.regimes == "calm"].mean(0)
+    assert abs(calm[0] - seen[:, 0].mean()) > 0.2  # the baseline is without bewilderment's loss
     for column, (name, slope) in enumerate(zip(STATS, (2, 0, 0, 0, 1), strict=True)):
         rows = table[table["input"] == name]
+        assert len(rows) == 25
         assert rows["value"].iloc[[0, -1]].tolist() == pytest.approx(
             list(np.percentile(seen[:, column], [5, 95]))
         )
-        expected = slope * np.abs(rows["value"] - np.median(seen[:, column]))
+        expected = slope * np.abs(rows["value"] - calm[column])
         np.testing.assert_allclose(rows["change"], expected, atol=1e-12)
         np.testing.assert_allclose(rows["bias_change"], 3 * expected, atol=1e-12)
     loss = table[table["input"] == "loss"]
-    rest = np.hypot(np.median(seen[:, 4]), 0.3)
-    lengths = 3 * (np.hypot(2 * loss["value"], rest) - np.hypot(2 * np.median(seen[:, 0]), rest))
+    rest = np.hypot(calm[4], 0.3)
+    np.testing.assert_allclose(loss["norm"], np.hypot(2 * loss["value"], rest), atol=1e-9)
+    lengths = 3 * (np.hypot(2 * loss["value"], rest) - np.hypot(2 * calm[0], rest))
     np.testing.assert_allclose(loss["bias_norm_change"], lengths, atol=1e-9)
+
+
+def test_the_baseline_of_the_published_run_is_the_published_one() -> None:
+    # analysis_seed42.json, mlp_input_grad: baseline_mean and baseline_std of loss, entropy, top1, grad_norm, progress
+    log = published_log("self-regimes")
+    mean, sd = update_network.baseline(log[list(STATS)].to_numpy(), log["regime"].to_numpy(dtype=str))
+    np.testing.assert_allclose(mean, [2.16551990, 2.26521022, 0.36651035, 1.53977603, 0.50891007], rtol=2e-8)
+    np.testing.assert_allclose(sd, [0.36737745, 0.47027537, 0.10103141, 0.44667912, 0.33443571], rtol=2e-7)
 
 
 def test_gradients_of_known_weights() -> None:
     found = reading()
     table = update_network.gradients(found).set_index("input")
-    assert table["gradient"].tolist() == pytest.approx([2 / 3, 0, 0, 0, 1 / 3], abs=1e-7)
-    sd = found.inputs[found.late].std(0)
+    assert table["gradient"].tolist() == pytest.approx([2, 0, 0, 0, 1], abs=1e-9)
+    sd = found.inputs.std(0)
     assert table["share"].tolist() == pytest.approx([2 * sd[0] / (2 * sd[0] + sd[4]), 0, 0, 0, sd[4] / (2 * sd[0] + sd[4])], abs=1e-7)  # fmt: skip
+    size = np.sqrt((2 * found.inputs[:, 0]) ** 2 + found.inputs[:, 4] ** 2 + 0.09)
+    expected = [np.corrcoef(column, size)[0, 1] for column in found.inputs.T]
+    assert table["norm_correlation"].tolist() == pytest.approx(expected) and expected[0] > 0.7
+    assert table["untrained_correlation"].isna().all()  # only an mlp is drawn again
+
+
+def test_what_an_untrained_network_proposes_is_long_when_its_inputs_are(tmp_path: Path) -> None:
+    run = trained(tmp_path, "self", 3, windows=[], activation="tanh")
+    found = replay.open_replay(run)
+    assert found is not None
+    before = replay.untrained(run.config.self_state, 3)
+    size = np.linalg.norm(before.propose(found.inputs, found.inputs), axis=1)
+    table = update_network.gradients(found)
+    expected = [np.corrcoef(column, size)[0, 1] for column in found.inputs.T]
+    assert table["untrained_correlation"].tolist() == pytest.approx(expected)
+    assert not np.allclose(table["norm_correlation"], expected, atol=0.05)
 
 
 def test_ablation_of_known_weights() -> None:
@@ -190,8 +223,10 @@ def test_ablation_of_known_weights() -> None:
     assert change["all"] == pytest.approx(
         np.hypot(change["loss"], change["progress"])
     )  # each has its own dimension
-    assert change["all"] == pytest.approx(1, abs=0.1) and 0.1 < change["loss"] < change["progress"]
+    assert 1 <= change["all"] < 1.2 and 0.1 < change["loss"] < change["progress"]
     states = found.path(found.inputs)[found.late]
+    held = 2 * np.abs(found.inputs[:, 0] - found.inputs[:, 0].mean())
+    assert table["proposal_change"]["loss"] == pytest.approx(held.mean())
     assert table["movement"].iloc[0] == pytest.approx(np.sqrt(((states - states.mean(0)) ** 2).sum(1).mean()))
 
 
@@ -297,7 +332,7 @@ def test_the_page_follows_the_tables(tables: dict[str, pd.DataFrame], tmp_path: 
     assert verdict(page, "The state's path is made by what the statistics do") == "Clear"
     assert cells(page, "`self_calm` |")[3] == "1.000 [1.000, 1.000]"
     assert verdict(page, "The hidden units tell the regime in runs left out") == "Clear"
-    assert "nan" not in page and page.count("## ") == 5
+    assert "nan" not in page and page.count("## ") == 7
 
     other = {name: table.copy() for name, table in tables.items()}
     other["update_replay"]["movement_share"] = 0.2 + 0.01 * other["update_replay"]["seed"]
@@ -323,7 +358,7 @@ def test_partial_studies_have_a_page(tables: dict[str, pd.DataFrame], absent: st
     some = {name: table[table["seed"] == 1] if absent == "seeds" else table for name, table in some.items()}
     some = {name: table for name, table in some.items() if absent not in (name, "all")}
     page = page_of(update_network.EXPERIMENT, tmp_path, some)
-    assert "nan" not in page and page.count("## ") == 5
+    assert "nan" not in page and page.count("## ") == 7
     if absent in ("all", "empty", "update_replay"):
         assert verdict(page, "The state's path is made by what the statistics do") == "Not measured"
     if absent in ("all", "empty", "update_probe"):

@@ -136,6 +136,38 @@ MEMORY_NUMBERS: dict[str, dict[tuple[str, str, str], float]] = {
     )
 }  # fmt: skip
 """By configuration and our cell; the shares of no script, the changes as absolute values whose signs its runs give."""
+DIMENSIONS: dict[str, tuple[float, ...]] = {
+    "progress": (0.957, 0.957, 0.949, 0.947, 0.942),
+    "loss": (0.778, 0.764, 0.742, 0.732, 0.732),
+    "peak": (0.0417, 0.0359, 0.0355, 0.0327, 0.0250),
+}
+"""Of its report's 32 dimensions the five largest: absolute Pearson correlations with a statistic, and changes of logits."""
+
+DIMENSION_CONTROLS: dict[str, dict[str, tuple[float, ...]]] = {
+    "progress": {
+        "untrained": (0.964, 0.942, 0.915, 0.897, 0.863),
+        "walk": (0.966, 0.944, 0.929, 0.915, 0.901),
+    },
+    "loss": {
+        "untrained": (0.813, 0.770, 0.727, 0.696, 0.669),
+        "walk": (0.828, 0.796, 0.769, 0.756, 0.741),
+    },
+}
+"""The five largest correlations with the statistics of the very run that it reports, of 20 networks of its sizes that were
+never trained and are fed these statistics, and of 20 random walks; tests/test_dimensions.py makes them again."""
+
+UPDATE_PROBE: dict[str, tuple[float, float, float, float, float]] = {
+    "regime or baseline": (0.815, 0.725, 0.767, 0.674, 0.499),
+    "which regime": (1.000, 1.000, float("nan"), 0.323, 0.211),
+}
+"""What its script gives of its own run (seed 42): accuracy, balanced accuracy, AUC, then the first two with labels
+shuffled. The document prints none of them."""
+
+UPDATE_PROBE_UNTRAINED: dict[str, tuple[float, float, float, float, float]] = {
+    "regime or baseline": (0.813, 0.724, 0.767, 0.675, 0.500),
+    "which regime": (1.000, 1.000, float("nan"), 0.300, 0.197),
+}
+"""The same by the statistics of that very run through a network of its sizes that was never trained (tests/test_update_rows.py)."""
 
 ANSWERS: dict[str, str] = {
     "fixed": "static injection doesn't reproduce the dynamic patterns",

@@ -178,6 +178,11 @@ def _opened(run: Run) -> Replay | None:
     )
 
 
+def measured(log: pd.DataFrame, config: RunConfig) -> np.ndarray:
+    """(steps, 5): what was measured at each step of a log, as a state of this config is shown it a step later; raw."""
+    return log[list(logged_as(config.self_state.senses))].to_numpy(dtype=float)
+
+
 def fed(log: pd.DataFrame, config: RunConfig, standardise: bool = True) -> np.ndarray:
     """What an update network of this config is fed at each step of a log but the first, (steps - 1, 5).
 
@@ -185,8 +190,7 @@ def fed(log: pd.DataFrame, config: RunConfig, standardise: bool = True) -> np.nd
     """
     feedback = [getattr(config.regimes.false_feedback, name) for name in STATS]
     acts = log["regime"].to_numpy(dtype=str)[1:] == "false_feedback"
-    shown = log[list(logged_as(config.self_state.senses))]
-    seen = shown.to_numpy(dtype=float)[:-1] + np.outer(acts, feedback)
+    seen = measured(log, config)[:-1] + np.outer(acts, feedback)
     return standardised(seen, config.self_state) if standardise else seen
 
 

@@ -129,6 +129,15 @@ def side(value: "Estimate", sign: int) -> str:
     return CLEAR if (value.low > 0 if sign > 0 else value.high < 0) else NOT_CLEAR
 
 
+def reach(value: "Estimate", said: float) -> str:
+    """The verdict on "this mean is at least so large": open, too, where the interval holds that number."""
+    if value.n == 0:
+        return ABSENT
+    if value.n < FEWEST_SEEDS or value.low < said <= value.high:
+        return OPEN
+    return CLEAR if value.low >= said else NOT_CLEAR
+
+
 def all_of(verdicts: Iterable[str]) -> str:
     """The verdict on a sentence whose parts have these: open where they disagree."""
     known = {verdict for verdict in verdicts if verdict != ABSENT}
