@@ -19,6 +19,7 @@ from experiments.classification import (
     classification,
     told,
 )
+from experiments.kit import published
 from experiments.kit.runs import METRICS, STATE_METRICS, Context
 from experiments.kit.tables import BASIC, BIAS, CLEAN, NO_CLAMP, PUBLISHED, RAW, STATE, TIME, NothingToDraw
 from tests.made_runs import (
@@ -76,7 +77,7 @@ def row(table: pd.DataFrame, *key: str) -> Any:
 def test_what_is_there_is_found_and_nothing_else() -> None:
     names = ("self_random", "vanilla_random")
     logs = {
-        (name, seed): log(name, seed, at_random(seed), 3.0 if name == "self_random" else 0.0, 0.3)
+        (name, seed): log(name, seed, at_random(seed), 3.0 if name == "self_random" else 0.0, 0.2)
         for seed in range(1, 5)
         for name in names
     }
@@ -136,7 +137,10 @@ def test_every_control_is_asked_in_the_clean_ways_with_bias_channels() -> None:
     assert set(table["features"]) == set(SETS)
 
 
-def test_the_published_way_asks_each_run_by_itself_and_the_clean_way_needs_two() -> None:
+def test_the_published_way_asks_each_run_by_itself_and_the_clean_way_needs_two(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(published, "EFFECT_EVERY", 1)
     conditions = {"self": FIXED, "vanilla": FIXED, "self_random": at_random(1)}
     runs = [made_run(name, 1, log(name, 1, windows, 3.0, 0.1), None) for name, windows in conditions.items()]
     suite = context(runs).suite.model_copy(
