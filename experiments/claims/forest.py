@@ -120,7 +120,7 @@ def _words(axes: Axes, row: Row) -> None:
     }
     axes.annotate(number, (1, row["y"]), (NUMBERS, 0), ha="right", **how)
     weight = "bold" if row["verdict"] == SUPPORTED else "normal"
-    both = filter(None, [row["returns"] if pd.notna(row["returns"]) else "", row["verdict"]])
+    both = dict.fromkeys(filter(None, [row["returns"] if pd.notna(row["returns"]) else "", row["verdict"]]))
     axes.annotate("; ".join(both), (1, row["y"]), (NUMBERS + 7, 0), weight=weight, **how)
     axes.axhline(row["y"], c=style.LIGHT, lw=0.3, zorder=0.5)
 
