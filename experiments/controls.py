@@ -46,6 +46,9 @@ from experiments.kit.words import (
     Finding,
     difference,
     interval,
+    listed,
+    number,
+    other_way,
     plural,
     signed,
 )  # fmt: skip
@@ -193,14 +196,14 @@ def _answers(
         f"`self` − `{name}`" if sign > 0 else f"`{name}` − `self`": paired(*((mine, one) if sign > 0 else (one, mine)))
         for name, one in theirs.items()
     }  # fmt: skip
-    found = difference(
-        claim, parts, sign, "mean |Δ logit|" if column == "detrended" else "of the effect before", 4
-    )
+    found = difference(claim, parts, sign, "mean |Δ logit|", 4)
     if found.verdict == ABSENT or column == "detrended":
         return found
-    told = [f"`{name}` {interval(estimate(one), sign=False)}" for name, one in theirs.items() if len(one)]
-    said = f"Relative to its own effect the self-state answers {interval(estimate(mine), sign=False)}; {', '.join(told)}."
-    return replace(found, evidence=f"{said} {found.evidence}")
+    both = zip(theirs.items(), parts.items(), strict=True)
+    told = [f"`{name}` {number(one.mean())} ({pair} {interval(value)})" for (name, one), (pair, value) in both if value.n]  # fmt: skip
+    n = min(value.n for value in parts.values() if value.n)
+    said = f"Relative to its own effect the self-state answers {interval(estimate(mine), sign=False)}, {listed(told)}"
+    return replace(found, evidence=f"{said}; paired by seed, n = {n}.{other_way(parts, sign)}")
 
 
 def _unlike(tables: Tables, claim: str, metrics: Sequence[str]) -> Finding:
@@ -319,7 +322,7 @@ GRIDS = {
         detrended=("Δ beyond the calm course", "±4"), beyond=(f"Δ beyond `{CALM_RUN}`", _beyond_calm),
     ),
     "strength": pages.grid(
-        "controls_comparison", LOOKS, only=True, where={"metric": EFFECT}, n=False,
+        "controls_comparison", [*LOOKS], only=True, where={"metric": EFFECT}, n=False,
         strength=("strength, mean |Δ logit|", _strength("detrended")), more=("− `self`", _strength("detrended", True)),
         relative=("relative to the effect before", _strength("relative")), times=("− `self`", _strength("relative", True)),
         clear=("regimes with a clear reaction", _clear), seeds=("n", lambda rows, tables: str(rows["seed"].nunique())),
@@ -337,12 +340,7 @@ GRIDS = {
 }  # fmt: skip
 
 
-def drawn(tables: Tables) -> list[str]:
-    """The conditions that have a figure of their own."""
-    return present(tables.rows("controls_comparison"), ORDER)
-
-
 EXPERIMENT = Experiment(
     "controls", "Controls: is it the sensing, or only a bias?", (controls_comparison, control_losses, control_norms), findings,
-    FIGURES, GRIDS, values=lambda tables: {"conditions": drawn(tables), "alpha": ALPHA},
+    FIGURES, GRIDS, values=lambda tables: {"conditions": present(tables.rows("controls_comparison"), ORDER), "alpha": ALPHA},
 )  # fmt: skip

@@ -105,7 +105,7 @@ def _signs(tables: Tables) -> Finding:
     same, opposite = ([*signs.values()].count(sign) for sign in (1, -1))
     unlike = [f"{metric} in {regime}" for (regime, metric), sign in signs.items() if sign != 1]
     return Finding(
-        claim, CLEAR if same == len(signs) else NOT_CLEAR if opposite >= same else OPEN,
+        claim, CLEAR if same == len(signs) else NOT_CLEAR if 2 * same < len(signs) else OPEN,
         f"Of {len(signs)} changes whose interval leaves zero out on {corpus_of(tables.of(FIRST))}, {same} do with the same sign on "
         f"{corpus_of(tables)}, {opposite} with the opposite one. Not the same: {listed(unlike)}.",
     )  # fmt: skip
