@@ -1,27 +1,41 @@
 """Biases that sense nothing, and self-states of one dimension, beside the self-state: what regimes do, and what is gained.
 
-Regimes stand at random times and no run here is without them, so what time alone does in a window is taken from the
-same run's calm steps: a self-state's norm grows through training where a fixed bias has its norm from the first step,
-and the difference of those two courses is no response to any regime.
+No control has a run without regimes, so what time alone does in a window is taken from the same run's calm steps: a
+self-state's norm grows through training where a constant bias has its norm early, and the difference of those two courses is
+no response to any regime. Of `self` there is such a run, `self_calm`, which says how far the calm steps can be trusted.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.polynomial import Polynomial
 
-from experiments.controls_figure import EFFECT, FIGURES, LOOKS, ONE, ORDER, STATIC, VANILLA, clear, last_tests
+from experiments.controls_figure import (
+    CALM_RUN,
+    EFFECT,
+    FIGURES,
+    FROZEN,
+    LOOKS,
+    ONE,
+    ORDER,
+    SENSES,
+    STATIC,
+    VANILLA,
+    clear,
+    last_tests,
+)
 from experiments.kit import pages
-from experiments.kit.changes import changes
+from experiments.kit.changes import beyond, changes
 from experiments.kit.experiment import Experiment
 from experiments.kit.levels import ALPHA, FEWEST_SEEDS
 from experiments.kit.placebos import TESTS, View, effect_table, further, surpluses
 from experiments.kit.runs import METRICS, Context
 from experiments.kit.stats import Estimate, estimate, over_seeds, paired, per_seed
 from experiments.kit.style import COMMON, REGIMES
-from experiments.kit.tables import CALM, RUN, Tables, of_condition
+from experiments.kit.tables import CALM, RUN, Grid, Tables, of_condition, present, stack
 from experiments.kit.words import (
     ABSENT,
     CLEAR,
@@ -31,11 +45,15 @@ from experiments.kit.words import (
     OPEN,
     Finding,
     difference,
+    interval,
+    listed,
     number,
+    other_way,
     plural,
     signed,
 )  # fmt: skip
 
+CLAMP = "self_clamp"  # the regime that a state which never changes does not get over
 DEGREE = 2  # of the polynomial through a run's calm steps
 AFTERMATH = 50  # steps after a regime that count neither as calm nor as the regime
 FEWEST_STEPS = 30  # measured calm steps for a fit without the aftermath; with fewer it is left in
@@ -45,11 +63,18 @@ def controls_comparison(context: Context, regime_deltas: pd.DataFrame) -> pd.Dat
     """One row a run, regime and metric.
 
     delta: mean in the window minus before, of regime_deltas. trend: the same of the run's `calm_course`, which is what
-    time alone would have done; detrended: delta - trend; relative: detrended over the mean before. vanilla: delta of the same seed's run without any bias, under the
-    same regime at the same steps; difference: delta - vanilla, NaN for channels that vanilla has not.
+    time alone would have done; detrended: delta - trend; relative: detrended over the absolute mean before. All three NaN
+    for a run without regimes. vanilla: delta of the same seed's run without any bias, under the same regime at the same steps;
+    difference: delta - vanilla, NaN for channels that vanilla has not.
     """
     keys, lead = [*RUN, "regime", "metric"], context.suite.signatures.pre_steps
-    trends = changes(context.runs, lead, lambda run: calm_course(run.metrics(), lead))
+    trends = changes(
+        context.runs,
+        lead,
+        lambda run: calm_course(
+            run.metrics(), lead, run.config.self_state.enabled and run.config.self_state.decay == 0
+        ),
+    )
     made = regime_deltas[[*keys, "delta", "before"]]
     plain = of_condition(made, VANILLA).drop(columns="condition").rename(columns={"delta": "vanilla"})
     made = made.merge(trends[[*keys, "delta"]].rename(columns={"delta": "trend"}), on=keys, how="left")
@@ -59,24 +84,28 @@ def controls_comparison(context: Context, regime_deltas: pd.DataFrame) -> pd.Dat
     return made.assign(difference=made["delta"] - made["vanilla"])
 
 
-def calm_course(log: pd.DataFrame, lead: int) -> pd.DataFrame:
+def calm_course(log: pd.DataFrame, lead: int, cut: bool = False) -> pd.DataFrame:
     """A run's log with, in place of each metric, what its calm steps say of its course through training.
 
     A polynomial of degree DEGREE through the calm steps, the AFTERMATH of regimes and the time before the first
-    `lead` steps of the first regime left out; NaN where these are too few.
+    `lead` steps of the first regime left out; NaN where these are too few. cut: a state that never changes stays cut off
+    after self_clamp, so that the later calm steps lie higher or lower by one number, which is no part of the course.
     """
-    step, place = log["step"].to_numpy(), pd.Series(np.arange(len(log)))
-    calm = log["regime"].to_numpy() == CALM
+    step, place = log["step"].to_numpy(float), pd.Series(np.arange(len(log)))
+    regime = log["regime"].to_numpy()
+    calm = regime == CALM
     acting = place.where(~calm)
     late = calm & (place >= acting.min() - lead).to_numpy()
     settled = late & ~(place - acting.ffill() <= AFTERMATH).to_numpy()
+    powers = np.vander((step - step.mean()) / max(np.ptp(step), 1), DEGREE + 1)
+    level = np.maximum.accumulate(regime == CLAMP)[:, None] * float(cut)
     for name in METRICS:
         values = log[name].to_numpy(float)
         seen = ~np.isnan(values)
         used = seen & (settled if (settled & seen).sum() >= FEWEST_STEPS else late)
-        enough = used.sum() > DEGREE
-        course = Polynomial.fit(step[used], values[used], DEGREE)(step) if enough else np.nan
-        log[name] = np.where(seen, course, np.nan)
+        enough = used.sum() > DEGREE + cut
+        parts = np.linalg.lstsq(np.hstack([powers, level])[used], values[used])[0] if enough else None
+        log[name] = np.where(seen, np.nan if parts is None else powers @ parts[: DEGREE + 1], np.nan)
     return log
 
 
@@ -88,30 +117,55 @@ def control_losses(context: Context, runs: pd.DataFrame) -> pd.DataFrame:
     return made.assign(difference=made["heldout_loss"] - made["vanilla"])
 
 
+def control_norms(context: Context) -> pd.DataFrame:
+    """One row a run with regimes and a bias: the bias's mean norm before the first regime (norm_before) and over the run
+    (norm), L2, and the means of prompt_effect over the same steps (effect_before, effect), mean |Δ logit|."""
+    rows = []
+    for run in context.runs:
+        log = run.metrics()
+        acting = np.flatnonzero(log["regime"] != CALM)
+        if len(acting) and log["bias_norm"].notna().any():
+            spans = {"_before": log.iloc[: acting[0]], "": log}
+            kinds = {"norm": "bias_norm", "effect": EFFECT}
+            found = {name + end: part[of].mean() for name, of in kinds.items() for end, part in spans.items()}
+            rows.append(run.label(pd.DataFrame([found])))
+    return stack(rows)
+
+
 def findings(tables: Tables) -> dict[str, Finding]:
     """What the page says, and the large figure's title."""
-    strength = {name: response(tables, name) for name in LOOKS}
-    losses = tables.by_condition("control_losses")
-    weaker = {name: {f"`{name}` − `self`": paired(strength[name], strength["self"])} for name in ONE}
-    stronger = {f"`self` − `{name}`": paired(strength["self"], strength[name]) for name in STATIC}
-    mine, others = (
-        last_tests(tables, "self"),
-        {f"`{name}` − `self`": last_tests(tables, name) for name in ONE},
+    losses, norms = tables.by_condition("control_losses"), tables.by_condition("control_norms")
+    steered = {name: last_tests(tables, name) for name in FROZEN}
+    pair = f"`{ONE[0]}` − `{CALM_RUN}`"
+    less, further_off = (
+        {pair: paired(*(of(steered[name]) for name in (ONE[0], CALM_RUN)))}
+        for of in (partial(per_seed, column="effect"), surpluses)
     )
-    less = {name: paired(per_seed(of, "effect"), per_seed(mine, "effect")) for name, of in others.items()}
-    beyond = {name: paired(surpluses(of), surpluses(mine)) for name, of in others.items()}
-    unit = "mean |Δ logit|"
+    lengths = {"before any regime": "norm_before", "over the run": "norm"}
     return {
         "effect": _unlike(tables, "The self-state's effect on the output answers to regimes as no constant bias's does.", (EFFECT,)),
         "outcome": _unlike(
             tables, "Loss, entropy, confidence and gradient norm react otherwise with a self-state than with a constant bias.", COMMON
         ),
-        "weaker": difference("A state of one dimension responds more weakly.", weaker["state_1d"], -1, unit, 4),
-        "matched": difference(
-            "With its bias's norm matched, too, a state of one dimension responds more weakly.", weaker["state_1d_matched"], -1, unit, 4
+        "stronger": _answers(tables, "The self-state's effect answers to regimes more strongly than any constant bias's.", STATIC, +1),
+        "relative": _answers(
+            tables, "Relative to its own effect, too, the self-state answers more strongly than any constant bias.", STATIC, +1, "relative"
         ),
-        "stronger": difference(
-            "The self-state's effect answers to regimes more strongly than any constant bias's.", stronger, +1, unit, 4
+        "longer": difference(
+            "The bias of the self-state is longer than that of the published fixed state.",
+            {when: norms.minus("self", "fixed_one", column) for when, column in lengths.items()}, +1, "L2",
+        ),
+        "weaker": _answers(tables, "A state of one dimension responds more weakly.", ONE[:1], -1),
+        "matched": _answers(tables, "With its bias's norm matched, too, a state of one dimension responds more weakly.", ONE[1:], -1),
+        "relative_one": _answers(
+            tables, "Relative to its own effect, too, a state of one dimension responds more weakly.", ONE, -1, "relative"
+        ),
+        "senses": _answers(
+            tables, "The self-state answers more strongly than states that sense another run, a mixed-up one or the time.", SENSES, +1
+        ),
+        "senses_relative": _answers(
+            tables, "Relative to its own effect, too, it answers more strongly than states that sense another run, a mixed-up one or "
+            "the time.", SENSES, +1, "relative",
         ),
         "better": difference(
             "With a self-state the model predicts held-out text better than without.",
@@ -120,13 +174,36 @@ def findings(tables: Tables) -> dict[str, Finding]:
         "more": difference(
             "A self-state gains more than every constant bias.", losses.against("self", STATIC, "heldout_loss"), -1, "nats", 4
         ),
-        "further": further(View(tables, "self"), "heldout", "dimension"),
-        **{f"further_{name}": further(View(tables, name), "heldout", "gradient") for name in ("self", *ONE)},
+        "more_senses": difference(
+            "A self-state gains more than states that sense another run, a mixed-up one or the time.",
+            losses.against("self", SENSES, "heldout_loss"), -1, "nats", 4,
+        ),
+        "further": further(View(tables, CALM_RUN), "heldout", "dimension"),
+        **{f"further_{name}": further(View(tables, name), "heldout", "gradient") for name in FROZEN},
         "less": difference("A state of one dimension steers less far (gradient finder).", less, -1, "nats"),
         "less_beyond": difference(
-            "Beyond what its placebos reach, too, a state of one dimension steers less far.", beyond, -1, "nats"
+            "Beyond what its placebos reach, too, a state of one dimension steers less far.", further_off, -1, "nats"
         ),
     }  # fmt: skip
+
+
+def _answers(
+    tables: Tables, claim: str, others: Sequence[str], sign: int, column: str = "detrended"
+) -> Finding:
+    """How strongly the self-state answers beside each of some others: sign +1 where self should answer more, else -1."""
+    mine, theirs = response(tables, "self", column), {name: response(tables, name, column) for name in others}
+    parts = {
+        f"`self` − `{name}`" if sign > 0 else f"`{name}` − `self`": paired(*((mine, one) if sign > 0 else (one, mine)))
+        for name, one in theirs.items()
+    }  # fmt: skip
+    found = difference(claim, parts, sign, "mean |Δ logit|", 4)
+    if found.verdict == ABSENT or column == "detrended":
+        return found
+    both = zip(theirs.items(), parts.items(), strict=True)
+    told = [f"`{name}` {number(one.mean())} ({pair} {interval(value)})" for (name, one), (pair, value) in both if value.n]  # fmt: skip
+    n = min(value.n for value in parts.values() if value.n)
+    said = f"Relative to its own effect the self-state answers {interval(estimate(mine), sign=False)}, {listed(told)}"
+    return replace(found, evidence=f"{said}; paired by seed, n = {n}.{other_way(parts, sign)}")
 
 
 def _unlike(tables: Tables, claim: str, metrics: Sequence[str]) -> Finding:
@@ -171,32 +248,52 @@ def unlike(rows: pd.DataFrame, other: str) -> dict[tuple[str, str], Estimate]:
     return {place: value for place, value in found.items() if value.p < ALPHA / len(found)}
 
 
-def response(tables: Tables, condition: str) -> "pd.Series[float]":
-    """How strongly a bias's effect answers to regimes, by seed: mean over regimes of the absolute detrended change."""
+def response(tables: Tables, condition: str, column: str = "detrended") -> "pd.Series[float]":
+    """How strongly a bias's effect answers to regimes, by seed: mean over regimes of the absolute detrended change, or of that
+    relative to the effect before (column relative)."""
     rows = tables.rows("controls_comparison", condition=condition, metric=EFFECT)
-    return per_seed(rows.assign(size=rows["detrended"].abs()), "size")
+    return per_seed(rows.assign(size=rows[column].abs()), "size")
 
 
 Cell = Callable[[pd.DataFrame, Tables], str]
 
 
-def _change(metric: str, column: str, kind: str) -> Cell:
-    """The cell of one channel's change; none against vanilla in vanilla's own row."""
+def _in(regime: str, column: str, digits: int) -> Cell:
+    """The cell of a regime's change; in vanilla's own row, where it would be compared with itself, its change alone."""
 
     def cell(rows: pd.DataFrame, tables: Tables) -> str:
-        own = column == "difference" and rows["condition"].iloc[0] == VANILLA
-        return DASH if own else pages.shown(over_seeds(rows[rows["metric"] == metric], column), kind)
+        of = "delta" if rows["condition"].iloc[0] == VANILLA else column
+        return pages.shown(over_seeds(rows[rows["regime"] == regime], of), f"±{digits}")
 
     return cell
 
 
-def _strength(make: Callable[["pd.Series[float]", "pd.Series[float]"], str], alone: str = "") -> Cell:
-    """The cell made of a condition's response and of self's; `alone` in self's own row."""
+def _by_regime(metric: str, column: str, digits: int) -> Grid:
+    """A table with a row a condition and a column a regime."""
+    cells: dict[str, Any] = {regime: (regime, _in(regime, column, digits)) for regime in REGIMES}
+    cells["seeds"] = ("n", lambda rows, tables: str(rows["seed"].nunique()))
+    return pages.grid("controls_comparison", ORDER, only=True, where={"metric": metric}, n=False, **cells)
+
+
+def _calm(rows: pd.DataFrame, tables: Tables) -> str:
+    """The change of the run without regimes at the same steps."""
+    where = {"condition": CALM_RUN, "metric": EFFECT, "regime": rows["regime"].iloc[0]}
+    return pages.shown(over_seeds(tables.rows("controls_comparison", **where), "delta"), "±4")
+
+
+def _beyond_calm(rows: pd.DataFrame, tables: Tables) -> str:
+    return pages.shown(estimate(beyond(tables, rows["regime"].iloc[0], EFFECT, CALM_RUN)), "±4")
+
+
+def _strength(column: str, against: bool = False) -> Cell:
+    """The cell of a condition's response, or of that minus self's."""
 
     def cell(rows: pd.DataFrame, tables: Tables) -> str:
         name = rows["condition"].iloc[0]
-        own = alone if name == "self" else ""
-        return own or make(response(tables, name), response(tables, "self"))
+        own, mine = response(tables, name, column), response(tables, "self", column)
+        if not against:
+            return pages.shown(estimate(own), "4")
+        return DASH if name == "self" else pages.shown(paired(own, mine), "±4")
 
     return cell
 
@@ -212,31 +309,31 @@ def _against(other: str, rows: pd.DataFrame, tables: Tables) -> str:
 
 
 def _steering(tables: Tables) -> str:
-    named = [View(tables, name, f"`{name}`") for name in ("self", *ONE)]
-    return effect_table(list(TESTS), *named) or MISSING
+    return effect_table(list(TESTS), *(View(tables, name, f"`{name}`") for name in FROZEN)) or MISSING
 
 
 GRIDS = {
-    "reactions": pages.grid(
-        "controls_comparison", ORDER, head="regime, condition", across="regime", order=REGIMES, n=False,
-        loss=("loss Δ", _change("loss", "delta", "±3")),
-        loss_beyond=("loss Δ − `vanilla`", _change("loss", "difference", "±3")),
-        entropy=("entropy Δ − `vanilla`", _change("entropy", "difference", "±3")),
-        effect=("effect Δ", _change(EFFECT, "delta", "±4")),
-        effect_beyond=("effect Δ beyond calm course", _change(EFFECT, "detrended", "±4")),
-        drift=("drift Δ beyond calm course", _change("state_drift", "detrended", "±5")),
-        seeds=("n", lambda rows, tables: str(over_seeds(rows[rows["metric"] == "loss"], "delta").n)),
+    "effect": _by_regime(EFFECT, "detrended", 4),
+    "loss": _by_regime("loss", "difference", 3),
+    "entropy": _by_regime("entropy_last", "difference", 3),
+    "course": pages.grid(
+        "controls_comparison", ["self"], only=True, where={"metric": EFFECT}, head="regime, condition", across="regime", order=REGIMES,
+        delta=("effect Δ", "±4"), trend=("of the calm course", "±4"), calm=(f"of `{CALM_RUN}`, same steps", _calm),
+        detrended=("Δ beyond the calm course", "±4"), beyond=(f"Δ beyond `{CALM_RUN}`", _beyond_calm),
     ),
     "strength": pages.grid(
-        "controls_comparison", ORDER, where={"metric": EFFECT}, n=False,
-        strength=("strength, mean |Δ effect|", _strength(lambda one, _: pages.shown(estimate(one), "4"))),
-        beyond=("− `self`", _strength(lambda one, own: pages.shown(paired(one, own), "±4"), DASH)),
-        times=("times `self`", _strength(lambda one, own: number(one.mean() / own.mean(), 2))),
-        clear=("regimes with a clear reaction", _clear),
-        seeds=("n", _strength(lambda one, _: str(len(one)))),
+        "controls_comparison", [*LOOKS], only=True, where={"metric": EFFECT}, n=False,
+        strength=("strength, mean |Δ logit|", _strength("detrended")), more=("− `self`", _strength("detrended", True)),
+        relative=("relative to the effect before", _strength("relative")), times=("− `self`", _strength("relative", True)),
+        clear=("regimes with a clear reaction", _clear), seeds=("n", lambda rows, tables: str(rows["seed"].nunique())),
+    ),
+    "norms": pages.grid(
+        "control_norms", ORDER, only=True, minus={"norm_before": "self", "norm": "self"},
+        norm_before=("norm of the bias before any regime, L2", "3"), norm=("over the run", "3"),
+        effect_before=("effect before any regime, mean |Δ logit|", "3"), effect=("over the run", "3"),
     ),
     "losses": pages.grid(
-        "control_losses", ORDER, heldout_loss=("held-out loss, nats a token", "3"),
+        "control_losses", ORDER, only=True, heldout_loss=("held-out loss, nats a token", "3"),
         vanilla=("− `vanilla`", partial(_against, VANILLA)), learned=("− `learned_bias`", partial(_against, "learned_bias")),
     ),
     "steering": _steering,
@@ -244,7 +341,6 @@ GRIDS = {
 
 
 EXPERIMENT = Experiment(
-    "controls", "Controls: is it the sensing, or only a bias?", (controls_comparison, control_losses), findings,
-    FIGURES, GRIDS,
-    values=lambda tables: {"conditions": tables.by_condition("controls_comparison", ORDER).conditions, "alpha": ALPHA},
+    "controls", "Controls: is it the sensing, or only a bias?", (controls_comparison, control_losses, control_norms), findings,
+    FIGURES, GRIDS, values=lambda tables: {"conditions": present(tables.rows("controls_comparison"), ORDER), "alpha": ALPHA},
 )  # fmt: skip

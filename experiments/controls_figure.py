@@ -11,9 +11,10 @@ from experiments.kit.stats import over_seeds, per_seed
 from experiments.kit.style import CHANNELS, REGIMES, Look
 from experiments.kit.tables import Tables
 
-VANILLA, EFFECT = "vanilla", "prompt_effect"
+VANILLA, CALM_RUN, EFFECT = "vanilla", "self_calm", "prompt_effect"
 STATIC = ("fixed_half", "fixed_one", "fixed_two", "fixed_state", "fixed_bias", "learned_bias")
 ONE = ("state_1d", "state_1d_matched")
+SENSES = ("yoked", "shuffled", "clock")
 LOOKS = {
     "self": Look("self", style.BLUE),
     "state_1d": Look("one dimension", style.SKY, marker="P", filled=False),
@@ -29,6 +30,7 @@ LOOKS = {
     "clock": Look("time alone, matched", style.GREY, marker="d", filled=False),
 }
 ORDER = (*LOOKS, VANILLA)
+FROZEN = {CALM_RUN: LOOKS["self"], ONE[0]: LOOKS[ONE[0]]}  # those whose weights are steered
 COLOURS = (style.VERMILLION, style.BLUE, style.GREEN, style.PURPLE, style.ORANGE)
 OF_REGIME = {
     name: Look(name, colour, marker=REGIMES[name].marker)
@@ -52,18 +54,18 @@ def last_tests(tables: Tables, condition: str) -> pd.DataFrame:
 
 def _frozen(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
     """The effect of the last weights' learned directions, on a bar that is the mean of placebos'."""
-    found = {name: rows for name in looks if len(rows := last_tests(tables, name))}
+    found = {name: rows for name in FROZEN if len(rows := last_tests(tables, name))}
     axes.set_title("frozen-weight test")
     if not found:
         not_measured(axes)
         return []
     for place, (name, rows) in enumerate(found.items()):
         axes.bar(place, per_seed(rows, "placebo_mean").mean(), 0.7, color=DARKER, zorder=0)
-        by_seed(axes, place, per_seed(rows, "effect"), looks[name], apart=0.12, bar=0.16)
-    categories(axes, [name.replace("1d_", "1d_\n") for name in found], striped=False)
+        by_seed(axes, place, per_seed(rows, "effect"), FROZEN[name], apart=0.12, bar=0.16)
+    categories(axes, [*found], striped=False)
     axes.set_ylim(0, None)
     axes.set_ylabel("effect size (nats)")
-    return [*found]
+    return [name for name in found if name in looks]
 
 
 COMPARED = draw.sheet(
@@ -78,16 +80,21 @@ COMPARED = draw.sheet(
             "Δ effect\n(mean |Δ logit|)", across="regime", order=REGIMES, where={"metric": EFFECT},
         ),
         draw.points(
+            "controls_comparison", "relative", "the same, relative to the run's own effect before", "Δ effect / effect",
+            across="regime", order=REGIMES, where={"metric": EFFECT},
+        ),
+        draw.points(
             "control_losses", "difference", "final held-out loss minus vanilla's", "difference (nats a token; left: better)", upright=False
         ),
         draw.Panel(("frozen_effects_summary",), _frozen),
     ],
-    grid="aaaaaaa;bbbbbbb;ccccddd", height=7.6, looks=LOOKS, marks="points", columns=3, title=("effect", "weaker", "matched", "more"),
+    grid="aaaaaaa;bbbbbbb;ccccccc;ddddeee", height=9.6, looks=LOOKS, marks="points", columns=3, title=("stronger", "relative", "more"),
     shows="How self-states and biases that sense nothing react to each regime, what each gains in held-out loss, and how far "
-    "the state steers with frozen weights.",
+    "states steer with frozen weights.",
     caption="Every point a seed; bars: mean and, from three seeds on, 95 % t interval. Calm course: a parabola through the run's own "
-    "calm steps, since a self-state's bias grows through training and a fixed one does not. Frozen-weight test: held-out protocol, "
-    "gradient finder, the one that a state of one dimension has; grey: untrained placebos, mean over seeds.",
+    "calm steps, since a self-state's bias grows through training. A fixed state stays cut off after self_clamp, so bewilderment, "
+    "right after it, holds that cut. Frozen-weight test: held-out protocol, gradient finder, the one that a state of one dimension "
+    "has; grey: untrained placebos, mean over seeds.",
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ LOOKS = {
     "decay_0_5": Look("50 % new", style.GREEN, marker="^"),
     "decay_0_8": Look("80 % new", style.VERMILLION, marker="D"),
 }
+SHARES = {look.label.split(" new")[0]: look for look in LOOKS.values()}
 SIZES = {"state_ema_drift": "drift", "prompt_effect": "effect"}
 MEANS = {"loss": "loss", "entropy_last": "entropy", "top1_last": "top1"}
 
@@ -25,13 +26,15 @@ def decay_summary(context: Context, regime_deltas: pd.DataFrame, runs: pd.DataFr
 
     drift, effect: means of the absolute changes of state_ema_drift and prompt_effect, as the published summary takes them.
     loss, entropy, top1: means of the changes with their sign, of the loss and of the last positions. heldout_loss: at the
-    last step, nats a token.
+    last step, nats a token. new: share of the new proposal in each update, as a text.
     """
     rows = regime_deltas[regime_deltas["metric"].isin([*SIZES, *MEANS])].copy()
     rows["size"] = rows["delta"].abs().where(rows["metric"].isin([*SIZES]), rows["delta"])
     wide = rows.pivot_table(index=[*RUN], columns="metric", values="size", sort=False)
     wide = wide.rename(columns=SIZES | MEANS).rename_axis(columns=None).reset_index()
-    return wide.merge(runs[[*RUN, "heldout_loss"]], on=[*RUN], how="left")
+    shares = {name: f"{100 * run.self_state.decay:g} %" for name, run in context.suite.conditions.items()}
+    made = wide.merge(runs[[*RUN, "heldout_loss"]], on=[*RUN], how="left")
+    return made.assign(new=made["condition"].map(shares))
 
 
 def findings(tables: Tables) -> dict[str, Finding]:
@@ -53,14 +56,14 @@ def findings(tables: Tables) -> dict[str, Finding]:
 FIGURE = draw.sheet(
     "decay.png",
     [
-        draw.points("decay_summary", "drift", "distance from the average", "mean |Δ| over regimes (1 − cosine)"),
-        draw.points("decay_summary", "effect", "effect of the state", "mean |Δ| over regimes (mean |Δ logit|)"),
-        draw.points("decay_summary", "loss", "training loss", "mean Δ over regimes (nats)"),
-        draw.points("decay_summary", "heldout_loss", "held-out loss", "at the last step (nats)"),
+        draw.points("decay_summary", "drift", "distance from the average", "mean |Δ| (1 − cosine)", by="new"),
+        draw.points("decay_summary", "effect", "effect of the state", "mean |Δ| (mean |Δ logit|)", by="new"),
+        draw.points("decay_summary", "loss", "training loss", "mean Δ (nats)", by="new", zero=False),
+        draw.points("decay_summary", "heldout_loss", "held-out loss", "last step (nats)", by="new", zero=False),
     ],
-    grid=(1, 4), height=3.4, looks=LOOKS, title=("answers", "pays"), marks="points",
+    grid=(2, 2), height=4.6, looks=SHARES, title=("answers", "pays"), marks="points",
     shows="How far regimes move state and loss, on average, at four rates of forgetting.",
-    caption="Share of the new proposal in each update: 0.05, 0.2, 0.5, 0.8 ({seeds}). Changes: during minus before, means over the five "
+    caption="Across: share of the new proposal in each update ({seeds}). Changes: during minus before, means over the five "
     "regimes. Points: seeds; bars: mean and, from three seeds on, 95 % t interval.",
 )  # fmt: skip
 EXPERIMENT = Experiment(

@@ -10,102 +10,88 @@ from matplotlib.figure import Figure as Drawing
 
 from base.storage import UserError
 from configs.suite import load_suite
-from experiments.generalization import EXPERIMENT, LOOKS
+from experiments.generalization import EXPERIMENT, LOOKS, dropout_deltas
+from experiments.kit import published
 from experiments.kit.changes import SHOWN
-from experiments.kit.style import OF_STATE, REGIMES
+from experiments.kit.runs import METRICS
+from experiments.kit.style import REGIMES
 from experiments.kit.tables import NothingToDraw
-from tests.made_runs import assert_tables, cells, drawn_of, page_of, read_from, title_of, verdict
+from tests.made_runs import (
+    MadeRun,
+    assert_tables,
+    cells,
+    context,
+    drawn_of,
+    made_run,
+    page_of,
+    read_from,
+    regimes_of,
+    title_of,
+    verdict,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
-CONDITIONS = ("self", "self_calm", "vanilla", "vanilla_calm")
+CONDITIONS = ("analysis", "analysis_vanilla", "regimes", "patch", "baseline")
 LOUD = {"bewilderment": 1.6, "sensory_fog": 0.3}
+PLACE = ["suite", "condition", "seed"]
 
 
 def corpus(
-    suite: str,
-    seeds: int = 8,
-    sign: float = 1.0,
-    gain: float = -0.05,
-    steer: float = 0.5,
-    name: str = "openwebtext",
-    tokenizer: str = "bpe:1024",
-    bytes_a_token: float = 2.0,
-) -> dict[str, pd.DataFrame]:
-    """Tables of the core conditions on one corpus.
+    suite: str, seeds: int = 4, sign: float = 1.0, gain: float = -0.05, steer: float = 0.5, shift: float = 0.03,
+    name: str = "openwebtext", tokenizer: str = "char",
+) -> dict[str, pd.DataFrame]:  # fmt: skip
+    """Tables of the published suite on one corpus.
 
-    sign: of what regimes do to the state, of loss and entropy too; 0 for nothing. gain: self minus vanilla, nats.
-    steer: learned effect size, placebos 0.3.
+    sign: of what regimes do beyond the baseline's change, 0.1; 0 for nothing. gain: analysis minus analysis_vanilla, nats.
+    steer: learned effect size, placebos 0.3. shift: patch minus baseline, of drift; minus ten times that of the effect.
     """
     random = np.random.default_rng(len(suite))
-    runs, deltas, tests = [], [], []
-    for condition in CONDITIONS:
-        for seed in range(1, seeds + 1):
-            loss = 3.0 + 0.004 * random.normal() + gain * condition.startswith("self")
-            place = (suite, condition, seed)
-            runs.append(
-                (
-                    *place,
-                    2000,
-                    9.0,
-                    loss,
-                    loss / np.log(2) / bytes_a_token,
-                    "float32",
-                    name,
-                    tokenizer,
-                    800_000,
-                )
-            )
-            for regime in REGIMES:
-                for metric in ("loss", "entropy", *OF_STATE):
-                    if condition.startswith("vanilla") and metric in OF_STATE:
-                        continue
-                    size = LOUD.get(regime, 0.05) if metric in ("loss", "entropy") else 0.02
-                    value = 0.0 if condition.endswith("calm") else sign * size
-                    deltas.append((*place, regime, metric, value + 0.002 * random.normal()))
+    runs, deltas, patches, tests, states = [], [], [], [], []
     for seed in range(1, seeds + 1):
-        for step in (1000, 2000):
-            for protocol, finder in (
-                ("replication", "dimension"),
-                ("heldout", "dimension"),
-                ("heldout", "gradient"),
+        wobble = 0.002 * random.normal()
+        for condition in CONDITIONS:
+            loss = 2.2 + wobble * (condition == "analysis") + gain * (condition == "analysis")
+            steps = 1000 if condition.startswith("analysis") else 2000
+            runs.append((suite, condition, seed, steps, 9.0, loss, "float32", name, tokenizer, 800_000))
+        for regime in REGIMES:
+            for metric in SHOWN:
+                value = sign * LOUD.get(regime, 0.05) + 0.002 * random.normal()
+                deltas.append((suite, "regimes", seed, regime, metric, value + 0.1, 0.1, value))
+        for condition in ("patch", "baseline"):
+            more = (shift + wobble) * (condition == "patch")
+            patches.append((suite, condition, seed, 0.01 + more, 0.9 - 10 * more))
+        head = (suite, "analysis", seed, 1000)
+        for protocol, finder in (
+            ("replication", "dimension"),
+            ("heldout", "dimension"),
+            ("heldout", "gradient"),
+        ):
+            for placebo in ("rotated", "untrained") if finder == "dimension" else ("untrained",):
+                learned = steer + 0.01 * (-1) ** seed
+                tests.append((*head, protocol, finder, learned, placebo, 0.3, 0.05, 0.38, 1 / 11))
+            for state, change in (
+                ("confident", -0.111),
+                ("uncertain", 0.222),
+                ("random", 0.033),
+                ("own", -0.044),
             ):
-                for placebo in ("rotated", "untrained"):
-                    if (finder, placebo) != ("gradient", "rotated"):
-                        learned = steer + 0.01 * random.normal()
-                        values = (learned, placebo, 0.3, 0.05, 0.38, 1 / 11)
-                        tests.append((suite, "self_calm", seed, step, protocol, finder, *values))
-    place_names = ["suite", "condition", "seed"]
-    run_names = [
-        "steps",
-        "seconds",
-        "heldout_loss",
-        "heldout_bpb",
-        "dtype",
-        "corpus",
-        "tokenizer",
-        "parameters",
-    ]
-    test_names = [
-        "run_step",
-        "protocol",
-        "finder",
-        "effect",
-        "placebo",
-        "placebo_mean",
-        "placebo_sd",
-        "placebo_max",
-        "p_value",
-    ]
+                states.append((*head, protocol, finder, state, change + wobble))
+
+    def frame(rows: list[Any], *columns: str) -> pd.DataFrame:
+        return pd.DataFrame(rows, columns=[*PLACE, *columns])
+
+    test = ("run_step", "protocol", "finder")
     return {
-        "runs": pd.DataFrame(runs, columns=[*place_names, *run_names]),
-        "regime_deltas": pd.DataFrame(deltas, columns=[*place_names, "regime", "metric", "delta"]),
-        "frozen_effects_summary": pd.DataFrame(tests, columns=[*place_names, *test_names]),
-    }
+        "runs": frame(runs, "steps", "seconds", "heldout_loss", "dtype", "corpus", "tokenizer", "parameters"),
+        "dropout_deltas": frame(deltas, "regime", "metric", "delta", "calm", "beyond"),
+        "patch": frame(patches, "state_ema_drift", "prompt_effect"),
+        "frozen_effects_summary": frame(tests, *test, "effect", "placebo", "placebo_mean", "placebo_sd", "placebo_max", "p_value"),
+        "frozen_conditions": frame(states, *test, "state", "delta_entropy"),
+    }  # fmt: skip
 
 
 def shakespeare(**how: Any) -> dict[str, pd.DataFrame]:
-    own: dict[str, Any] = {"name": "shakespeare_char", "tokenizer": "char", "bytes_a_token": 1.0}
-    return corpus("shakespeare", **(own | how))
+    return corpus("shakespeare", **({"name": "shakespeare_char"} | how))
 
 
 def page(folder: Path, first: dict[str, pd.DataFrame], second: dict[str, pd.DataFrame]) -> str:
@@ -119,43 +105,69 @@ def drawing(folder: Path, first: dict[str, pd.DataFrame], second: dict[str, pd.D
     return drawn_of(figure, folder, second, "generalization")
 
 
+def logged(condition: str, regimes: np.ndarray, jump: float) -> MadeRun:
+    """A run whose metrics rise by 1 in a thousand steps, and by `jump` under bewilderment."""
+    step = np.arange(len(regimes))
+    log = pd.DataFrame({"step": step, "regime": regimes} | dict.fromkeys(METRICS, step / 1000))
+    log["loss"] += jump * (regimes == "bewilderment")
+    return made_run(condition, 1, log, None)
+
+
+def test_changes_stand_beside_those_of_the_baseline_at_the_same_steps() -> None:
+    acting = regimes_of(1000, [("bewilderment", 400, 500), ("self_clamp", 600, 700)])
+    made = dropout_deltas(
+        context([logged("regimes", acting, 1.5), logged("baseline", np.full(1000, "calm"), 0.0)])
+    )
+    assert [*made["metric"].unique()] == [*SHOWN] and {*made["condition"]} == {"regimes"}
+    found = made[(made["regime"] == "bewilderment") & (made["metric"] == "loss")]
+    assert found[["delta", "calm", "beyond"]].to_numpy()[0] == pytest.approx([1.6, 0.1, 1.5])
+    alone = dropout_deltas(context([logged("regimes", acting, 1.5)]))
+    assert alone["delta"].notna().all() and alone[["calm", "beyond"]].isna().all(axis=None)
+    assert not len(dropout_deltas(context([])))
+
+
 @pytest.mark.parametrize(("sign", "verdict"), [(1.0, "Clear"), (-1.0, "Not clear")])
 def test_the_title_says_whether_signs_come_back(sign: float, verdict: str, tmp_path: Path) -> None:
     title = title_of(drawing(tmp_path, shakespeare(), corpus("generalization", sign=sign)))
-    assert title.startswith(f"{verdict}: What regimes do on the first corpus comes back")
+    assert title.startswith(
+        f"{verdict}: What regimes do on the first corpus, beyond a run without them, comes"
+    )
     text = page(tmp_path, shakespeare(), corpus("generalization", sign=sign))
     number = len(REGIMES) * len(SHOWN)
     same, opposite = (number, 0) if sign > 0 else (0, number)
     assert (
-        f"Of {number} changes beyond the calm run whose interval leaves zero out on shakespeare_char (char), {same} do "
+        f"Of {number} changes whose interval leaves zero out on shakespeare_char (characters), {same} do "
         in text
     )
-    assert f"same sign on openwebtext (bpe:1024), {opposite} with the opposite one." in text
+    assert f"same sign on openwebtext (characters), {opposite} with the opposite one." in text
 
 
-def test_losses_are_drawn_in_bits_a_byte(tmp_path: Path) -> None:
+def test_changes_are_drawn_seed_by_seed_beside_the_published_ones(tmp_path: Path) -> None:
     panels = drawing(tmp_path, shakespeare(), corpus("generalization")).axes
     points = next(line for line in panels[0].lines if line.get_marker() == LOOKS["generalization"].marker)
-    drawn = np.mean(np.asarray(points.get_xdata(), dtype=float))
-    assert drawn == pytest.approx(1.6 / np.log(2) / 2, abs=0.01)  # bewilderment's, two bytes a token
-    labels = [axes.get_xlabel() for axes in panels]
-    assert labels[:2] == ["Δ loss (bits a byte)", "Δ entropy (bits a byte)"]
+    assert np.mean(np.asarray(points.get_xdata(), float)) == pytest.approx(1.7, abs=0.01)  # bewilderment's
+    crosses = [float(np.ravel(line.get_xdata())[0]) for line in panels[0].lines if line.get_marker() == "x"]
+    printed = (published.REGIME_DELTAS_DROPOUT, published.REGIME_DELTAS_OWT)
+    assert sorted(crosses) == sorted(of[regime]["loss"] for of in printed for regime in REGIMES)
+    assert panels[3].get_xlabel() == "Δ state effect (mean |Δ logit|)"
 
 
 def test_few_seeds_and_missing_conditions_draw(tmp_path: Path) -> None:
     few = drawing(tmp_path / "few", shakespeare(seeds=1), corpus("generalization", seeds=2))
     assert title_of(few).startswith("Open: ")
     without = corpus("generalization", seeds=1)
-    without["regime_deltas"] = without["regime_deltas"].query("condition == 'self'")
-    drawing(tmp_path / "one", shakespeare(seeds=3), without)
+    without["dropout_deltas"][["calm", "beyond"]] = np.nan
+    assert title_of(drawing(tmp_path / "one", shakespeare(seeds=3), without)).startswith("Not measured: ")
+    without["dropout_deltas"] = without["dropout_deltas"].iloc[:0]
     with pytest.raises(NothingToDraw):
         drawing(tmp_path / "none", without, without)
 
 
-GAIN, SIGN, MARK = (
+GAIN, SIGN, DRIFT, LESS = (
     "model predicts held-out text better",
     "comes back on the second with the same sign",
-    "as no calm run does",
+    "further from its average",
+    "the state's effect is smaller",
 )
 STEERS = "held-out protocol, gradient finder"
 
@@ -163,13 +175,14 @@ STEERS = "held-out protocol, gradient finder"
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, {GAIN: "Clear", SIGN: "Clear", MARK: "Clear", STEERS: "Clear"}),
+        ({}, {GAIN: "Clear", SIGN: "Clear", DRIFT: "Clear", LESS: "Clear", STEERS: "Clear"}),
         ({"gain": 0.0}, {GAIN: "Not clear"}),
         ({"gain": 0.05}, {GAIN: "Not clear"}),
-        ({"sign": -1.0}, {SIGN: "Not clear", MARK: "Clear"}),
-        ({"sign": 0.0}, {SIGN: "Not clear", MARK: "Not clear"}),
+        ({"sign": -1.0}, {SIGN: "Not clear"}),
+        ({"sign": 0.0}, {SIGN: "Not clear"}),
+        ({"shift": -0.03}, {DRIFT: "Not clear", LESS: "Not clear"}),
         ({"steer": 0.3}, {STEERS: "Not clear"}),
-        ({"seeds": 2}, {GAIN: "Open", SIGN: "Open", STEERS: "Open"}),
+        ({"seeds": 2}, {GAIN: "Open", SIGN: "Open", DRIFT: "Open", STEERS: "Open"}),
     ],
 )
 def test_verdicts_follow_the_tables(tmp_path: Path, given: dict[str, Any], expected: dict[str, str]) -> None:
@@ -179,42 +192,47 @@ def test_verdicts_follow_the_tables(tmp_path: Path, given: dict[str, Any], expec
 
 def test_a_part_that_comes_back_is_inconclusive_and_the_rest_is_named(tmp_path: Path) -> None:
     second = corpus("generalization")
-    lost = (second["regime_deltas"]["regime"] == "self_clamp") & (
-        second["regime_deltas"]["metric"] == "state_drift"
-    )
-    second["regime_deltas"].loc[lost & (second["regime_deltas"]["condition"] == "self"), "delta"] *= -1
+    rows = second["dropout_deltas"]
+    rows.loc[(rows["regime"] == "self_clamp") & (rows["metric"] == "state_ema_drift"), "beyond"] *= -1
     text = page(tmp_path, shakespeare(), second)
     assert verdict(text, SIGN) == "Open"
-    assert "19 do with the same sign on openwebtext (bpe:1024), 1 with the opposite one" in text
-    assert "Not the same: state_drift in self_clamp." in text
+    assert "19 do with the same sign on openwebtext (characters), 1 with the opposite one" in text
+    assert "Not the same: state_ema_drift in self_clamp." in text
 
 
 def test_both_corpora_and_the_published_numbers_stand_side_by_side(tmp_path: Path) -> None:
-    first, second = shakespeare(gain=0.0), corpus("generalization")
-    text = page(tmp_path, first, second)
+    text = page(tmp_path, shakespeare(gain=0.1), corpus("generalization", seeds=3))
     assert_tables(text)
-    assert "stands in for it" not in text and "2.00 bytes a token of the held-out text" in text
-    loss = second["runs"].query("condition == 'vanilla'")["heldout_loss"].mean()
-    row = cells(text, f"`vanilla` | {loss:.3f} ")
-    assert row[2].startswith(f"{loss / np.log(2) / 2:.3f}")
-    other = first["runs"].query("condition == 'vanilla'")["heldout_loss"].mean()
-    assert (
-        row[3].startswith(f"{other:.3f}") and row[4].startswith(f"{other / np.log(2):.3f}") and row[5] == "8"
-    )
-    row = cells(text, "`bewilderment`, loss")
-    assert (
-        row[1] == "+1.650" and row[2].startswith("+1.60") and row[3].startswith("+1.60") and row[6] == "8, 8"
-    )
-    for step in (1000, 2000):
-        for corpus_name in ("openwebtext (bpe:1024)", "shakespeare_char (char)"):
-            row = cells(text, f"{corpus_name}, replication protocol, {step} steps, rotated")
-            assert row[1] == "0.35" and row[3] == "0.300 ± 0.050"
+    assert "stands in for it" not in text
+
+    def told(start: str) -> list[float | str]:
+        """The cells after the first, without intervals; a number as it is shown, or NaN for a dash."""
+        shown = [cell.split(" [")[0].replace("−", "-").replace("–", "nan") for cell in cells(text, start)[1:]]
+        return [*map(float, shown[:-1]), shown[-1]]
+
+    def near(*values: float | str) -> list[Any]:
+        return [one if isinstance(one, str) else pytest.approx(one, abs=0.006, nan_ok=True) for one in values]
+
+    # published, ours, beyond the control; on the second corpus, then on the first
+    none = float("nan")
+    assert told("`analysis`, heldout_loss") == near(2.1956, 2.15, -0.05, 2.0670, 2.3, 0.1, "3, 4")
+    assert told("`analysis_vanilla`, heldout_loss") == near(2.2304, 2.2, none, 2.0773, 2.2, none, "3, 4")
+    assert told("`bewilderment`, loss") == near(2.331, 1.7, 1.6, 1.484, 1.7, 1.6, "3, 4")
+    assert told("`patch`, state_ema_drift") == near(0.0760, 0.04, 0.03, 0.0050, 0.04, 0.03, "3, 4")
+    assert told("`baseline`, prompt_effect") == near(0.5594, 0.9, none, 0.9876, 0.9, none, "3, 4")
+    assert told("uncertain |") == near(0.324, 0.222, none, 0.259, 0.222, none, "3, 4")
+    assert told("effect size |") == near(0.33, 0.5, 0.2, 0.35, 0.5, 0.2, "3, 4")
+    for said, name in (("0.33", "openwebtext (characters)"), ("0.35", "shakespeare_char (characters)")):
+        row = cells(text, f"{name}, replication protocol, 1000 steps, rotated")
+        assert (row[1], row[3]) == (said, "0.300 ± 0.050")
 
 
 def test_an_embedded_corpus_is_said_to_stand_in(tmp_path: Path) -> None:
     text = page(tmp_path, shakespeare(), corpus("generalization", name="pydoc_char"))
     assert "OpenWebText was not at hand: `pydoc_char` stands in for it" in text
-    assert "on pydoc_char (bpe:1024)" in text
+    assert "on pydoc_char (characters)" in text
+    other = page(tmp_path, shakespeare(), corpus("generalization", tokenizer="bpe:1024"))
+    assert "on openwebtext (bpe:1024)" in other
 
 
 @pytest.mark.parametrize("absent", [*shakespeare(), "all", "first"])
@@ -231,7 +249,7 @@ def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
         if seeds == 1:
             assert "- **Clear" not in text and "- **Not clear" not in text
         if absent == "all":
-            assert text.count("The tables hold nothing for this yet.") == 3
+            assert text.count("The tables hold nothing for this yet.") == 5
 
 
 def test_a_table_without_a_needed_column_is_named(tmp_path: Path) -> None:
@@ -241,16 +259,19 @@ def test_a_table_without_a_needed_column_is_named(tmp_path: Path) -> None:
         page(tmp_path, shakespeare(seeds=1), second)
 
 
-def test_the_suite_has_the_core_conditions_on_another_corpus() -> None:
+def test_the_suite_has_the_published_conditions_on_another_corpus() -> None:
     first, second = (
         load_suite(ROOT / "configs" / f"{name}.toml") for name in ("shakespeare", "generalization")
     )
     assert set(CONDITIONS) == set(second.conditions) <= set(first.conditions)
-    assert {(run.corpus, run.tokenizer) for run in second.conditions.values()} == {
-        ("openwebtext", "bpe:1024")
-    }
-    assert second.frozen_test.steps == first.frozen_test.steps and second.frozen_test.conditions == (
-        "self_calm",
-    )
+    assert {(run.corpus, run.tokenizer) for run in second.conditions.values()} == {("openwebtext", "char")}
+    for frozen in (first.frozen_test, second.frozen_test):
+        assert frozen.steps == (1000,) and frozen.conditions == ("analysis",)
     for name, run in second.conditions.items():
-        assert run.schedule == first.conditions[name].schedule and run.train == first.conditions[name].train
+        other = first.conditions[name]
+        assert (run.schedule, run.train, run.model, run.self_state) == (
+            other.schedule,
+            other.train,
+            other.model,
+            other.self_state,
+        )

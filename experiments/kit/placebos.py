@@ -52,12 +52,13 @@ def rank_p_value(learned: float, placebo: np.ndarray) -> float:
 class View:
     """One condition's rows of the frozen-weight tables, and the steps whose weights were tested.
 
-    name: what its rows begin with where it shares a table with others.
+    name: what its rows begin with where it shares a table with others. published: the effect size printed of its corpus.
     """
 
     tables: Tables
     condition: str
     name: str = ""
+    published: float = published.EFFECT_SIZE
 
     def rows(self, name: str, **where: object) -> pd.DataFrame:
         return self.tables.rows(name, condition=self.condition, **where)
@@ -110,7 +111,7 @@ def effect_table(tests: Sequence[tuple[str, str]], *views: View) -> str:
                     named = f"{view.name}, " if view.name else ""
                     rows.append([
                         f"{named}{TESTS[test]}, {step} steps, {placebo}",
-                        number(published.EFFECT_SIZE, 2) if test[0] == "replication" else DASH,
+                        number(view.published, 2) if test[0] == "replication" else DASH,
                         interval(over_seeds(found, "effect"), sign=False),
                         f"{number(found['placebo_mean'].mean())} ± {number(found['placebo_sd'].mean())}",
                         number(found["placebo_max"].max()),
