@@ -33,8 +33,8 @@ def test_a_state_at_rest_is_turned_by_the_cut_alone() -> None:
     clipped = np.clip(DIRECTION, -LIMIT, LIMIT)
     between = 1 - clipped @ DIRECTION / np.linalg.norm(clipped) / np.linalg.norm(DIRECTION)
     assert found["state_ema_drift"][:60] == pytest.approx(0, abs=1e-9)
-    assert (
-        found["state_ema_drift"][61] == pytest.approx(between, rel=0.1) > 0.1
+    assert between > 0.05 and found["state_ema_drift"][61] == pytest.approx(
+        between, rel=0.1
     )  # the average has hardly moved
     shrunk = np.linalg.norm(clipped) / np.linalg.norm(DIRECTION)
     assert found["prompt_effect"][80] == pytest.approx(0.5 * shrunk) and found["prompt_effect"][10] == 0.5
