@@ -19,7 +19,7 @@ def memory() -> int:
         if soft != resource.RLIM_INFINITY:
             found.append(soft)
     with contextlib.suppress(OSError, ValueError):
-        found.append(int(CONTROL_GROUP.read_text()))
+        found.append(int(CONTROL_GROUP.read_text(encoding="utf-8")))
     return min(found)
 
 

@@ -92,7 +92,13 @@ def steering_bias(
     return self_state.read(torch.from_numpy(np.array(state, dtype=np.float32))).detach()
 
 
-def _prompt(text: str, corpus: Corpus) -> np.ndarray:
+def _prompt(text: str | None, corpus: Corpus) -> np.ndarray:
+    """Tokens (n,) of a prompt; of none a line end, or the first token where the vocabulary has no line end."""
+    if text is None:
+        try:
+            return corpus.encode("\n")
+        except UserError:
+            return np.zeros(1, dtype=np.int64)
     if not text:
         raise UserError("--prompt is empty; give at least one character")
     return corpus.encode(text)
@@ -126,13 +132,15 @@ def main(arguments: Sequence[str]) -> None:
         prog="sample.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path, help="a run folder, for example out/shakespeare/self/seed-1")
-    parser.add_argument("--state", default="own", help="zero, own, random, or a file FILE.json (default own)")
+    parser.add_argument(
+        "--state", help="zero, own, random, or a file FILE.json (default own, if the run has one)"
+    )
     parser.add_argument(
         "--magnitude", type=float, default=0.5, help="L2 norm of a random state (default 0.5)"
     )
     parser.add_argument("--step", type=int, help="weights after so many steps (default: the last)")
     prompts = parser.add_mutually_exclusive_group()
-    prompts.add_argument("--prompt", default="\n")
+    prompts.add_argument("--prompt", help="text to go on from (default: a line end)")
     prompts.add_argument("--prompt-file", type=Path, metavar="PATH", help="a text file to go on from")
     parser.add_argument("--length", type=int, default=300, help="tokens to write (default 300)")
     parser.add_argument("--samples", type=int, default=1, help="texts to write, each drawn anew (default 1)")
@@ -143,7 +151,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("out"), help="where the corpus lies (default out)")
     given = parser.parse_args(arguments)
-    if given.state not in STATES:
+    if given.state is not None and given.state not in STATES:
         if not given.state.endswith(".json"):
             raise UserError(f"--state {given.state}: it can be {', '.join(STATES)}, or a file FILE.json")
         command_line.check_path(Path(given.state), "--state")
@@ -160,17 +168,19 @@ def main(arguments: Sequence[str]) -> None:
     corpus = run_state.trained_corpus(given.run, run, given.out / "data")
     step = (given.step or run.last) - run.first
     vector = run_state.constant_bias(given.run, given.step if given.step != run.last else None)
-    if vector is not None and given.state == "own":
+    state = given.state or ("own" if run.injects else "zero")
+    if vector is not None and state == "own":
         bias: Tensor | None = torch.from_numpy(np.array(vector))
     else:
-        bias = steering_bias(self_state, given.run, step, given.state, given.magnitude, given.seed)
+        bias = steering_bias(self_state, given.run, step, state, given.magnitude, given.seed)
     prompt = _prompt(text, corpus)
     for draw in range(given.samples):
         if given.samples > 1:
             print(f"--- {draw + 1} of {given.samples} ---")
         settings = (given.temperature, given.seed, given.top_k, draw)
         ids = generate(gpt, prompt, given.length, bias, *settings)
-        print(harmless(corpus.decode(ids)))
+        written = corpus.decode(ids)
+        print(harmless(written) if sys.stdout.isatty() else written)  # a file gets the model's text as it is
 
 
 if __name__ == "__main__":

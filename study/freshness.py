@@ -203,7 +203,7 @@ def view_target(view: Path) -> Path | None:
     if view.is_symlink():
         return view.parent / os.readlink(view)
     if view.is_file():  # where links can't be made, a text file holds the path
-        return view.parent / view.read_text().strip()
+        return view.parent / view.read_text(encoding="utf-8").strip()
     return None
 
 

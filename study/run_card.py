@@ -203,7 +203,7 @@ def _version(package: str) -> str | None:
 def _processor(what: str) -> str:
     """The processor's name or its maker's, as the system tells it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or "unknown"
     names = [line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == what]

@@ -195,3 +195,10 @@ def test_random_windows_lie_inside_the_run(durations: dict, first: int, washout:
     assert len(names) == run.train.steps
     assert names[:first] == [perturb.CALM] * first
     assert {name: names.count(name) for name in durations} == durations
+
+
+def test_a_byte_order_mark_is_no_part_of_a_config(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_bytes((SUITE.parent / "base.toml").read_bytes())
+    text = 'extends = "base.toml"\nname = "own"\nseeds = 1\n[conditions.self]\n'
+    (tmp_path / "own.toml").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert [*load_suite(tmp_path / "own.toml").conditions] == ["self"]

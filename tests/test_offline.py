@@ -38,7 +38,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_block_blocks(log: Path) -> None:
     with pytest.raises(OSError, match="the network is blocked"):
         urllib.request.urlopen("http://example.org")
-    assert "example.org" in log.read_text()
+    assert "example.org" in log.read_text(encoding="utf-8")
 
 
 def assert_says_all(text: str) -> None:

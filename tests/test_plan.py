@@ -59,7 +59,7 @@ def test_other_tokens_change_every_key(tmp_path: Path, suite_file: Path) -> None
 
 
 def test_a_run_that_two_conditions_share_is_trained_once(tmp_path: Path, suite_file: Path) -> None:
-    suite_file.write_text(SUITE + "\n[conditions.again]\n")
+    suite_file.write_text(SUITE + "\n[conditions.again]\n", encoding="utf-8")
     steps = planned(tmp_path, suite_file, seeds=1)
     assert [step.name for step in steps if step.kind == "train"] == [
         "train tiny/self/seed-1",
@@ -74,7 +74,7 @@ def test_a_run_that_two_conditions_share_is_trained_once(tmp_path: Path, suite_f
 def test_conditions_that_share_a_run_share_its_tests_beside_the_partner(
     tmp_path: Path, suite_file: Path
 ) -> None:
-    suite_file.write_text(SUITE + "\n[conditions.again]\n")
+    suite_file.write_text(SUITE + "\n[conditions.again]\n", encoding="utf-8")
     asked = ("frozen_test.foreign=true", "frozen_test.conditions=['self_calm', 'again']")
     steps = planned(tmp_path, suite_file, *asked)
     assert [step.kind for step in steps].count("frozen") == 4  # two steps of two seeds
@@ -98,7 +98,7 @@ constant_bias = { kind = "fixed", norm_of = "self" }
 
 
 def test_runs_wait_for_those_they_need(tmp_path: Path, suite_file: Path) -> None:
-    suite_file.write_text(SUITE + NEEDS)
+    suite_file.write_text(SUITE + NEEDS, encoding="utf-8")
     steps = {step.name: step for step in planned(tmp_path, suite_file, seeds=1)}
     order = list(steps)
     swapped, fixed = steps["train tiny/swapped/seed-1"], steps["train tiny/fixed/seed-1"]
@@ -136,7 +136,7 @@ def test_a_run_that_cannot_have_what_it_needs_is_refused(
     suite_file: Path, old: str, new: str, said: str
 ) -> None:
     assert old in NEEDS
-    suite_file.write_text(SUITE + NEEDS.replace(old, new))
+    suite_file.write_text(SUITE + NEEDS.replace(old, new), encoding="utf-8")
     with pytest.raises(ConfigError, match=said) as caught:
         load_suite(suite_file)
     assert "\n" not in str(caught.value)
@@ -154,7 +154,9 @@ def test_partners_have_tests_of_their_own(tmp_path: Path, suite_file: Path) -> N
 
 
 def test_an_edit_to_memory_reruns_runs_with_memory_alone(tmp_path: Path, suite_file: Path) -> None:
-    suite_file.write_text(SUITE + '[conditions.ema]\nself_state.memory = { kind = "ema" }\n')
+    suite_file.write_text(
+        SUITE + '[conditions.ema]\nself_state.memory = { kind = "ema" }\n', encoding="utf-8"
+    )
     runs = {step.name: step.arguments["run"] for step in planned(tmp_path, suite_file, seeds=1)[:3]}
     having = {name for name, run in runs.items() if "recall" in run_folder.code_of(run)}
     assert having == {"train tiny/ema/seed-1"}

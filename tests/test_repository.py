@@ -24,7 +24,7 @@ def test_no_tracked_file_is_a_link() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_relative_link_leads_to_a_file(document: Path) -> None:
-    targets = re.findall(r"\]\(([^)\s]+)\)", document.read_text())
+    targets = re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8"))
     inside = [target.partition("#")[0] for target in targets if not re.match(r"[a-z]+:|#", target)]
     lost = [document.parent / target for target in inside if not (document.parent / target).exists()]
     assert lost == []

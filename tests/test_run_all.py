@@ -42,7 +42,7 @@ def test_without_shakespeare_the_embedded_corpus_stands_in(
 
     monkeypatch.setattr(studies, "prepare_corpus", prepare)
     monkeypatch.setattr(studies, "find_local", lambda *_: None)
-    suite_file.write_text(SUITE.replace("tiny_text", "shakespeare_char"))
+    suite_file.write_text(SUITE.replace("tiny_text", "shakespeare_char"), encoding="utf-8")
     asked = request(tmp_path, suite_file)
     suites = studies.load_suites(asked)
     study, _, said = studies.find_corpora(asked, suites, suites)
@@ -232,7 +232,7 @@ def gone(process: int, seconds: float = 3.0) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
-            if "\nState:\tZ" in Path(f"/proc/{process}/status").read_text():
+            if "\nState:\tZ" in Path(f"/proc/{process}/status").read_text(encoding="utf-8"):
                 return True
         except OSError:
             return True

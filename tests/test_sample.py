@@ -150,3 +150,18 @@ def test_a_run_of_no_state_or_another_corpus_is_refused(corpus: Corpus, tmp_path
     assert_refused(ends(sample.main, *line), "without self-state")
     other = finished(tmp_path / "other", corpus, data="0" * 64)
     assert_refused(ends(sample.main, str(other), "--out", str(tmp_path)), "another corpus")
+
+
+def test_a_run_without_state_or_line_ends_can_be_sampled_without_options(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = prepare_text("tiny", b"abcd\refghi" * 300, tmp_path / "data")
+    folder = finished(tmp_path / "runs", corpus, enabled=False)
+    sample.main([str(folder), "--length", "60", "--temperature", "9", "--out", str(tmp_path)])
+    written = capsys.readouterr().out
+    assert (
+        len(written) == 62 and "\r" in written and "\ufffd" not in written
+    )  # to a file as the model wrote it
+    assert_refused(
+        ends(sample.main, str(folder), "--state", "own", "--out", str(tmp_path)), "a run without self-state"
+    )

@@ -74,7 +74,7 @@ def change(path: Path, row: int, column: str, value: str) -> str:
     table = texts(path)
     before = str(table.loc[row, column])
     table.loc[row, column] = value
-    path.write_text(table.to_csv(index=False, lineterminator="\n"))
+    path.write_text(table.to_csv(index=False, lineterminator="\n"), encoding="utf-8")
     return before
 
 

@@ -157,7 +157,7 @@ def interrupted(trials: Trials, times: int) -> Part:
 def _used_s(process: int) -> float:
     """Processor time that a process has used."""
     try:
-        fields = Path(f"/proc/{process}/stat").read_text().rsplit(") ", 1)[1].split()
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rsplit(") ", 1)[1].split()
     except (OSError, IndexError):
         return math.inf
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -20,7 +20,7 @@ def tormented(path: Path, *arguments: str) -> list[dict]:
     command = [sys.executable, str(Path(torture.__file__)), *arguments, "--json", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     assert path.exists(), done.stdout + done.stderr
-    found = json.loads(path.read_text())
+    found = json.loads(path.read_text(encoding="utf-8"))
     assert done.returncode == any(part["wrong"] for part in found)
     return found
 

@@ -9,7 +9,7 @@ LOG = "BLOCKED_LOG"
 
 
 def blocked(*given: object, **more: object) -> NoReturn:
-    with open(os.environ[LOG], "a") as log:
+    with open(os.environ[LOG], "a", encoding="utf-8") as log:
         log.write(repr(given)[:200] + "\n")
     raise OSError("the network is blocked")
 
