@@ -28,7 +28,16 @@ class Parser(argparse.ArgumentParser):
         for name, value in vars(found).items():
             if isinstance(value, Path):
                 check_path(value, name)
+                setattr(found, name, at_home(value, name))
         return found, rest
+
+
+def at_home(path: Path, name: str) -> Path:
+    """A path whose ~ is the home that it means, which a shell leaves alone in --out=~/x. UserError where there is none."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise UserError(f"{name}: {path} is in the home of nobody here; give the whole path") from None
 
 
 def check_path(path: Path, name: str) -> None:
