@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from base.command_line import at_home
 from base.errors import UserError
 from base.storage import sha256_bytes, write_bytes
 from data import pydoc_text
@@ -79,11 +80,11 @@ SOURCES: dict[str, Source] = {
 
 
 def data_folders(root: Path = ROOT) -> list[Path]:
-    """The folders of $INTEROCEPTION_DATA; where it is not set, shared/data beside the clone."""
+    """The folders of $INTEROCEPTION_DATA; where it is not set, shared/data beside the clone. UserError for nobody's home."""
     setting = os.environ.get(DATA_VARIABLE)
     if setting is None:
         return [root.parent / "shared" / "data"]
-    return [Path(entry).expanduser() for entry in setting.split(os.pathsep) if entry]
+    return [at_home(Path(entry), f"${DATA_VARIABLE}") for entry in setting.split(os.pathsep) if entry]
 
 
 def find_local(source: Source, kept: Path, root: Path = ROOT) -> Found | None:

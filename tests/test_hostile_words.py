@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 
 import train
-from base import machine
+from base import command_line, machine
 from base.storage import ROOT, UserError
 from configs import size
 from configs import toml_file as config_file
 from configs.suite import Suite, load_suite
 from configs.toml_file import ConfigError
 from data import prepare as data_prepare
+from data import sources
 from data.openwebtext import prepare as openwebtext
 from experiments import training
 from experiments.kit import words
@@ -264,3 +265,17 @@ def test_a_terminal_of_few_signs_gives_no_traceback(tmp_path: Path) -> None:
 
 def test_a_written_text_obeys_no_terminal() -> None:
     assert sample.harmless("a\x1b[31mb\r\n\tc\x07‮d é") == "a�[31mb�\n\tc��d é"
+
+
+def test_a_home_is_where_the_user_means_and_nobodys_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    parser = command_line.Parser(prog="x.py")
+    parser.add_argument("--out", type=Path)
+    assert parser.parse_args(["--out=~/x"]).out == tmp_path / "x"
+    with pytest.raises(UserError, match="in the home of nobody here"):
+        parser.parse_args(["--out=~nosuchuser/x"])
+    monkeypatch.setenv("INTEROCEPTION_DATA", "~nosuchuser/x")
+    with pytest.raises(UserError, match=r"\$INTEROCEPTION_DATA: ~nosuchuser/x is in the home of nobody"):
+        sources.data_folders()

@@ -196,8 +196,7 @@ def forked(
             os.environ.update(environment(place, fault, log))
             sys.argv = [str(RUN_ALL), *arguments(out, *more)]
             sys.stdout, sys.stderr = (
-                open(number, "w", encoding="utf-8", buffering=1, closefd=False)
-                for number in (1, 2)  # noqa: SIM115
+                open(number, "w", encoding="utf-8", buffering=1, closefd=False) for number in (1, 2)
             )
             before()
             try:
