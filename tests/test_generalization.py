@@ -119,8 +119,8 @@ def test_changes_stand_beside_those_of_the_baseline_at_the_same_steps() -> None:
         context([logged("regimes", acting, 1.5), logged("baseline", np.full(1000, "calm"), 0.0)])
     )
     assert [*made["metric"].unique()] == [*SHOWN] and {*made["condition"]} == {"regimes"}
-    found = made[(made["regime"] == "bewilderment") & (made["metric"] == "loss")]
-    assert found[["delta", "calm", "beyond"]].to_numpy()[0] == pytest.approx([1.6, 0.1, 1.5])
+    (found,) = made.query("regime == 'bewilderment' and metric == 'loss'").to_dict("records")
+    assert [found[column] for column in ("delta", "calm", "beyond")] == pytest.approx([1.6, 0.1, 1.5])
     alone = dropout_deltas(context([logged("regimes", acting, 1.5)]))
     assert alone["delta"].notna().all() and alone[["calm", "beyond"]].isna().all(axis=None)
     assert not len(dropout_deltas(context([])))

@@ -195,9 +195,8 @@ def forked(
             os.environ.clear()
             os.environ.update(environment(place, fault, log))
             sys.argv = [str(RUN_ALL), *arguments(out, *more)]
-            sys.stdout, sys.stderr = (
-                open(number, "w", encoding="utf-8", buffering=1, closefd=False) for number in (1, 2)
-            )
+            streams = (open(number, "w", encoding="utf-8", buffering=1, closefd=False) for number in (1, 2))  # noqa: SIM115
+            sys.stdout, sys.stderr = streams
             before()
             try:
                 command_line.run(script.main)
