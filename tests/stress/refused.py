@@ -73,6 +73,12 @@ def small_disk(
     disk.mkdir(exist_ok=True)
     wanted = trials.after[0] if stage == TRAINED else trials.results
     files = [path for path in trials.whole.rglob("*") if path.is_file()]
+    if stage == TRAINED:  # without tables, figures and pages
+        files = [
+            path
+            for path in files
+            if path.relative_to(trials.whole).parts[0] in ("data", "runs", "frozen", "belief")
+        ]
     whole = sum(math.ceil(path.stat().st_size / PAGE) * PAGE for path in files)
 
     def again(options: str, status: int, said: str) -> list[str]:
