@@ -2,7 +2,7 @@
 # Sets this clone up (first time: a few minutes; afterwards: at once), then runs one command in its environment.
 #
 #   ./run.sh all [--quick ...]    the whole study: scripts/run_all.py
-#   ./run.sh test [...]           the tests, in about three minutes
+#   ./run.sh test [...]           the tests, in about four minutes
 #   ./run.sh stress [--short]     kills, spoilt files, generated input: half an hour, or two minutes
 #   ./run.sh COMMAND [...]        anything else, for example: ./run.sh python train.py --help
 #

@@ -142,7 +142,7 @@ class SelfState(nn.Module):
 
         Returns:
             A new value, and what it was made of (None if held). Its state carries gradient to the update network and
-            the gate only: the detach that cuts the past off stands here and nowhere else.
+            to what listens to the memory only: the detach that cuts the past off stands here and nowhere else.
         """
         past = value.state.detach()
         value = self._with_moments(value, stats)
