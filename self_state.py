@@ -151,11 +151,12 @@ class SelfState(nn.Module):
         if hold:
             return replace(value, state=past), None
         seen = self._standardised(value, stats) if self.settings.standardise else stats
-        decay = self.settings.decay
-        if self.recall is None or value.memory is None:
+        if self.recall is not None and value.memory is not None:
+            target, parts = self._mixed(self.recall, value.memory, seen, past)
+        else:
             target = self.network(seen, past) if self.settings.update == "gru" else self.network(seen)
-            return replace(value, state=(1 - decay) * past + decay * target), Parts(target.detach())
-        target, parts = self._mixed(self.recall, value.memory, seen, past)
+            parts = Parts(target.detach())
+        decay = self.settings.decay
         return replace(value, state=(1 - decay) * past + decay * target), parts
 
     def _mixed(

@@ -10,12 +10,12 @@ import pandas as pd
 
 from experiments.kit import pages
 from experiments.kit.experiment import Experiment
+from experiments.kit.followed import off_average
 from experiments.kit.runs import Context, Run
 from experiments.kit.stats import mean_of_known, over_seeds
 from experiments.kit.tables import CALM, RUN, Tables, of_condition, windows_of
 from experiments.kit.words import Finding, difference
 
-MOMENTUM = 0.99  # of the average behind drift
 REGIME = "self_clamp"
 MEASURES = ("state_ema_drift", "prompt_effect")
 
@@ -58,19 +58,19 @@ def cut(run: Run, limit: float, start: int, end: int) -> dict[str, np.ndarray]:
     states = states.astype(float)
     past = np.concatenate([np.zeros_like(states[:1]), states[:-1]])
     targets = (states - (1 - decay) * past) / decay
-    state, average = np.zeros(states.shape[1]), np.zeros(states.shape[1])
-    drift, size = np.ones(len(states)), np.zeros(len(states))
+    state, path = np.zeros(states.shape[1]), np.empty_like(states)
     for step, target in enumerate(targets):
         state = (1 - decay) * state + decay * target
         if start <= step < end:
             state = np.clip(state, -limit, limit)
-        average = MOMENTUM * average + (1 - MOMENTUM) * state
-        size[step] = np.linalg.norm(state)
-        both = size[step] * np.linalg.norm(average)
-        drift[step] = 1 - state @ average / both if both else 1.0
+        path[step] = state
+    size = np.linalg.norm(path, axis=1)
     own = np.linalg.norm(states, axis=1)
     shrunk = np.divide(size, own, out=np.ones_like(size), where=own > 0)
-    return {"state_ema_drift": drift, "prompt_effect": log["prompt_effect"].to_numpy(float) * shrunk}
+    return {
+        "state_ema_drift": off_average(path, np.zeros(states.shape[1])),
+        "prompt_effect": log["prompt_effect"].to_numpy(float) * shrunk,
+    }
 
 
 def findings(tables: Tables) -> dict[str, Finding]:

@@ -19,7 +19,7 @@ from experiments.kit.experiment import Experiment, Table
 from experiments.kit.followed import LOGGED, Followed, around, follow_all, restoring
 from experiments.kit.replay import open_listening
 from experiments.kit.runs import Context
-from experiments.kit.stats import Estimate, estimate, mean_of_known, rank_correlation
+from experiments.kit.stats import Estimate, estimate, first_on_end, mean_of_known, rank_correlation
 from experiments.kit.tables import (
     CALM,
     RUN,
@@ -85,7 +85,7 @@ def measures(path: Followed) -> pd.DataFrame:
         force, distance = restoring(states, baseline)
         memory, _ = restoring(states, baseline, path.pull)
         rest = np.linalg.norm(states - baseline, axis=1)
-        steps = _recovery(rest[after], float(np.quantile(rest[before], NEAR)))
+        steps = first_on_end(rest[after] <= np.quantile(rest[before], NEAR), SUSTAINED)
         square = float((distance[during] ** 2).sum())
         rows.append({
             "regime": regime, "start": start, "end": end,
@@ -96,17 +96,9 @@ def measures(path: Followed) -> pd.DataFrame:
             "rate": float(np.nansum(force[during] * distance[during])) / square if square else np.nan,
             "drift_before": mean_of_known(drift[before]), "drift": mean_of_known(drift[during]),
             "drift_after": mean_of_known(drift[after[: len(before)]]),
-            "recovery": np.nan if steps is None else float(steps), "recovered": steps is not None, "watched": len(after),
+            "recovery": steps, "recovered": not np.isnan(steps), "watched": len(after),
         })  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def _recovery(distance: np.ndarray, near: float) -> int | None:
-    """Steps until the first of SUSTAINED steps on end that are no further than `near`; None if there are none."""
-    inside = (distance <= near).astype(int)
-    runs = np.convolve(inside, np.ones(SUSTAINED, int), "valid") if len(inside) >= SUSTAINED else inside[:0]
-    found = np.flatnonzero(runs == SUSTAINED)
-    return int(found[0]) if len(found) else None
 
 
 def dynamics(path: Followed) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from base.rng import Stream, generator
 from experiments.kit import pages, published
 from experiments.kit.experiment import Experiment
 from experiments.kit.runs import Context, Run
-from experiments.kit.stats import estimate, mean_of_known, rank_correlation
+from experiments.kit.stats import estimate, first_on_end, mean_of_known, rank_correlation
 from experiments.kit.style import REGIMES
 from experiments.kit.tables import CALM, Tables, stack, stretches
 from experiments.kit.words import Finding, difference
@@ -134,12 +134,7 @@ def recovery(context: Context) -> pd.DataFrame:
 def back(loss: np.ndarray, calm: np.ndarray, end: int) -> float:
     """`steps` of `recovery` of a loss (n,); NaN: never."""
     usual = np.abs(loss - loss[calm].mean()) <= loss[calm].std()
-    steady = (
-        np.convolve(usual[end:], np.ones(STEADY), "valid") == STEADY
-        if len(usual) - end >= STEADY
-        else usual[:0]
-    )
-    return float(steady.argmax()) if steady.any() else np.nan
+    return first_on_end(usual[end:], STEADY)
 
 
 def follows(

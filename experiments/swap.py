@@ -13,6 +13,7 @@ from configs.run import partner
 from experiments.kit import pages, style
 from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment
+from experiments.kit.followed import off_average
 from experiments.kit.runs import Context, Run
 from experiments.kit.stats import ahead, first_true
 from experiments.kit.style import Look
@@ -32,7 +33,7 @@ WINDOW, FLOOR = (
     10,
     0.95,
 )  # steps of the running mean held against the floor, and jitter's quantile that is the floor
-PUBLISHED, MOMENTUM = 100, 0.99  # first steps that its reports take means of; of the average behind its drift
+PUBLISHED = 100  # first steps that its reports take means of
 SMALL, GONE = (
     0.1,
     0.01,
@@ -122,17 +123,7 @@ def published(run: Run, context: Context) -> dict[str, float]:
     before = None if origin is None or start.state not in ("own", "other") else origin.states()
     first = states[0] if before is None else before[start.step - 1]
     effect = float(log["prompt_effect"].iloc[:PUBLISHED].mean())
-    return {"drift": _drift(first, states[:PUBLISHED]), "effect": effect}
-
-
-def _drift(first: np.ndarray, states: np.ndarray) -> float:
-    """Mean distance, 1 - cosine, of states (n, dim) from their average, which begins as `first`."""
-    average, found = first.astype(float), []
-    for state in states.astype(float):
-        average = MOMENTUM * average + (1 - MOMENTUM) * state
-        size = np.linalg.norm(state) * np.linalg.norm(average)
-        found.append(1 - state @ average / size if size else 1.0)
-    return float(np.mean(found))
+    return {"drift": float(off_average(states[:PUBLISHED], first).mean()), "effect": effect}
 
 
 def findings(tables: Tables) -> dict[str, Finding]:

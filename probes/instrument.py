@@ -27,7 +27,7 @@ from data.prepare import prepare
 from model import GPT
 from runs import folder as run_folder
 from runs.evaluate import ECE_BINS, batch, overconfidence
-from runs.state import load_models, models_arrays
+from runs.state import check_corpus, load_models, models_arrays
 from self_state import SelfState
 
 Progress = Callable[[int, int], None]
@@ -100,10 +100,7 @@ def weights_frozen(
     started = time.perf_counter()
     subject = load_subject(folder, step)
     record = storage.read_json(folder / "run.json")
-    if record["data"] != corpus.tokens_sha256:
-        raise UserError(
-            f"{folder} was trained on another corpus than {corpus.name} as it stands; train it again"
-        )
+    check_corpus(folder, corpus)
     check_block(corpus, subject.run.model.block_size)
     before, results = subject.sha256(), Results()
     yield subject, results

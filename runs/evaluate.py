@@ -49,9 +49,7 @@ def state_effect(gpt: GPT, tokens: Tensor, bias: Tensor, dtype: torch.dtype) -> 
     Means over all positions, of the former over all logits too; the KL in nats. Leaves the model in eval mode.
     """
     gpt.eval()
-    with torch.autocast(tokens.device.type, dtype=dtype, enabled=dtype != torch.float32):
-        steered, _ = gpt(tokens, bias)
-        plain, _ = gpt(tokens)
+    steered, plain = _with_and_without(gpt, tokens, bias, dtype)
     log_p, log_q = F.log_softmax(steered, -1), F.log_softmax(plain, -1)
     kl = (log_p.exp() * (log_p - log_q)).sum(-1).mean()
     return (steered - plain).abs().mean().item(), kl.item()
@@ -67,10 +65,16 @@ def prompt_effect(gpt: GPT, bias: Tensor | None, dtype: torch.dtype) -> float:
     gpt.train()
     device = gpt.positions.weight.device
     prompt = torch.arange(min(PROMPT, gpt.vocab_size), device=device)[None]
-    with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-        steered, _ = gpt(prompt, bias)
-        plain, _ = gpt(prompt)
+    steered, plain = _with_and_without(gpt, prompt, bias, dtype)
     return (steered - plain)[0, -1].abs().mean().item()
+
+
+def _with_and_without(
+    gpt: GPT, tokens: Tensor, bias: Tensor | None, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Logits (B, T, V) on tokens with a bias, and without any."""
+    with torch.autocast(tokens.device.type, dtype=dtype, enabled=dtype != torch.float32):
+        return gpt(tokens, bias)[0], gpt(tokens)[0]
 
 
 @torch.no_grad()

@@ -225,8 +225,13 @@ def constant_bias(folder: Path, step: int | None = None) -> np.ndarray | None:
 def trained_corpus(folder: Path, run: RunConfig, data_dir: Path) -> Corpus:
     """The corpus that a finished run was trained on. UserError where what goes by its name now is another."""
     corpus = prepare(run.corpus, data_dir, run.tokenizer)
+    check_corpus(folder, corpus)
+    return corpus
+
+
+def check_corpus(folder: Path, corpus: Corpus) -> None:
+    """UserError where a finished run was trained on another corpus."""
     if storage.read_json(folder / "run.json")["data"] != corpus.tokens_sha256:
         raise UserError(
             f"{folder} was trained on another corpus than {corpus.name} as it stands; train it again"
         )
-    return corpus

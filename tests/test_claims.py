@@ -25,9 +25,9 @@ from experiments.kit import published
 from experiments.kit.stats import Estimate, combined_rank, equal_within, holm, share, sign_flip
 from experiments.kit.tables import NothingToDraw, Tables, content
 from study import book
+from tests.committed import COMMITTED, published_with
 from tests.made_runs import assert_tables, cells, drawn_of, page_of, read_from, title_of
 
-COMMITTED = ROOT / "docs" / "results" / "tables"
 NONE: dict[str, Any] = {"results": {}, "claims": {}}
 
 FEW = """\
@@ -445,12 +445,6 @@ def test_an_edited_added_or_removed_claim_is_marked_for_ever(tmp_path: Path) -> 
 @pytest.fixture(scope="module")
 def committed() -> Claims:
     return load(file.FILE)
-
-
-def published_with(claims: Claims) -> bool:
-    """Whether the committed tables are of these very claims; until the study is published again they need not be."""
-    judged = Tables(COMMITTED, "claims").rows("claims")
-    return len(judged) > 0 and judged["file_sha256"].iloc[0] == claims.sha256
 
 
 def test_the_committed_claims_ask_for_what_the_study_makes(committed: Claims) -> None:

@@ -13,9 +13,8 @@ from experiments.claims.file import load
 from experiments.kit import tables as kit_tables
 from runs.state import METRICS
 from study import book, documents, phases, publish
+from tests.committed import COMMITTED, published_with
 from tests.made_tables import study, verdicts, written
-
-COMMITTED = ROOT / "docs" / "results" / "tables"
 
 
 def test_readme_blocks(tmp_path: Path) -> None:
@@ -43,8 +42,7 @@ def test_readme_needs_no_table_too_large_to_commit(tmp_path: Path) -> None:
 
 def published_again() -> None:
     """Skip a test of what is committed while that is of a study before these claims."""
-    judged = kit_tables.Tables(COMMITTED, "claims").rows("claims")
-    if judged["file_sha256"].iloc[0] != load().sha256:
+    if not published_with(load()):
         pytest.skip("what is committed is of other claims; the study has to be published again")
 
 

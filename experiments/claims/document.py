@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+import pandas as pd
+
 from experiments.claims.file import Other, Query, Where
 from experiments.claims.judge import values
 from experiments.kit import published
@@ -165,7 +167,7 @@ def document(tables: Tables) -> str:
 def measured(tables: Tables, one: Number) -> tuple[Estimate, Estimate]:
     """Ours, and ours minus its control's by seed; without seeds where it was not measured."""
     look = partial(values, tables, one.name)
-    nothing = estimate(Tables(tables.folder, "").rows("none")["none"])
+    nothing = estimate(pd.Series(dtype=float))
     if tables.of(one.query.suite).rows(one.query.table).empty:
         return nothing, nothing
     ours = look(one.query)

@@ -12,6 +12,7 @@ from experiments.kit.tables import CALM
 
 BEFORE = 50  # steps before a regime whose mean state is its baseline
 LATE = ("bewilderment", "sensory_fog", "lr_heatwave")  # felt by the state through the next step's statistics
+MOMENTUM = 0.99  # of the average behind state_ema_drift
 LOGGED = ("mlp_norm", "memory_norm", "memory_share", "gate")
 
 
@@ -83,6 +84,17 @@ def recalled(states: np.ndarray, settings: SelfState) -> np.ndarray:
             weights = held @ states[row - 1] / np.sqrt(states.shape[1])
             weights = np.exp(weights - weights.max())
             found[row] = weights @ held / weights.sum()
+    return found
+
+
+def off_average(states: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """state_ema_drift (n,) of states (n, dim): 1 - cosine to their average, which begins as `first` (dim,); 1 where either is zero."""
+    average, found = first.astype(float), np.ones(len(states))
+    for step, state in enumerate(states.astype(float)):
+        average = MOMENTUM * average + (1 - MOMENTUM) * state
+        size = np.linalg.norm(state) * np.linalg.norm(average)
+        if size:
+            found[step] = 1 - state @ average / size
     return found
 
 

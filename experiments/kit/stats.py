@@ -225,6 +225,13 @@ def first_true(found: np.ndarray) -> float:
     return float(found.argmax()) if found.any() else math.nan
 
 
+def first_on_end(found: np.ndarray, count: int) -> float:
+    """The first place of a boolean array (n,) from which on `count` are true on end; NaN if there is none."""
+    if len(found) < count:
+        return math.nan
+    return first_true(np.convolve(found.astype(int), np.ones(count, int), "valid") == count)
+
+
 def binned(metrics: pd.DataFrame, column: str, width: int, origin: str | None = None) -> pd.DataFrame:
     """Means of a metric over bins of `width` steps: a row a bin (index: its middle step), a column a seed.
 
