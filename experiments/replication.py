@@ -14,9 +14,10 @@ from experiments.kit import panels as draw
 from experiments.kit import style, words
 from experiments.kit.experiment import Experiment, Table
 from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.marks import not_measured
 from experiments.kit.runs import Context
-from experiments.kit.style import CHANNELS
-from experiments.kit.tables import NothingToDraw, Tables, of_condition, stack, windows_of
+from experiments.kit.style import CHANNELS, Look
+from experiments.kit.tables import Tables, of_condition, stack, windows_of
 from experiments.kit.words import ABSENT, OPEN, Finding, listed, percent, plural
 
 REFERENCE = ROOT / "docs" / "published" / "reference.csv.gz"
@@ -24,6 +25,10 @@ SAME = {  # our condition -> the published run
     "analysis": "sa", "self": "selfreg0", "vanilla": "vanreg", "regimes": "regimes", "patch": "patch", "baseline": "baseline",
     "ema": "mem_ema", "buffer_64": "mem_l64",
 }  # fmt: skip
+LOOKS = {
+    "ours": Look("ours, mean", style.BLUE, marker=""),
+    "theirs": Look("published code", style.VERMILLION, "none", "o", filled=False),
+}
 BIN = 50  # steps of a mean
 LEVEL = 0.95
 SHOWN = ("loss", "entropy_last", "state_norm", "state_ema_drift", "prompt_effect", "mlp_norm")
@@ -130,39 +135,29 @@ def shares_table(tables: Tables) -> str:
     return words.table(["metric", *heads], rows)
 
 
-def course(metric: str) -> draw.Odd:
+def course(metric: str) -> draw.Panel:
     """Our seeds' band and the published runs of `self`, through training."""
 
-    def panel(axes: Axes, tables: Tables) -> None:
+    def panel(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
         rows = of_condition(tables.rows("replication", metric=metric), "self").sort_values("from_step")
         if rows.empty:
-            raise NothingToDraw(f"replication has no {metric} of self")
+            not_measured(axes)
+            return []
         channel, steps = CHANNELS[metric], rows["from_step"] + BIN / 2
-        axes.fill_between(
-            steps, rows["low"], rows["high"], color=style.BLUE, alpha=0.2, lw=0, label="one more seed of ours"
-        )
-        axes.plot(steps, rows["ours"], c=style.BLUE, lw=1.2, label="ours, mean")
-        axes.plot(
-            steps,
-            rows["theirs"],
-            "o",
-            c=style.VERMILLION,
-            mfc="white",
-            ms=2.6,
-            mew=0.8,
-            label="published code",
-        )
-        axes.set(ylabel=channel.label, xlabel="step")
+        ours, theirs = looks["ours"], looks["theirs"]
+        axes.fill_between(steps, rows["low"], rows["high"], color=ours.colour, alpha=0.2, lw=0)
+        axes.plot(steps, rows["ours"], c=ours.colour, lw=1.2)
+        axes.plot(steps, rows["theirs"], theirs.marker, c=theirs.colour, mfc=theirs.face, ms=2.6, mew=0.8)
+        axes.set_ylabel(channel.label)
         if channel.log:
-            axes.set_yscale("log")
-        if metric == SHOWN[0]:
-            axes.legend(loc="upper right")
+            style.log_axis(axes)
+        return [*looks]
 
-    return panel
+    return draw.Panel(("replication",), panel, along=True)
 
 
 FIGURE = draw.sheet(
-    "replication.png", [course(metric) for metric in SHOWN], grid=(2, 3), height=4.8, title=("course",), tables=("replication",),
+    "replication.png", [course(metric) for metric in SHOWN], grid=(2, 3), height=5.2, title=("course",), looks=LOOKS, x="step",
     shows="The course of six metrics through the run with five regimes: our seeds, and a run of the published code.",
     caption=f"Condition self (five regimes, no dropout). Means of {BIN} steps. Band: where {percent(LEVEL)} of further seeds of ours would "
     "lie. Circles: the published code, seed 42.",

@@ -142,7 +142,7 @@ CHANNELS: dict[str, Channel] = {
     "state_ema_drift": Channel("state off its EMA (1 − cosine)", "distance from its EMA", log=True),
     "state_effect": Channel("state effect on text (mean |Δ logit|)", "state effect on text"),
     "prompt_effect": Channel("state effect (mean |Δ logit|)", "state effect"),
-    "mlp_norm": Channel("proposal of the update network (L2)", "the update network's proposal"),
+    "mlp_norm": Channel("network's proposal (L2)", "the update network's proposal"),
     "entropy_last": Channel("entropy, last position (nats)", "entropy of the last position"),
     "top1_last": Channel("top-1, last position (probability)", "top-1 confidence of the last position"),
 }
