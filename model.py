@@ -99,8 +99,8 @@ class GPT(nn.Module):
 
         Args:
             tokens: (B, T) int64 in [0, vocab_size], T at most block_size.
-            bias: (n_embd,) float32 added to token and position embeddings at every position, after their dropout,
-                or None. A zero bias gives the same bits as None. Gradient flows into it.
+            bias: (n_embd,) float32, or (B, 1, n_embd) one a sequence, added to token and position embeddings at every
+                position, after their dropout; or None. A zero bias gives the same bits as None. Gradient flows into it.
             targets: (B, T) int64 in [0, vocab_size).
 
         Returns:

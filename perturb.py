@@ -4,6 +4,7 @@ A schedule says which regime acts at each step; it is drawn whole, before traini
 regime is a pure function of what it acts on and a generator for that step.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import get_args
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from base.rng import Stream, generator
 from configs.run import RunConfig
-from configs.state import STATS, Clock, OwnStats, RecordedStats, TrueRegime
+from configs.state import STATS, Clock, FilterBelief, OwnStats, RecordedStats, TrueRegime
 from configs.world import CALM, RandomWindows, Recurring, Regime, Regimes, Windows
 from self_state import Parts, SelfState, StateValue
 
@@ -81,7 +82,7 @@ def perturb_batch(
     y: np.ndarray,
     regimes: Regimes,
     vocab_size: int,
-    random: np.random.Generator,
+    random: Callable[[], np.random.Generator],
 ) -> tuple[np.ndarray, np.ndarray]:
     """The batch as a regime lets the model see it.
 
@@ -89,16 +90,18 @@ def perturb_batch(
         x, y: (B, T) int64 inputs and targets; not changed in place.
         vocab_size: targets are replaced by uniform draws from [0, vocab_size); inputs by the mask token,
             `vocab_size` itself, or by token 0.
+        random: makes the step's generator.
 
     Returns:
         (x, y), the same objects where the regime does not act on them.
     """
     if regime == "bewilderment":
-        hit = random.random(y.shape) < regimes.bewilderment.probability
-        return x, np.where(hit, random.integers(0, vocab_size, size=y.shape), y)
+        drawn = random()
+        hit = drawn.random(y.shape) < regimes.bewilderment.probability
+        return x, np.where(hit, drawn.integers(0, vocab_size, size=y.shape), y)
     if regime == "sensory_fog":
         token = vocab_size if regimes.sensory_fog.token == "mask" else 0
-        return np.where(random.random(x.shape) < regimes.sensory_fog.probability, token, x), y
+        return np.where(random().random(x.shape) < regimes.sensory_fog.probability, token, x), y
     return x, y
 
 
@@ -116,12 +119,14 @@ def update_state(
     value: StateValue,
     stats: Tensor,
     regimes: Regimes,
-    random: np.random.Generator,
+    random: Callable[[], np.random.Generator],
 ) -> tuple[StateValue, Parts | None]:
     """One update of the self-state, as the regime allows it, and its parts. Only self_clamp changes anything:
 
     freeze holds the state where it is; clamp limits each component to +-limit; noise adds N(0, std) to each
     component; scale multiplies the state by factor. The last three act on the updated state and pass gradient.
+
+    random: makes the step's generator.
     """
     clamp = regimes.self_clamp
     if regime != "self_clamp":
@@ -132,7 +137,7 @@ def update_state(
     if clamp.mode == "clamp":
         return replace(value, state=value.state.clamp(-clamp.limit, clamp.limit)), parts
     if clamp.mode == "noise":
-        noise = random.normal(0.0, clamp.std, size=tuple(value.state.shape)).astype(np.float32)
+        noise = random().normal(0.0, clamp.std, size=tuple(value.state.shape)).astype(np.float32)
         return replace(value, state=value.state + torch.from_numpy(noise).to(value.state.device)), parts
     return replace(value, state=value.state * clamp.factor), parts
 
@@ -144,6 +149,16 @@ def learning_rate_factor(regime: str, regimes: Regimes) -> float:
 
 REGIMES = get_args(Regime)
 assert len(REGIMES) == len(STATS)  # the true regime takes the same five places as the statistics
+
+
+def seen_positions(
+    run: RunConfig, positions: int, random: Callable[[], np.random.Generator]
+) -> np.ndarray | None:
+    """Which positions of a batch the senses see, (tokens,) int64 in the flat batch; None: all of them."""
+    senses = run.self_state.senses
+    if not isinstance(senses, OwnStats) or senses.tokens is None:
+        return None
+    return random().choice(positions, senses.tokens, replace=False)
 
 
 def remembered(run: RunConfig, past: Tensor | None, newest: Tensor) -> Tensor:
@@ -162,14 +177,15 @@ def shown(
     Args:
         regime: the one that acts on this step. false_feedback acts on statistics that the run itself measured.
         stats: what `remembered` returned last; None before the first step is done.
-        recorded: what `recorded` returned, for a self-state that is shown another run's statistics.
+        recorded: (steps, 5) float32 of what was settled before the run began, for a self-state that is shown another
+            run's statistics or an ideal observer's belief; NaN where there is nothing.
     """
     senses = run.self_state.senses
     if isinstance(senses, TrueRegime):
         return torch.tensor([float(regime == name) for name in REGIMES])
     if isinstance(senses, Clock):
         return torch.tensor([step / run.train.steps if name == "progress" else 0.0 for name in STATS])
-    if isinstance(senses, RecordedStats):
+    if isinstance(senses, RecordedStats | FilterBelief):
         assert recorded is not None
         row = recorded[step]
         return None if np.isnan(row).any() else torch.from_numpy(row)

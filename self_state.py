@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import memory
 from base.rng import Stream, generator
@@ -76,20 +75,20 @@ class Parts:
     gate: Tensor | None = None
 
 
-def batch_stats(logits: Tensor) -> Tensor:
-    """Mean predictive entropy and top-1 probability, over all positions of a batch and over each sequence's last.
+def position_stats(log_p: Tensor, targets: Tensor) -> Tensor:
+    """What a batch says of the model at each position: loss, entropy and top-1 probability. Their means are statistics.
 
     Args:
-        logits: (B, T, V) float32. No gradient flows.
+        log_p: (B, T, V) float32 log-probabilities. No gradient flows.
+        targets: (B, T) int64.
 
     Returns:
-        (4,): entropy in nats, -sum p log p, and confidence in [0, 1], in all places; then both in the last.
+        (3, B, T) float32: -log p of the target and -sum p log p, in nats; the largest p, in [0, 1].
     """
     with torch.no_grad():
-        log_p = F.log_softmax(logits, dim=-1)
+        loss = -log_p.gather(-1, targets[..., None])[..., 0]
         p = log_p.exp()
-        entropy, top1 = -(p * log_p).sum(-1), p.amax(-1)  # (B, T)
-        return torch.stack([entropy.mean(), top1.mean(), entropy[:, -1].mean(), top1[:, -1].mean()])
+        return torch.stack([loss, -(p * log_p).sum(-1), p.amax(-1)])
 
 
 class SelfState(nn.Module):

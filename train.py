@@ -9,6 +9,7 @@ goes on from its last checkpoint and ends with the same bytes.
 
 import contextlib
 import datetime
+import functools
 import math
 import platform
 import time
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import perturb
 from base import command_line, storage
@@ -28,15 +30,13 @@ from configs.run import RunConfig, Train
 from configs.state import logged_as
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
-from data.corpus import Corpus, check_block
-from data.prepare import prepare
+from data.tokens import Tokens, prepare
 from runs import folder as run_folder
-from runs.evaluate import PROBE, batch, draw, heldout, prompt_effect, resolve_dtype, state_effect
+from runs.evaluate import PROBE, batch, heldout, prompt_effect, resolve_dtype, state_effect
 from runs.state import Training, start
-from self_state import batch_stats
+from self_state import position_stats
 
 Progress = Callable[[int, int], None]
-MEASURED = ("loss", "entropy", "top1", "entropy_last", "top1_last")
 VERSIONS = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
 
 
@@ -62,7 +62,7 @@ def timed(timings: dict[str, float], kind: str) -> Iterator[None]:
 
 def train(
     run: RunConfig,
-    corpus: Corpus,
+    tokens: Tokens,
     runs: Path,
     progress: Progress | None = None,
     device: str = "cpu",
@@ -72,7 +72,7 @@ def train(
 
     Args:
         run: the resolved config.
-        corpus: prepared tokens; their hash is part of the run's key.
+        tokens: a prepared text, or a process; their hash is part of the run's key.
         runs: folder that holds run folders.
         progress: called with (steps done, steps in all) at least once a step.
         inputs: the folders of the finished runs that `run.references()` names, by the part they play.
@@ -85,12 +85,12 @@ def train(
         UserError: a corpus too short, a folder in the place that is not this run's, an input that is not whole, or
             one that does not fit this run.
     """
-    check_block(corpus, run.model.block_size)
+    tokens.check_block(run.model.block_size)
     inputs = inputs or {}
     if set(inputs) != set(run.references()):
         raise ValueError(f"this run needs inputs {sorted(run.references())}, not {sorted(inputs)}")
     keys = {part: str(run_folder.check(folder)["key"]) for part, folder in inputs.items()}
-    key = run_folder.run_key(run, corpus.tokens_sha256, keys)
+    key = run_folder.run_key(run, tokens.tokens_sha256, keys)
     destination = run_folder.folder_of(runs, key)
     if destination.exists():
         run_folder.check(destination, key)
@@ -104,16 +104,16 @@ def train(
     place = torch.device(device)
     dtype = resolve_dtype(run.train.dtype, place)
     regimes = perturb.regimes_by_step(run)
-    probe, _ = batch(corpus.heldout, run, 0, Stream.EVAL, PROBE, place, run.log.probe_sequences)
+    probe, _ = batch(tokens, "heldout", run, 0, Stream.EVAL, PROBE, place, run.log.probe_sequences)
     with run_folder.work_folder(runs, key) as work:
-        now, first = start(run, corpus.vocab_size, place, inputs), run.first
+        now, first = start(run, tokens, place, inputs), run.first
         checkpoint = run_folder.load_checkpoint(work, key)
         if checkpoint is not None:
             first, tensors, metrics = checkpoint
             now.restore(tensors, metrics)
 
         for step in range(first, run.last):
-            row = train_step(now, step, regimes[step], corpus, dtype, probe, timings)
+            row = train_step(now, step, regimes[step], tokens, dtype, probe, timings)
             now.log(row)
             if not math.isfinite(row["loss"]):
                 diverged = destination.with_name(destination.name + ".diverged")
@@ -140,10 +140,10 @@ def train(
         sizes = {name: sum(p.numel() for p in module.parameters()) for name, module in now.modules().items()}
         record |= {
             "status": "complete",
-            "corpus": corpus.name,
-            "bytes_per_token": corpus.bytes_per_token,
+            "corpus": tokens.name,
+            "bytes_per_token": tokens.bytes_per_token,
             "code": storage.hash_json(run_folder.code_of(run)),
-            "data": corpus.tokens_sha256,
+            "data": tokens.tokens_sha256,
             "inputs": keys,
             "parameters": sizes,
             "dtype": str(dtype).removeprefix("torch."),
@@ -162,7 +162,7 @@ def train_step(
     now: Training,
     step: int,
     regime: str,
-    corpus: Corpus,
+    tokens: Tokens,
     dtype: torch.dtype,
     probe: Tensor,
     timings: dict[str, float],
@@ -174,65 +174,103 @@ def train_step(
     Args:
         probe: (S, T) int64 held-out tokens on the run's device, on which the bias's effect is measured.
     """
-    run, settings, device = now.run, now.run.train, probe.device
-    autocast = torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+    run, settings = now.run, now.run.train
     row: dict[str, Any] = {"step": step, "regime": regime, "progress": step / settings.steps}
 
-    # the batch, as the regime lets it be seen
-    x, y = draw(corpus.train, run, run.seed, Stream.BATCH, step, settings.batch_size * settings.grad_accum)
-    random = generator(run.seed, Stream.PERTURB, step)
-    x, y = perturb.perturb_batch(regime, x, y, run.regimes, corpus.vocab_size, random)  # (B, T)
-
-    # what is injected
+    # the batch, as the regime lets it be seen, and what is injected
+    x, y = seen_batch(run, tokens, run.seed, Stream.BATCH, Stream.PERTURB, step, regime)
     before = now.value
     now.value, bias = now.injection.inject(before, step, regime, now.stats)
     row |= now.value.measured(before)
-    leaf = None if bias is None else bias.detach().requires_grad_()  # gathers the micro-batches' gradients
-    if leaf is not None:
-        row["bias_norm"] = leaf.detach().norm().item()
-        if step % run.log.effect_interval == 0:
+    measures = bias is not None and step % run.log.effect_interval == 0
+    if bias is not None:
+        row["bias_norm"] = bias.detach().norm().item()
+        if measures:
             with timed(timings, "evaluation"):
-                row["state_effect"], row["state_kl"] = state_effect(now.gpt, probe, leaf, dtype)
+                row["state_effect"], row["state_kl"] = state_effect(now.gpt, probe, bias, dtype)
 
     # forward and backward
-    now.gpt.train()
-    if run.model.dropout:
-        torch.manual_seed(int(generator(run.seed, Stream.DROPOUT, step).integers(2**62)))
-    measured = torch.zeros(len(MEASURED), device=device)
-    inputs, targets = (torch.from_numpy(ids).to(device).split(settings.batch_size) for ids in (x, y))
-    for tokens, nexts in zip(inputs, targets, strict=True):
-        with autocast:
-            logits, loss = now.gpt(tokens, leaf, nexts)
-        (loss / settings.grad_accum).backward()
-        measured += torch.cat([loss.detach()[None], batch_stats(logits.detach())]) / settings.grad_accum
-    row |= zip(MEASURED, measured.tolist(), strict=True)
+    found = forward_backward(now, bias, x, y, dtype, step)
+    senses = functools.partial(generator, run.seed, Stream.SENSES, step)
+    row |= statistics(found, perturb.seen_positions(run, found[0].numel(), senses))
     if not math.isfinite(row["loss"]):
         return row
-    if bias is not None and leaf is not None and bias.requires_grad:
-        bias.backward(leaf.grad)
 
     # clip and step
     row["lr"] = learning_rate(step, settings) * perturb.learning_rate_factor(regime, run.regimes)
-    groups = now.optimizer.param_groups
-    parameters = [parameter for group in groups for parameter in group["params"]]
-    row["grad_norm"] = nn.utils.clip_grad_norm_(parameters, settings.grad_clip or math.inf).item()
-    for group in groups:
+    row["grad_norm"] = nn.utils.clip_grad_norm_(now.parameters, settings.grad_clip or math.inf).item()
+    for group in now.optimizer.param_groups:
         group["lr"] = row["lr"]
     now.optimizer.step()
     now.optimizer.zero_grad(set_to_none=True)
 
     # what the next step is told, and what the model is now
-    newest = torch.tensor([row[name] for name in logged_as(run.self_state.senses)], device=device)  # (5,)
-    now.stats = perturb.remembered(run, now.stats, newest)
+    now.stats = perturb.remembered(run, now.stats, told(run, row))
     done = step + 1
-    if leaf is not None and step % run.log.effect_interval == 0:
+    if measures:
         with timed(timings, "evaluation"), torch.no_grad():
             row["prompt_effect"] = prompt_effect(now.gpt, now.injection.read(now.value, step), dtype)
     if done % run.log.eval_interval == 0 or done == run.last:
-        with timed(timings, "evaluation"):
+        with timed(timings, "evaluation"), torch.no_grad():
             bias = now.injection.read(now.value, step)
-            row["heldout_loss"], row["heldout_ece"] = heldout(now.gpt, bias, run, corpus, dtype)
+            row["heldout_loss"], row["heldout_ece"] = heldout(now.gpt, bias, run, tokens, dtype)
     return row
+
+
+def seen_batch(
+    run: RunConfig, tokens: Tokens, seed: int, batches: Stream, perturbed: Stream, step: int, regime: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The sequences of a step and their targets as a regime lets the model see them: int64 (B, T), all micro-batches.
+
+    batches, perturbed: the streams that they and their perturbation are drawn from.
+    """
+    sequences = run.train.batch_size * run.train.grad_accum
+    x, y = tokens.draw("train", sequences, run.model.block_size, generator(seed, batches, step))
+    random = functools.partial(generator, seed, perturbed, step)
+    return perturb.perturb_batch(regime, x, y, run.regimes, tokens.vocab_size, random)
+
+
+def forward_backward(
+    now: Training, bias: Tensor | None, x: np.ndarray, y: np.ndarray, dtype: torch.dtype, step: int
+) -> Tensor:
+    """Gradients of the mean loss of a batch (B, T) into all parameters, micro-batch by micro-batch.
+
+    Returns:
+        (3, B, T) float32: loss, entropy and top-1 at each position, as `self_state.position_stats` has them.
+    """
+    settings, device = now.run.train, now.gpt.positions.weight.device
+    leaf = None if bias is None else bias.detach().requires_grad_()  # gathers the micro-batches' gradients
+    now.gpt.train()
+    if now.run.model.dropout:
+        torch.manual_seed(int(generator(now.run.seed, Stream.DROPOUT, step).integers(2**62)))
+    found = []
+    inputs, targets = (torch.from_numpy(ids).to(device).split(settings.batch_size) for ids in (x, y))
+    for tokens, nexts in zip(inputs, targets, strict=True):
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            logits, _ = now.gpt(tokens, leaf)
+        log_p = F.log_softmax(logits, dim=-1)  # (B, T, V), for the loss and for what is sensed
+        loss = F.nll_loss(log_p.flatten(0, 1), nexts.flatten())
+        (loss / settings.grad_accum).backward()
+        found.append(position_stats(log_p.detach(), nexts))
+    if bias is not None and leaf is not None and bias.requires_grad:
+        bias.backward(leaf.grad)
+    return torch.cat(found, dim=1)
+
+
+def statistics(found: Tensor, seen: np.ndarray | None) -> dict[str, float]:
+    """Metrics of a batch, means of what `forward_backward` found (3, B, T): over all positions, over each sequence's last,
+    and over those that the senses see, if they see but some of them."""
+    means = [found.mean((1, 2)), found[1:, :, -1].mean(1)]
+    names = ["loss", "entropy", "top1", "entropy_last", "top1_last"]
+    if seen is not None:
+        means.append(found.flatten(1)[:, torch.from_numpy(seen).to(found.device)].mean(1))
+        names += ["loss_seen", "entropy_seen", "top1_seen"]
+    return dict(zip(names, torch.cat(means).tolist(), strict=True))
+
+
+def told(run: RunConfig, row: Mapping[str, Any]) -> Tensor:
+    """The five statistics (5,) float32 of a step that a self-state may be shown later, from the step's metrics."""
+    return torch.tensor([row[name] if name else 0.0 for name in logged_as(run.self_state.senses)])
 
 
 def learning_rate(step: int, settings: Train) -> float:
@@ -263,9 +301,9 @@ def main(arguments: Sequence[str]) -> None:
         """The run of a condition, after those it needs."""
         run = suite.run(condition, seed)
         inputs = {part: trained(*reference) for part, reference in run.references().items()}
-        corpus = prepare(run.corpus, given.out / "data", run.tokenizer)
+        tokens = prepare(run, given.out / "data")
         with command_line.progress_bar(f"{condition}, seed {seed}") as progress:
-            return train(run, corpus, given.out / "runs", progress, given.device, inputs)
+            return train(run, tokens, given.out / "runs", progress, given.device, inputs)
 
     try:
         folder = trained(given.condition, given.seed)

@@ -27,6 +27,9 @@ class Stream(IntEnum):
     CONSTANT_BIAS = 11  # direction of a fixed bias
     EXCHANGE = 12  # states put in the place of a run's own
     SHUFFLE = 13  # order of shuffled statistics
+    PROCESS = 14  # rows of a Markov chain that tokens are drawn from
+    SENSES = 15  # which positions of a batch the statistics are taken from
+    REPLAY = 16  # schedule, batches and perturbations of a replay with the weights frozen
 
 
 def generator(seed: int, stream: Stream, step: int = 0) -> np.random.Generator:

@@ -10,8 +10,18 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from configs.fields import Magnitude, Name, Positive, Strict
-from configs.state import ConstantBias, FixedBias, NoBias, RandomStart, RecordedStats, SelfState
-from configs.world import NoSchedule, RandomWindows, Regimes, Schedule, Windows
+from configs.process import Process
+from configs.state import (
+    ConstantBias,
+    FilterBelief,
+    FixedBias,
+    NoBias,
+    OwnStats,
+    RandomStart,
+    RecordedStats,
+    SelfState,
+)
+from configs.world import NoSchedule, RandomWindows, Recurring, Regimes, Schedule, Windows
 
 Tokenizer = Annotated[str, Field(pattern=r"^(char|gpt2|bpe:[1-9][0-9]{2,4})$")]
 
@@ -96,7 +106,8 @@ class Start(Strict):
 class RunConfig(Strict):
     """One run, fully resolved."""
 
-    corpus: Name  # the text it is trained on; see data/sources.py
+    corpus: Name  # the text it is trained on, see data/sources.py; or one of [processes]
+    process: Process | None = None  # what [processes] has under the corpus's name; None: a text
     tokenizer: Tokenizer = "char"  # char, gpt2, or bpe:N, N tokens learned on the training split
     seed: int = Field(
         default=0, ge=0, lt=2**63
@@ -107,9 +118,15 @@ class RunConfig(Strict):
     self_state: SelfState
     constant_bias: ConstantBias = NoBias()  # what is injected where there is no self-state
     match_norm_of: Name | None = None  # the condition whose bias gives this one its norm, in the running mean
+    inject_until: int | None = Field(default=None, ge=1)  # nothing enters the embeddings from this step on
     start: Start | None = None  # another run's checkpoint to go on from; None: from the beginning
     schedule: Schedule = NoSchedule()  # which regime acts when
     regimes: Regimes  # what each regime does
+
+    @property
+    def text(self) -> tuple[str, str] | None:
+        """Name and tokenizer of the text it is trained on; None for a process."""
+        return None if self.process is not None else (self.corpus, self.tokenizer)
 
     @property
     def injects(self) -> bool:
@@ -185,6 +202,10 @@ class RunConfig(Strict):
                 f"a {self.constant_bias.kind} constant_bias beside a self-state: one bias enters the embeddings; "
                 "set self_state.enabled = false"
             )
+        if self.inject_until is not None and not self.injects:
+            raise ValueError(
+                f"inject_until = {self.inject_until}: a run that injects nothing has nothing to end"
+            )
         if self.match_norm_of is not None and not self.injects:
             raise ValueError(
                 f"match_norm_of = {self.match_norm_of}: a run that injects nothing has no norm to match"
@@ -192,6 +213,32 @@ class RunConfig(Strict):
         if self.start is not None and self.start.state != "own" and not self.self_state.enabled:
             raise ValueError(
                 f'start.state = "{self.start.state}": a run without self-state has none to exchange'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _senses_what_is_there(self) -> Self:
+        senses, train = self.self_state.senses, self.train
+        if not self.self_state.enabled:
+            return self
+        positions = train.batch_size * train.grad_accum * self.model.block_size
+        if isinstance(senses, OwnStats) and senses.tokens is not None:
+            if senses.tokens > positions:
+                raise ValueError(
+                    f"self_state.senses.tokens = {senses.tokens}: a batch has {positions} tokens; take at most so many"
+                )
+            if senses.positions == "last":
+                raise ValueError(
+                    'self_state.senses: tokens are drawn from all positions; leave out positions = "last"'
+                )
+        if isinstance(senses, FilterBelief) and (
+            self.process is None
+            or not isinstance(self.schedule, Recurring)
+            or not {"bewilderment", "sensory_fog"}.issuperset(self.schedule.regimes)
+        ):
+            raise ValueError(
+                'self_state.senses.kind = "filter": an ideal observer is known for a process of [processes] under a '
+                "recurring schedule of bewilderment and sensory_fog alone"
             )
         return self
 

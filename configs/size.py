@@ -1,7 +1,7 @@
 """What a run and a test of it take, told from the config before anything is made: weights, work, memory, disk.
 
 Sizes are in bytes and about right, from above, unless they say that they are exact. `vocabulary` is the number of tokens
-without the mask token; where a corpus is not read yet, `tokens_of` its tokenizer.
+without the mask token; where a corpus is not read yet, `tokens_of` it.
 """
 
 from base import machine
@@ -14,9 +14,11 @@ BELIEFS = 20  # states that a test of beliefs sets (probes/belief.py), about: th
 LOG_BYTES = 200.0  # of a step's row in metrics.csv
 
 
-def tokens_of(tokenizer: str) -> int:
-    """How many tokens a tokenizer has; of char a guess, since only the text says how many characters it has."""
-    kind, _, size = tokenizer.partition(":")
+def tokens_of(run: RunConfig) -> int:
+    """How many tokens a run knows, without the mask token; of characters a guess, since only the text says how many it has."""
+    if run.process is not None:
+        return run.process.vocabulary
+    kind, _, size = run.tokenizer.partition(":")
     return int(size) if size else {"char": 256, "gpt2": 50_257}[kind]
 
 
@@ -44,7 +46,7 @@ def weights(run: RunConfig, vocabulary: int) -> int:
 def step_gflop(run: RunConfig) -> float:
     """Floating-point operations of one training step, in units of 1e9: six a weight and token."""
     tokens = run.train.batch_size * run.train.grad_accum * run.model.block_size
-    return 6e-9 * tokens * weights(run, tokens_of(run.tokenizer))
+    return 6e-9 * tokens * weights(run, tokens_of(run))
 
 
 def probe_gflop(kind: str, settings: FrozenTest, run: RunConfig) -> float:
@@ -85,7 +87,7 @@ def memory(run: RunConfig) -> float:
     """While it trains, in float32: weights, gradients, two moments and a copy; activations; what is kept of each step;
     and the program."""
     model, train = run.model, run.train
-    vocabulary = tokens_of(run.tokenizer)
+    vocabulary = tokens_of(run)
     layer = 34 * model.n_embd + 4 * model.n_head * model.block_size  # floats of a token in a block
     batch = train.batch_size * model.block_size
     probe = run.log.probe_sequences * model.block_size if run.injects else 0

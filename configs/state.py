@@ -50,6 +50,9 @@ class OwnStats(Strict):
     kind: Literal["own"] = "own"
     age: int = Field(default=1, ge=1, le=100_000)  # steps since it was measured; 1: on the previous batch
     positions: Literal["all", "last"] = "all"  # of each sequence, where entropy and top-1 are measured
+    tokens: int | None = Field(
+        default=None, ge=1
+    )  # so many positions of a batch, drawn anew each step, are all it sees; None: the whole batch
     from_zero: bool = False  # shown five zeros where nothing was measured yet; false: not updated there
 
 
@@ -74,12 +77,25 @@ class TrueRegime(Strict):
     kind: Literal["regime"]
 
 
-Senses = Annotated[OwnStats | RecordedStats | Clock | TrueRegime, Field(discriminator="kind")]
+class FilterBelief(Strict):
+    """The ideal observer's belief in the regime of this very step, from all batches before it. See runs/observer.py."""
+
+    kind: Literal["filter"]
+
+
+Senses = Annotated[OwnStats | RecordedStats | Clock | TrueRegime | FilterBelief, Field(discriminator="kind")]
 
 
 def logged_as(senses: Senses) -> tuple[str, ...]:
-    """The metrics of the log that a self-state with these senses is shown as STATS."""
-    last = isinstance(senses, OwnStats) and senses.positions == "last"
+    """The metrics of the log that a self-state with these senses is shown as STATS; "" where it is shown a zero.
+
+    Where it sees only some positions of a batch the gradient's norm is left out: it is of the whole batch.
+    """
+    if not isinstance(senses, OwnStats):
+        return STATS
+    if senses.tokens is not None:
+        return ("loss_seen", "entropy_seen", "top1_seen", "", "progress")
+    last = senses.positions == "last"
     return tuple(f"{name}_last" if last and name in ("entropy", "top1") else name for name in STATS)
 
 

@@ -190,7 +190,7 @@ _WHERE = {
     "stats": "self_state.senses.condition",
 }
 _SUITE_FIELDS = ("name", "seeds", "frozen_test", "belief_test", "signatures")
-_LIBRARIES = ("extends", "schedules", "mechanisms", "quick", "conditions", "mechanism", "study")
+_LIBRARIES = ("extends", "schedules", "mechanisms", "processes", "quick", "conditions", "mechanism", "study")
 
 
 def load_suite(path: Path, overrides: Sequence[str] = (), quick: bool = False) -> Suite:
@@ -210,7 +210,7 @@ def load_suite(path: Path, overrides: Sequence[str] = (), quick: bool = False) -
         source.apply_quick()
     source.apply_overrides(overrides)
     document = source.document
-    known = {*RunConfig.model_fields, *_SUITE_FIELDS, *_LIBRARIES} - {"seed"}
+    known = {*RunConfig.model_fields, *_SUITE_FIELDS, *_LIBRARIES} - {"seed", "process"}
     for key in document:
         if key not in known:
             raise ConfigError(toml_file.unknown("key", key, known, source.where((key,))))

@@ -136,7 +136,7 @@ class Source:
         return best[1]
 
     def resolve_condition(self, name: str, allowed: set[str]) -> tuple[dict[str, Any], Sequence[Keys]]:
-        """The document with one condition laid over it, named schedules and mechanisms replaced by their values.
+        """The document with one condition laid over it, named schedules, processes and mechanisms replaced by their values.
 
         Returns:
             The merged tables, and the key prefixes at which its values may stand, for messages.
@@ -161,6 +161,10 @@ class Source:
         if isinstance(schedule, str):
             merged["schedule"] = self._named("schedules", schedule, (*place, "schedule"))
             trail += [(*layer, "schedules", schedule) for layer in layers]
+        corpus, processes = merged.get("corpus"), self.document.get("processes", {})
+        if isinstance(corpus, str) and isinstance(processes, dict) and corpus in processes:
+            merged["process"] = self._named("processes", corpus, (*place, "corpus"))
+            trail += [(*layer, "processes", corpus) for layer in layers]
         mechanism = merged.get("mechanism")
         if mechanism is not None:
             values = self._named("mechanisms", mechanism, (*place, "mechanism"), ("mechanism",))

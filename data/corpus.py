@@ -49,6 +49,29 @@ class Corpus:
         """The tokenizer as a config says it: char, bpe:N or gpt2."""
         return self.tokenizer.name
 
+    def check_block(self, block_size: int) -> None:
+        """UserError where a split is too short for one block and its targets."""
+        for split in SPLITS:
+            length = len(getattr(self, split))
+            if length < block_size + 1:
+                raise UserError(
+                    f"corpus {self.name!r} is too short: its {split} split has {length:,} tokens, and a block "
+                    f"of {block_size} needs {block_size + 1}; use a longer text or a smaller block_size"
+                )
+
+    def draw(
+        self, split: str, sequences: int, block_size: int, random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Sequences x from random places of a split, and their targets y, one token later.
+
+        Both are new int64 arrays (sequences, block_size). Offsets are uniform over every place that fits;
+        ValueError where none does (see `check_block`).
+        """
+        tokens = getattr(self, split)
+        offsets = random.integers(0, len(tokens) - block_size, size=sequences)  # (B,)
+        rows = tokens[offsets[:, None] + np.arange(block_size + 1)]  # (B, T + 1)
+        return rows[:, :-1].astype(np.int64), rows[:, 1:].astype(np.int64)
+
     def encode(self, text: str) -> np.ndarray:
         """Ids, int64. UserError where the tokenizer lacks characters of the text (char), or it is not UTF-8."""
         return self.tokenizer.encode(text)
@@ -119,30 +142,6 @@ def load(name: str, data_dir: Path, tokenizer: str = "char") -> Corpus:
         tokenizer=restored,
         **identity,
     )
-
-
-def check_block(corpus: Corpus, block_size: int) -> None:
-    """UserError where a split of the corpus is too short for one block and its targets."""
-    for split in SPLITS:
-        length = len(getattr(corpus, split))
-        if length < block_size + 1:
-            raise UserError(
-                f"corpus {corpus.name!r} is too short: its {split} split has {length:,} tokens, and a block "
-                f"of {block_size} needs {block_size + 1}; use a longer text or a smaller block_size"
-            )
-
-
-def sample_batch(
-    tokens: np.ndarray, batch_size: int, block_size: int, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sequences x from random places of `tokens`, and their targets y, one token later.
-
-    Both are new int64 arrays (batch_size, block_size). Offsets are uniform over every place that fits;
-    ValueError where none does (see `check_block`).
-    """
-    offsets = generator.integers(0, len(tokens) - block_size, size=batch_size)  # (B,)
-    rows = tokens[offsets[:, None] + np.arange(block_size + 1)]  # (B, T + 1)
-    return rows[:, :-1].astype(np.int64), rows[:, 1:].astype(np.int64)
 
 
 def _check_name(name: str) -> None:

@@ -22,8 +22,7 @@ from configs import toml_file as config_file
 from configs.run import RunConfig
 from configs.suite import FrozenTest, validate
 from configs.toml_file import ConfigError
-from data.corpus import Corpus, check_block
-from data.prepare import prepare
+from data.tokens import Tokens, prepare
 from model import GPT
 from runs import folder as run_folder
 from runs.evaluate import ECE_BINS, batch, overconfidence
@@ -62,15 +61,17 @@ def load_subject(folder: Path, step: int) -> Subject:
 
 
 def batches(
-    subject: Subject, corpus: Corpus, split: str, count: int, sequences: int | None = None
+    subject: Subject, corpus: Tokens, split: str, count: int, sequences: int | None = None
 ) -> list[Batch]:
     """Batches of a split (train, dev, heldout) that neither training nor its evaluations draw.
 
     split: or "replication", which are of the train split. sequences: of each; a training batch's by default.
     """
-    tokens, run = getattr(corpus, "train" if split == "replication" else split), subject.run
-    first = FIRST_BATCH[split]
-    return [batch(tokens, run, run.seed, Stream.EVAL, first + at, CPU, sequences) for at in range(count)]
+    run, first = subject.run, FIRST_BATCH[split]
+    place = "train" if split == "replication" else split
+    return [
+        batch(corpus, place, run, run.seed, Stream.EVAL, first + at, CPU, sequences) for at in range(count)
+    ]
 
 
 @dataclass
@@ -83,7 +84,7 @@ class Results:
 
 @contextlib.contextmanager
 def weights_frozen(
-    folder: Path, step: int, corpus: Corpus, destination: Path
+    folder: Path, step: int, corpus: Tokens, destination: Path
 ) -> Iterator[tuple[Subject, Results]]:
     """A finished run to be tested with the weights after `step` steps, and results to fill, written once all is done.
 
@@ -101,7 +102,7 @@ def weights_frozen(
     subject = load_subject(folder, step)
     record = storage.read_json(folder / "run.json")
     check_corpus(folder, corpus)
-    check_block(corpus, subject.run.model.block_size)
+    corpus.check_block(subject.run.model.block_size)
     before, results = subject.sha256(), Results()
     yield subject, results
     after = subject.sha256()
@@ -161,7 +162,7 @@ def command(
     trained = run_folder.load_config(given.run)
     step = trained.last if given.step is None else given.step
     torch.set_num_threads(1)
-    corpus = prepare(trained.corpus, given.out / "data", trained.tokenizer)
+    corpus = prepare(trained, given.out / "data")
     destination = given.out / kind / f"{given.run.resolve().name}-step{step}"
     with command_line.progress_bar(f"{kind} test") as progress:
         test(given.run, step, settings, corpus, destination, progress, given.other)

@@ -17,7 +17,7 @@ from base.storage import UserError
 from configs.run import RunConfig
 from model import GPT
 from probes.instrument import LAST, Batch, Instrument
-from self_state import batch_stats
+from self_state import position_stats
 
 NAMES = ("confident", "uncertain")
 COMPARED = ("logit_change", "kl", "entropy_zero", "entropy", "top1_zero", "top1")
@@ -93,13 +93,15 @@ def compare(
     """
     biases = torch.from_numpy((states @ reader.T).astype(np.float32))
     found = np.zeros((len(states), len(COMPARED)))
-    for x, _ in batches:
-        zero = gpt(x)[0][:, -1:]  # (B, 1, V)
-        log_p_zero, (entropy_zero, top1_zero) = F.log_softmax(zero, -1), batch_stats(zero)[2:].tolist()
+    for x, y in batches:
+        zero, last = gpt(x)[0][:, -1:], y[:, -1:]  # (B, 1, V)
+        log_p_zero = F.log_softmax(zero, -1)
+        entropy_zero, top1_zero = position_stats(log_p_zero, last)[1:].mean((1, 2)).tolist()
         for row, bias in zip(found, biases, strict=True):
             logits = gpt(x, bias)[0][:, -1:]
             change = (logits - zero).abs().mean().item()
-            kl = F.kl_div(F.log_softmax(logits, -1), log_p_zero, reduction="none", log_target=True)
-            entropy, top1 = batch_stats(logits)[2:].tolist()
+            log_p = F.log_softmax(logits, -1)
+            kl = F.kl_div(log_p, log_p_zero, reduction="none", log_target=True)
+            entropy, top1 = position_stats(log_p, last)[1:].mean((1, 2)).tolist()
             row += (change, kl.sum(-1).mean().item(), entropy_zero, entropy, top1_zero, top1)
     return [dict(zip(COMPARED, row.tolist(), strict=True)) for row in found / len(batches)]

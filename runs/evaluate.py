@@ -2,7 +2,6 @@
 
 import os
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -10,7 +9,7 @@ from torch.nn import functional as F
 from base.rng import Stream, generator
 from base.storage import UserError
 from configs.run import RunConfig
-from data.corpus import Corpus, sample_batch
+from data.tokens import Tokens
 from model import GPT
 
 DTYPE_VARIABLE = "INTEROCEPTION_DTYPE"
@@ -21,15 +20,9 @@ PROBE = (
 )
 
 
-def draw(
-    tokens: np.ndarray, run: RunConfig, seed: int, stream: Stream, step: int, sequences: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The sequences of one step of one stream: (x, y), int64 (sequences, block_size)."""
-    return sample_batch(tokens, sequences, run.model.block_size, generator(seed, stream, step))
-
-
 def batch(
-    tokens: np.ndarray,
+    tokens: Tokens,
+    split: str,
     run: RunConfig,
     seed: int,
     stream: Stream,
@@ -37,8 +30,12 @@ def batch(
     device: torch.device,
     sequences: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """`draw` as tensors on a device; by default as many sequences as a micro-batch has."""
-    x, y = draw(tokens, run, seed, stream, step, sequences or run.train.batch_size)
+    """The sequences of one step of one stream and their targets, int64 (sequences, block_size) on a device.
+
+    By default as many sequences as a micro-batch has.
+    """
+    random = generator(seed, stream, step)
+    x, y = tokens.draw(split, sequences or run.train.batch_size, run.model.block_size, random)
     return torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
 
 
@@ -64,7 +61,7 @@ def prompt_effect(gpt: GPT, bias: Tensor | None, dtype: torch.dtype) -> float:
     """
     gpt.train()
     device = gpt.positions.weight.device
-    prompt = torch.arange(min(PROMPT, gpt.vocab_size), device=device)[None]
+    prompt = torch.arange(min(PROMPT, gpt.vocab_size, len(gpt.positions.weight)), device=device)[None]
     steered, plain = _with_and_without(gpt, prompt, bias, dtype)
     return (steered - plain)[0, -1].abs().mean().item()
 
@@ -72,14 +69,19 @@ def prompt_effect(gpt: GPT, bias: Tensor | None, dtype: torch.dtype) -> float:
 def _with_and_without(
     gpt: GPT, tokens: Tensor, bias: Tensor | None, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Logits (B, T, V) on tokens with a bias, and without any."""
+    """Logits (B, T, V) on tokens with a bias, and without any, from one pass over both."""
+    width = gpt.positions.weight.shape[1]
+    biases = torch.zeros(2 * len(tokens), 1, width, device=tokens.device)
+    if bias is not None:
+        biases[: len(tokens)] = bias
     with torch.autocast(tokens.device.type, dtype=dtype, enabled=dtype != torch.float32):
-        return gpt(tokens, bias)[0], gpt(tokens)[0]
+        steered, plain = gpt(torch.cat([tokens, tokens]), biases)[0].chunk(2)
+    return steered, plain
 
 
 @torch.no_grad()
 def heldout(
-    gpt: GPT, bias: Tensor | None, run: RunConfig, corpus: Corpus, dtype: torch.dtype
+    gpt: GPT, bias: Tensor | None, run: RunConfig, tokens: Tokens, dtype: torch.dtype
 ) -> tuple[float, float]:
     """Mean cross-entropy (nats a token) and expected calibration error (0 to 1) on `log.eval_batches` held-out batches.
 
@@ -91,14 +93,13 @@ def heldout(
     total, positions = 0.0, 0
     gaps = torch.zeros(ECE_BINS, dtype=torch.float64)
     for index in range(run.log.eval_batches):
-        x, y = batch(corpus.heldout, run, 0, Stream.EVAL, index, device)
+        x, y = batch(tokens, "heldout", run, 0, Stream.EVAL, index, device)
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            logits, loss = gpt(x, bias, y)
-        assert loss is not None
-        total += loss.item()
+            log_p = F.log_softmax(gpt(x, bias)[0], dim=-1)
+        total -= log_p.gather(-1, y[..., None]).sum().item()
         positions += y.numel()
-        gaps += overconfidence(F.softmax(logits.float(), dim=-1), y).cpu()
-    return total / run.log.eval_batches, gaps.abs().sum().item() / positions
+        gaps += overconfidence(log_p.exp(), y).cpu()
+    return total / positions, gaps.abs().sum().item() / positions
 
 
 def overconfidence(p: Tensor, y: Tensor) -> Tensor:

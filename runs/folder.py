@@ -25,13 +25,23 @@ KEPT_CHECKPOINTS = 2
 
 @functools.cache
 def _code(without: tuple[str, ...]) -> dict[str, str]:
-    return code.of(code.Place("train", "train"), without=without)
+    drawn = () if "data.process" in without else (code.Place("data.process", "transitions_of"),)
+    return code.of(code.Place("train", "train"), *drawn, without=without)
+
+
+def unused(run: RunConfig) -> tuple[str, ...]:
+    """Modules that a run does not use, though training reaches them; what tokenizers do is in the hash of the tokens."""
+    found = ["data.tokenizers", "data.sources"]
+    if not run.self_state.enabled or run.self_state.memory.kind == "none":
+        found.append("memory")
+    if run.process is None:
+        found += ["data.process", "runs.observer"]
+    return tuple(found)
 
 
 def code_of(run: RunConfig) -> dict[str, str]:
     """What the code does that trains a run, by definition: an edit to a part that it does not use leaves it alone."""
-    remembers = run.self_state.enabled and run.self_state.memory.kind != "none"
-    return _code(() if remembers else ("memory",))
+    return _code(unused(run))
 
 
 def run_parts(

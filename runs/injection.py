@@ -6,6 +6,7 @@ An injection holds parameters and what was settled before its run began. All tha
 passed in and returned; its `arrays` and `from_arrays` save it whole.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +22,20 @@ from base import storage
 from base.rng import Stream, generator
 from base.storage import UserError
 from configs.run import RunConfig
-from configs.state import STATS, FixedBias, NoBias, OwnStats, RandomStart, RecordedStats, logged_as
+from configs.state import (
+    STATS,
+    FilterBelief,
+    FixedBias,
+    NoBias,
+    OwnStats,
+    RandomStart,
+    RecordedStats,
+    logged_as,
+)
+from data.process import Generated
+from data.tokens import Tokens
 from runs import folder as run_folder
+from runs import observer
 from self_state import ConstantBias, Parts, SelfState, StateValue
 
 EMA_MOMENTUM = 0.99  # of the state's average behind state_ema_drift
@@ -107,7 +120,9 @@ class Injection:
     modules: what is trained beside the GPT, by the name that stands before its weights in files.
     """
 
-    def __init__(self, run: RunConfig, device: torch.device, inputs: Mapping[str, Path]) -> None:
+    def __init__(
+        self, run: RunConfig, tokens: Tokens, device: torch.device, inputs: Mapping[str, Path]
+    ) -> None:
         """As at a run's first step. inputs: folders of the finished runs that `run.references()` names."""
         self.run = run
         self.modules: dict[str, nn.Module] = {}
@@ -149,8 +164,10 @@ class Injection:
 class ConstantInjection(Injection):
     """A vector that senses nothing: learned, or of a fixed direction at another run's norm."""
 
-    def __init__(self, run: RunConfig, device: torch.device, inputs: Mapping[str, Path]) -> None:
-        super().__init__(run, device, inputs)
+    def __init__(
+        self, run: RunConfig, tokens: Tokens, device: torch.device, inputs: Mapping[str, Path]
+    ) -> None:
+        super().__init__(run, tokens, device, inputs)
         settings = run.constant_bias
         assert not isinstance(settings, NoBias)
         self.bias = ConstantBias(settings, run.model.n_embd)
@@ -166,12 +183,17 @@ class ConstantInjection(Injection):
 class StateInjection(Injection):
     """What a self-state reads out, once it was shown what its senses show it, as the regime allows."""
 
-    def __init__(self, run: RunConfig, device: torch.device, inputs: Mapping[str, Path]) -> None:
-        super().__init__(run, device, inputs)
+    def __init__(
+        self, run: RunConfig, tokens: Tokens, device: torch.device, inputs: Mapping[str, Path]
+    ) -> None:
+        super().__init__(run, tokens, device, inputs)
         self.self_state = SelfState(run.self_state, run.model.n_embd)
         self.self_state.initialise(generator(run.seed, Stream.STATE_INIT))
         self.modules = {"self_state": self.self_state.to(device)}
         self.recorded = recorded_stats(run, inputs["stats"]) if "stats" in inputs else None
+        if isinstance(run.self_state.senses, FilterBelief):
+            assert isinstance(tokens, Generated)
+            self.recorded = observer.as_stats(run, observer.beliefs(run, tokens), perturb.REGIMES)
         self.first = first_state(run, inputs["first"]) if "first" in inputs else None
 
     def initial(self) -> Value:
@@ -185,7 +207,7 @@ class StateInjection(Injection):
         state, parts = value.state, None
         shown = perturb.shown(self.run, step, regime, stats, self.recorded)
         if shown is not None:
-            random = generator(self.run.seed, Stream.PERTURB, step)
+            random = functools.partial(generator, self.run.seed, Stream.PERTURB, step)
             shown = shown.to(state.state.device)
             state, parts = perturb.update_state(
                 regime, self.self_state, state, shown, self.run.regimes, random
@@ -230,11 +252,36 @@ class MatchedInjection(Injection):
         return {**weights, name: (weights[name] * self.scale(value, step)).astype(np.float32)}
 
 
-def injection_of(run: RunConfig, device: torch.device, inputs: Mapping[str, Path]) -> Injection:
+class EndingInjection(Injection):
+    """What another injection gives until a step, and nothing from then on: its value stays as it is."""
+
+    def __init__(self, inner: Injection, until: int) -> None:
+        self.run, self.inner, self.modules, self.until = inner.run, inner, inner.modules, until
+
+    def initial(self) -> Value:
+        return self.inner.initial()
+
+    def update(self, value: Value, step: int, regime: str, stats: Tensor | None) -> Value:
+        return self.inner.update(value, step, regime, stats) if step < self.until else value
+
+    def read(self, value: Value, step: int) -> Tensor | None:
+        return self.inner.read(value, step) if step < self.until else None
+
+    def acting_weights(
+        self, weights: dict[str, np.ndarray], value: Value, step: int
+    ) -> dict[str, np.ndarray]:
+        return self.inner.acting_weights(weights, value, min(step, self.until - 1))
+
+
+def injection_of(
+    run: RunConfig, tokens: Tokens, device: torch.device, inputs: Mapping[str, Path]
+) -> Injection:
     """The injection that a config asks for. UserError where an input does not fit this run."""
     kind = StateInjection if run.self_state.enabled else ConstantInjection if run.injects else Injection
-    made = kind(run, device, inputs)
-    return MatchedInjection(made, inputs["matched"]) if "matched" in inputs else made
+    made = kind(run, tokens, device, inputs)
+    if "matched" in inputs:
+        made = MatchedInjection(made, inputs["matched"])
+    return made if run.inject_until is None else EndingInjection(made, run.inject_until)
 
 
 def first_state(run: RunConfig, folder: Path) -> Tensor:
@@ -283,8 +330,8 @@ def recorded_stats(run: RunConfig, folder: Path) -> np.ndarray:
     found = np.full((run.last, len(STATS)), np.nan, dtype=np.float32)
     for step in range(own.age, run.last):
         row = log[step - own.age]
-        names = logged_as(own)[:-1]
-        values = [float(row[name]) for name in names] + [(step - own.age) / source.train.steps]
+        values = [float(row[name]) if name else 0.0 for name in logged_as(own)[:-1]]
+        values.append((step - own.age) / source.train.steps)
         regime = log[step]["regime"] if source.self_state.enabled else perturb.CALM
         found[step] = perturb.perturb_stats(regime, torch.tensor(values), source.regimes).numpy()
     senses = run.self_state.senses

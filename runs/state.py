@@ -1,6 +1,7 @@
 """Everything that a run has at a step boundary: made at its start, saved, restored, or taken over from another run."""
 
 import csv
+import functools
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,13 +18,15 @@ from base.storage import UserError
 from configs.run import RunConfig, partner
 from data.corpus import Corpus
 from data.prepare import prepare
+from data.tokens import Tokens
 from model import GPT
 from runs import folder as run_folder
 from runs.injection import Injection, Value, injection_of
 from self_state import SelfState
 
 METRICS = (
-    "step", "regime", "loss", "entropy", "top1", "entropy_last", "top1_last", "grad_norm", "progress", "lr",
+    "step", "regime", "loss", "entropy", "top1", "entropy_last", "top1_last",
+    "loss_seen", "entropy_seen", "top1_seen", "grad_norm", "progress", "lr",
     "state_norm", "state_drift", "state_ema_drift", "state_effect", "state_kl", "prompt_effect",
     "bias_norm", "mlp_norm", "memory_wanted", "memory_norm", "memory_cosine", "memory_share", "gate",
     "heldout_loss", "heldout_ece",
@@ -43,6 +46,11 @@ class Training:
     stats: Tensor | None = None  # (k, 5) of the last batches, the newest last; None before the first step
     states: list[np.ndarray] = field(default_factory=list)  # the state injected at each step so far
     rows: list[list[str]] = field(default_factory=list)  # of the log, in METRICS order
+
+    @functools.cached_property
+    def parameters(self) -> list[nn.Parameter]:
+        """All that is trained."""
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def modules(self) -> dict[str, nn.Module]:
         """The models by the name that stands before their weights in files."""
@@ -98,27 +106,27 @@ class Training:
 
 
 def start(
-    run: RunConfig, vocab_size: int, device: torch.device, inputs: Mapping[str, Path] | None = None
+    run: RunConfig, tokens: Tokens, device: torch.device, inputs: Mapping[str, Path] | None = None
 ) -> Training:
     """A run before its first step. The GPT's weights depend on the seed alone, whatever the condition.
 
     inputs: folders of the finished runs that `run.references()` names.
     """
     inputs = inputs or {}
-    gpt = GPT(run.model, vocab_size)
+    gpt = GPT(run.model, tokens.vocab_size)
     gpt.initialise(generator(run.seed, Stream.INIT))
     gpt.to(device)
-    injection = injection_of(run, device, inputs)
+    injection = injection_of(run, tokens, device, inputs)
     optimizer = make_optimizer(run, {"gpt": gpt, **injection.modules})
     now = Training(run, gpt, injection, optimizer, injection.initial())
     if run.start is not None:
         name = run_folder.checkpoint_name(run.start.step)
-        tensors = storage.load_tensors(inputs["start"] / name)
-        now.restore(tensors)
+        saved = storage.load_tensors(inputs["start"] / name)
+        now.restore(saved)
         if run.start.state != "own":
             other = storage.load_tensors(inputs["other"] / name) if "other" in inputs else {}
-            tensors["value.state"] = exchanged(run, tensors["value.state"], other.get("value.state"))
-            now.value = now.value.from_arrays(tensors, device)
+            saved["value.state"] = exchanged(run, saved["value.state"], other.get("value.state"))
+            now.value = now.value.from_arrays(saved, device)
             if "stats" in other:  # the last statistics go with the state, as published
                 now.stats = torch.from_numpy(np.array(other["stats"])).to(device)
     return now
@@ -229,7 +237,7 @@ def trained_corpus(folder: Path, run: RunConfig, data_dir: Path) -> Corpus:
     return corpus
 
 
-def check_corpus(folder: Path, corpus: Corpus) -> None:
+def check_corpus(folder: Path, corpus: Tokens) -> None:
     """UserError where a finished run was trained on another corpus."""
     if storage.read_json(folder / "run.json")["data"] != corpus.tokens_sha256:
         raise UserError(

@@ -33,8 +33,7 @@ from configs import size
 from configs.run import Model, RunConfig
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
-from data.corpus import Corpus
-from data.prepare import prepare
+from data.tokens import Tokens, prepare
 from runs import evaluate
 from runs.state import start
 
@@ -81,16 +80,16 @@ class PlainGPT(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1), y.flatten())
 
 
-def plain_stepper(run: RunConfig, corpus: Corpus) -> Callable[[int], None]:
+def plain_stepper(run: RunConfig, tokens: Tokens) -> Callable[[int], None]:
     """One plain training step a call: draw, forward, backward, clip, step."""
     torch.manual_seed(0)
-    model = PlainGPT(run.model, corpus.vocab_size)
+    model = PlainGPT(run.model, tokens.vocab_size)
     rate, decay = run.train.learning_rate, run.train.weight_decay
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=decay)
     device = torch.device("cpu")
 
     def step(index: int) -> None:
-        x, y = evaluate.batch(corpus.train, run, 1, Stream.BATCH, index, device)
+        x, y = evaluate.batch(tokens, "train", run, 1, Stream.BATCH, index, device)
         optimizer.zero_grad(set_to_none=True)
         loss = model(x, y)
         loss.backward()
@@ -101,18 +100,18 @@ def plain_stepper(run: RunConfig, corpus: Corpus) -> Callable[[int], None]:
     return step
 
 
-def our_stepper(run: RunConfig, corpus: Corpus, timings: dict[str, float]) -> Callable[[int], None]:
+def our_stepper(run: RunConfig, tokens: Tokens, timings: dict[str, float]) -> Callable[[int], None]:
     """One `train.train_step` a call, with the log row and evaluations that it makes."""
     device = torch.device("cpu")
     torch.set_flush_denormal(True)
-    now = start(run, corpus.vocab_size, device)
+    now = start(run, tokens, device)
     dtype = evaluate.resolve_dtype(run.train.dtype, device)
     probe, _ = evaluate.batch(
-        corpus.heldout, run, 0, Stream.EVAL, evaluate.PROBE, device, run.log.probe_sequences
+        tokens, "heldout", run, 0, Stream.EVAL, evaluate.PROBE, device, run.log.probe_sequences
     )
 
     def step(index: int) -> None:
-        now.log(train.train_step(now, index, perturb.CALM, corpus, dtype, probe, timings))
+        now.log(train.train_step(now, index, perturb.CALM, tokens, dtype, probe, timings))
 
     return step
 
@@ -139,11 +138,11 @@ def product_seconds(run: RunConfig) -> float:
     return 3 * run.model.n_layer * total  # forward, and twice as much backward
 
 
-def worker(run: RunConfig, corpus: Corpus, steps: int) -> None:
+def worker(run: RunConfig, tokens: Tokens, steps: int) -> None:
     """Time `steps` steps each time a line comes in; answer with seconds a step, evaluation's share, products alone."""
     torch.set_num_threads(1)
     timings = {"evaluation": 0.0}
-    step = our_stepper(run, corpus, timings)
+    step = our_stepper(run, tokens, timings)
     seconds_a_step(step, 0, 3)
     done = 3
     print("ready", flush=True)
@@ -181,9 +180,9 @@ def main(arguments: Sequence[str]) -> None:
     suite = load_suite(given.suite, ["log.eval_interval=50", "log.eval_batches=4"])
     size.check(suite)
     run = suite.run(given.condition, 1)
-    corpus = prepare(run.corpus, given.out / "data")
+    tokens = prepare(run, given.out / "data")
     if given.worker:
-        worker(run, corpus, given.steps)
+        worker(run, tokens, given.steps)
         return
 
     cores = os.cpu_count() or 1
@@ -199,7 +198,7 @@ def main(arguments: Sequence[str]) -> None:
             assert process.stdout is not None
             process.stdout.readline()
         torch.set_num_threads(cores)
-        plain = plain_stepper(run, corpus)
+        plain = plain_stepper(run, tokens)
         seconds_a_step(plain, 0, 5)
         table = []
         done = 5

@@ -7,7 +7,7 @@ has to run, runner.py sees to it, worker.py is what a worker does. Nothing here 
 to do says so at once.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from base import code, storage
 from configs import size
 from configs.run import RunConfig, partner
 from configs.suite import Suite
+from data.process import process_sha256
 from runs import folder as run_folder
 from study import phases
 
@@ -91,17 +92,21 @@ class Study:
     def run(self, suite: Suite, condition: str, seed: int) -> RunConfig:
         """The config of a run, on the corpus that is there."""
         run = suite.run(condition, seed)
-        return run.model_copy(update={"corpus": self.corpora[run.corpus, run.tokenizer][0]})
+        return run.model_copy(update={"corpus": self.corpora[run.text][0]}) if run.text else run
 
     def tokens(self, suite: Suite, condition: str) -> str | None:
         """The hash of the tokens that a condition is trained on."""
         run = suite.conditions[condition]
-        return self.corpora[run.corpus, run.tokenizer][1]
+        return (
+            process_sha256(run.process)
+            if run.process is not None
+            else self.corpora[run.corpus, run.tokenizer][1]
+        )
 
     def warnings(self, suite: Suite) -> str:
         """What a suite's page must say first: the study's own warning, and which corpus stands in for another."""
         lines = [self.warning] if self.warning else []
-        for pair in dict.fromkeys((run.corpus, run.tokenizer) for run in suite.conditions.values()):
+        for pair in texts([suite]):
             if self.corpora[pair][0] != pair[0]:
                 lines.append(
                     f"Trained on the embedded corpus {self.corpora[pair][0]}, since {pair[0]} was not to be had."
@@ -110,10 +115,16 @@ class Study:
 
     def note(self, suite: Suite, seeds: int) -> str:
         """The small print of a suite's figures: the warning, its corpora, the number of seeds."""
-        used = {(run.corpus, run.tokenizer) for run in suite.conditions.values()}
-        names = ", ".join(sorted({self.corpora[pair][0] for pair in used}))
+        used = {run.corpus for run in suite.conditions.values() if run.process is not None}
+        names = ", ".join(sorted({*used, *(self.corpora[pair][0] for pair in texts([suite]))}))
         small = f"Corpus: {names}; {seeds} {'seed' if seeds == 1 else 'seeds'}."
         return f"{self.warnings(suite)} {small}".strip()
+
+
+def texts(suites: Iterable[Suite]) -> list[tuple[str, str]]:
+    """The texts that the runs of some suites are trained on, by name and tokenizer."""
+    found = (run.text for suite in suites for run in suite.conditions.values())
+    return list(dict.fromkeys(text for text in found if text is not None))
 
 
 def slug(name: str) -> str:

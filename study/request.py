@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import os
 import re
 import shutil
@@ -22,7 +23,7 @@ from data.prepare import prepare as prepare_corpus
 from data.sources import SOURCES, Source, SourceNotFound, find_local
 from runs import folder as run_folder
 from study import phases, run_card
-from study.plan import Step, Study
+from study.plan import Step, Study, texts
 
 STANDS_IN = ("shakespeare_char", "openwebtext")  # corpora that the embedded one may stand in for
 EMBEDDED = "pydoc_char"
@@ -111,11 +112,10 @@ def find_corpora(
     said: list[str] = []
     data = request.out / "data"
     blocks: dict[tuple[str, str], int] = {}
-    wanted = {(run.corpus, run.tokenizer) for suite in prepare for run in suite.conditions.values()}
-    for suite in suites:
-        for run in suite.conditions.values():
-            pair = run.corpus, run.tokenizer
-            blocks[pair] = max(blocks.get(pair, 0), run.model.block_size)
+    wanted = texts(prepare)
+    for run in (run for suite in suites for run in suite.conditions.values()):
+        if run.text is not None:
+            blocks[run.text] = max(blocks.get(run.text, 0), run.model.block_size)
     for name, tokenizer in blocks:
         may_stand_in = name in STANDS_IN and not request.corpus_given
         used = EMBEDDED if may_stand_in and _missed_before(data, name) else name
@@ -131,7 +131,7 @@ def find_corpora(
                 used = EMBEDDED
                 states[corpora.folder_name(used, tokenizer)] = _state(used, tokenizer, data)
                 ready = prepare_corpus(used, data, tokenizer)
-            corpora.check_block(ready, blocks[name, tokenizer])
+            ready.check_block(blocks[name, tokenizer])
             found[name, tokenizer] = (used, ready.tokens_sha256)
         else:
             state = states[corpora.folder_name(used, tokenizer)] = _state(used, tokenizer, data)
@@ -269,9 +269,12 @@ def check_memory(suites: Sequence[Suite], jobs: int) -> None:
 def check_disk(study: Study, steps: Sequence[Step], jobs: int) -> None:
     """UserError, before anything is trained, where the runs of some steps need more disk than is free."""
     runs: list[RunConfig] = [step.arguments["run"] for step in steps if step.kind == "train"]
-    pairs = {(run.corpus, run.tokenizer) for run in runs}
-    vocabulary = {pair: corpora.load(pair[0], study.out / "data", pair[1]).vocab_size for pair in pairs}
-    sized = [(run, vocabulary[run.corpus, run.tokenizer]) for run in runs]
+
+    @functools.cache
+    def vocabulary(text: tuple[str, str]) -> int:
+        return corpora.load(text[0], study.out / "data", text[1]).vocab_size
+
+    sized = [(run, vocabulary(run.text) if run.text else size.tokens_of(run)) for run in runs]
     kept = run_folder.KEPT_CHECKPOINTS
     need = sum(size.disk(*one) for one in sized)
     need += jobs * max((size.disk_on_the_way(*one, kept) for one in sized), default=0.0)

@@ -105,13 +105,12 @@ def prepare(request: Request, write: bool) -> tuple[Study, list[tuple[str, Decis
     suites = studies.load_suites(request)
     wanted = wanted_suites(request, suites)
     study, states, said = studies.find_corpora(request, suites, wanted if write else ())
-    if not wanted and all(states.values()):
+    if not wanted and states and all(states.values()):
         name, state = next(iter(states.items()))
         raise UserError(f"corpus {name} is not ready ({state}); first run: {command(request, 'data')}")
     for line in said:
         print(f"note: {line}", flush=True)
-    pairs = {(run.corpus, run.tokenizer) for suite in wanted for run in suite.conditions.values()}
-    asked = {folder_name(study.corpora[pair][0], pair[1]) for pair in pairs}
+    asked = {folder_name(study.corpora[pair][0], pair[1]) for pair in plans.texts(wanted)}
     return study, [
         (f"data {name}", Decision(bool(state), state or "up to date"), name in asked)
         for name, state in states.items()

@@ -222,7 +222,7 @@ def _unlike_at_once(study: Study, suite: Suite, plan: Sequence[Step], committed:
         where = f"{path}: run {condition}, seed {seed}"
         if str(planned.last - planned.first) != steps:
             raise UserError(f"{where} has {steps} steps, here it would have {planned.last - planned.first}")
-        used = study.corpora[planned.corpus, planned.tokenizer][0]
+        used = study.corpora[planned.text][0] if planned.text else planned.corpus
         if used != corpus:
             raise UserError(
                 f"{where} was trained on {corpus}, which is not to be had here: this study takes {used}"

@@ -152,7 +152,7 @@ def train(step: Step, out: Path, afresh: bool) -> list[str]:
     import torch
 
     import train as training
-    from data import corpus
+    from data.tokens import load
 
     torch.set_num_threads(1)
     run = step.arguments["run"]
@@ -164,7 +164,7 @@ def train(step: Step, out: Path, afresh: bool) -> list[str]:
     if afresh:
         storage.remove(checkpoints)
     inputs = step.arguments["inputs"]
-    tokens = corpus.load(run.corpus, out / "data", run.tokenizer)
+    tokens = load(run, out / "data")
     keys = {part: str(run_folder.check(folder)["key"]) for part, folder in inputs.items()}
     if run_folder.run_key(run, tokens.tokens_sha256, keys) != step.key:
         raise storage.UserError(
@@ -179,12 +179,12 @@ def test(step: Step, out: Path, afresh: bool) -> None:
     """Test a finished run with its weights frozen."""
     import torch
 
-    from data import corpus
+    from data.tokens import load
 
     torch.set_num_threads(1)
     started = time.perf_counter()
     given = step.arguments
-    tokens = corpus.load(given["run"].corpus, out / "data", given["run"].tokenizer)
+    tokens = load(given["run"], out / "data")
     progress = progress_to(progress_path(out, step))
     place = TESTS[step.kind]
     run = getattr(importlib.import_module(place.module), place.name)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from base.storage import UserError, write_sealed
 from data import pydoc_text
-from data.corpus import check_block, load, sample_batch
+from data.corpus import Corpus, load
 from data.prepare import prepare, prepare_text
 from data.sources import PATIENCE_S, SOURCES, Source, SourceNotFound, _fetch, find_local
 from tests.files import clone, files, put
@@ -121,9 +122,9 @@ def test_bad_text_is_refused_and_nothing_written(tmp_path: Path, text: bytes, me
 
 def test_a_text_too_short_for_a_block_is_refused(tmp_path: Path) -> None:
     corpus = prepare_text("short", b"ab" * 650, tmp_path)  # dev and held-out: 65 tokens each
-    check_block(corpus, 64)
+    corpus.check_block(64)
     with pytest.raises(UserError, match="its dev split has 65 tokens, and a block of 65 needs 66"):
-        check_block(corpus, 65)
+        corpus.check_block(65)
 
 
 @pytest.mark.parametrize("name", ["", "Shakespeare", "../up", "a/b", "a-b", "a\n"])
@@ -379,24 +380,29 @@ def test_the_embedded_corpus(tmp_path: Path) -> None:
 # Batches
 
 
-def test_batches_are_windows_of_the_text() -> None:
-    tokens = np.arange(1000, dtype=np.uint16)
-    x, y = sample_batch(tokens, 12, 64, np.random.default_rng(1))
+@pytest.fixture
+def text(tmp_path: Path) -> Corpus:
+    return prepare_text("some", b"To be, or not to be. " * 90, tmp_path)
+
+
+def test_batches_are_windows_of_the_text(text: Corpus) -> None:
+    counted = replace(text, train=np.arange(1000, dtype=np.uint16))
+    x, y = counted.draw("train", 12, 64, np.random.default_rng(1))
     assert x.shape == y.shape == (12, 64) and x.dtype == y.dtype == np.int64
     assert np.array_equal(y, x + 1) and np.array_equal(x - x[:, :1], np.tile(np.arange(64), (12, 1)))
     assert not np.shares_memory(x, y) and x.flags.c_contiguous and y.flags.c_contiguous
-    again = sample_batch(tokens, 12, 64, np.random.default_rng(1))
+    again = counted.draw("train", 12, 64, np.random.default_rng(1))
     assert np.array_equal(x, again[0])
 
 
-def test_batches_reach_both_ends() -> None:
+def test_batches_reach_both_ends(text: Corpus) -> None:
     tokens = np.arange(10, dtype=np.uint16)
-    x, y = sample_batch(tokens, 500, 7, np.random.default_rng(1))
+    x, y = replace(text, dev=tokens).draw("dev", 500, 7, np.random.default_rng(1))
     assert set(x[:, 0]) == {0, 1, 2} and y.max() == 9
-    x, y = sample_batch(tokens[:8], 3, 7, np.random.default_rng(1))
+    x, y = replace(text, dev=tokens[:8]).draw("dev", 3, 7, np.random.default_rng(1))
     assert np.array_equal(x[0], np.arange(7))
     with pytest.raises(ValueError):
-        sample_batch(tokens[:7], 3, 7, np.random.default_rng(1))
+        replace(text, dev=tokens[:7]).draw("dev", 3, 7, np.random.default_rng(1))
 
 
 # The command line

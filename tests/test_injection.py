@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from configs.process import Chain
 from configs.run import RunConfig
+from data.process import generated
 from runs.injection import Injection, injection_of
 
 CPU = torch.device("cpu")
@@ -25,7 +27,9 @@ def made(tmp_path: Path, kind: str) -> Injection:
     fields = {"corpus": "tiny", "seed": 3, "model": {}, "train": {}, "log": {}, "regimes": {}, **KINDS[kind]}
     run = RunConfig.model_validate(fields)
     (tmp_path / "metrics.csv").write_text("step,bias_norm\n" + "".join(f"{step},0.5\n" for step in range(9)))
-    return injection_of(run, CPU, dict.fromkeys(run.references(), tmp_path))
+    return injection_of(
+        run, generated("tiny", Chain(kind="chain"), 3), CPU, dict.fromkeys(run.references(), tmp_path)
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

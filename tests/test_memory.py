@@ -247,7 +247,7 @@ def test_a_state_that_stays_is_a_random_one_at_its_share_of_the_norm(corpus: Cor
     assert (states == states[0]).all()
     assert np.linalg.norm(states[0]) == pytest.approx(0.5 * np.linalg.norm(own[-1]), rel=1e-5)
     _, _, trained = run_state.load_models(folder, None)
-    begun = run_state.start(run, corpus.vocab_size, torch.device("cpu"), {"first": base}).injection
+    begun = run_state.start(run, corpus, torch.device("cpu"), {"first": base}).injection
     reader = begun.modules["self_state"].get_parameter("reader.weight")
     assert trained is not None and not torch.equal(trained.reader.weight, reader)
 
@@ -275,7 +275,7 @@ def test_a_swap_is_exactly_the_others_state_at_that_step(corpus: Corpus, tmp_pat
     a, b = (train.train(tiny(seed, log=log), corpus, tmp_path) for seed in (5, 6))
     run = tiny(start={"condition": "origin", "step": 6, "state": "other"}, train={"stop": 10})
     assert run.references() == {"start": ("origin", 5), "other": ("origin", 6)}
-    now = run_state.start(run, corpus.vocab_size, torch.device("cpu"), {"start": a, "other": b})
+    now = run_state.start(run, corpus, torch.device("cpu"), {"start": a, "other": b})
     assert isinstance(now.value, Sensed)
     others = storage.load_tensors(b / "states.safetensors")["state"][5]
     own = storage.load_tensors(a / "states.safetensors")["state"][5]

@@ -4,6 +4,7 @@ tests/published/controller.json.gz holds fixed weights, statistics and what came
 running the published controller; see docs/PARITY.md.
 """
 
+import functools
 import gzip
 import json
 from dataclasses import replace
@@ -72,7 +73,12 @@ def test_five_updates_are_those_of_the_published_controller(name: str) -> None:
         regime = "self_clamp" if step == asked["clamp_at"] else "calm"
         before = value.state.detach()
         value, parts = perturb.update_state(
-            regime, made, value, torch.tensor(stats), REGIMES, generator(0, Stream.PERTURB, step)
+            regime,
+            made,
+            value,
+            torch.tensor(stats),
+            REGIMES,
+            functools.partial(generator, 0, Stream.PERTURB, step),
         )
         assert parts is not None
         state = value.state.detach()

@@ -20,6 +20,7 @@ from configs.run import RunConfig
 from configs.suite import FrozenTest
 from data.corpus import Corpus
 from data.prepare import prepare_text
+from data.process import generated
 from probes import belief
 from runs import folder as run_folder
 from tests.test_train import TEXT, tiny, windows
@@ -30,7 +31,12 @@ RUNS = {
     "memory": tiny(self_state__memory={"kind": "buffer", "length": 3, "stride": 2}),
     "gru": tiny(self_state__update="gru", self_state__standardise=True, model__dropout=0.1),
     "bias": tiny(self_state__enabled=False, constant_bias={"kind": "learned"}),
-}
+    "filter": tiny(
+        process={"kind": "chain", "tokens": 5}, self_state__senses={"kind": "filter"},
+        schedule={"kind": "recurring", "regimes": ["bewilderment", "sensory_fog"], "enter": 0.5},
+    ),
+    "few": tiny(self_state__senses={"kind": "own", "tokens": 3}, inject_until=6),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +83,13 @@ def missed(called: set[Place], *roots: Place, without: tuple[str, ...] = ()) -> 
 @pytest.mark.parametrize("name", RUNS)
 def test_all_that_training_calls_is_in_its_key(name: str, corpus: Corpus, tmp_path: Path) -> None:
     run: RunConfig = RUNS[name]
+    tokens = corpus if run.process is None else generated("x", run.process, run.seed)
     with watched() as called:
-        train.train(run, corpus, tmp_path)
+        train.train(run, tokens, tmp_path)
     assert {Place("train", "train"), Place("model", "GPT")} <= called
     remembers = name == "memory"
     assert ("recall" in run_folder.code_of(run)) == remembers
-    assert missed(called, Place("train", "train"), without=() if remembers else ("memory",)) == set()
+    assert missed(called, Place("train", "train"), without=run_folder.unused(run)) == set()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from base.rng import Stream, generator
 from configs.run import Model
 from configs.state import SelfState as SelfStateConfig
 from model import GPT
-from self_state import SelfState, StateValue, batch_stats
+from self_state import SelfState, StateValue, position_stats
 
 STATS = torch.tensor([2.5, 2.7, 0.3, 1.2, 0.4])
 SIZES = Model(n_layer=2, n_head=2, n_embd=16, block_size=8)
@@ -151,9 +151,10 @@ def test_initial_weights_do_not_depend_on_the_global_generator() -> None:
     assert 0.015 < first.get_parameter("blocks.0.attention.qkv.weight").std().item() < 0.025
 
 
-def test_batch_stats_match_numpy() -> None:
-    logits = np.random.default_rng(5).normal(0, 3, (2, 4, 9))
+def test_what_a_batch_says_at_each_position_is_as_in_numpy() -> None:
+    random = np.random.default_rng(5)
+    logits, targets = random.normal(0, 3, (2, 4, 9)), random.integers(0, 9, (2, 4))
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    entropy, top1 = -(p * np.log(p)).sum(-1), p.max(-1)
-    expected = [entropy.mean(), top1.mean(), entropy[:, -1].mean(), top1[:, -1].mean()]
-    assert batch_stats(torch.from_numpy(logits)).tolist() == pytest.approx(expected)
+    loss = -np.log(np.take_along_axis(p, targets[..., None], -1)[..., 0])
+    found = position_stats(torch.from_numpy(logits).log_softmax(-1), torch.from_numpy(targets))
+    assert found.numpy() == pytest.approx(np.stack([loss, -(p * np.log(p)).sum(-1), p.max(-1)]))

@@ -60,7 +60,7 @@ def test_weights_are_those_of_the_modules(vocabulary: int, fields: dict[str, Any
 def test_a_tokenizer_says_how_many_embeddings_there_are(tokenizer: str, tokens: int) -> None:
     char, other = run_of(), run_of(tokenizer=tokenizer)
     more = (tokens - 256) * char.model.n_embd
-    assert size.tokens_of(tokenizer) == tokens
+    assert size.tokens_of(other) == tokens
     assert size.disk(other, tokens) - size.disk(char, 256) == 4 * more
     assert size.memory(other) - size.memory(char) >= 20 * more
     assert size.step_gflop(other) - size.step_gflop(char) == pytest.approx(6e-9 * 2 * 16 * more)

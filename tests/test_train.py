@@ -110,9 +110,11 @@ def test_empty_schedule_is_no_perturbation(corpus: Corpus, tmp_path: Path) -> No
 
 
 def test_conditions_of_a_seed_see_the_same_batches(corpus: Corpus) -> None:
-    first = evaluate.draw(corpus.train, tiny(), 5, Stream.BATCH, 3, 4)
-    again = evaluate.draw(corpus.train, tiny(self_state__enabled=False), 5, Stream.BATCH, 3, 4)
-    other = evaluate.draw(corpus.train, tiny(), 6, Stream.BATCH, 3, 4)
+    def batch(run: RunConfig) -> tuple[np.ndarray, np.ndarray]:
+        return train.seen_batch(run, corpus, run.seed, Stream.BATCH, Stream.PERTURB, 3, perturb.CALM)
+
+    first, again = batch(tiny(seed=5)), batch(tiny(seed=5, self_state__enabled=False))
+    other = batch(tiny(seed=6))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0], other[0])
     assert np.array_equal(first[0][:, 1:], first[1][:, :-1])
@@ -193,7 +195,7 @@ def test_kept_weights_are_those_of_the_step(corpus: Corpus, tmp_path: Path) -> N
     states = storage.load_tensors(long / "states.safetensors")["state"]
     assert states.shape == (12, 6) and states.dtype == np.float32
     step = {row["step"]: row for row in rows(long)}["6"]
-    probe = evaluate.batch(corpus.heldout, tiny(), 0, Stream.EVAL, evaluate.PROBE, torch.device("cpu"), 2)
+    probe = evaluate.batch(corpus, "heldout", tiny(), 0, Stream.EVAL, evaluate.PROBE, torch.device("cpu"), 2)
     bias = self_state.read(torch.from_numpy(states[6])).detach()
     dtype = evaluate.resolve_dtype(storage.read_json(long / "run.json")["dtype"], torch.device("cpu"))
     effect, kl = evaluate.state_effect(gpt, probe[0], bias, dtype)

@@ -1,5 +1,6 @@
 """The replay against the self-state itself, networks whose reading is known, and a probe that finds what is planted."""
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def trained(
     shown = torch.from_numpy(log[list(STATS)].to_numpy(np.float32))
     for step in range(1, steps):
         seen = perturb.perturb_stats(regime[step], shown[step - 1], run.config.regimes)
-        random = generator(seed, Stream.PERTURB, step)
+        random = functools.partial(generator, seed, Stream.PERTURB, step)
         value, _ = perturb.update_state(regime[step], made, value, seen, run.config.regimes, random)
         states.append(value.state.detach().double().numpy())
     path = np.array(states)

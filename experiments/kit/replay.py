@@ -180,7 +180,8 @@ def _opened(run: Run) -> Replay | None:
 
 def measured(log: pd.DataFrame, config: RunConfig) -> np.ndarray:
     """(steps, 5): what was measured at each step of a log, as a state of this config is shown it a step later; raw."""
-    return log[list(logged_as(config.self_state.senses))].to_numpy(dtype=float)
+    columns = [log[name] if name else np.zeros(len(log)) for name in logged_as(config.self_state.senses)]
+    return np.stack(columns, axis=1).astype(float)
 
 
 def fed(log: pd.DataFrame, config: RunConfig, standardise: bool = True) -> np.ndarray:

@@ -1,0 +1,25 @@
+"""The tokens that a run is trained on: a prepared text, or a process that is drawn from."""
+
+from pathlib import Path
+
+from configs.run import RunConfig
+from data import corpus
+from data import prepare as texts
+from data.corpus import Corpus
+from data.process import Generated, generated
+
+Tokens = Corpus | Generated
+
+
+def load(run: RunConfig, data_dir: Path) -> Tokens:
+    """The tokens of a run whose text is prepared. UserError as of `data.corpus.load`."""
+    if run.process is not None:
+        return generated(run.corpus, run.process, run.seed)
+    return corpus.load(run.corpus, data_dir, run.tokenizer)
+
+
+def prepare(run: RunConfig, data_dir: Path) -> Tokens:
+    """The tokens of a run, its text prepared if need be. UserError as of `data.prepare.prepare`."""
+    if run.process is not None:
+        return generated(run.corpus, run.process, run.seed)
+    return texts.prepare(run.corpus, data_dir, run.tokenizer)
