@@ -29,8 +29,7 @@ import pandas as pd
 from base import command_line
 from base.rng import Stream, generator
 from base.storage import UserError
-from configs import size
-from configs.suite import FrozenTest
+from configs.probes.frozen import FrozenTest
 from data.corpus import Corpus
 from probes.frozen_rows import (
     CONDITIONS,
@@ -149,7 +148,7 @@ def run(
             )
         if settings.foreign and other is None:
             raise UserError("frozen_test.foreign needs the run of the partner seed; name it with --other")
-        instrument = Instrument(subject.gpt, size.forwards(settings, dim), progress)
+        instrument = Instrument(subject.gpt, settings.forwards(dim), progress)
         counts = {
             "train": settings.finder_batches,
             "dev": settings.dev_batches,

@@ -1,4 +1,4 @@
-"""What a run and a test of it take, told from the config before anything is made: weights, work, memory, disk.
+"""What a run takes, told from the config before anything is made: weights, work, memory, disk.
 
 Sizes are in bytes and about right, from above, unless they say that they are exact. `vocabulary` is the number of tokens
 without the mask token; where a corpus is not read yet, `tokens_of` it.
@@ -7,10 +7,8 @@ without the mask token; where a corpus is not read yet, `tokens_of` it.
 from base import machine
 from configs.run import RunConfig
 from configs.state import STATS
-from configs.suite import FrozenTest, Suite
+from configs.suite import Suite
 
-DOSE_BATCHES = 5  # held-out batches of a dose curve, which needs less precision than the test
-BELIEFS = 20  # states that a test of beliefs sets (probes/belief.py), about: the regimes that acted decide
 LOG_BYTES = 200.0  # of a step's row in metrics.csv
 
 
@@ -47,40 +45,6 @@ def step_gflop(run: RunConfig) -> float:
     """Floating-point operations of one training step, in units of 1e9: six a weight and token."""
     tokens = run.train.batch_size * run.train.grad_accum * run.model.block_size
     return 6e-9 * tokens * weights(run, tokens_of(run))
-
-
-def probe_gflop(kind: str, settings: FrozenTest, run: RunConfig) -> float:
-    """The same of a test of a finished run, frozen or belief: a forward pass is a third of a step."""
-    passes = (
-        forwards(settings, run.self_state.dim) if kind == "frozen" else BELIEFS * settings.heldout_batches
-    )
-    return passes * step_gflop(run) / 3
-
-
-def forwards(settings: FrozenTest, dim: int) -> int:
-    """Forward passes of a frozen-weight test (frozen_test.py) of a state of `dim` dimensions. Exact.
-
-    A single dimension leaves nothing to choose dimensions from: its one finder is the gradient.
-    """
-    finder, heldout, draws = settings.finder_batches, settings.heldout_batches, settings.placebo_draws
-    several = int(dim > 1)
-    drawn = 2 + settings.random_directions  # a confident, an uncertain state, and random ones
-    published = settings.replication_batches
-    gradient = finder  # of the entropy at the zero state, for all readers at once
-    choice = (
-        2 * settings.doses * settings.dev_batches + 2 * heldout
-    )  # a pair of directions: its norm, its effect
-    dimension = several * (dim * (1 + finder) + 2 * published + choice)  # each dimension alone, two pairs
-    states = (2 + several * drawn) * published + (2 + (1 + several) * drawn) * heldout
-
-    def curves(directions: int) -> int:
-        return (1 + directions * (2 * settings.doses + 1)) * min(DOSE_BATCHES, heldout)
-
-    learned = gradient + dimension + choice + states + curves(2 + 2 * several)
-    rotated = draws * dimension + min(settings.dose_placebos, draws) * several * curves(2)
-    untrained = draws * (dimension + choice) + min(settings.dose_placebos, draws) * curves(1 + 2 * several)
-    foreign = settings.foreign * (gradient + dimension + (2 + several) * choice)
-    return learned + rotated + untrained + foreign
 
 
 def memory(run: RunConfig) -> float:

@@ -9,50 +9,18 @@ import graphlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from configs import toml_file
-from configs.fields import Name, Positive, Strict
+from configs import probe, toml_file
+from configs.fields import Name, Strict
+from configs.probe import Count, Probe
 from configs.run import RunConfig
 from configs.toml_file import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
 MOST_CONDITIONS = 500
-Count = Annotated[int, Field(ge=1, le=100_000)]
-
-
-class FrozenTest(Strict):
-    """The frozen-weight test: which runs and weights, and how thoroughly. See frozen_test.py."""
-
-    conditions: tuple[Name, ...] = ()  # whose runs are steered
-    steps: tuple[Annotated[int, Field(ge=1)], ...] = ()  # weights after so many steps
-    replication_batches: Count = (
-        5  # train batches that the replication protocol measures on; it finds on one more
-    )
-    replication_sequences: Count = 32  # of each of these
-    finder_batches: Count = 3  # train batches that directions are found on in the held-out protocol
-    dev_batches: Count = 2  # dev batches that the magnitude is chosen on
-    heldout_batches: Count = 10  # held-out batches that the effect is measured on, once
-    magnitude: Positive = 0.3  # of one component while directions are found, and in the replication protocol
-    top: Count = 5  # dimensions that make up a direction of the dimension-wise finder
-    doses: int = Field(default=7, ge=1, le=1000)  # magnitudes on each side of zero
-    random_directions: Count = 50  # drawn, not selected, of the learned directions' norm
-    placebo_draws: Count = 20  # placebo readers of each kind; a rank p is 1 / (draws + 1) at least
-    dose_placebos: int = Field(
-        default=3, ge=0, le=100_000
-    )  # so many draws of each placebo get dose-response curves too
-    foreign: bool = False  # whether to steer with directions found in the partner seed's run, too
-
-
-class BeliefTest(Strict):
-    """Setting the mean state of each regime with the weights frozen: which runs. See probes/belief.py.
-
-    The weights of the last step, on frozen_test.heldout_batches batches.
-    """
-
-    conditions: tuple[Name, ...] = ()  # in whose runs the mean states are set
 
 
 class Signatures(Strict):
@@ -80,8 +48,7 @@ class Suite(Strict):
     quick: bool = False  # whether the values of [quick] were taken
     seeds: int = Field(ge=1, le=10_000)  # seeds are numbered from 1
     conditions: dict[Name, RunConfig] = Field(min_length=1)
-    frozen_test: FrozenTest
-    belief_test: BeliefTest = BeliefTest()
+    probes: dict[Name, Probe] = Field(default_factory=dict)  # what is done to finished runs: [probe.NAME]
     signatures: Signatures
 
     def run(self, condition: str, seed: int) -> RunConfig:
@@ -116,42 +83,6 @@ class Suite(Strict):
             raise ValueError(
                 f"conditions.{round_trip[0]} depends on itself, through {' and '.join(round_trip[1:-1] or round_trip[:1])}"
             ) from None
-        return self
-
-    @model_validator(mode="after")
-    def _belief_test_can_run(self) -> Self:
-        for name in self.belief_test.conditions:
-            if name not in self.conditions:
-                raise ValueError(
-                    toml_file.unknown("condition", name, self.conditions, "in belief_test.conditions")
-                )
-            run = self.conditions[name]
-            if not run.self_state.enabled:
-                raise ValueError(f"belief_test.conditions: {name} has no self-state to set")
-            if run.schedule.kind == "none":
-                raise ValueError(f"belief_test.conditions: {name} meets no regime to believe in")
-        return self
-
-    @model_validator(mode="after")
-    def _frozen_test_can_run(self) -> Self:
-        for name in self.frozen_test.conditions:
-            if name not in self.conditions:
-                raise ValueError(
-                    toml_file.unknown("condition", name, self.conditions, "in frozen_test.conditions")
-                )
-            run = self.conditions[name]
-            if not run.self_state.enabled:
-                raise ValueError(f"frozen_test.conditions: {name} has no self-state to steer")
-            if 1 < run.self_state.dim < 2 * self.frozen_test.top:
-                raise ValueError(
-                    f"frozen_test.top = {self.frozen_test.top}: confident and uncertain directions would share "
-                    f"dimensions of a {run.self_state.dim}-dimensional state; take at most {run.self_state.dim // 2}"
-                )
-            for step in self.frozen_test.steps:
-                if step != run.last and step not in run.log.keep_steps:
-                    raise ValueError(
-                        f"frozen_test.steps has {step}, whose weights no run keeps; add it to log.keep_steps"
-                    )
         return self
 
 
@@ -189,8 +120,18 @@ _WHERE = {
     "other": "start.condition",
     "stats": "self_state.senses.condition",
 }
-_SUITE_FIELDS = ("name", "seeds", "frozen_test", "belief_test", "signatures")
-_LIBRARIES = ("extends", "schedules", "mechanisms", "processes", "quick", "conditions", "mechanism", "study")
+_SUITE_FIELDS = ("name", "seeds", "signatures")
+_LIBRARIES = (
+    "extends",
+    "schedules",
+    "mechanisms",
+    "processes",
+    "quick",
+    "conditions",
+    "mechanism",
+    "study",
+    "probe",
+)
 
 
 def load_suite(path: Path, overrides: Sequence[str] = (), quick: bool = False) -> Suite:
@@ -224,9 +165,37 @@ def load_suite(path: Path, overrides: Sequence[str] = (), quick: bool = False) -
         fields = {key: value for key, value in resolved.items() if key not in {*_SUITE_FIELDS, *_LIBRARIES}}
         conditions[name] = validate(RunConfig, fields, source, trail)
     parts = {key: document[key] for key in _SUITE_FIELDS if key in document}
-    checked = {"path": str(path), "quick": quick, "frozen_test": {}, "signatures": {}, **parts}
+    checked = {"path": str(path), "quick": quick, "signatures": {}, **parts}
     checked["conditions"] = {name: run.model_dump(mode="json") for name, run in conditions.items()}
-    return validate(Suite, checked, source, ((),))
+    suite = validate(Suite, checked, source, ((),))
+    return suite.model_copy(update={"probes": _probes(suite, source)})
+
+
+def _probes(suite: Suite, source: toml_file.Source) -> dict[str, Probe]:
+    """The sections `[probe.NAME]` of a suite, checked against the conditions whose runs they name."""
+    sections = source.document.get("probe", {})
+    if not isinstance(sections, dict) or not all(isinstance(one, dict) for one in sections.values()):
+        raise ConfigError(f"probe must be a table of tables {source.where(('probe',))}")
+    found = {}
+    for name, fields in sections.items():
+        places = [("quick", "probe", name)] * suite.quick + [("probe", name)]
+        if name not in probe.known():
+            raise ConfigError(toml_file.unknown("probe", name, probe.known(), source.where(*places)))
+        one = found[name] = validate(probe.fields_of(name), fields, source, places)
+        told, kept = (
+            source.where(*((*place, field) for place in places)) for field in ("conditions", "steps")
+        )
+        for condition in one.conditions:
+            if condition not in suite.conditions:
+                raise ConfigError(toml_file.unknown("condition", condition, suite.conditions, told))
+            run = suite.conditions[condition]
+            if problem := one.misfit(run):
+                raise ConfigError(f"probe.{name}: {condition} {problem} ({told})")
+            for step in {*one.steps} - {*run.log.keep_steps, run.last}:
+                raise ConfigError(
+                    f"probe.{name}: {condition} keeps no weights of step {step}; add it to log.keep_steps ({kept})"
+                )
+    return found
 
 
 def validate(

@@ -33,8 +33,8 @@ import perturb
 from base import command_line
 from base.rng import Stream, generator
 from base.storage import UserError
+from configs.probes.belief import BeliefTest
 from configs.run import RunConfig
-from configs.suite import FrozenTest
 from data.corpus import Corpus
 from perturb import CALM
 from probes.instrument import (
@@ -175,7 +175,7 @@ def measure(
 def run(
     run: Path,
     step: int,
-    settings: FrozenTest,
+    settings: BeliefTest,
     corpus: Corpus,
     destination: Path,
     progress: Progress | None = None,
@@ -184,7 +184,7 @@ def run(
     """Set the mean states of regimes in a run with the weights after `step` steps; write belief.csv, task.json.
 
     Args, beside those of `weights_frozen`:
-        settings: how many held-out batches; the rest is not used.
+        settings: how many held-out batches.
         progress: called with (forward passes done, in all).
         other: the run folder of the partner seed, for the foreign state; without it there is none.
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from base.rng import Stream, generator
-from configs.size import DOSE_BATCHES
+from configs.probes.frozen import DOSE_BATCHES
 from model import GPT
 from probes.instrument import ALL, LAST, Batch, Instrument
 from probes.steering import Effect, Trial, dense_directions, sparse_directions, unit

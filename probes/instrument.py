@@ -19,8 +19,9 @@ from base import command_line, storage
 from base.rng import Stream
 from base.storage import ROOT, UserError
 from configs import toml_file as config_file
+from configs.probe import Probe, fields_of
 from configs.run import RunConfig
-from configs.suite import FrozenTest, validate
+from configs.suite import validate
 from configs.toml_file import ConfigError
 from data.tokens import Tokens, prepare
 from model import GPT
@@ -126,27 +127,30 @@ def weights_frozen(
         storage.write_json(made / "task.json", task)
 
 
-def load_settings(overrides: Sequence[str]) -> FrozenTest:
-    """[frozen_test] of configs/base.toml under `frozen_test.key=value` texts; ConfigError if one is wrong."""
-    source = config_file.read(ROOT / "configs" / "base.toml")
+def load_settings(name: str, overrides: Sequence[str]) -> Probe:
+    """The fields of a probe as configs/base.toml has them, under `probe.NAME.key=value` texts; ConfigError if one is wrong."""
+    source, place = config_file.read(ROOT / "configs" / "base.toml"), ("probe", name)
     for text in overrides:
-        if not text.startswith("frozen_test."):
+        if not text.startswith(f"probe.{name}."):
             raise ConfigError(
-                f"--set {config_file.shown(text)}: only frozen_test fields can be set for a finished run"
+                f"--set {config_file.shown(text)}: only fields of probe.{name} can be set for a finished run"
             )
     source.apply_overrides(overrides)
-    return validate(FrozenTest, source.document["frozen_test"], source, [("frozen_test",)])
+    return validate(fields_of(name), source.document["probe"].get(name, {}), source, [place])
 
 
 def command(
     arguments: Sequence[str],
     prog: str,
     description: str,
-    kind: str,
+    name: str,
     test: Callable[..., None],
     summary: Callable[[Path], str],
 ) -> None:
-    """Test a finished run as a command line asks for it, into `kind` below --out, and print a summary of the results."""
+    """Test a finished run as a command line asks for it, into probes/NAME below --out, and print a summary of the results.
+
+    name: of the probe.
+    """
     parser = command_line.Parser(
         prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -154,17 +158,17 @@ def command(
     parser.add_argument("--step", type=int, help="weights after so many steps (default: the last)")
     parser.add_argument("--other", type=Path, help="the same condition's run of the partner seed")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="set a frozen_test field"
+        "--set", action="append", default=[], metavar="KEY=VALUE", help=f"set a field, probe.{name}.*"
     )
     parser.add_argument("--out", type=Path, default=Path("out"), help="corpora in, results out (default out)")
     given = parser.parse_args(arguments)
-    settings = load_settings(given.set)
+    settings = load_settings(name, given.set)
     trained = run_folder.load_config(given.run)
     step = trained.last if given.step is None else given.step
     torch.set_num_threads(1)
     corpus = prepare(trained, given.out / "data")
-    destination = given.out / kind / f"{given.run.resolve().name}-step{step}"
-    with command_line.progress_bar(f"{kind} test") as progress:
+    destination = given.out / "probes" / name / f"{given.run.resolve().name}-step{step}"
+    with command_line.progress_bar(f"{name} test") as progress:
         test(given.run, step, settings, corpus, destination, progress, given.other)
     print(summary(destination))
     print(f"tested {given.run} at step {step} -> {destination}")

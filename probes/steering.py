@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from configs.suite import FrozenTest
+from configs.probes.frozen import FrozenTest
 from probes.instrument import ALL, LAST, Batch, Instrument
 
 

@@ -22,7 +22,7 @@ import torch
 
 from base import command_line, storage
 from base.storage import UserError
-from configs.suite import FrozenTest
+from configs.probes.frozen import FrozenTest
 from probes import presets
 from probes.instrument import Instrument, Subject, batches, load_subject
 from runs import folder as run_folder

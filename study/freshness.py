@@ -11,7 +11,7 @@ from typing import Any
 from base import storage
 from base.storage import UserError
 from runs import folder as run_folder
-from study.plan import STUDIED, TESTS, Step, key_of, slug
+from study.plan import Step, key_of, slug
 
 NOT_WHOLE = "not whole"
 
@@ -31,7 +31,7 @@ class Decision:
 
 def record_path(out: Path, step: Step) -> Path:
     """Where what was made is recorded: tests under their key, since several may stand, the others by name."""
-    return out / "made" / f"{(step.key or '')[:16] if step.kind in TESTS else step.slug}.json"
+    return out / "made" / f"{(step.key or '')[:16] if step.tests else step.slug}.json"
 
 
 def keep_record(
@@ -54,7 +54,7 @@ def keep_record(
 def keep_name(out: Path, step: Step) -> None:
     """Record under the name of a run or test what its result is of, where that record is of another one or not whole."""
     path = out / "made" / f"{step.slug}.json"
-    if step.kind in STUDIED and record_of(path).get("key") != step.key:
+    if step.studied and record_of(path).get("key") != step.key:
         storage.write_sealed(path, {"key": step.key, "parts": step.parts})
 
 
@@ -83,7 +83,7 @@ def damage(out: Path, step: Step) -> str | None:
     record = record_of(path)
     if not record and path.exists():
         return f"{path} was changed"
-    if not record and step.kind in TESTS and step.destination.exists():
+    if not record and step.tests and step.destination.exists():
         return f"{path} is missing"
     if record.get("key") != step.key or not isinstance(record.get("files"), dict):
         return ""

@@ -11,24 +11,18 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from base import code, storage
-from configs import size
+from configs import probe, size
 from configs.run import RunConfig, partner
 from configs.suite import Suite
 from data.process import process_sha256
 from runs import folder as run_folder
 from study import phases
 
-Kind = Literal["train", "frozen", "belief", "note", "table", "figure", "page"]
-TESTS: dict[Kind, code.Place] = {
-    "frozen": code.Place("frozen_test", "run"),
-    "belief": code.Place("probes.belief", "run"),
-}
-"""What tests a finished run with its weights frozen, by kind."""
-STUDIED: tuple[Kind, ...] = ("train", *TESTS)  # what a seed is made of
-MADE: tuple[Kind, ...] = ("note", "table", "figure", "page")  # from finished runs, again and again
+Kind = str  # train, the name of a probe (configs/probe.py), or one of MADE
+MADE = ("note", "table", "figure", "page")  # from finished runs, again and again
 
 
 @dataclass(frozen=True)
@@ -67,6 +61,16 @@ class Step:
     def within(self, parts: Collection[tuple[str, int]]) -> bool:
         """Whether it belongs to one of some phases and seeds."""
         return any((phase, self.seed) in parts for phase in self.phases)
+
+    @property
+    def studied(self) -> bool:
+        """Whether it is part of what a seed is made of: the training of a run, or a test of one."""
+        return self.kind not in MADE
+
+    @property
+    def tests(self) -> bool:
+        """Whether it is a probe of a finished run."""
+        return self.studied and self.kind != "train"
 
     @property
     def slug(self) -> str:
@@ -227,38 +231,32 @@ def tests_of(
 
     train: the training of a run; one that two suites share has the name that it was planned by, which tests are keyed by.
     """
-    frozen = suite.frozen_test
-    wanted: list[tuple[Kind, str, int]] = [
-        ("frozen", name, step) for name in frozen.conditions for step in frozen.steps
-    ]
-    wanted += [("belief", name, suite.conditions[name].last) for name in suite.belief_test.conditions]
-    for kind, condition, at in wanted:
-        both = frozen.foreign or kind == "belief"
-        other = train(suite, condition, partner(seed)) if both else None
-        trained = train(suite, condition, seed)
-        yield Test(condition, at, _test_step(study, suite, kind, condition, seed, at, trained, other))
+    for name, settings in suite.probes.items():
+        for condition in settings.conditions:
+            for at in settings.steps or (suite.conditions[condition].last,):
+                other = train(suite, condition, partner(seed)) if settings.partner else None
+                trained = train(suite, condition, seed)
+                yield Test(condition, at, _test_step(study, suite, name, condition, seed, at, trained, other))
 
 
 def _test_step(
     study: Study,
     suite: Suite,
-    kind: Kind,
+    name: str,
     condition: str,
     seed: int,
     at: int,
     trained: Step,
     other: Step | None,
 ) -> Step:
-    """other: the partner seed's run, where it is needed."""
+    """name: of the probe. other: the partner seed's run, where it is needed."""
     needed = [trained, other] if other is not None else [trained]
-    settings = suite.frozen_test
+    settings = suite.probes[name]
     run: RunConfig = trained.arguments["run"]
     values = settings.model_dump(mode="json", exclude={"conditions", "steps"})
-    if kind == "belief":
-        values = {"heldout_batches": settings.heldout_batches}
     parts = {
-        "config": {f"{kind}_test": {**values, "step": at}},
-        "code": code_of(TESTS[kind]),
+        "config": {"probe": {name: {**values, "step": at}}},
+        "code": code_of(probe.place_of(name)),
         "data": trained.parts["data"],
         # By role: partners are each other's, and the two tests of a pair would have one key.
         "inputs": {
@@ -268,17 +266,17 @@ def _test_step(
     }
     key = key_of(parts) if all(step.key is not None for step in needed) else None
     return Step(
-        kind=kind,
-        name=f"{kind} {suite.name}/{condition}/seed-{seed}/step-{at}",
+        kind=name,
+        name=f"{name} {suite.name}/{condition}/seed-{seed}/step-{at}",
         phases=(phases.of_suite(suite.path, suite.name),),
         key=key,
         parts=parts,
         inputs=tuple(step.name for step in needed),
-        destination=study.out / kind / (key or "not known yet")[:16],
+        destination=study.out / "probes" / name / (key or "not known yet")[:16],
         arguments={
             **{"run": run, "folder": trained.destination, "step": at, "settings": settings},
             "other": other.destination if other is not None else None,
         },
         seed=seed,
-        work=size.probe_gflop(kind, settings, run),
+        work=settings.passes(run) * size.step_gflop(run) / 3,
     )

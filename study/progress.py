@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from study import freshness
-from study.plan import MADE, STUDIED, Step, Study
+from study.plan import MADE, Step, Study
 from study.worker import progress_path
 
 OVERHEAD = 1.7  # a training step against its matrix products alone
@@ -43,7 +43,7 @@ class Costs:
 
     def of(self, step: Step) -> float:
         """Seconds that a step is expected to take on one worker."""
-        if step.kind in self.sums or step.kind not in STUDIED:
+        if step.kind in self.sums or not step.studied:
             return step.work * self.of_kind(step.kind)
         if self.guess_s is None:
             self.guess_s = OVERHEAD / gflops()

@@ -29,7 +29,7 @@ STANDS_IN = ("shakespeare_char", "openwebtext")  # corpora that the embedded one
 EMBEDDED = "pydoc_char"
 MOST_RUNS = 20_000  # whose plan takes 200 MB and half a minute
 _CONDITION = re.compile(r"\s*conditions\.([^.=]+)")
-FOLDERS = ("data", "runs", "frozen", "belief", "tables", "figures", "report", "made", "logs", "progress")
+FOLDERS = ("data", "runs", "probes", "tables", "figures", "report", "made", "logs", "progress")
 
 
 @dataclass(frozen=True)

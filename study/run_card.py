@@ -16,9 +16,10 @@ from typing import Any
 
 from base import storage
 from base.storage import ROOT, UserError
+from configs import probe
 from experiments.kit import words
 from study import freshness
-from study.plan import TESTS, Step, Study, code_of
+from study.plan import Step, Study, code_of
 
 PACKAGES = (
     "torch",
@@ -72,7 +73,7 @@ def card(study: Study, done: Iterable[Step]) -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "code": commit(ROOT),
         "of": _of(done),
-        "made_by": {kind: storage.hash_json(code_of(place)) for kind, place in TESTS.items()},
+        "made_by": {name: storage.hash_json(code_of(probe.place_of(name))) for name in probe.known()},
     }
 
 

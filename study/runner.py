@@ -10,7 +10,7 @@ from pathlib import Path
 from base.storage import UserError
 from study import freshness, worker
 from study.book import Whole, made_steps, whole
-from study.plan import MADE, STUDIED, Kind, Step, Study
+from study.plan import MADE, Kind, Step, Study
 from study.progress import Costs, Display
 from study.worker import Workers
 
@@ -163,7 +163,7 @@ class Runner:
             *(step.name for step in self.skipped),
             *(lost.step.name for lost in self.failures),
         }
-        going = (*self.waiting, *(step for step, _ in self.running.values() if step.kind in STUDIED))
+        going = (*self.waiting, *(step for step, _ in self.running.values() if step.studied))
         parts = whole(self.plan, settled, {step.seed for step in going})
         return [step for step in self.plan if step.name in self.done and step.within(parts)], parts
 
@@ -213,7 +213,7 @@ class Runner:
             self.display.say(f"note: {step.name}: {line}")
         self.made_any = True
         self.costs.learn(self.study.out, [step])
-        if step.kind in STUDIED:
+        if step.studied:
             self.ran += 1
             self.done[step.name] = step
             self._view(step)
@@ -263,7 +263,7 @@ class Runner:
         """How often tables, figures and pages are still to be made, the chain that has begun not counted."""
         if not self.kinds:
             return 0
-        going = (*self.waiting, *(step for step, _ in self.running.values() if step.kind in STUDIED))
+        going = (*self.waiting, *(step for step, _ in self.running.values() if step.studied))
         return len({step.seed for step in going}) + (self._due() is not None)
 
     def ahead_s(self) -> float:
@@ -273,4 +273,4 @@ class Runner:
 
     def _total(self) -> int:
         """Runs and tests of this start, done and to come."""
-        return self.ran + sum(step.kind in STUDIED for step in self._left()) + len(self.failures)
+        return self.ran + sum(step.studied for step in self._left()) + len(self.failures)

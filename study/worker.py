@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from base import storage
+from configs import probe
 from runs import folder as run_folder
 from study import book, freshness
-from study.plan import MADE, STUDIED, TESTS, Step
+from study.plan import MADE, Step
 
 PROGRESS_S = 1.0  # least time between two progress files of a step
 THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
@@ -67,10 +68,10 @@ def perform(step: Step, out: Path, afresh: bool = False, attempt: int = 1) -> Ou
     notes: list[str] = []
     with logged(out / "logs" / f"{step.slug}.log", attempt):
         try:
-            _flush_denormals(step.kind in STUDIED)
+            _flush_denormals(step.studied)
             if attempt > 1:
                 _sweep(step, out)
-            notes += _KINDS[step.kind](step, out, afresh) or ()
+            notes += _KINDS.get(step.kind, test)(step, out, afresh) or ()
             if step.kind != "train":
                 print(f"done in {time.perf_counter() - started:.1f} s")
         except Exception as problem:
@@ -87,7 +88,7 @@ def _sweep(step: Step, out: Path) -> None:
     """Clear away what a worker that was killed left of this step; of a run, its next training does."""
     if step.kind in MADE:
         storage.sweep(step.destination)
-    elif step.kind in TESTS:
+    elif step.tests:
         storage.sweep_of(step.destination)
     for record in (freshness.record_path(out, step), out / "made" / f"{step.slug}.json"):
         storage.sweep_of(record)
@@ -176,7 +177,7 @@ def train(step: Step, out: Path, afresh: bool) -> list[str]:
 
 
 def test(step: Step, out: Path, afresh: bool) -> None:
-    """Test a finished run with its weights frozen."""
+    """Do a probe to a finished run."""
     import torch
 
     from data.tokens import load
@@ -186,7 +187,7 @@ def test(step: Step, out: Path, afresh: bool) -> None:
     given = step.arguments
     tokens = load(given["run"], out / "data")
     progress = progress_to(progress_path(out, step))
-    place = TESTS[step.kind]
+    place = probe.place_of(step.kind)
     run = getattr(importlib.import_module(place.module), place.name)
     run(given["folder"], given["step"], given["settings"], tokens, step.destination, progress, given["other"])
     _finish(step, out, list(step.destination.iterdir()), started)
@@ -263,7 +264,6 @@ def _finish(
 
 _KINDS: dict[str, Callable[[Step, Path, bool], list[str] | None]] = {
     "train": train,
-    **dict.fromkeys(TESTS, test),
     "note": note,
     "table": table,
     "figure": figure,

@@ -44,7 +44,7 @@ constant_bias = { kind = "fixed", norm_of = "self", factor = 0.5 }
 [conditions.heard]
 self_state.senses = { kind = "recorded", condition = "self", seed = "partner" }
 self_state.memory = { kind = "buffer", length = 4, stride = 2 }
-[frozen_test]
+[probe.frozen]
 conditions = ["self"]
 steps = [30]
 """
@@ -58,7 +58,7 @@ placebo_draws = 2
     + """\
 [quick]
 train.steps = 20
-frozen_test.steps = [20]
+probe.frozen.steps = [20]
 """
 )
 

@@ -15,7 +15,7 @@ from matplotlib.transforms import Bbox
 
 from base import storage
 from configs.run import RunConfig
-from configs.suite import FrozenTest, Signatures, Suite
+from configs.suite import Signatures, Suite
 from experiments.kit import panels as kit_panels
 from experiments.kit import style
 from experiments.kit import tables as kit_tables
@@ -57,11 +57,10 @@ def made_run(
 
 def context(runs: Sequence[Run]) -> Context:
     """What an analysis is given, with 20 permutations."""
-    settings: Any = {"frozen_test": FrozenTest(), "signatures": Signatures(permutations=20)}
     conditions = {run.condition: run.config for run in runs if run.config.start is None}
     suite = Suite(
         name="s", path="s.toml", seeds=8, conditions=conditions or {"none": made_run("none", 1, pd.DataFrame(), None).config},
-        **settings,
+        signatures=Signatures(permutations=20),
     )  # fmt: skip
     return Context(suite, runs)
 

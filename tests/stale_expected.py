@@ -48,7 +48,7 @@ schedule = "feedback"
 self_state.first = { kind = "random", norm_of = "self" }
 [conditions.elsewhere]
 corpus = "tiny_other"
-[frozen_test]
+[probe.frozen]
 conditions = ["self"]
 steps = [10]
 finder_batches = 1
@@ -58,7 +58,7 @@ top = 1
 doses = 2
 random_directions = 2
 placebo_draws = 2
-[belief_test]
+[probe.belief]
 conditions = ["self"]
 [signatures]
 pre_steps = 20
@@ -68,6 +68,7 @@ classify_steps = 4
 
 # The study's parts, and what hangs on each
 
+STUDIED = ("frozen", "belief")  # the probes in it
 SELF, PARTNER = "train tiny/self/seed-1", "train tiny/self/seed-2"
 FROZEN, BELIEF = "frozen tiny/self/seed-1/step-10", "belief tiny/self/seed-1/step-30"
 TABLES = {"tables tiny"}  # all of them
@@ -246,21 +247,22 @@ FIELDS: dict[str, tuple[str, set[str]]] = {
     "Suite.name": ("name=other", set()),  # what it is depends on is renamed, see the test
     "Suite.seeds": ("seeds=2", set()),  # see the test
     "Suite.conditions": ("conditions.new.train.beta1=0.7", runs("new") | TABLES),
-    "Suite.frozen_test": ("frozen_test.doses=3", TESTED),
-    "Suite.belief_test": ("belief_test.conditions=[]", TABLES),
+    "Suite.probes": ("probe.frozen.doses=3", TESTED),
     "Suite.signatures": ("signatures.permutations=4", TABLES),
-    "FrozenTest.conditions": ("frozen_test.conditions=[]", TABLES),
-    "FrozenTest.steps": ("frozen_test.steps=[10, 30]", {FROZEN.replace("step-10", "step-30")} | TABLES),
+    "FrozenTest.conditions": ("probe.frozen.conditions=[]", TABLES),
+    "FrozenTest.steps": ("probe.frozen.steps=[10, 30]", {FROZEN.replace("step-10", "step-30")} | TABLES),
     **{
-        f"FrozenTest.{name}": (f"frozen_test.{name}=3", TESTED)
+        f"FrozenTest.{name}": (f"probe.frozen.{name}=3", TESTED)
         for name in ("replication_batches", "replication_sequences", "finder_batches", "dev_batches", "doses", "random_directions", "placebo_draws")
     },
-    "FrozenTest.dose_placebos": ("frozen_test.dose_placebos=2", TESTED),
-    "FrozenTest.top": ("frozen_test.top=2", TESTED),
-    "FrozenTest.heldout_batches": ("frozen_test.heldout_batches=2", TESTED | {BELIEF}),
-    "FrozenTest.magnitude": ("frozen_test.magnitude=0.4", TESTED),
-    "FrozenTest.foreign": ("frozen_test.foreign=true", TESTED),
-    "BeliefTest.conditions": ("belief_test.conditions=[]", TABLES),
+    "FrozenTest.dose_placebos": ("probe.frozen.dose_placebos=2", TESTED),
+    "FrozenTest.top": ("probe.frozen.top=2", TESTED),
+    "FrozenTest.heldout_batches": ("probe.frozen.heldout_batches=2", TESTED),
+    "FrozenTest.magnitude": ("probe.frozen.magnitude=0.4", TESTED),
+    "FrozenTest.foreign": ("probe.frozen.foreign=true", TESTED),
+    "BeliefTest.conditions": ("probe.belief.conditions=[]", TABLES),
+    "BeliefTest.steps": ("probe.belief.steps=[10]", {BELIEF.replace("step-30", "step-10")} | TABLES),
+    "BeliefTest.heldout_batches": ("probe.belief.heldout_batches=2", {BELIEF} | TABLES),
     "Signatures.pre_steps": ("signatures.pre_steps=21", TABLES),
     "Signatures.classify_steps": ("signatures.classify_steps=5", TABLES),
     "Signatures.permutations": ("signatures.permutations=4", TABLES),

@@ -15,8 +15,8 @@ from scipy.special import log_softmax
 
 from base import command_line, storage
 from base.rng import Stream, generator
+from configs.probes.belief import BeliefTest
 from configs.run import Model, RunConfig
-from configs.suite import FrozenTest
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from experiments.belief_shifts import belief_shifts
@@ -30,7 +30,7 @@ from tests.made_runs import context, made_run
 
 V, C, T, D, P = 10, 16, 8, 4, 0.3
 SIZES = Model(n_layer=1, n_head=2, n_embd=C, block_size=T)
-SETTINGS = FrozenTest(heldout_batches=2)
+SETTINGS = BeliefTest(heldout_batches=2)
 WINDOWS = [{"regime": "bewilderment", "start": 3, "end": 5}, {"regime": "sensory_fog", "start": 6, "end": 8}]
 
 
@@ -294,11 +294,11 @@ def test_command_line(
         return int(ended.value.code or 0)
 
     assert (
-        status(str(folder), "--step", "6", "--other", str(other), "--set", "frozen_test.heldout_batches=1")
+        status(str(folder), "--step", "6", "--other", str(other), "--set", "probe.belief.heldout_batches=1")
         == 0
     )
     printed = capsys.readouterr().out
     assert "regime bewilderment" in printed and "foreign" in printed
-    assert (tmp_path / "out" / "belief" / f"{folder.name}-step6" / "belief.csv").is_file()
+    assert (tmp_path / "out" / "probes" / "belief" / f"{folder.name}-step6" / "belief.csv").is_file()
     assert status(str(tmp_path / "nowhere")) == 2
     assert "error: " in capsys.readouterr().err

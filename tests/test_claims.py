@@ -472,8 +472,8 @@ def test_the_committed_claims_ask_for_what_the_study_makes(committed: Claims) ->
             if "condition" in query.where:
                 assert query.where["condition"] in suite.conditions, name
             if query.table.startswith("frozen"):
-                assert query.where["condition"] in suite.frozen_test.conditions, name
-                assert query.where["run_step"] in suite.frozen_test.steps, name
+                assert query.where["condition"] in suite.probes["frozen"].conditions, name
+                assert query.where["run_step"] in suite.probes["frozen"].steps, name
 
 
 def test_the_committed_verdicts_are_those_of_the_committed_tables(committed: Claims) -> None:

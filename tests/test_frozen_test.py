@@ -16,9 +16,8 @@ from scipy.special import log_softmax
 import frozen_test
 from base import command_line, storage
 from base.rng import Stream, generator
-from configs import size
+from configs.probes.frozen import FrozenTest
 from configs.run import Model, RunConfig
-from configs.suite import FrozenTest
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from experiments import frozen
@@ -365,7 +364,7 @@ def test_whole_test_of_a_run(corpus: Corpus, tmp_path: Path) -> None:
     frozen_test.run(folder, 3, SETTINGS, corpus, tmp_path / "a", lambda *count: seen.append(count))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
-    total = size.forwards(SETTINGS, D)
+    total = SETTINGS.forwards(D)
     assert seen == [(done, total) for done in range(1, total + 1)]
     task = storage.read_json(tmp_path / "a" / "task.json")
     weights = storage.load_tensors(folder / "model-step3.safetensors")
@@ -462,14 +461,14 @@ def test_command_line(
         return int(str(caught.value.code))
 
     small = ["finder_batches=1", "heldout_batches=1", "random_directions=2", "placebo_draws=1"]
-    assert status("--step", "3", *(f"--set=frozen_test.{text}" for text in small)) == 0
+    assert status("--step", "3", *(f"--set=probe.frozen.{text}" for text in small)) == 0
     assert "heldout      gradient   effect" in capsys.readouterr().out
-    assert (tmp_path / "frozen" / "0123456789abcdef-step3" / "task.json").is_file()
+    assert (tmp_path / "probes" / "frozen" / "0123456789abcdef-step3" / "task.json").is_file()
     for bad, message in (
         (["--step", "4"], "it has those of 3, 6"),
-        (["--set", "frozen_test.topp=3"], "did you mean"),
-        (["--set", "train.steps=3"], "only frozen_test fields"),
-        (["--set", "frozen_test.top=0"], "greater than or equal to 1"),
+        (["--set", "probe.frozen.topp=3"], "did you mean"),
+        (["--set", "train.steps=3"], "only fields of probe.frozen"),
+        (["--set", "probe.frozen.top=0"], "greater than or equal to 1"),
     ):
         assert status(*bad) == 2
         error = capsys.readouterr().err
@@ -533,7 +532,7 @@ def test_one_dimension_is_steered_by_the_gradient_alone(corpus: Corpus, tmp_path
     seen: list[tuple[int, int]] = []
     folder = finished(tmp_path, corpus, dim=1)
     frozen_test.run(folder, 6, SETTINGS, corpus, tmp_path / "one", lambda *count: seen.append(count))
-    total = size.forwards(SETTINGS, 1)
+    total = SETTINGS.forwards(1)
     assert seen[-1] == (total, total)
     effects = rows(tmp_path / "one" / "effects.csv")
     assert {(row["protocol"], row["finder"], row["reader"]) for row in effects} == {
@@ -550,7 +549,7 @@ def test_foreign_directions_are_those_of_the_other_run(corpus: Corpus, tmp_path:
         frozen_test.run(own, 6, settings, corpus, tmp_path / "test")
     seen: list[tuple[int, int]] = []
     frozen_test.run(own, 6, settings, corpus, tmp_path / "test", lambda *count: seen.append(count), other)
-    total = size.forwards(settings, D)
+    total = settings.forwards(D)
     assert seen[-1] == (total, total)
     foreign = [row for row in rows(tmp_path / "test" / "effects.csv") if row["reader"] == "foreign"]
     assert [(row["protocol"], row["finder"]) for row in foreign] == [
@@ -583,4 +582,4 @@ def test_the_passes_of_a_test_are_known_before(
     own, other = finished(tmp_path, corpus, dim=dim), finished(tmp_path / "other", corpus, dim=dim, seed=3)
     frozen_test.run(own, 6, settings, corpus, tmp_path / "test", other=other)
     made = storage.read_json(tmp_path / "test" / "task.json")["forwards"]
-    assert made == size.forwards(settings, dim)
+    assert made == settings.forwards(dim)

@@ -265,7 +265,7 @@ def test_the_suite_has_the_published_conditions_on_another_corpus() -> None:
     )
     assert set(CONDITIONS) == set(second.conditions) <= set(first.conditions)
     assert {(run.corpus, run.tokenizer) for run in second.conditions.values()} == {("openwebtext", "char")}
-    for frozen in (first.frozen_test, second.frozen_test):
+    for frozen in (suite.probes["frozen"] for suite in (first, second)):
         assert frozen.steps == (1000,) and frozen.conditions == ("analysis",)
     for name, run in second.conditions.items():
         other = first.conditions[name]

@@ -85,7 +85,7 @@ CONFIG_TEXTS = {
     "a way out": 'extends = "../../../../../../../../etc/passwd"',
     "NUL in a path": 'extends = "a\\u0000b"',
     "a long path": f'extends = "{"n" * 300}"',
-    "a billion draws": HEAD + "[frozen_test]\nrandom_directions = 1000000000",
+    "a billion draws": HEAD + "[probe.frozen]\nrandom_directions = 1000000000",
     "a billion permutations": HEAD + "[signatures]\npermutations = 1000000000",
     "a billion seeds": HEAD.replace("seeds = 1", "seeds = 1000000000"),
     "not UTF-8": b"\xff\xfe\x00",

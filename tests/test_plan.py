@@ -36,7 +36,7 @@ def test_a_run_has_the_key_that_training_gives_it(tmp_path: Path, suite_file: Pa
         ("conditions.self.train.learning_rate=0.002", {"train tiny/self/seed-1"}),
         ("regimes.bewilderment.probability=0.4", {"train tiny/self/seed-1"}),
         (
-            "frozen_test.doses=3",
+            "probe.frozen.doses=3",
             {"frozen tiny/self_calm/seed-1/step-30", "frozen tiny/self_calm/seed-1/step-60"},
         ),
         ("signatures.permutations=4", set()),
@@ -75,7 +75,7 @@ def test_conditions_that_share_a_run_share_its_tests_beside_the_partner(
     tmp_path: Path, suite_file: Path
 ) -> None:
     suite_file.write_text(SUITE + "\n[conditions.again]\n", encoding="utf-8")
-    asked = ("frozen_test.foreign=true", "frozen_test.conditions=['self_calm', 'again']")
+    asked = ("probe.frozen.foreign=true", "probe.frozen.conditions=['self_calm', 'again']")
     steps = planned(tmp_path, suite_file, *asked)
     assert [step.kind for step in steps].count("frozen") == 4  # two steps of two seeds
     suites = studies.load_suites(request(tmp_path, suite_file, *asked, seeds=2))
@@ -143,10 +143,10 @@ def test_a_run_that_cannot_have_what_it_needs_is_refused(
 
 
 def test_partners_have_tests_of_their_own(tmp_path: Path, suite_file: Path) -> None:
-    both = "belief_test.conditions=['self']"
+    both = "probe.belief.conditions=['self']"
     tests = [
         step
-        for step in planned(tmp_path, suite_file, "frozen_test.foreign=true", both, seeds=4)
+        for step in planned(tmp_path, suite_file, "probe.frozen.foreign=true", both, seeds=4)
         if step.kind != "train"
     ]
     assert [step.kind for step in tests].count("frozen") == 8 and len(tests) == 12

@@ -3,6 +3,7 @@
 The code under test reads the source; this test watches the interpreter.
 """
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,16 +13,16 @@ from types import CodeType, FrameType
 import pytest
 import torch
 
-import frozen_test
 import train
 from base import ROOT, code
 from base.code import Place, carries
+from configs.probe import known, place_of
+from configs.probes.belief import BeliefTest
+from configs.probes.frozen import FrozenTest
 from configs.run import RunConfig
-from configs.suite import FrozenTest
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from data.process import generated
-from probes import belief
 from runs import folder as run_folder
 from tests.test_train import TEXT, tiny, windows
 
@@ -92,18 +93,21 @@ def test_all_that_training_calls_is_in_its_key(name: str, corpus: Corpus, tmp_pa
     assert missed(called, Place("train", "train"), without=run_folder.unused(run)) == set()
 
 
-@pytest.mark.parametrize(
-    ("module", "place"), [(frozen_test, Place("frozen_test", "run")), (belief, Place("probes.belief", "run"))]
-)
-def test_all_that_a_test_of_a_run_calls_is_in_its_key(
-    module: object, place: Place, corpus: Corpus, tmp_path: Path
-) -> None:
-    settings = FrozenTest(finder_batches=1, dev_batches=1, heldout_batches=1, top=1, doses=2, random_directions=2, placebo_draws=2, dose_placebos=1)  # fmt: skip
+PROBES = {  # each probe: the run that it is done to, and its settings
+    "frozen": ("self", FrozenTest(finder_batches=1, dev_batches=1, heldout_batches=1, top=1, doses=2, random_directions=2, placebo_draws=2, dose_placebos=1)),
+    "belief": ("self", BeliefTest(heldout_batches=1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", known())
+def test_all_that_a_probe_of_a_run_calls_is_in_its_key(name: str, corpus: Corpus, tmp_path: Path) -> None:
+    of, settings = PROBES[name]
     folder, other = (
-        train.train(RUNS["self"].model_copy(update={"seed": seed}), corpus, tmp_path) for seed in (1, 2)
+        train.train(RUNS[of].model_copy(update={"seed": seed}), corpus, tmp_path) for seed in (1, 2)
     )
-    run: Callable = module.run  # type: ignore[attr-defined]
+    place = place_of(name)
+    run: Callable = getattr(importlib.import_module(place.module), place.name)
     with watched() as called:
-        run(folder, RUNS["self"].last, settings, corpus, tmp_path / "made", None, other)
+        run(folder, RUNS[of].last, settings, corpus, tmp_path / "made", None, other)
     torch.set_flush_denormal(False)
     assert place in called and missed(called, place) == set()

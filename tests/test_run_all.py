@@ -123,7 +123,7 @@ BAD = [
     (["--set", "train.stepz=3"], "train.steps"),
     (["--set", "train.steps=true"], "train.steps"),
     (["--set", "conditions.self.schedule=two"], "two"),
-    (["--set", "frozen_test.conditions=[\"nobody\"]"], "nobody"),
+    (["--set", "probe.frozen.conditions=[\"nobody\"]"], "nobody"),
     (["--out", "a\0b"], "can't be shown"),
     (["--only", "figures"], "--only data"),
 ]  # fmt: skip
@@ -200,7 +200,7 @@ command_line.run(lambda _: {does})
 def started_study(tmp_path: Path, suite_file: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
     """A study that would train for minutes, once a run of it has begun."""
     command = [sys.executable, str(RUN_ALL), "--config", str(suite_file), "--out", "out", "--jobs", "1"]
-    command += ["--set", "train.steps=1000000", "--set", "frozen_test.steps=[]", *more]
+    command += ["--set", "train.steps=1000000", "--set", "probe.frozen.conditions=[]", *more]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

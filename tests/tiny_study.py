@@ -39,7 +39,7 @@ windows = [{ regime = "bewilderment", start = 20, end = 40 }]
 [conditions.self]
 schedule = "one"
 [conditions.self_calm]
-[frozen_test]
+[probe.frozen]
 conditions = ["self_calm"]
 steps = [30, 60]
 """

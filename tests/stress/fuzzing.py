@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 import frozen_test
 import train
 from base import storage
-from configs.suite import FrozenTest, load_suite
+from configs.probe import Probe
+from configs.suite import load_suite
 from data import pydoc_text, sources
 from data import tokenizers as tokenizers_module
 from data.prepare import prepare_text
@@ -61,8 +62,8 @@ KEYS = [
     *("self_state.memory.kind", "self_state.update", "match_norm_of", "schedule", "schedule.kind"),
     *("schedules.one", "schedules", "mechanism", "mechanisms.raw", "constant_bias", "constant_bias.kind", "start"),
     *("start.step", "regimes", "regimes.bewilderment", "regimes.self_clamp.mode", "conditions", "conditions.self"),
-    *("conditions.self.schedule", "conditions.self.start", "conditions.new", "conditions.Self", "frozen_test"),
-    *("frozen_test.conditions", "frozen_test.steps", "frozen_test.top", "frozen_test.doses", "belief_test.conditions"),
+    *("conditions.self.schedule", "conditions.self.start", "conditions.new", "conditions.Self", "probe"),
+    *("probe.frozen.conditions", "probe.frozen.steps", "probe.frozen.top", "probe.frozen.doses", "probe.belief.conditions"),
     *("signatures", "signatures.permutations", "name", "seeds", "seed", "corpus", "tokenizer", "extends", "quick"),
     *("path", "nothing", "a b", "a..b", ".", "", "x" * 300, "'\\u001b[31m'", '"\\u001b[31m"', '"<b>"', "ключ", "a." * 40 + "a"),
     *("a." * 3000 + "a", "[table]", "[[tables]]", "[conditions.a]", "[" + "a." * 100 + "a]", "__class__", "kind"),
@@ -87,8 +88,8 @@ words = st.one_of(st.sampled_from(WORDS), st.text(max_size=10), st.integers(-3, 
 GOOD = [
     *("train.steps=40", "model.n_embd=32", "conditions.self.train.beta1=0.8", "mechanism=calibrated", "seeds=2"),
     *("self_state.update=gru", "regimes.bewilderment.probability=1", "schedule=one", "tokenizer='bpe:300'", "train.stop=30"),
-    *("frozen_test.doses=3", "signatures.pre_steps=9", "corpus=pydoc_char", "log.keep_steps=[5, 10]", "start={}"),
-    *("self_state.memory={kind='ema'}", "conditions.fixed.constant_bias={kind='learned'}", "belief_test.conditions=['self']"),
+    *("probe.frozen.doses=3", "signatures.pre_steps=9", "corpus=pydoc_char", "log.keep_steps=[5, 10]", "start={}"),
+    *("self_state.memory={kind='ema'}", "conditions.fixed.constant_bias={kind='learned'}", "probe.belief.conditions=['self']"),
 ]  # fmt: skip
 settings_texts = st.one_of(
     st.sampled_from(GOOD),
@@ -190,7 +191,7 @@ def _checked_only(request: studies.Request) -> int:
 
 
 def _small_only(run: Callable[..., Any]) -> Callable[..., Any]:
-    def small(folder: Path, step: int, settings: FrozenTest, *rest: Any) -> Any:
+    def small(folder: Path, step: int, settings: Probe, *rest: Any) -> Any:
         sizes = settings.model_dump(exclude={"conditions", "steps", "magnitude", "foreign"}).values()
         if max(sizes) > 10:
             raise Accepted

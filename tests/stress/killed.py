@@ -21,7 +21,7 @@ from tests.stress.trials import Part, Trials, ended_with
 UNDRAWN = ("--only", "data", "tiny", "report")
 LONGER = (
     *(*UNDRAWN, "--set", "train.steps=2000", "--set", "log.checkpoint_interval=50"),
-    *("--set", "frozen_test.steps=[2000]"),
+    *("--set", "probe.frozen.steps=[2000]"),
 )
 PYTHON_S = 0.1  # of processor time, that Python takes to start and the program to heed Ctrl-C
 INTERRUPT_S = 5.0

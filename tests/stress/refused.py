@@ -21,7 +21,7 @@ from tests.stress.trials import Part, Trials, ended_with
 ERRORS = ("ENOSPC", "EROFS", "EACCES", "EIO")
 FOLDERS = (".", "data", "runs", "made", "tables", "tables/tiny", "figures", "report", "logs", "tiny/self")
 ENDLESS = (
-    *("--set", "train.steps=1000000", "--set", "frozen_test.steps=[]"),
+    *("--set", "train.steps=1000000", "--set", "probe.frozen.conditions=[]"),
     *("--set", "schedules.one.windows=[]"),
 )
 DIVERGES = """
@@ -75,9 +75,7 @@ def small_disk(
     files = [path for path in trials.whole.rglob("*") if path.is_file()]
     if stage == TRAINED:  # without tables, figures and pages
         files = [
-            path
-            for path in files
-            if path.relative_to(trials.whole).parts[0] in ("data", "runs", "frozen", "belief")
+            path for path in files if path.relative_to(trials.whole).parts[0] in ("data", "runs", "probes")
         ]
     whole = sum(math.ceil(path.stat().st_size / PAGE) * PAGE for path in files)
 

@@ -58,7 +58,7 @@ self_state.memory = { kind = "buffer", length = 4, stride = 2 }
 log.keep_checkpoints = [8]
 [conditions.other]
 start = { condition = "self_calm", step = 8, state = "zero" }
-[frozen_test]
+[probe.frozen]
 conditions = ["self_calm"]
 steps = [18]
 """

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from base import storage
+from configs.probe import known
 from study import run_card
-from study.plan import STUDIED
 from tests.stress import results as outcome
 from tests.stress import small_study as study
 from tests.stress.small_study import TRAINED
@@ -123,7 +123,7 @@ def texts(trials: Trials) -> Part:
                 shutil.rmtree(trials.out)
                 afresh = study.forked(trials.place, trials.out, *TRAINED)
                 wanted = outcome.results(trials.out)
-                runs = [name for name in wanted if name.split("/")[0] in ("runs", "frozen", "data", "tiny")]
+                runs = [name for name in wanted if name.split("/")[0] in ("runs", "probes", "data", "tiny")]
                 wrong += ended_with(afresh, 0)
                 wrong += [f"{name} differs" for name in runs if then.get(name) != wanted[name]]
                 wrong += ["the same as before"] * (not set(wanted) - set(trials.results))
@@ -157,4 +157,4 @@ def _named(name: str, said: str) -> bool:
 
 def _of_a_name(name: str) -> bool:
     """Whether a file only says what the last result of a name was made of, which decides nothing but the words of a reason."""
-    return name.startswith(tuple(f"made/{kind}-" for kind in STUDIED))
+    return name.startswith(tuple(f"made/{kind}-" for kind in ("train", *known())))

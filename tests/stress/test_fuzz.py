@@ -172,7 +172,8 @@ SIZES = [
     *("finder_batches", "dev_batches", "heldout_batches"),
     *("top", "doses", "random_directions", "placebo_draws"),
 ]
-SMALL = [word for name in SIZES for word in ("--set", f"frozen_test.{name}=1")]
+SMALL = [word for name in SIZES for word in ("--set", f"probe.frozen.{name}=1")]
+SMALL_BELIEF = ["--set", "probe.belief.heldout_batches=1"]
 TOOLS: dict[str, tuple[Any, list[list[str]], list[str]]] = {
     "train": (
         train.main,
@@ -184,7 +185,7 @@ TOOLS: dict[str, tuple[Any, list[list[str]], list[str]]] = {
         [["run", *SMALL], ["other", *SMALL, "--out", "out"], ["run"], ["configs"], []],
         ["--step", "--set", "--out"],
     ),
-    "belief": (belief.main, [["run"], ["run", *SMALL], ["run", "--other", "other", *SMALL], []], ["--step", "--set", "--other", "--out"]),
+    "belief": (belief.main, [["run"], ["run", *SMALL_BELIEF], ["run", "--other", "other", *SMALL_BELIEF], []], ["--step", "--set", "--other", "--out"]),
     "sample": (
         sample.main,
         [["run", "--length", "5"], ["run", "--length", "5", "--state", "random"], ["run"], []],

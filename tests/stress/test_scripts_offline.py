@@ -62,7 +62,7 @@ def test_no_script_needs_the_network(folder: Path) -> None:
     study = ("scripts/run_all.py", "--config", "tiny.toml", "--jobs", "1")
     run = "out/tiny/self/seed-1"
     small = [
-        f"frozen_test.{name}=1" for name in ("finder_batches", "heldout_batches", "top", "placebo_draws")
+        f"probe.frozen.{name}=1" for name in ("finder_batches", "heldout_batches", "top", "placebo_draws")
     ]
     settings = [word for text in small for word in ("--set", text)]
     for script, *arguments in (

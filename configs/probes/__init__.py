@@ -1,0 +1,1 @@
+"""The fields of each probe, in a file of its name."""
