@@ -240,10 +240,12 @@ def unlike(rows: pd.DataFrame, other: str) -> dict[tuple[str, str], Estimate]:
 
     Paired t test over seeds, from three on, p < ALPHA / number of regimes and channels tested.
     """
-    found = {}
-    for (regime, metric), here in rows.groupby(["regime", "metric"]):
-        one, two = (per_seed(of_condition(here, name), "detrended") for name in ("self", other))
-        found[str(regime), str(metric)] = paired(one, two)
+    one, two = (
+        of_condition(rows, name).groupby(["regime", "metric", "seed"])["detrended"].mean()
+        for name in ("self", other)
+    )
+    places = (one - two).groupby(["regime", "metric"])
+    found = {(str(regime), str(metric)): estimate(apart) for (regime, metric), apart in places}
     found = {place: value for place, value in found.items() if value.n >= FEWEST_SEEDS}
     return {place: value for place, value in found.items() if value.p < ALPHA / len(found)}
 

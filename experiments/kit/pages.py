@@ -161,7 +161,7 @@ def grid(
                 line = [f"`{value}`, `{condition}`{said}" if across else f"`{condition}`{said}"]
                 for column, (_, kind, *needs) in measures.items():
                     if callable(kind):
-                        line.append(kind(of_condition(found.rows, condition), tables))
+                        line.append(kind(found.part(condition), tables))
                         continue
                     line.append(cell(found, condition, column, kind, *needs))
                     if column in (minus or {}):
