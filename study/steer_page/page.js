@@ -154,8 +154,8 @@
   for (const panel of [steered, control]) panel.dial.remove();
   const norm = makeDial(byId("length"), facts.dial, false, put);
   function take(next) {
-    state = next;
-    norm.set(lengthOf(state));
+    state = lengthOf(next) ? next : state; // of no state the dial goes on with the one before
+    norm.set(lengthOf(next));
     put();
   }
   const preset = () => (checked("preset") === "other" ? facts.others[byId("seed").value] : facts.presets[checked("preset")]);
