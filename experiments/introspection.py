@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.introspection_document import of_document
-from experiments.introspection_figure import FIGURES, LOOKS, MOVING, PUSHES, SHOWN, of
+from experiments.introspection_figure import FIGURES, LOOKS, MOVING, PUSHES, SHORT, of
 from experiments.kit import pages, style
 from experiments.kit.experiment import Experiment
 from experiments.kit.levels import FEWEST_SEEDS
@@ -42,28 +42,26 @@ def neuron_reports(context: Context) -> pd.DataFrame:
     """One row a run, neuron and lesson, on held-out text.
 
     block, kind, unit, rank, neuron: which one. mse = bias2 + variance; bias_share: bias2 / mse. r, r2 of the reports of activations; blind_r2:
-    of the reports that are made while the neuron is held at its mean, of what it would have been. r2 and blind_r2 are empty where the
+    of the reports that are made while the neuron is held at its mean, of what it would have been. These three are empty where the
     lesson moves the neuron itself: of a constant they say nothing. sd: of the activation after the lesson, over before. lm_loss,
     lm_rise: of the next character, and minus before. slope: change of the report over change of the neuron at one position, by itself;
-    slope_in: moved from its inputs; slope_foreign, slope_random: root mean square where other neurons, or random directions, move
-    the stream as far.
+    slope_in: the stream pushed as far along its inputs; follows_in: over what
+    the neuron does then; slope_foreign, slope_random: root mean square where other neurons, or random directions, push the stream as
+    far; overlap: cosine of what these neurons and this one write, root mean square.
     """
     rows = _named(context.probed(PROBE, "reports"))
     if rows.empty:
         return rows
-    rows.loc[rows["lesson"].isin(MOVING), ["r2", "blind_r2"]] = np.nan
+    rows.loc[rows["lesson"].isin(MOVING), ["r", "r2", "blind_r2"]] = np.nan
     neuron = "block " + rows["block"].astype(str) + ", rank " + rows["rank"].astype(str)
     return rows.assign(bias_share=rows["bias2"] / rows["mse"], neuron=neuron)
 
 
 def neuron_pushes(context: Context, neuron_reports: pd.DataFrame) -> pd.DataFrame:
-    """One row a run, neuron, lesson and push: value, the slope of the report under it (see neuron_reports). shown: of the lessons in
-    the summary."""
-    rows = neuron_reports[neuron_reports["slope"].notna()]
-    rows = rows.assign(shown=rows["lesson"].isin(SHOWN).astype(int))
-    return rows.melt(
-        ["suite", "condition", "seed", "block", "rank", "lesson", "shown"], list(PUSHES), "push", "value"
-    )
+    """One row a run, neuron, lesson of the summary, by its short name, and push: value, the slope of the report (see
+    neuron_reports)."""
+    rows = neuron_reports[neuron_reports["lesson"].isin(SHORT)].replace({"lesson": SHORT})
+    return rows.melt(["suite", "condition", "seed", "block", "rank", "lesson"], list(PUSHES), "push", "value")
 
 
 def neuron_floors(context: Context) -> pd.DataFrame:
@@ -101,9 +99,9 @@ def neuron_several(context: Context) -> pd.DataFrame:
 
 
 def neuron_twins(context: Context) -> pd.DataFrame:
-    """One row a run, reader and twin whose neuron it reports (of): whose, own or other; r2; alike: r2 of naming the reader's own
-    activation; slope of that report when the reader's own neuron is changed."""
-    found = context.probed(PROBE, "twins")
+    """One row a run, lesson, reader and twin whose neuron it reports (of): whose, own or other; r2; alike: r2 of naming the reader's
+    own activation; slope of that report when the reader's own neuron is changed."""
+    found = _named(context.probed(PROBE, "twins"))
     if found.empty:
         return found
     return found.assign(whose=np.where(found["reader"] == found["of"], "own", "other"))
@@ -175,12 +173,12 @@ GRIDS = {
     ),
     "pushes": pages.grid(
         "neuron_reports", LOOKS, head="lesson", by="lesson",
-        slope=("slope: the neuron itself", "3"), slope_in=("through its inputs", "3"), slope_foreign=("other neurons", "3"),
-        slope_random=("random directions", "3"),
+        slope=("slope: the neuron itself", "3"), slope_in=("its inputs, as far", "3"), slope_foreign=("other neurons, as far", "3"),
+        slope_random=("random directions, as far", "3"), follows_in=("its inputs, over what the neuron does then", "3"),
     ),
     "floors": pages.grid("neuron_floors", SOURCES, head="source", by="source", r2=("R²", "3")),
     "neurons": pages.grid(
-        "neuron_reports", SHOWN, head="block and rank, lesson", by="lesson", across="neuron", only=True,
+        "neuron_reports", tuple(SHORT), head="block and rank, lesson", by="lesson", across="neuron", only=True,
         r2=("R²", "3"), blind_r2=("R², held still", "3"), slope=("slope", "3"), slope_foreign=("other neurons", "3"),
     ),
     "several": pages.grid(
@@ -188,7 +186,7 @@ GRIDS = {
         slope_other=("another of them", "3"), lm_rise=("rise of the language loss, nats", "±3"),
     ),
     "twins": pages.grid(
-        "neuron_twins", ("own", "other"), head="whose neuron", by="whose", r2=("R² of the report", "3"),
+        "neuron_twins", ("own", "other"), head="lesson, whose neuron", by="whose", across="lesson", r2=("R² of the report", "3"),
         alike=("R² of the reader's own activation", "3"), slope=("slope when the reader's own is changed", "3"),
     ),
     "words": pages.grid(

@@ -67,7 +67,7 @@ def of_document(tables: Tables) -> str:
     outside = seeds("on_off", "neuron_words", lesson="outsider")
     several = tables.rows("neuron_several")
     most = several[several["count"] == several["count"].max()]
-    twins = {whose: seeds("r2", "neuron_twins", whose=whose) for whose in ("own", "other")}
+    twins = {whose: seeds("r2", "neuron_twins", whose=whose, lesson="above") for whose in ("own", "other")}
     lines = [
         [
             "A frozen model with a linear head reports well: MSE 538 → 3.9",
@@ -100,10 +100,16 @@ def of_document(tables: Tables) -> str:
             AGAIN.get(near(minus(r2["above"], r2["outsider"]), AS_GOOD), OPEN),
         ],
         [
-            "Second hypothesis: it learns the neuron's direction",
-            f"slope {told(slope['above'], 3)} when the neuron is changed, {told(report('above', 'slope_in'), 3)} through its inputs",
-            f"random directions {told(report('above', 'slope_random'), 3)}",
+            "Second hypothesis: it learns the direction that the neuron writes",
+            f"slope {told(slope['above'], 3)}",
+            f"random directions, as far {told(report('above', 'slope_random'), 3)}",
             AGAIN.get(reach(estimate(slope["above"]), HALF), OPEN),
+        ],
+        [
+            "The same of the direction that the neuron reads",
+            f"moved along it, the report does {told(report('above', 'follows_in'))} of what the neuron does",
+            f"{told(report('outsider', 'follows_in'))} in another seed's model, which the move does not reach",
+            AGAIN.get(reach(estimate(report("above", "follows_in")), HALF), OPEN),
         ],
         [
             "Third hypothesis: it regularises the neuron until it is easy to report",

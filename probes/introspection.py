@@ -60,7 +60,7 @@ REPORTS = (
         "lm_loss",
         "lm_rise",
     ),
-    *("slope", "slope_in", "slope_foreign", "slope_random"),
+    *("slope", "slope_in", "follows_in", "slope_foreign", "slope_random", "overlap"),
 )
 FLOORS = (*PLACE, "source", "r2")
 COURSE = (*PLACE, "way", "changed", "step", "sd")
@@ -82,13 +82,9 @@ class Study:
     told: Callable[[int], None]
 
 
-def lesson_of(
-    run: RunConfig, corpus: Corpus, steps: int, first: int = FIRST, sequences: int | None = None
-) -> Lesson:
+def lesson_of(run: RunConfig, corpus: Corpus, steps: int, first: int = FIRST) -> Lesson:
     """Batches of train text that no training draws: counted from `first` on."""
-    drawn = [
-        batch(corpus.train, run, run.seed, Stream.EVAL, first + step, CPU, sequences) for step in range(steps)
-    ]
+    drawn = [batch(corpus.train, run, run.seed, Stream.EVAL, first + step, CPU) for step in range(steps)]
     x, y = zip(*drawn, strict=True)
     return Lesson(run.seed, torch.stack(x), torch.stack(y))
 
@@ -279,6 +275,8 @@ def run(
         if problem:
             raise UserError(f"{run} {problem}")
         outsider = load_trained(other, step)
+        for each in (subject.gpt, outsider.gpt):
+            each.requires_grad_(False)
         length = subject.run.model.block_size
         dev = texts(corpus.dev, length, CHOSEN_ON)
         choices = [Choice(subject.gpt, dev, Site(settings.kind, block)) for block in settings.blocks]
@@ -319,9 +317,7 @@ def run(
             for twin in range(settings.twins)
         ]
         tables["twins"] = twins(subject.gpt, one, apart, study.lesson, heldout, told)
-        words = lesson_of(
-            subject.run, corpus, settings.word_lesson, FIRST + 1_000_000, 4 * subject.run.train.batch_size
-        )
+        words = lesson_of(subject.run, corpus, settings.word_lesson, FIRST + 1_000_000)
         tables["words"] = in_words(subject.gpt, outsider.gpt, choices[0], one, dev, words, heldout.x, told)
         results.tables |= {f"{name}.csv": (COLUMNS[name], rows) for name, rows in tables.items()}
         results.task |= {
@@ -340,7 +336,7 @@ COLUMNS = {
 def total_steps(settings: Introspection, neurons: int) -> int:
     """Steps of fine-tuning in all."""
     each = 2 * len(WAYS) + 1
-    lessons = 1 + each * neurons + len(settings.several) + settings.twins
+    lessons = 1 + each * neurons + len(settings.several) + 2 * settings.twins
     return settings.lesson * lessons + settings.twins * settings.apart + 3 * settings.word_lesson
 
 

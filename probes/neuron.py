@@ -143,11 +143,14 @@ class Choice:
         ranks = tuple(self.order.index(unit) for unit in chosen)
         return Neurons(self.site, tuple(chosen), ranks, self.mean[chosen].float(), self.sd[chosen].float())
 
-    def beside(self, neurons: Neurons, place: int, count: int) -> list[int]:
-        """The units that come next in rank to one of some neurons, none of these among them."""
-        rank = neurons.ranks[place]
-        near = (*self.order[rank + 1 :], *self.order[:rank][::-1])
-        return [unit for unit in near if unit not in neurons.units][:count]
+    def others(self, neurons: Neurons, count: int, random: np.random.Generator) -> list[int]:
+        """Units of the site that are alive and none of some neurons, drawn."""
+        alive = [
+            unit
+            for unit in range(len(self.order))
+            if self.sd[unit] >= SMALLEST_SD and unit not in neurons.units
+        ]
+        return random.choice(alive, min(count, len(alive)), replace=False).tolist()
 
     def ranked(self, ranks: Sequence[int]) -> Neurons:
         """Units by their ranks."""

@@ -72,14 +72,14 @@ class Reporter(nn.Module):
         x = rest(self.gpt, after, self.site)
         return self.head(x), F.linear(x, self.gpt.tokens.weight[: self.gpt.vocab_size])
 
-    def parameters_of(self, way: Way) -> list[tuple[list[nn.Parameter], float]]:
-        """What a way trains, with its learning rate. All else is frozen here."""
+    def parameters_of(self, way: Way, rate: float = BODY_RATE) -> list[tuple[list[nn.Parameter], float]]:
+        """What a way trains, with its learning rate: `rate` but for the head's. All else is frozen here."""
         body: Iterable[nn.Parameter] = ()
         if way.trained == "all":
             body = self.gpt.parameters()
         elif way.trained == "above":
             body = nn.ModuleList([*self.gpt.blocks[self.site.block + 1 :], self.gpt.norm]).parameters()
-        groups = [(list(body), BODY_RATE)]
+        groups = [(list(body), rate)]
         if way.head and way.asked:
             groups.append((list(self.head.parameters()), HEAD_RATE))
         self.requires_grad_(False)

@@ -113,48 +113,57 @@ def slope(asked: Asked, step: Tensor) -> np.ndarray:
 
 
 @torch.no_grad()
-def inward(asked: Asked, place: int) -> float:
-    """The same where the neuron is moved from its inputs: the stream before the MLP goes along the weights the neuron reads with,
-    as far as a change of the neuron moves the stream after it. Change of the report over change of the neuron, by least
-    squares over texts. NaN for a site that has no weights of its own to read with."""
+def inward(asked: Asked, place: int) -> tuple[float, float]:
+    """The same where the neuron is moved from its inputs: the stream before the MLP goes along the weights that the neuron reads with,
+    as far as one standard deviation of it moves the stream after.
+
+    Returns:
+        The change of the report over that push, and over the change of the neuron that came of it, by least squares over texts.
+        NaN for a site that has no weights of its own to read with.
+    """
     neurons, gpt = asked.neurons, asked.subject
     if neurons.site.kind != "neuron":
-        return float("nan")
+        return float("nan"), float("nan")
     into = block_of(gpt, neurons.site.block).up.weight[neurons.units[place]]
-    step = CHANGE * into * neurons.write(gpt)[place].norm() / into.norm()
     change = torch.zeros_like(asked.here.stream)
-    change[:, -1] = step
+    change[:, -1] = CHANGE * into * neurons.write(gpt)[place].norm() / into.norm()
     up, down = (mlp(gpt, asked.here.stream + sign * change, neurons.site) for sign in (1, -1))
     moved = (up.values - down.values)[:, -1, neurons.units[place]] / neurons.sd[place]
     told = (asked.reports(here=up) - asked.reports(here=down))[:, -1, place]
-    return float((told * moved).sum() / (moved**2).sum())
+    return float(told.mean() / (2 * CHANGE)), float((told * moved).sum() / (moved**2).sum())
 
 
 @torch.no_grad()
 def slopes(
     reporter: Reporter, subject: GPT, choice: Choice, neurons: Neurons, heldout: Heldout, seed: int
 ) -> list[dict[str, float]]:
-    """For each neuron: `slope` of its report when it is changed, and what must stay near zero beside it.
+    """For each neuron: `slope` of its report when it is changed, and what stands beside it.
 
-    slope_in: moved from its inputs. slope_foreign, slope_random: root mean square over DRAWS of what its report does when the
-    neurons next to it in rank are changed, or the stream goes in random directions, as far as the neuron itself moves it.
+    slope_in: what the report does when the stream is pushed as far along the neuron's inputs; follows_in: over what the neuron does
+    then. slope_foreign, slope_random: root mean square over DRAWS when other neurons of the block, drawn, or random directions
+    push the stream as far; overlap: of these neurons, root mean square cosine of what they write with what this one writes.
     """
     asked, write = Asked(reporter, subject, neurons, heldout.cut), neurons.write(subject)
     random = generator(seed, Stream.DIRECTIONS, FIRST)
     rows = []
     for place in range(len(neurons)):
-        length = write[place].norm()
-        foreign = written_by(subject, neurons.site, choice.beside(neurons, place, DRAWS))
-        drawn = torch.from_numpy(random.normal(size=(DRAWS, write.shape[1])).astype(np.float32))
-        far = {
-            kind: [float(slope(asked, length * one / one.norm())[place]) for one in kinds]
+        unit = write[place] / write[place].norm()
+        foreign = F.normalize(
+            written_by(subject, neurons.site, choice.others(neurons, DRAWS, random)), dim=-1
+        )
+        drawn = torch.from_numpy(random.normal(size=(DRAWS, len(unit))).astype(np.float32))
+        pushed = {
+            kind: rms([slope(asked, write[place].norm() * one)[place] for one in F.normalize(kinds, dim=-1)])
             for kind, kinds in (("foreign", foreign), ("random", drawn))
         }
+        into, follows = inward(asked, place)
         rows.append(
             {
                 "slope": float(slope(asked, write[place])[place]),
-                "slope_in": inward(asked, place),
-                **{f"slope_{kind}": rms(found) for kind, found in far.items()},
+                "slope_in": into,
+                "follows_in": follows,
+                **{f"slope_{kind}": value for kind, value in pushed.items()},
+                "overlap": rms((foreign @ unit).tolist()),
             }
         )
     return rows

@@ -1,4 +1,7 @@
-"""Twins: copies of one model that were trained apart for a while, each then taught to report the same neuron in all of them."""
+"""Twins: copies of one model that were trained apart for a while, each then taught to report the same neuron in all of them.
+
+On text as it is, own and others' reports are taught alike; and once more with the reader's own neuron changed meanwhile.
+"""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -14,7 +17,8 @@ from probes.neuron import Neurons
 from probes.reporter import BODY_RATE, SKIPPED, Lesson, Reporter, Way, changes, tune
 from probes.reports import Asked, Heldout, errors, slope
 
-COLUMNS = ("seed", "run_step", "reader", "of", "r2", "alike", "slope")
+COLUMNS = ("seed", "run_step", "way", "changed", "reader", "of", "r2", "alike", "slope")
+WAY = Way("above")
 
 
 def twins(
@@ -25,7 +29,7 @@ def twins(
     heldout: Heldout,
     told: Callable[[int], None],
 ) -> list[dict[str, Any]]:
-    """Rows of twins.csv: a row a reader and a twin whose neuron it reports, itself among them.
+    """Rows of twins.csv: a row a lesson, a reader and a twin whose neuron it reports, itself among them.
 
     r2: on held-out text as it is. alike: r2 of naming the reader's own activation as the other's. slope: of that report when the
     reader's own neuron is changed.
@@ -41,9 +45,11 @@ def twins(
     values = [[here.values for here in lesson.seen(one, neuron.site, neuron)] for one in there]
     rows = []
     for index, one in enumerate(there):
-        reporter = reader(one, index, neuron, lesson, values)
-        told(len(lesson))
-        rows += [{"reader": index + 1, **row} for row in judged(reporter, index, there, neuron, heldout)]
+        for changed in (False, True):
+            reporter = reader(one, index, neuron, lesson, values, changed)
+            told(len(lesson))
+            place = {"way": WAY.name, "changed": int(changed), "reader": index + 1}
+            rows += [{**place, **row} for row in judged(reporter, index, there, neuron, heldout)]
     return rows
 
 
@@ -61,22 +67,26 @@ def language(gpt: GPT, lesson: Lesson) -> GPT:
 
 
 def reader(
-    gpt: GPT, index: int, neuron: Neurons, lesson: Lesson, values: Sequence[Sequence[Tensor]]
+    gpt: GPT, index: int, neuron: Neurons, lesson: Lesson, values: Sequence[Sequence[Tensor]], changed: bool
 ) -> Reporter:
-    """A twin that has learned to report all twins' neurons at once. Its own, and none of the others, is changed meanwhile.
+    """A twin that has learned to report all twins' neurons at once.
 
-    values: of each twin, its activations (B, T, 1) in each step.
+    values: of each twin, its activations (B, T, 1) in each step. changed: whether its own, and none of the others, is changed
+    meanwhile.
     """
     reporter = Reporter(copy.deepcopy(gpt), neuron.site, len(values)).eval()
-    groups = reporter.parameters_of(Way("above"))
+    groups = reporter.parameters_of(WAY)
     stored = lesson.seen(gpt, neuron.site, neuron)
     write = neuron.write(gpt)
 
     def loss(step: int) -> Tensor:
         wanted = torch.cat([of[step] for of in values], -1)  # (B, T, twins)
-        change = changes(lesson.seed, step, (*wanted.shape[:2], 1))
-        wanted[..., index] += change[..., 0]
-        reports, _ = reporter(stored[step].after + change @ write)
+        after = stored[step].after
+        if changed:
+            change = changes(lesson.seed, step, (*wanted.shape[:2], 1))
+            wanted[..., index] += change[..., 0]
+            after = after + change @ write
+        reports, _ = reporter(after)
         return F.mse_loss(reports[:, SKIPPED:], wanted[:, SKIPPED:])
 
     tune(groups, loss, len(lesson))

@@ -29,7 +29,7 @@ class Introspection(Probe):
     several: tuple[Count, ...] = (2, 4, 8)  # so many neurons of the first block reported at once
     twins: int = Field(default=3, ge=2, le=64)  # copies of the model, trained apart, that report each other
     apart: Count = 100  # steps of training on other texts that set them apart
-    word_lesson: Count = 300  # steps of fine-tuning to report in words
+    word_lesson: Count = 480  # steps of fine-tuning to report in words
 
     @property
     def partner(self) -> bool:
@@ -53,7 +53,7 @@ class Introspection(Probe):
         return ""
 
     def passes(self, run: RunConfig) -> float:
-        """In steps of three passes: a neuron's twelve lessons and the outsider's come to about nine of the whole model."""
+        """In steps of three passes: a neuron's twelve lessons and the outsider's come to about eight and a half of the whole model."""
         neurons = len(self.blocks) * len(self.units or self.ranks)
-        steps = self.lesson * (9 * neurons + 2 + 0.6 * len(self.several) + self.twins)
-        return 3 * (steps + self.twins * self.apart + 4 * self.word_lesson)
+        steps = self.lesson * (8.5 * neurons + 2 + 0.6 * len(self.several) + 1.5 * self.twins)
+        return 3 * (steps + self.twins * self.apart + 2 * self.word_lesson)
