@@ -84,7 +84,7 @@ class Study:
 
 def lesson_of(run: RunConfig, corpus: Corpus, steps: int, first: int = FIRST) -> Lesson:
     """Batches of train text that no training draws: counted from `first` on."""
-    drawn = [batch(corpus.train, run, run.seed, Stream.EVAL, first + step, CPU) for step in range(steps)]
+    drawn = [batch(corpus, "train", run, run.seed, Stream.EVAL, first + step, CPU) for step in range(steps)]
     x, y = zip(*drawn, strict=True)
     return Lesson(run.seed, torch.stack(x), torch.stack(y))
 

@@ -37,6 +37,8 @@ class Introspection(Probe):
 
     def misfit(self, run: RunConfig) -> str:
         there = run.model.n_embd * (4 if self.kind == "neuron" else 1)
+        if run.process is not None:
+            return "is trained on a process; neurons are asked about on text"
         if run.injects:
             return "injects a bias; a model is asked about its neurons without one"
         if run.model.block_size < SHORTEST:
