@@ -149,7 +149,8 @@ def grid(
         return shown(found.value(condition, column), kind)
 
     def make(tables: Tables) -> str:
-        rows = tables.rows(name, **(where or {})).rename(columns={by: "condition"})
+        rows = tables.rows(name, **(where or {}))
+        rows = rows.assign(condition=rows[by])
         rows = rows[rows["condition"].isin(list(looks))] if only else rows
         have = dict.fromkeys(rows[across]) if across else {None: None}
         values = list(dict.fromkeys([*(value for value in order if value in have), *have]))
