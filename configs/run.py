@@ -63,7 +63,7 @@ class Train(Strict):
     weight_decay: Magnitude = 0.1  # on matrices and embeddings of the GPT
     grad_clip: Magnitude = 1.0  # largest total gradient norm; 0: no clipping
     dtype: Literal["auto", "float32", "bfloat16"] = (
-        "auto"  # auto: bfloat16 where the processor multiplies it natively
+        "auto"  # auto: the faster one of the two, see runs/number_type.py
     )
 
     @model_validator(mode="after")
