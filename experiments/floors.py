@@ -11,13 +11,14 @@ from matplotlib.axes import Axes
 from experiments.kit import pages, style
 from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment
-from experiments.kit.marks import curve, level
+from experiments.kit.marks import curve, handles, level
 from experiments.kit.runs import Context
 from experiments.kit.stats import Estimate, estimate
 from experiments.kit.style import Look
 from experiments.kit.tables import NothingToDraw, Tables
 from experiments.kit.words import Finding, difference
 
+HAND = "hand-coded"
 ARMS = {
     "oracle": Look("true regime", style.BLACK, "dotted", "*"),
     "told": Look("ideal observer's belief", style.GREY, "dashdot", "D"),
@@ -28,7 +29,7 @@ ARMS = {
     "gru": Look("recurrent network (GRU)", style.GREEN, "dashed", "^"),
     "one": Look("self-state of one number", style.BLUE, "dotted", "v", filled=False),
     "direct": Look("last batch only", style.ORANGE, "dashed", "s"),
-    "hand-coded": Look("hand-coded: last losses to a temperature", style.YELLOW, "dashdot", "p"),
+    HAND: Look("hand-coded: last losses to a temperature", style.YELLOW, "dashdot", "p"),
     "learned_bias": Look("learned constant bias", style.VERMILLION, "dotted", "<", filled=False),
     "fixed_bias": Look("fixed random bias", style.VERMILLION, "dashed", ">", filled=False),
     "clock": Look("clock", style.GREY, "dotted", "h", filled=False),
@@ -58,18 +59,16 @@ SAME = 0.003  # nats: what the model ends above the source's entropy where nothi
 
 
 def floors_captured(context: Context) -> pd.DataFrame:
-    """One row a run and life, and one for the hand-coded rival of the runs without a state, as condition `hand-coded`.
+    """One row a run and life.
 
-    life: own, or the world it was tested in. loss, blind, filter, oracle: nats a token, exact. captured: (blind - loss) /
+    life: own, the world it was tested in, or `hand-coded`: the own life of a run without a state, its last losses turned into a
+    temperature by hand. loss, blind, filter, oracle: nats a token, exact. captured: (blind - loss) /
     (blind - filter); NaN where there is nothing to capture. beyond_blind: loss - blind, loss - oracle as beyond_oracle.
     """
     rows = context.probed("floors", "floors")
     if rows.empty:
         return rows
     rows = rows[rows["part"] == "all"].drop(columns=["part", "run_step"]).reset_index(drop=True)
-    hand = rows["life"] == "hand-coded"
-    rows = rows[~hand | (rows["condition"] == "vanilla")].copy()
-    rows.loc[rows["life"] == "hand-coded", ["condition", "life"]] = ["hand-coded", "own"]
     return rows.assign(beyond_blind=rows["loss"] - rows["blind"], beyond_oracle=rows["loss"] - rows["oracle"])
 
 
@@ -137,7 +136,10 @@ def findings(tables: Tables) -> dict[str, Finding]:
             at.against("sees_4", ("direct_4",), "captured"), +1, "of the known gain",
         ),
         "steady": more("What held it back were the moments that standardise its senses: slow ones capture more.", "steady", "state"),
-        "hand": more("The self-state captures more than a hand-coded rule on the last losses.", "state", "hand-coded"),
+        "hand": difference(
+            "The self-state captures more than a hand-coded rule on the last losses.",
+            {"`state` − hand-coded": estimate((captured(tables, "state") - captured(tables, HAND)).dropna())}, +1, "of the known gain",
+        ),
         "masking": difference(
             "Where tokens are masked, which the input shows, a state does not predict better than none.",
             at.against("masked", ("masked_vanilla",), "beyond_oracle"), +1, "nats", 4,
@@ -169,11 +171,14 @@ def seen(tables: Tables) -> pd.DataFrame:
     return pd.concat(parts) if parts else pd.DataFrame()
 
 
-def _arms(axes: Axes, tables: Tables) -> None:
-    draw.points(
-        "floors_captured", "captured", "Share of the known gain that is captured", "share (0: blind, 1: ideal observer)",
-        where={"life": "own"}, upright=False,
-    ).draw(axes, tables, ARMS)  # fmt: skip
+def captured(tables: Tables, arm: str) -> "pd.Series[float]":
+    """What an arm captures, by seed."""
+    life, condition = (HAND, "vanilla") if arm == HAND else ("own", arm)
+    return tables.by_condition("floors_captured", life=life).of(condition, "captured")
+
+
+def _one(axes: Axes) -> None:
+    level(axes, upright=False)
     level(axes, 1.0, upright=False, ls=":")
 
 
@@ -189,10 +194,11 @@ def _senses(axes: Axes, tables: Tables) -> None:
     axes.minorticks_off()
     level(axes)
     axes.set(
-        title="The fewer tokens it senses, the more a memory is worth",
+        title="By how much is sensed",
         xlabel="tokens sensed a batch",
         ylabel="captured",
     )
+    axes.legend(*handles(SEEN.values(), "line"))
 
 
 def _path(axes: Axes, tables: Tables) -> None:
@@ -205,13 +211,21 @@ def _path(axes: Axes, tables: Tables) -> None:
     )
     axes.plot(steps, rows["filter_belief"], c=style.BLACK, lw=0.9, label="ideal observer's belief")
     axes.plot(steps, rows["decoded"], c=style.BLUE, lw=1.2, label="belief read from the state")
-    axes.set(title="One life with the weights frozen: what acts, what could be known, what the state holds",
+    axes.set(title="One life, weights frozen",
              xlabel="steps", ylabel="probability", ylim=(-0.15, 1.15))  # fmt: skip
-    axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, -0.62))
+    axes.legend(ncols=3, loc="lower right", bbox_to_anchor=(1.0, 1.0))
 
 
 CAPTURED = draw.sheet(
-    "floors.png", [_arms, _senses], grid=(1, 2), height=4.2, looks=ARMS, title=("captures", "carried"),
+    "floors.png",
+    [
+        draw.strip(
+            ("floors_captured",), ARMS, captured, "Share of the known gain that is captured",
+            "0: blind, 1: ideal observer", _one,
+        ),
+        _senses,
+    ],
+    grid="aab", height=4.4, title=("captures", "carried"),
     tables=("floors_captured",), marks="none",
     shows="What each arm captures of the exactly known gain of sensing, and how that hangs on how much it senses.",
     caption="Weights frozen; each run lives on for 1000 steps under a fresh schedule. 0: the best prediction that ignores the "
@@ -241,6 +255,7 @@ GRIDS = {
         captured=("captured", "3"), loss=("loss, nats", "4"), blind=("blind", "4"), filter=("ideal observer", "4"),
         oracle=("truth", "4"),
     ),
+    "hand": pages.grid("floors_captured", ["vanilla"], where={"life": HAND}, captured=("captured", "3"), loss=("loss, nats", "4")),
     "held": pages.grid("floors_held", ARMS, where={"regime": "bewilderment"}, r2=("R² of the belief", "3"), lag=("of 5 steps ago", "3")),
     "cause": pages.grid("floors_slope", ARMS, where={"move": "belief"}, slope=("slope", "3"), kl=("KL, nats", "4")),
     "few": pages.grid(

@@ -102,4 +102,5 @@ class Context:
                 rows.insert(0, "suite", run.suite)
                 rows.insert(1, "condition", run.condition)
                 parts.append(rows)
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+        some = [rows for rows in parts if len(rows)] or parts[:1]  # an empty one has no types of its own
+        return pd.concat(some, ignore_index=True) if some else pd.DataFrame()
