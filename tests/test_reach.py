@@ -19,6 +19,7 @@ from base import ROOT, code
 from base.code import Place, carries
 from configs.probe import known, place_of
 from configs.probes.belief import BeliefTest
+from configs.probes.deployed import Deployed
 from configs.probes.floors import Floors, World
 from configs.probes.frozen import FrozenTest
 from configs.probes.introspection import Introspection
@@ -41,6 +42,10 @@ RUNS = {
     ),
     "drawn": tiny(
         process={"kind": "chain", "tokens": 5}, log__keep_checkpoints=[10], train__steps=10,
+        schedule={"kind": "recurring", "regimes": ["bewilderment"], "enter": 0.5, "leave": 0.5},
+    ),
+    "again": tiny(
+        log__keep_checkpoints=[10], train__steps=10,
         schedule={"kind": "recurring", "regimes": ["bewilderment"], "enter": 0.5, "leave": 0.5},
     ),
     "few": tiny(self_state__senses={"kind": "own", "tokens": 3}, inject_until=6),
@@ -105,6 +110,7 @@ def test_all_that_training_calls_is_in_its_key(name: str, corpus: Corpus, tmp_pa
 PROBES = {  # each probe: the run that it is done to, and its settings
     "frozen": ("self", FrozenTest(finder_batches=1, dev_batches=1, heldout_batches=1, top=1, doses=2, random_directions=2, placebo_draws=2, dose_placebos=1)),
     "belief": ("self", BeliefTest(heldout_batches=1)),
+    "deployed": ("again", Deployed(life_steps=20, fit_steps=20, heldout_batches=1)),
     "floors": ("drawn", Floors(life_steps=20, fit_steps=20, batches=1, beliefs=2, worlds={"other": World(rate=0.5)})),
     "introspection": ("plain", Introspection(blocks=(0,), ranks=(0,), lesson=1, heldout_texts=2, changed_texts=1, several=(2,), twins=2, apart=1, word_lesson=1)),
 }  # fmt: skip
