@@ -1,6 +1,8 @@
 """Sequences drawn by (seed, stream, step), and what is measured on them with the weights as they are."""
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch.nn import functional as F
 from base.rng import Stream, generator
 from base.storage import UserError
 from configs.run import RunConfig
+from data.rows import RowSource
 from data.tokens import Tokens
 from model import GPT
 
@@ -37,6 +40,24 @@ def batch(
     random = generator(seed, stream, step)
     x, y = tokens.draw(split, sequences or run.train.batch_size, run.model.block_size, random)
     return torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
+
+
+def states(
+    tokens: Tokens,
+    split: str,
+    run: RunConfig,
+    seed: int,
+    stream: Stream,
+    step: int,
+    device: torch.device,
+    sequences: int | None = None,
+) -> Tensor | None:
+    """The states (sequences, D) float32 that go with the sequences that `batch` gives of the same; None where none are read."""
+    if run.channels is None or not isinstance(tokens, RowSource):
+        return None
+    count = sequences or run.train.batch_size
+    found = tokens.states(split, count, run.model.block_size, generator(seed, stream, step))
+    return torch.from_numpy(found).to(device)
 
 
 @torch.no_grad()
@@ -81,12 +102,12 @@ def _with_and_without(
 
 @torch.no_grad()
 def heldout(
-    gpt: GPT, bias: Tensor | None, run: RunConfig, tokens: Tokens, dtype: torch.dtype
+    gpt: GPT, enter: Callable[[Tensor | None], dict[str, Any]], run: RunConfig, tokens: Tokens, dtype: torch.dtype
 ) -> tuple[float, float]:
-    """Mean cross-entropy (nats a token) and expected calibration error (0 to 1) on `log.eval_batches` held-out batches.
+    """Mean cross-entropy (nats a scored token) and expected calibration error (0 to 1) on `log.eval_batches` held-out batches.
 
-    With an embedding bias (n_embd,). The batches are the same at every step and for every seed and condition. Leaves
-    the model in eval mode.
+    enter: states (B, D) of a batch's sequences, or None -> what is injected, as the model's arguments. The batches are the
+    same at every step and for every seed and condition. Leaves the model in eval mode.
     """
     gpt.eval()
     device = gpt.positions.weight.device
@@ -94,8 +115,11 @@ def heldout(
     gaps = torch.zeros(ECE_BINS, dtype=torch.float64)
     for index in range(run.log.eval_batches):
         x, y = batch(tokens, "heldout", run, 0, Stream.EVAL, index, device)
+        given = enter(states(tokens, "heldout", run, 0, Stream.EVAL, index, device))
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            log_p = F.log_softmax(gpt(x, bias)[0], dim=-1)
+            log_p = F.log_softmax(gpt(x, **given)[0], dim=-1)
+        scored = y >= 0
+        log_p, y = log_p[scored], y[scored]  # (n, V), (n,)
         total -= log_p.gather(-1, y[..., None]).sum().item()
         positions += y.numel()
         gaps += overconfidence(log_p.exp(), y).cpu()
