@@ -27,12 +27,12 @@ from base import command_line, storage
 from base.rng import Stream, generator
 from configs import size
 from configs.run import RunConfig, Train
-from configs.state import logged_as
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
 from data.tokens import Tokens, prepare
 from runs import folder as run_folder
-from runs.evaluate import PROBE, batch, heldout, prompt_effect, resolve_dtype, state_effect
+from runs import number_type
+from runs.evaluate import PROBE, batch, heldout, prompt_effect, seen_batch, state_effect, statistics, told
 from runs.evaluate import states as batch_states
 from runs.state import Training, start
 from self_state import position_stats
@@ -87,6 +87,7 @@ def train(
             one that does not fit this run.
     """
     tokens.check_block(run.model.block_size)
+    run = number_type.resolved(runs.parent, run, device)
     inputs = inputs or {}
     if set(inputs) != set(run.references()):
         raise ValueError(f"this run needs inputs {sorted(run.references())}, not {sorted(inputs)}")
@@ -103,7 +104,7 @@ def train(
     }
     begun, timings = time.perf_counter(), {"evaluation": 0.0, "saving": 0.0}
     place = torch.device(device)
-    dtype = resolve_dtype(run.train.dtype, place)
+    dtype = getattr(torch, run.train.dtype)
     regimes = perturb.regimes_by_step(run)
     probe, _ = batch(tokens, "heldout", run, 0, Stream.EVAL, PROBE, place, run.log.probe_sequences)
     with run_folder.work_folder(runs, key) as work:
@@ -179,7 +180,7 @@ def train_step(
     row: dict[str, Any] = {"step": step, "regime": regime, "progress": step / settings.steps}
 
     # the batch, as the regime lets it be seen, and what is injected
-    x, y = seen_batch(run, tokens, run.seed, Stream.BATCH, Stream.PERTURB, step, regime)
+    x, y = seen_batch(run, tokens, step, regime)
     before = now.value
     now.value, injected = now.injection.inject(before, step, regime, now.stats)
     bias = injected if run.injects else None
@@ -220,19 +221,6 @@ def train_step(
     return row
 
 
-def seen_batch(
-    run: RunConfig, tokens: Tokens, seed: int, batches: Stream, perturbed: Stream, step: int, regime: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """The sequences of a step and their targets as a regime lets the model see them: int64 (B, T), all micro-batches.
-
-    batches, perturbed: the streams that they and their perturbation are drawn from.
-    """
-    sequences = run.train.batch_size * run.train.grad_accum
-    x, y = tokens.draw("train", sequences, run.model.block_size, generator(seed, batches, step))
-    random = functools.partial(generator, seed, perturbed, step)
-    return perturb.perturb_batch(regime, x, y, run.regimes, tokens.vocab_size, random)
-
-
 def forward_backward(
     now: Training,
     injected: Tensor | None,
@@ -250,7 +238,9 @@ def forward_backward(
         (3, B, T) float32: loss, entropy and top-1 at each position, as `self_state.position_stats` has them.
     """
     settings, device = now.run.train, now.gpt.positions.weight.device
-    leaf = None if injected is None else injected.detach().requires_grad_()  # gathers the micro-batches' gradients
+    leaf = (
+        None if injected is None else injected.detach().requires_grad_()
+    )  # gathers the micro-batches' gradients
     now.gpt.train()
     if now.run.model.dropout:
         torch.manual_seed(int(generator(now.run.seed, Stream.DROPOUT, step).integers(2**62)))
@@ -267,22 +257,6 @@ def forward_backward(
     if injected is not None and leaf is not None and injected.requires_grad:
         injected.backward(leaf.grad)
     return torch.cat(found, dim=1)
-
-
-def statistics(found: Tensor, seen: np.ndarray | None) -> dict[str, float]:
-    """Metrics of a batch, means of what `forward_backward` found (3, B, T) where it is not NaN: over all positions, over each sequence's last,
-    and over those that the senses see, if they see but some of them."""
-    means = [found.nanmean((1, 2)), found[1:, :, -1].nanmean(1)]
-    names = ["loss", "entropy", "top1", "entropy_last", "top1_last"]
-    if seen is not None:
-        means.append(found.flatten(1)[:, torch.from_numpy(seen).to(found.device)].nanmean(1))
-        names += ["loss_seen", "entropy_seen", "top1_seen"]
-    return dict(zip(names, torch.cat(means).tolist(), strict=True))
-
-
-def told(run: RunConfig, row: Mapping[str, Any]) -> Tensor:
-    """The five statistics (5,) float32 of a step that a self-state may be shown later, from the step's metrics."""
-    return torch.tensor([row[name] if name else 0.0 for name in logged_as(run.self_state.senses)])
 
 
 def learning_rate(step: int, settings: Train) -> float:

@@ -23,6 +23,14 @@ def memory() -> int:
     return min(found)
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether this processor has instructions that multiply bfloat16; without them it is far slower than float32."""
+    with contextlib.suppress(OSError):
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+        return not flags.isdisjoint(("avx512_bf16", "amx_bf16", "bf16"))
+    return False
+
+
 def check(need: float, what: str, advice: str) -> None:
     """UserError where something needs more bytes of memory than there are."""
     have = memory()

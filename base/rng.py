@@ -29,7 +29,6 @@ class Stream(IntEnum):
     SHUFFLE = 13  # order of shuffled statistics
     PROCESS = 14  # rows of a Markov chain that tokens are drawn from
     SENSES = 15  # which positions of a batch the statistics are taken from
-    REPLAY = 16  # schedule, batches and perturbations of a replay with the weights frozen
 
 
 def generator(seed: int, stream: Stream, step: int = 0) -> np.random.Generator:

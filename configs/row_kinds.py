@@ -3,7 +3,7 @@
 from typing import Literal
 
 Capability = Literal["memory", "continuity", "identity", "affect", "time", "ethics"]
-DIMENSIONS: dict[Capability, int] = {
+DIMENSIONS: dict[str, int] = {
     "memory": 16,
     "continuity": 8,
     "identity": 16,
@@ -26,7 +26,7 @@ TOKENS = {
 }  # fmt: skip
 """How many tokens there are of each kind, in the order of their ids."""
 PROMPT = 3 * LISTED + 1  # tokens
-TEXT: dict[Capability, int] = {
+TEXT: dict[str, int] = {
     "memory": 1,
     "continuity": 2,
     "identity": 2,
@@ -35,7 +35,7 @@ TEXT: dict[Capability, int] = {
     "ethics": 3,
 }
 """Tokens in which a state is told in the text."""
-REPLY: dict[Capability, int] = {
+REPLY: dict[str, int] = {
     "memory": 1,
     "continuity": 1,
     "identity": 1,
@@ -44,5 +44,7 @@ REPLY: dict[Capability, int] = {
     "ethics": 1,
 }
 """Tokens of a reply, after its cue."""
-LONGEST = PROMPT + sum(TEXT.values()) + sum(REPLY.values()) + len(DIMENSIONS)  # tokens of a row that is told all, without fillers and slots
+LONGEST = (
+    PROMPT + sum(TEXT.values()) + sum(REPLY.values()) + len(DIMENSIONS)
+)  # tokens of a row that is told all, without fillers and slots
 ASKED = 32  # numbers of a question and of a key, where channels are asked for by attention

@@ -1,7 +1,7 @@
 """The fields of rows, generated text whose replies are decided by what its prompt says and by a state, and of channels that
 carry states. See data/rows.py and channels.py."""
 
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -44,7 +44,7 @@ class Channels(Strict):
     """What enters the layers through gates that are zero at first. See channels.py."""
 
     names: tuple[Channel, ...] = Field(
-        default=tuple(DIMENSIONS), min_length=1
+        default=get_args(Capability), min_length=1
     )  # which; self: the self-state, in place of its bias on the embeddings
     how: Literal["add", "attention", "prefix"] = "add"
     # add: to every position; attention: each position takes what it asks for; prefix: to a token of its own in front

@@ -250,7 +250,9 @@ class RunConfig(Strict):
         if self.process is not None and self.process.kind == "rows":
             senses = self.self_state.senses
             if self.self_state.enabled and isinstance(senses, OwnStats) and senses.tokens is not None:
-                raise ValueError("self_state.senses.tokens: most positions of rows are not scored; leave it out")
+                raise ValueError(
+                    "self_state.senses.tokens: most positions of rows are not scored; leave it out"
+                )
         if self.channels is None:
             return self
         names = {*self.channels.names}
@@ -264,8 +266,12 @@ class RunConfig(Strict):
             raise ValueError(
                 "channels with a self-state carry it: set self_state.enabled = true and name self in channels.names, or neither"
             )
-        if self.channels.how == "prefix" and not (self.process is not None and self.process.kind == "rows" and self.process.slots):
-            raise ValueError('channels.how = "prefix": its corpus needs slots = true, tokens for the states to enter')
+        if self.channels.how == "prefix" and not (
+            self.process is not None and self.process.kind == "rows" and self.process.slots
+        ):
+            raise ValueError(
+                'channels.how = "prefix": its corpus needs slots = true, tokens for the states to enter'
+            )
         if self.constant_bias.kind != "none":
             raise ValueError("channels and a constant_bias: what a run injects is one of them")
         return self

@@ -42,7 +42,6 @@ from configs.row_kinds import (
     RISKS,
     SHARED,
     TEMPERS,
-    TEXT,
     TOKENS,
     TRADES,
     WORKDAYS,
@@ -59,7 +58,9 @@ FIRST = dict(zip(TOKENS, np.cumsum([0, *TOKENS.values()])[:-1].tolist(), strict=
 _ENDS = np.cumsum([*REPLY.values()]).tolist()
 SLICES = {name: slice(end - REPLY[name], end) for name, end in zip(CAPABILITIES, _ENDS, strict=True)}
 """Where each capability's reply stands among the slots of all replies, (B, 8)."""
-_SLOTS = np.array([_ENDS[i] + i + 1 - REPLY[name] + k for i, name in enumerate(CAPABILITIES) for k in range(REPLY[name])])
+_SLOTS = np.array(
+    [_ENDS[i] + i + 1 - REPLY[name] + k for i, name in enumerate(CAPABILITIES) for k in range(REPLY[name])]
+)
 """Where they stand among all exchanges, cues among them."""
 NEED_PROMPT = ("memory", "continuity", "identity", "ethics")  # replies that need the prompt
 
@@ -134,9 +135,7 @@ class RowSource:
         laid = lay(drawn, block_size, texts, cropped=cropped, slots=self.settings.slots)
         return laid.x, laid.y
 
-    def states(
-        self, split: str, sequences: int, block_size: int, random: np.random.Generator
-    ) -> np.ndarray:
+    def states(self, split: str, sequences: int, block_size: int, random: np.random.Generator) -> np.ndarray:
         """What the channels of the rows hold that `draw` gives of the same generator: (sequences, D) float32, zero where a
         channel is not given."""
         drawn = sample(split, sequences, block_size, random)
@@ -212,16 +211,18 @@ def sample(split: str, rows: int, block_size: int, random: np.random.Generator) 
         ],
         axis=1,
     )
-    persons = random.permuted(
-        cells * NAMESAKES + random.integers(0, NAMESAKES, (rows, LISTED)), axis=1
-    )
+    persons = random.permuted(cells * NAMESAKES + random.integers(0, NAMESAKES, (rows, LISTED)), axis=1)
     places = random.integers(0, LISTED, (rows, 3))  # of the noun, the event and the person that are meant
     level = random.integers(0, LEVELS, (rows, 2))
     fine = random.integers(0, FINE, (rows, 2))
     fine[:, 1] = (rest(FINE) - fine[:, 0]) % FINE
     part, day = random.integers(0, PARTS, rows), random.integers(0, DAYS, rows)
     hour = part * (HOURS // PARTS) + (rest(HOURS // PARTS) - day) % (HOURS // PARTS)
-    kind, number, own = random.integers(0, RISKS, rows), random.integers(0, ACTS, rows), random.integers(0, 2, rows)
+    kind, number, own = (
+        random.integers(0, RISKS, rows),
+        random.integers(0, ACTS, rows),
+        random.integers(0, 2, rows),
+    )
     rest_of_risks = (rest(2 ** (RISKS - 1)) - number) % 2 ** (RISKS - 1)
     risks = np.zeros((rows, RISKS), dtype=np.int64)
     lines = np.arange(rows)
@@ -231,8 +232,12 @@ def sample(split: str, rows: int, block_size: int, random: np.random.Generator) 
         "memory": places[:, :1], "continuity": places[:, 1:2], "identity": places[:, 2:],
         "affect": level * FINE + fine, "time": np.stack([hour, day], axis=1), "ethics": risks,
     }  # fmt: skip
-    turned = {name: (codes[name] + random.integers(1, LISTED, (rows, 1))) % LISTED for name in CAPABILITIES[:3]}
-    moved = (level + random.integers(1, LEVELS, (rows, 2))) % LEVELS * FINE + random.integers(0, FINE, (rows, 2))
+    turned = {
+        name: (codes[name] + random.integers(1, LISTED, (rows, 1))) % LISTED for name in CAPABILITIES[:3]
+    }
+    moved = (level + random.integers(1, LEVELS, (rows, 2))) % LEVELS * FINE + random.integers(
+        0, FINE, (rows, 2)
+    )
     later = (hour + HOURS // PARTS * random.integers(1, PARTS, rows)) % HOURS
     off = random.random(rows)
     other_day = np.where(
@@ -304,7 +309,9 @@ def lay(
     always = np.ones(rows, dtype=bool)
     said, asked = (np.argsort(np.argsort(part, axis=1), axis=1) for part in np.split(drawn.order, 2, axis=1))
     answers = replies(drawn, decides or drawn.codes)
-    parts = [(np.tile(FIRST["slot"] + np.arange(TOKENS["slot"]), (rows, 1)), np.full(rows, -100.0), always & slots)]
+    parts = [
+        (np.tile(FIRST["slot"] + np.arange(TOKENS["slot"]), (rows, 1)), np.full(rows, -100.0), always & slots)
+    ]
     lists = {"noun": drawn.nouns, "event": drawn.events, "person": drawn.persons, "act": drawn.act[:, None]}
     for index, (kind, which) in enumerate(lists.items()):
         parts.append((FIRST[kind] + which, np.full(rows, 10.0 * index), ~cropped))
@@ -319,9 +326,14 @@ def lay(
     ])  # fmt: skip
     slot_columns = ids.shape[1] - sum(REPLY.values()) - len(CAPABILITIES) + _SLOTS  # (8,)
 
-    kinds, places = FIRST["filler"] + (drawn.fillers[:, 0] * TOKENS["filler"]).astype(int), drawn.fillers[:, 1]
+    kinds, places = (
+        FIRST["filler"] + (drawn.fillers[:, 0] * TOKENS["filler"]).astype(int),
+        drawn.fillers[:, 1],
+    )
     free = whole - np.isfinite(keys).sum(1, keepdims=True) - (gap or 0)
-    before = -50 + places if gap is not None else 950 + 100 * (places * len(CAPABILITIES)).astype(int) + places
+    before = (
+        -50 + places if gap is not None else 950 + 100 * (places * len(CAPABILITIES)).astype(int) + places
+    )
     number = np.arange(whole)
     filling = np.where(number < free, before, -np.inf)
     between = np.where(number < (gap or 0), 950 + number / whole, np.full((rows, 1), -np.inf))
@@ -333,7 +345,9 @@ def lay(
     np.put_along_axis(place, order, np.arange(order.shape[1])[None], 1)
     where = place[:, slot_columns] - (order.shape[1] - whole) - 1
     x, y = tokens[:, :-1], np.full((rows, block_size), UNSCORED)
-    unknown = cropped[:, None] & np.array([name in NEED_PROMPT for name in CAPABILITIES for _ in range(REPLY[name])])
+    unknown = cropped[:, None] & np.array(
+        [name in NEED_PROMPT for name in CAPABILITIES for _ in range(REPLY[name])]
+    )
     line, column = np.nonzero((where >= 0) & ~unknown)
     y[line, where[line, column]] = answers[line, column]
     return Laid(x, y, where)

@@ -101,7 +101,6 @@ def weights_frozen(
     """
     started = time.perf_counter()
     subject = load_subject(folder, step)
-    record = storage.read_json(folder / "run.json")
     check_corpus(folder, corpus)
     corpus.check_block(subject.run.model.block_size)
     before, results = subject.sha256(), Results()
@@ -109,13 +108,21 @@ def weights_frozen(
     after = subject.sha256()
     if after != before:
         raise RuntimeError(f"the test of {folder} changed the weights ({before} -> {after})")
-    common = {"seed": subject.run.seed, "run_step": step}
+    results.task |= {"weights_sha256_before": before, "weights_sha256_after": after}
+    write_results(folder, step, results, destination, started)
+
+
+def write_results(folder: Path, step: int, results: Results, destination: Path, started: float) -> None:
+    """Write what was found of a run with the weights after `step` steps: its tables, and task.json.
+
+    started: the reading of time.perf_counter() when the probe began.
+    """
+    record = storage.read_json(folder / "run.json")
+    common = {"seed": run_folder.load_config(folder).seed, "run_step": step}
     task = {
         **common,
         "run_key": record["key"],
         **results.task,
-        "weights_sha256_before": before,
-        "weights_sha256_after": after,
         "dtype": "float32",
         "threads": torch.get_num_threads(),
         "seconds": round(time.perf_counter() - started, 3),

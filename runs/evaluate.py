@@ -1,21 +1,22 @@
 """Sequences drawn by (seed, stream, step), and what is measured on them with the weights as they are."""
 
-import os
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+import perturb
 from base.rng import Stream, generator
-from base.storage import UserError
 from configs.run import RunConfig
+from configs.state import logged_as
 from data.rows import RowSource
 from data.tokens import Tokens
 from model import GPT
 
-DTYPE_VARIABLE = "INTEROCEPTION_DTYPE"
 ECE_BINS = 10
 PROMPT = 4  # tokens
 PROBE = (
@@ -60,6 +61,30 @@ def states(
     return torch.from_numpy(found).to(device)
 
 
+def seen_batch(run: RunConfig, tokens: Tokens, step: int, regime: str) -> tuple[np.ndarray, np.ndarray]:
+    """The sequences of a step and their targets as a regime lets the model see them: int64 (B, T), all micro-batches."""
+    sequences = run.train.batch_size * run.train.grad_accum
+    x, y = tokens.draw("train", sequences, run.model.block_size, generator(run.seed, Stream.BATCH, step))
+    random = functools.partial(generator, run.seed, Stream.PERTURB, step)
+    return perturb.perturb_batch(regime, x, y, run.regimes, tokens.vocab_size, random)
+
+
+def statistics(found: Tensor, seen: np.ndarray | None) -> dict[str, float]:
+    """Metrics of a batch, means of what `forward_backward` found (3, B, T) where it is not NaN: over all positions, over each sequence's last,
+    and over those that the senses see, if they see but some of them."""
+    means = [found.nanmean((1, 2)), found[1:, :, -1].nanmean(1)]
+    names = ["loss", "entropy", "top1", "entropy_last", "top1_last"]
+    if seen is not None:
+        means.append(found.flatten(1)[:, torch.from_numpy(seen).to(found.device)].nanmean(1))
+        names += ["loss_seen", "entropy_seen", "top1_seen"]
+    return dict(zip(names, torch.cat(means).tolist(), strict=True))
+
+
+def told(run: RunConfig, row: Mapping[str, Any]) -> Tensor:
+    """The five statistics (5,) float32 of a step that a self-state may be shown later, from the step's metrics."""
+    return torch.tensor([row[name] if name else 0.0 for name in logged_as(run.self_state.senses)])
+
+
 @torch.no_grad()
 def state_effect(gpt: GPT, tokens: Tensor, bias: Tensor, dtype: torch.dtype) -> tuple[float, float]:
     """What a bias (n_embd,) does to the outputs on `tokens` (B, T): mean |logit change|, KL(p_bias || p_zero).
@@ -102,7 +127,11 @@ def _with_and_without(
 
 @torch.no_grad()
 def heldout(
-    gpt: GPT, enter: Callable[[Tensor | None], dict[str, Any]], run: RunConfig, tokens: Tokens, dtype: torch.dtype
+    gpt: GPT,
+    enter: Callable[[Tensor | None], dict[str, Any]],
+    run: RunConfig,
+    tokens: Tokens,
+    dtype: torch.dtype,
 ) -> tuple[float, float]:
     """Mean cross-entropy (nats a scored token) and expected calibration error (0 to 1) on `log.eval_batches` held-out batches.
 
@@ -137,23 +166,3 @@ def overconfidence(p: Tensor, y: Tensor) -> Tensor:
     bins = (confidence * ECE_BINS).long().clamp(max=ECE_BINS - 1).flatten()
     surplus = (confidence - (guess == y).float()).double().flatten()
     return torch.bincount(bins, weights=surplus, minlength=ECE_BINS)
-
-
-def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The type that products are computed in.
-
-    "auto": that of $INTEROCEPTION_DTYPE, by which a machine computes as another one would; where it is not set, bfloat16
-    if the device multiplies it natively, else float32. UserError for a variable that names neither.
-    """
-    if name == "auto":
-        name = os.environ.get(DTYPE_VARIABLE) or _native(device)
-    if name not in ("float32", "bfloat16"):
-        raise UserError(f"${DTYPE_VARIABLE} is {name!r}; it can be float32 or bfloat16")
-    return torch.bfloat16 if name == "bfloat16" else torch.float32
-
-
-def _native(device: torch.device) -> str:
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    able = torch.cpu.get_capabilities()
-    return "bfloat16" if able.get("avx512_bf16") or able.get("amx_bf16") else "float32"

@@ -34,7 +34,7 @@ from configs.run import Model, RunConfig
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
 from data.tokens import Tokens, prepare
-from runs import evaluate
+from runs import evaluate, number_type
 from runs.state import start
 
 
@@ -105,7 +105,7 @@ def our_stepper(run: RunConfig, tokens: Tokens, timings: dict[str, float]) -> Ca
     device = torch.device("cpu")
     torch.set_flush_denormal(True)
     now = start(run, tokens, device)
-    dtype = evaluate.resolve_dtype(run.train.dtype, device)
+    dtype = getattr(torch, run.train.dtype)
     probe, _ = evaluate.batch(
         tokens, "heldout", run, 0, Stream.EVAL, evaluate.PROBE, device, run.log.probe_sequences
     )
@@ -180,6 +180,7 @@ def main(arguments: Sequence[str]) -> None:
     suite = load_suite(given.suite, ["log.eval_interval=50", "log.eval_batches=4"])
     size.check(suite)
     run = suite.run(given.condition, 1)
+    run = number_type.resolved(given.out, run)
     tokens = prepare(run, given.out / "data")
     if given.worker:
         worker(run, tokens, given.steps)
@@ -217,8 +218,9 @@ def main(arguments: Sequence[str]) -> None:
 def report(table: np.ndarray, run: RunConfig, cores: int) -> None:
     """Print medians over rounds, ratios taken round by round."""
     plain, one, machine, share, floor = table.T
-    dtype = str(evaluate.resolve_dtype(run.train.dtype, torch.device("cpu"))).removeprefix("torch.")
-    print(f"{len(table)} rounds in turn, {cores} cores, our products in {dtype}; median [least, most]")
+    print(
+        f"{len(table)} rounds in turn, {cores} cores, our products in {run.train.dtype}; median [least, most]"
+    )
 
     def line(name: str, values: np.ndarray, unit: str, scale: float = 1.0) -> None:
         low, middle, high = np.quantile(values * scale, [0, 0.5, 1])

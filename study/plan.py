@@ -19,6 +19,7 @@ from configs.run import RunConfig, partner
 from configs.suite import Suite
 from data.process import process_sha256
 from runs import folder as run_folder
+from runs.number_type import shape_of
 from study import phases
 
 Kind = str  # train, the name of a probe (configs/probe.py), or one of MADE
@@ -84,6 +85,7 @@ class Study:
 
     corpora: by corpus and tokenizer as a config names them, the corpus that stands in, and the hash of its tokens,
     None where it is not prepared. warning: what every page and figure must say first, for example that the study is a quick one.
+    types: the number type of products where a config says "auto", by shape (see runs/number_type.py).
     claims: whether the study's own claims are judged, which is so where no other suite was asked for.
     """
 
@@ -92,10 +94,14 @@ class Study:
     corpora: Mapping[tuple[str, str], tuple[str, str | None]]
     warning: str = ""
     claims: bool = False
+    types: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, suite: Suite, condition: str, seed: int) -> RunConfig:
         """The config of a run, on the corpus that is there."""
         run = suite.run(condition, seed)
+        if run.train.dtype == "auto" and shape_of(run) in self.types:
+            settled = run.train.model_copy(update={"dtype": self.types[shape_of(run)]})
+            run = run.model_copy(update={"train": settled})
         return run.model_copy(update={"corpus": self.corpora[run.text][0]}) if run.text else run
 
     def tokens(self, suite: Suite, condition: str) -> str | None:

@@ -22,6 +22,7 @@ from data import corpus as corpora
 from data.prepare import prepare as prepare_corpus
 from data.sources import SOURCES, Source, SourceNotFound, find_local
 from runs import folder as run_folder
+from runs import number_type
 from study import phases, run_card
 from study.plan import Step, Study, texts
 
@@ -143,7 +144,10 @@ def find_corpora(
                 f"table and figure says so: {_why_missed(data, name)}"
             )
     claims = request.config is None
-    return Study(request.out, tuple(suites), found, _warning(request, suites), claims), states, said
+    runs = [run for suite in suites for run in suite.conditions.values() if run.train.dtype == "auto"]
+    types = {number_type.shape_of(run): number_type.choose(request.out, run, bool(prepare)) for run in runs}
+    warning = _warning(request, suites)
+    return Study(request.out, tuple(suites), found, warning, claims, types), states, said
 
 
 def _missed_before(data: Path, name: str) -> bool:

@@ -48,6 +48,18 @@ schedule = "feedback"
 self_state.first = { kind = "random", norm_of = "self" }
 [conditions.elsewhere]
 corpus = "tiny_other"
+[processes.chain]
+kind = "chain"
+tokens = 4
+[processes.flips]
+kind = "hidden"
+transitions = [[[0.5, 0.0], [0.0, 0.5]], [[0.0, 0.5], [0.5, 0.0]]]
+[conditions.drawn]
+corpus = "chain"
+self_state.enabled = false
+[conditions.flips]
+corpus = "flips"
+self_state.enabled = false
 [probe.frozen]
 conditions = ["self"]
 steps = [10]
@@ -84,6 +96,8 @@ CONDITIONS = (
     "matched",
     "stays",
     "elsewhere",
+    "drawn",
+    "flips",
 )
 HANGS_ON = {
     SELF: {
@@ -113,8 +127,9 @@ def with_dependants(changed: set[str]) -> set[str]:
 
 
 EVERY = runs(*CONDITIONS)
-VANILLA = runs("vanilla")
-STATE = runs(*({*CONDITIONS} - {"vanilla", "fixed", "learned"}))
+BARE = ("vanilla", "drawn", "flips")
+VANILLA = runs(*BARE)
+STATE = runs(*({*CONDITIONS} - {*BARE, "fixed", "learned"}))
 
 
 # Config fields
@@ -137,6 +152,12 @@ TESTED = {FROZEN} | TABLES
 FIELDS: dict[str, tuple[str, set[str]]] = {
     "RunConfig.corpus": of("vanilla", "corpus=tiny_other"),
     "RunConfig.tokenizer": of("vanilla", "tokenizer='bpe:260'"),
+    "RunConfig.inject_until": of("elsewhere", "inject_until=20"),
+    "Chain.tokens": everywhere("processes.chain.tokens=5", runs("drawn")),
+    "Chain.order": everywhere("processes.chain.order=2", runs("drawn")),
+    "Chain.concentration": everywhere("processes.chain.concentration=0.5", runs("drawn")),
+    "Chain.uniform": everywhere("processes.chain.uniform=0.1", runs("drawn")),
+    "Hidden.transitions": everywhere("processes.flips.transitions=[[[0.4, 0.0], [0.0, 0.4]], [[0.0, 0.6], [0.6, 0.0]]]", runs("flips")),
     "RunConfig.model": of("elsewhere", "model.n_embd=32"),
     "RunConfig.train": of("elsewhere", "train.beta1=0.8"),
     "RunConfig.log": of("elsewhere", "log.eval_interval=5"),
@@ -203,6 +224,7 @@ FIELDS: dict[str, tuple[str, set[str]]] = {
     "BufferMemory.projection": of("buffer", "self_state.memory.projection=true"),
     "OwnStats.age": of("elsewhere", "self_state.senses={kind='own', age=2}"),
     "OwnStats.positions": of("elsewhere", "self_state.senses={kind='own', positions='last'}"),
+    "OwnStats.tokens": of("elsewhere", "self_state.senses={kind='own', tokens=3}"),
     "OwnStats.from_zero": of("elsewhere", "self_state.senses={kind='own', from_zero=true}"),
     "RecordedStats.condition": (
         "conditions.heard.self_state.senses.condition=vanilla",
@@ -269,6 +291,7 @@ FIELDS: dict[str, tuple[str, set[str]]] = {
 }  # fmt: skip
 NOT_SET = {  # fields that no config file can set
     "RunConfig.seed": "the study numbers its seeds",
+    "RunConfig.process": "what [processes] has under the corpus's name",
     "Suite.path": "the file itself",
     "Suite.quick": "the option --quick",
 }

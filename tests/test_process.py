@@ -14,8 +14,8 @@ from base.rng import Stream, generator
 from configs.process import Chain, Hidden
 from configs.run import RunConfig
 from data.process import Generated, generated
+from runs import evaluate, observer
 from runs import folder as run_folder
-from runs import observer
 from tests.test_train import rows, tiny
 
 EVEN = Hidden(kind="hidden", transitions=(((0.5, 0.0), (0.0, 0.0)), ((0.0, 0.5), (1.0, 0.0))))
@@ -83,7 +83,7 @@ def test_the_observer_is_bayes_rule_over_all_courses() -> None:
     names, moves, regimes = observer.regimes_of(run), observer.switching(run), perturb.regimes_by_step(run)
     seen = []
     for step in range(steps):
-        x, y = train.seen_batch(run, source, run.seed, Stream.BATCH, Stream.PERTURB, step, regimes[step])
+        x, y = evaluate.seen_batch(run, source, step, regimes[step])
         odds, fog = source.odds(x), run.regimes.sensory_fog.probability
         corrupted = run.regimes.bewilderment.probability
         likelihood = []
@@ -124,7 +124,7 @@ def test_senses_of_few_tokens_see_those_alone(tmp_path: Path) -> None:
     folder = train.train(run, source, tmp_path)
     for row in rows(folder):
         assert row["loss_seen"] != row["loss"] and float(row["entropy_seen"]) <= np.log(3) + 1e-6
-    shown = train.told(
+    shown = evaluate.told(
         run, {**rows(folder)[3], "progress": 0.5} | {"loss_seen": 1.0, "entropy_seen": 2.0, "top1_seen": 3.0}
     )
     assert shown.tolist() == [1.0, 2.0, 3.0, 0.0, 0.5]

@@ -11,12 +11,12 @@ import torch
 
 import perturb
 import train
-from base import storage
+from base import machine, storage
 from base.rng import Stream
 from configs.run import RunConfig
 from data.corpus import Corpus
 from data.prepare import prepare_text
-from runs import evaluate
+from runs import evaluate, number_type
 from runs import folder as run_folder
 from runs.state import METRICS, load_models
 from tests.interrupted import Stop, interrupted_at
@@ -111,7 +111,7 @@ def test_empty_schedule_is_no_perturbation(corpus: Corpus, tmp_path: Path) -> No
 
 def test_conditions_of_a_seed_see_the_same_batches(corpus: Corpus) -> None:
     def batch(run: RunConfig) -> tuple[np.ndarray, np.ndarray]:
-        return train.seen_batch(run, corpus, run.seed, Stream.BATCH, Stream.PERTURB, 3, perturb.CALM)
+        return evaluate.seen_batch(run, corpus, 3, perturb.CALM)
 
     first, again = batch(tiny(seed=5)), batch(tiny(seed=5, self_state__enabled=False))
     other = batch(tiny(seed=6))
@@ -179,7 +179,7 @@ def test_diverged_run_stops_and_keeps_its_log(corpus: Corpus, tmp_path: Path) ->
 
 
 def test_a_folder_of_another_run_is_refused(corpus: Corpus, tmp_path: Path) -> None:
-    run = tiny()
+    run = tiny(train__dtype="float32")
     folder = run_folder.folder_of(tmp_path, run_folder.run_key(run, corpus.tokens_sha256))
     other = train.train(tiny(seed=6), corpus, tmp_path)
     other.rename(folder)
@@ -197,7 +197,7 @@ def test_kept_weights_are_those_of_the_step(corpus: Corpus, tmp_path: Path) -> N
     step = {row["step"]: row for row in rows(long)}["6"]
     probe = evaluate.batch(corpus, "heldout", tiny(), 0, Stream.EVAL, evaluate.PROBE, torch.device("cpu"), 2)
     bias = self_state.read(torch.from_numpy(states[6])).detach()
-    dtype = evaluate.resolve_dtype(storage.read_json(long / "run.json")["dtype"], torch.device("cpu"))
+    dtype = getattr(torch, storage.read_json(long / "run.json")["dtype"])
     effect, kl = evaluate.state_effect(gpt, probe[0], bias, dtype)
     assert effect == pytest.approx(float(step["state_effect"]), rel=1e-4)
     assert kl == pytest.approx(float(step["state_kl"]), abs=1e-7)
@@ -205,15 +205,45 @@ def test_kept_weights_are_those_of_the_step(corpus: Corpus, tmp_path: Path) -> N
         load_models(long, 7)
 
 
-@pytest.mark.parametrize("name", ["float32", "bfloat16"])
-def test_auto_is_the_type_that_the_variable_names(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    cpu = torch.device("cpu")
-    monkeypatch.setenv(evaluate.DTYPE_VARIABLE, name)
-    assert evaluate.resolve_dtype("auto", cpu) == getattr(torch, name)
-    assert evaluate.resolve_dtype("float32", cpu) == torch.float32  # what a config says, no variable changes
-    monkeypatch.setenv(evaluate.DTYPE_VARIABLE, "float16")
+@pytest.mark.parametrize("name", number_type.TYPES)
+def test_auto_is_the_type_that_the_variable_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    auto = tiny(train__dtype="auto")
+    monkeypatch.setenv(number_type.VARIABLE, name)
+    assert number_type.resolved(tmp_path, auto).train.dtype == name
+    assert (
+        number_type.choose(tmp_path, tiny(train__dtype="float32")) == "float32"
+    )  # no variable changes what a config says
+    monkeypatch.setenv(number_type.VARIABLE, "float16")
     with pytest.raises(storage.UserError, match="float32 or bfloat16"):
-        evaluate.resolve_dtype("auto", cpu)
+        number_type.choose(tmp_path, auto)
+    assert not list(tmp_path.iterdir())
+
+
+def test_auto_is_measured_once_a_shape_where_bfloat16_is_multiplied(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    auto = tiny(train__dtype="auto")
+    monkeypatch.delenv(number_type.VARIABLE, raising=False)
+    monkeypatch.setattr(machine, "multiplies_bfloat16", lambda: False)
+    assert number_type.choose(tmp_path, auto) == "float32" and not list(tmp_path.iterdir())
+    monkeypatch.setattr(machine, "multiplies_bfloat16", lambda: True)
+    chosen = number_type.choose(tmp_path, auto)
+    assert number_type.kept(tmp_path) == {number_type.shape_of(auto): chosen}
+    other = dict.fromkeys([number_type.shape_of(auto)], "bfloat16" if chosen == "float32" else "float32")
+    storage.write_json(
+        tmp_path / number_type.FILE, other
+    )  # what stands there is kept, whatever a second try would say
+    assert number_type.choose(tmp_path, auto) == other[number_type.shape_of(auto)]
+    (tmp_path / number_type.FILE).write_text('{"x": "float8"}')
+    with pytest.raises(storage.UserError, match="damaged; delete it"):
+        number_type.choose(tmp_path, auto)
+
+
+def test_bfloat16_has_to_be_clearly_faster() -> None:
+    assert number_type.faster({"float32": 1.0, "bfloat16": 0.9}) == "bfloat16"
+    assert number_type.faster({"float32": 1.0, "bfloat16": 0.97}) == "float32"
 
 
 def test_random_windows_differ_by_seed_and_fit(corpus: Corpus) -> None:
