@@ -12,27 +12,27 @@ DIMENSIONS: dict[str, int] = {
     "ethics": 12,
 }
 """Numbers in the vector of each kind of state, in the order in which they stand one after another."""
-LISTED = 3  # nouns, events and persons in a prompt
-SHARED = 5  # nouns a category, events a group, trades, and tempers: the modulus of what is held out
-CATEGORIES, GROUPS, TRADES, TEMPERS, NAMESAKES = 6, 4, SHARED, SHARED, 2
+LISTED = 3  # nouns, events, persons and acts in a prompt
+SHARED = 5  # nouns a category, events a group, acts a kind: the modulus of what is held out
+CATEGORIES, GROUPS, RISKS = 6, 4, 4
+TRADES, TEMPERS, NAMESAKES = 5, 5, 2
 LEVELS, FINE = 4, 4  # of a mood that words tell apart, and steps within each
 HOURS, DAYS, WORKDAYS, PARTS = 24, 7, 5, 4
-RISKS, ACTS = 3, 4  # kinds of risk, and acts of each kind
 TOKENS = {
     "filler": 8, "slot": len(DIMENSIONS), "cue": len(DIMENSIONS), "noun": CATEGORIES * SHARED, "event": GROUPS * SHARED,
-    "person": TRADES * TEMPERS * NAMESAKES, "act": RISKS * ACTS, "category": CATEGORIES, "at": 1, "trade": TRADES,
+    "person": TRADES * TEMPERS * NAMESAKES, "act": RISKS * SHARED, "category": CATEGORIES, "at": 1, "trade": TRADES,
     "temper": TEMPERS, "valence": LEVELS * FINE, "arousal": LEVELS * FINE, "hour": HOURS, "day": DAYS,
-    "risk": 2 * RISKS, "manner": LEVELS, "mood": LEVELS, "part": PARTS, "week": 2, "answer": 2,
+    "risk": RISKS, "manner": LEVELS, "mood": LEVELS, "part": PARTS, "week": 2,
 }  # fmt: skip
 """How many tokens there are of each kind, in the order of their ids."""
-PROMPT = 3 * LISTED + 1  # tokens
+PROMPT = 4 * LISTED  # tokens
 TEXT: dict[str, int] = {
     "memory": 1,
     "continuity": 2,
     "identity": 2,
     "affect": 2,
     "time": 2,
-    "ethics": 3,
+    "ethics": 2,
 }
 """Tokens in which a state is told in the text."""
 REPLY: dict[str, int] = {

@@ -9,7 +9,7 @@
 | identity | three persons | a trade and a temper | who has both; two of them share one with another |
 | affect | nothing | valence and arousal, 16 levels each | one of 4 words for each |
 | time | nothing | hour and day | the part of the day, and workday or weekend |
-| ethics | an act of one of three kinds | a risk, high or low, for each kind | yes or no, by the risk of the act's kind |
+| ethics | three acts of different kinds | a risk for each of four kinds; in the text, two of low risk | the act of low risk |
 
 What the text says and the replies stand in an order drawn for each row, fillers before replies fill it up to
 its length. Every row of the training split is of combinations that no held-out row has, and the other way round. What is
@@ -26,7 +26,6 @@ import numpy as np
 from base.errors import UserError
 from base.rng import Stream, generator
 from configs.row_kinds import (
-    ACTS,
     CATEGORIES,
     DAYS,
     DIMENSIONS,
@@ -62,14 +61,14 @@ _SLOTS = np.array(
     [_ENDS[i] + i + 1 - REPLY[name] + k for i, name in enumerate(CAPABILITIES) for k in range(REPLY[name])]
 )
 """Where they stand among all exchanges, cues among them."""
-NEED_PROMPT = ("memory", "continuity", "identity", "ethics")  # replies that need the prompt
+LISTS = ("memory", "continuity", "identity", "ethics")  # whose state chooses from a list of the prompt
 
 
 @dataclass(frozen=True)
 class Sample:
     """What is drawn of B rows, before it is decided what of it is said, and where. All arrays have B rows.
 
-    nouns, events, persons: (B, 3) int64 within their kind. act: (B,).
+    nouns, events, persons, acts: (B, 3) int64 within their kind.
     codes: the state that decides. others: one that decides otherwise, in each part of each reply.
     chance: (B, 19) float64 in [0, 1), what the shares of a config are held against.
     order: (B, 12) float64, fillers (B, 2, T + 1) float64: what places and fillers are chosen by.
@@ -79,7 +78,7 @@ class Sample:
     nouns: np.ndarray
     events: np.ndarray
     persons: np.ndarray
-    act: np.ndarray
+    acts: np.ndarray
     codes: Codes
     others: Codes
     chance: np.ndarray
@@ -88,7 +87,7 @@ class Sample:
     noise: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.act)
+        return len(self.acts)
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ class RowSource:
                 waves = [wave(k * angles) for k in (1, 2) for wave in (np.cos, np.sin)]  # each (B, 2)
                 found = np.concatenate(waves, axis=1) @ table
             else:
-                found = (2 * code - 1) @ table
+                found = (2 * allowed(drawn, code) - 1) @ table
             parts.append(np.where(code[:, :1] >= 0, found, np.nan))
         whole = np.concatenate(parts, axis=1)
         return np.nan_to_num(whole + noise * drawn.noise).astype(np.float32)
@@ -199,7 +198,7 @@ def sample(split: str, rows: int, block_size: int, random: np.random.Generator) 
         within[:, 2] = (rest(SHARED) - within[:, 0] - within[:, 1]) % SHARED
         return group * SHARED + within
 
-    nouns, events = listed(CATEGORIES), listed(GROUPS)
+    nouns, events, acts = listed(CATEGORIES), listed(GROUPS), listed(RISKS)
     trade, temper = random.integers(0, SHARED, (2, rows))
     apart = random.integers(1, SHARED, rows)  # tempers between the first two, who share a trade
     further = (rest(SHARED - 1) - apart - 1) % (SHARED - 1) + 1  # trades between the first and the third
@@ -212,29 +211,19 @@ def sample(split: str, rows: int, block_size: int, random: np.random.Generator) 
         axis=1,
     )
     persons = random.permuted(cells * NAMESAKES + random.integers(0, NAMESAKES, (rows, LISTED)), axis=1)
-    places = random.integers(0, LISTED, (rows, 3))  # of the noun, the event and the person that are meant
+    places = random.integers(
+        0, LISTED, (rows, 4)
+    )  # of the noun, the event, the person and the act that are meant
     level = random.integers(0, LEVELS, (rows, 2))
     fine = random.integers(0, FINE, (rows, 2))
     fine[:, 1] = (rest(FINE) - fine[:, 0]) % FINE
     part, day = random.integers(0, PARTS, rows), random.integers(0, DAYS, rows)
     hour = part * (HOURS // PARTS) + (rest(HOURS // PARTS) - day) % (HOURS // PARTS)
-    kind, number, own = (
-        random.integers(0, RISKS, rows),
-        random.integers(0, ACTS, rows),
-        random.integers(0, 2, rows),
-    )
-    rest_of_risks = (rest(2 ** (RISKS - 1)) - number) % 2 ** (RISKS - 1)
-    risks = np.zeros((rows, RISKS), dtype=np.int64)
-    lines = np.arange(rows)
-    risks[lines, (kind + 1) % RISKS], risks[lines, (kind + 2) % RISKS] = rest_of_risks % 2, rest_of_risks // 2
-    risks[lines, kind] = own
     codes = {
-        "memory": places[:, :1], "continuity": places[:, 1:2], "identity": places[:, 2:],
-        "affect": level * FINE + fine, "time": np.stack([hour, day], axis=1), "ethics": risks,
+        "memory": places[:, :1], "continuity": places[:, 1:2], "identity": places[:, 2:3],
+        "affect": level * FINE + fine, "time": np.stack([hour, day], axis=1), "ethics": places[:, 3:],
     }  # fmt: skip
-    turned = {
-        name: (codes[name] + random.integers(1, LISTED, (rows, 1))) % LISTED for name in CAPABILITIES[:3]
-    }
+    turned = {name: (codes[name] + random.integers(1, LISTED, (rows, 1))) % LISTED for name in LISTS}
     moved = (level + random.integers(1, LEVELS, (rows, 2))) % LEVELS * FINE + random.integers(
         0, FINE, (rows, 2)
     )
@@ -243,28 +232,35 @@ def sample(split: str, rows: int, block_size: int, random: np.random.Generator) 
     other_day = np.where(
         day < WORKDAYS, WORKDAYS + (off * (DAYS - WORKDAYS)).astype(int), (off * WORKDAYS).astype(int)
     )
-    flipped = risks.copy()
-    flipped[lines, kind] = 1 - own
-    others = turned | {"affect": moved, "time": np.stack([later, other_day], axis=1), "ethics": flipped}
+    others = turned | {"affect": moved, "time": np.stack([later, other_day], axis=1)}
     return Sample(
-        nouns, events, persons, kind * ACTS + number, codes, others,
+        nouns, events, persons, acts, codes, others,
         random.random((rows, 3 * len(CAPABILITIES) + 1)), random.random((rows, 2 * len(CAPABILITIES))),
         random.random((rows, 2, block_size + 1)), random.normal(size=(rows, sum(DIMENSIONS.values()))),
     )  # fmt: skip
+
+
+def allowed(drawn: Sample, code: np.ndarray) -> np.ndarray:
+    """Which of the four kinds of act are of low risk, (B, 4) of 1 and 0: that of the act at a place (B, 1), and the one that
+    the prompt has no act of."""
+    kinds = drawn.acts // SHARED
+    found = np.ones((len(kinds), RISKS), dtype=np.int64)
+    np.put_along_axis(found, kinds, 0, 1)
+    np.put_along_axis(found, np.take_along_axis(kinds, code.clip(0), 1), 1, 1)
+    return found
 
 
 def replies(drawn: Sample, codes: Codes) -> np.ndarray:
     """What a state decides, ids (B, 8)."""
     valence, arousal = codes["affect"].T
     hour, day = codes["time"].T
-    own = np.take_along_axis(codes["ethics"], drawn.act[:, None] // ACTS, 1)[:, 0]
     found = {
         "memory": [FIRST["noun"] + np.take_along_axis(drawn.nouns, codes["memory"], 1)[:, 0]],
         "continuity": [FIRST["event"] + np.take_along_axis(drawn.events, codes["continuity"], 1)[:, 0]],
         "identity": [FIRST["person"] + np.take_along_axis(drawn.persons, codes["identity"], 1)[:, 0]],
         "affect": [FIRST["manner"] + arousal // FINE, FIRST["mood"] + valence // FINE],
         "time": [FIRST["part"] + hour // (HOURS // PARTS), FIRST["week"] + (day >= WORKDAYS)],
-        "ethics": [FIRST["answer"] + own],
+        "ethics": [FIRST["act"] + np.take_along_axis(drawn.acts, codes["ethics"], 1)[:, 0]],
     }
     return np.stack([column for name in CAPABILITIES for column in found[name]], axis=1)
 
@@ -281,7 +277,7 @@ def texts_of(drawn: Sample, codes: Codes) -> dict[str, np.ndarray]:
         "identity": np.stack([FIRST["trade"] + cell // TEMPERS, FIRST["temper"] + cell % TEMPERS], axis=1),
         "affect": codes["affect"] + (FIRST["valence"], FIRST["arousal"]),
         "time": codes["time"] + (FIRST["hour"], FIRST["day"]),
-        "ethics": codes["ethics"] + 2 * np.arange(RISKS) + FIRST["risk"],
+        "ethics": FIRST["risk"] + np.argsort(-allowed(drawn, codes["ethics"]), axis=1, kind="stable")[:, :2],
     }
 
 
@@ -312,7 +308,7 @@ def lay(
     parts = [
         (np.tile(FIRST["slot"] + np.arange(TOKENS["slot"]), (rows, 1)), np.full(rows, -100.0), always & slots)
     ]
-    lists = {"noun": drawn.nouns, "event": drawn.events, "person": drawn.persons, "act": drawn.act[:, None]}
+    lists = {"noun": drawn.nouns, "event": drawn.events, "person": drawn.persons, "act": drawn.acts}
     for index, (kind, which) in enumerate(lists.items()):
         parts.append((FIRST[kind] + which, np.full(rows, 10.0 * index), ~cropped))
     for index, (name, tokens) in enumerate(texts_of(drawn, texts).items()):
@@ -346,7 +342,7 @@ def lay(
     where = place[:, slot_columns] - (order.shape[1] - whole) - 1
     x, y = tokens[:, :-1], np.full((rows, block_size), UNSCORED)
     unknown = cropped[:, None] & np.array(
-        [name in NEED_PROMPT for name in CAPABILITIES for _ in range(REPLY[name])]
+        [name in LISTS for name in CAPABILITIES for _ in range(REPLY[name])]
     )
     line, column = np.nonzero((where >= 0) & ~unknown)
     y[line, where[line, column]] = answers[line, column]
