@@ -140,7 +140,7 @@ def run(
     Raises, beside what `weights_frozen` does:
         UserError: `top` too large for the state, or no run of the partner seed where one is needed.
     """
-    with weights_frozen(run, step, corpus, destination) as (subject, results):
+    with weights_frozen(run, step, corpus, destination, load_subject) as (subject, results):
         dim, seed, reader = subject.run.self_state.dim, subject.run.seed, subject.reader
         if 1 < dim < 2 * settings.top:
             raise UserError(

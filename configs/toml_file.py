@@ -116,7 +116,8 @@ class Source:
             nested: dict[str, Any] = {keys[-1]: value}
             for key in reversed(keys[:-1]):
                 nested = {key: nested}
-            self.document = merge(self.document, nested)
+            if keys != ("corpus",):  # that of each condition decides whether another text can stand for it
+                self.document = merge(self.document, nested)
             self.overrides[keys] = text
             self.values.append((keys, value))
 
@@ -149,7 +150,11 @@ class Source:
             if key not in allowed - {"seed"}:
                 raise ConfigError(unknown("key", key, allowed - {"seed"}, self.where((*place, key))))
         merged = merge(self.document, condition)
+        processes = self.document.get("processes", {})
+        drawn = isinstance(processes, dict) and merged.get("corpus") in processes
         for keys, value in self.values:
+            if drawn and keys == ("corpus",) and value not in processes:
+                continue  # another text for all that are trained on one
             if keys[0] in allowed:
                 nested: dict[str, Any] = {keys[-1]: value}
                 for key in reversed(keys[:-1]):
@@ -161,7 +166,7 @@ class Source:
         if isinstance(schedule, str):
             merged["schedule"] = self._named("schedules", schedule, (*place, "schedule"))
             trail += [(*layer, "schedules", schedule) for layer in layers]
-        corpus, processes = merged.get("corpus"), self.document.get("processes", {})
+        corpus = merged.get("corpus")
         if isinstance(corpus, str) and isinstance(processes, dict) and corpus in processes:
             merged["process"] = self._named("processes", corpus, (*place, "corpus"))
             trail += [(*layer, "processes", corpus) for layer in layers]

@@ -5,6 +5,7 @@ files: no module of it is run. One Python version always gives the same text; it
 """
 
 import ast
+import functools
 import importlib
 import inspect
 import re
@@ -27,6 +28,7 @@ LEFT_OUT |= {"turtledemo"}
 ASCII = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "…": "...", "–": "-", "—": "--", "\xa0": " "})
 
 
+@functools.cache  # seconds of parsing, once in a process, whatever tokenizers ask for it
 def build(size: int = SIZE) -> bytes:
     """The text: ASCII, `size` bytes or fewer where Python carries less. UserError where it carries none.
 

@@ -5,7 +5,7 @@ self-state's norm grows through training where a constant bias has its norm earl
 no response to any regime. Of `self` there is such a run, `self_calm`, which says how far the calm steps can be trusted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -240,10 +240,12 @@ def unlike(rows: pd.DataFrame, other: str) -> dict[tuple[str, str], Estimate]:
 
     Paired t test over seeds, from three on, p < ALPHA / number of regimes and channels tested.
     """
-    found = {}
-    for (regime, metric), here in rows.groupby(["regime", "metric"]):
-        one, two = (per_seed(of_condition(here, name), "detrended") for name in ("self", other))
-        found[str(regime), str(metric)] = paired(one, two)
+    one, two = (
+        of_condition(rows, name).groupby(["regime", "metric", "seed"])["detrended"].mean()
+        for name in ("self", other)
+    )
+    places = (one - two).groupby(["regime", "metric"])
+    found = {(str(regime), str(metric)): estimate(apart) for (regime, metric), apart in places}
     found = {place: value for place, value in found.items() if value.n >= FEWEST_SEEDS}
     return {place: value for place, value in found.items() if value.p < ALPHA / len(found)}
 
@@ -255,10 +257,7 @@ def response(tables: Tables, condition: str, column: str = "detrended") -> "pd.S
     return per_seed(rows.assign(size=rows[column].abs()), "size")
 
 
-Cell = Callable[[pd.DataFrame, Tables], str]
-
-
-def _in(regime: str, column: str, digits: int) -> Cell:
+def _in(regime: str, column: str, digits: int) -> pages.Cell:
     """The cell of a regime's change; in vanilla's own row, where it would be compared with itself, its change alone."""
 
     def cell(rows: pd.DataFrame, tables: Tables) -> str:
@@ -285,7 +284,7 @@ def _beyond_calm(rows: pd.DataFrame, tables: Tables) -> str:
     return pages.shown(estimate(beyond(tables, rows["regime"].iloc[0], EFFECT, CALM_RUN)), "±4")
 
 
-def _strength(column: str, against: bool = False) -> Cell:
+def _strength(column: str, against: bool = False) -> pages.Cell:
     """The cell of a condition's response, or of that minus self's."""
 
     def cell(rows: pd.DataFrame, tables: Tables) -> str:
@@ -303,15 +302,11 @@ def _clear(rows: pd.DataFrame, tables: Tables) -> str:
     return f"{len(found)}: {', '.join(found)}" if found else "0"
 
 
-def _against(other: str, rows: pd.DataFrame, tables: Tables) -> str:
-    name, losses = rows["condition"].iloc[0], tables.by_condition("control_losses")
-    return DASH if name == other else pages.shown(losses.minus(name, other, "heldout_loss"), "±4")
-
-
 def _steering(tables: Tables) -> str:
     return effect_table(list(TESTS), *(View(tables, name, f"`{name}`") for name in FROZEN)) or MISSING
 
 
+AGAINST = partial(pages.beyond, name="control_losses", column="heldout_loss", kind="±4")
 GRIDS = {
     "effect": _by_regime(EFFECT, "detrended", 4),
     "loss": _by_regime("loss", "difference", 3),
@@ -334,7 +329,7 @@ GRIDS = {
     ),
     "losses": pages.grid(
         "control_losses", ORDER, only=True, heldout_loss=("held-out loss, nats a token", "3"),
-        vanilla=("− `vanilla`", partial(_against, VANILLA)), learned=("− `learned_bias`", partial(_against, "learned_bias")),
+        vanilla=("− `vanilla`", AGAINST(VANILLA)), learned=("− `learned_bias`", AGAINST("learned_bias")),
     ),
     "steering": _steering,
 }  # fmt: skip

@@ -6,18 +6,16 @@ reader? Each run answers by the rank of its learned effect among its placebos' e
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import pandas as pd
 
-from base.storage import UserError
 from experiments import frozen_figure
+from experiments.frozen_tables import frozen_effects_summary, frozen_tables, usual_norm
 from experiments.kit import published
 from experiments.kit.experiment import Experiment, Table
 from experiments.kit.levels import FEWEST_SEEDS
-from experiments.kit.placebos import TESTS, USUAL, View, beats, effect_table, rank_p_value, usual_table
-from experiments.kit.runs import Context
+from experiments.kit.placebos import PLACEBOS, TESTS, USUAL, View, beats, effect_table, usual_table
 from experiments.kit.stats import estimate, over_seeds, paired, per_seed, rank_correlation
-from experiments.kit.tables import WEIGHTS, Tables
+from experiments.kit.tables import Tables
 from experiments.kit.words import (
     CLEAR,
     DASH,
@@ -35,114 +33,9 @@ from experiments.kit.words import (
     table,
 )  # fmt: skip
 
-TEST = (*WEIGHTS, "protocol", "finder")
 HELDOUT = [test for test in TESTS if test[0] == "heldout"]
-RISES = {
-    "confident": -1,
-    "uncertain": +1,
-    "gradient": +1,
-}  # the sign that entropy should change with, by direction
-ENDS = {  # of each finder: the directions, with their signs, that the effect is taken between
-    "dimension": (("uncertain", +1), ("confident", +1)),
-    "gradient": (("gradient", +1), ("gradient", -1)),
-}
-
-
-def frozen_tables(context: Context) -> dict[str, pd.DataFrame]:
-    """What the finished tests wrote, with suite and condition in front: frozen_conditions, frozen_effects, frozen_doses (the
-    curves of learned readers) and frozen_dose_placebos (of placebo readers). UserError where a file is none of these."""
-    parts: dict[str, list[pd.DataFrame]] = {"conditions": [], "effects": [], "doses": []}
-    for run in context.runs:
-        for folder in run.probes.get("frozen", ()):
-            for name, rows in parts.items():
-                try:
-                    found = pd.read_csv(folder / f"{name}.csv")
-                except (OSError, ValueError) as error:
-                    raise UserError(
-                        f"{folder / name}.csv is missing or no table ({error}); delete its folder and run again"
-                    ) from None
-                found.insert(0, "suite", run.suite)
-                found.insert(1, "condition", run.condition)
-                rows.append(found)
-    whole = {
-        name: pd.concat(some, ignore_index=True) if some else pd.DataFrame() for name, some in parts.items()
-    }
-    doses = whole["doses"]
-    learned = doses["reader"] == "learned" if len(doses) else pd.Series(dtype=bool)
-    return {
-        "frozen_conditions": whole["conditions"],
-        "frozen_effects": whole["effects"],
-        "frozen_doses": doses[learned].reset_index(drop=True) if len(doses) else doses,
-        "frozen_dose_placebos": doses[~learned].reset_index(drop=True) if len(doses) else doses,
-    }
-
-
-def frozen_effects_summary(context: Context, frozen_effects: pd.DataFrame) -> pd.DataFrame:
-    """The learned effect beside each kind of placebo, one row a test and kind.
-
-    effect and placebo_* in nats; placebo_sd with n - 1 below, NaN for a single draw; p_value by `rank_p_value`; surplus:
-    effect minus placebo_mean. A test without draws of a kind has no row of that kind.
-    """
-    rows = []
-    for test, group in frozen_effects.groupby(list(TEST), sort=False):
-        (learned,) = group.loc[group["reader"] == "learned", "effect_size"]
-        for placebo, draws in group[group["reader"] != "learned"].groupby("reader", sort=False):
-            sizes = draws["effect_size"]
-            rows.append(dict(zip(TEST, test, strict=True)) | {
-                "effect": learned, "placebo": placebo, "placebo_mean": sizes.mean(), "placebo_sd": sizes.std(),
-                "placebo_max": sizes.max(), "p_value": rank_p_value(learned, sizes.to_numpy()), "surplus": learned - sizes.mean(),
-            })  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def usual_norm(
-    context: Context, frozen_doses: pd.DataFrame, frozen_dose_placebos: pd.DataFrame, metrics: pd.DataFrame
-) -> pd.DataFrame:
-    """Effect sizes at the norm that the state usually has: a row a test, finder, reader and draw.
-
-    A test chooses its magnitude among norms up to the largest that its run saw, and that one may belong to the first steps:
-    there readers may saturate, so that learned and placebo directions end up alike. Here all are read at one norm along the
-    dose curves of the same tests; it was set after results were seen, is the same for all, and nothing is selected at it.
-
-    norm: mean state norm of the last half of the steps before run_step; largest: the largest dose of the test. effect:
-    |entropy(uncertain) - entropy(confident)| at that norm, nats, interpolated between doses. No row where the norm lies
-    outside the doses, or is not known.
-    """
-    rows = []
-    doses = pd.concat([frozen_doses, frozen_dose_placebos], ignore_index=True)
-    for place, test in doses.groupby(list(WEIGHTS), sort=False):
-        _, condition, seed, step = place
-        step = int(str(step))
-        of_run = metrics[(metrics["condition"] == condition) & (metrics["seed"] == seed)]
-        half = (of_run["step"] >= step // 2) & (of_run["step"] < step)
-        norm, largest = float(of_run.loc[half, "state_norm"].mean()), float(test["magnitude"].max())
-        if not 0 < norm <= largest:
-            continue
-        for (reader, draw), curves in test.groupby(["reader", "draw"], sort=False):
-            along = {
-                direction: curve.sort_values("magnitude") for direction, curve in curves.groupby("direction")
-            }
-            for finder, ends in ENDS.items():
-                if {direction for direction, _ in ends} <= set(along):
-                    high, low = (
-                        np.interp(
-                            sign * norm,
-                            along[direction]["magnitude"],
-                            along[direction]["delta_entropy"].astype(float),
-                        )
-                        for direction, sign in ends
-                    )
-                    found = {
-                        "finder": finder,
-                        "reader": reader,
-                        "draw": draw,
-                        "norm": norm,
-                        "largest": largest,
-                    }
-                    rows.append(
-                        dict(zip(WEIGHTS, place, strict=True)) | found | {"effect": abs(float(high - low))}
-                    )
-    return pd.DataFrame(rows)
+MEASURES = {"placebo_mean": "mean", "placebo_max": "max", "p_value": "p"}  # of every seed's placebos
+RISES = {"confident": -1, "uncertain": +1, "gradient": +1}  # the sign that entropy should change with
 
 
 def views(tables: Tables) -> list[View]:
@@ -178,17 +71,9 @@ def _returns(view: View) -> Finding:
         known = value.n >= FEWEST_SEEDS and (reached or missed)
         verdicts.append((CLEAR if reached else NOT_CLEAR) if known else OPEN)
         effects = view.rows("frozen_effects", run_step=step, protocol="replication", finder="dimension")
-        placebo = effects[effects["reader"] != "learned"]
-        over = (
-            percent(float((placebo["effect_size"] > published.MEANINGFUL_EFFECT).mean()))
-            if len(placebo)
-            else ""
-        )
-        more = (
-            f"; {over} of placebo draws exceed the {published.MEANINGFUL_EFFECT} called meaningful"
-            if over
-            else ""
-        )
+        placebo, much = effects[effects["reader"] != "learned"], published.MEANINGFUL_EFFECT
+        over = percent(float((placebo["effect_size"] > much).mean())) if len(placebo) else ""
+        more = f"; {over} of placebo draws exceed the {much} called meaningful" if over else ""
         parts.append(f"{interval(value, sign=False)} with the weights of step {step} (n = {value.n}{more})")
     claim = f"The published protocol gives an effect as large as the published {published.EFFECT_SIZE}."
     return Finding(claim, all_of(verdicts), f"Ours: {listed(parts)}." if parts else "It was not run.")
@@ -227,12 +112,9 @@ def _own_rows(view: View) -> Iterator[tuple[int, pd.DataFrame]]:
 
 
 def _dose(view: View) -> Finding:
-    steps = view.steps("frozen_doses")
-    rhos = (
-        {direction: rho for direction, _, rho in _curves(view, steps[-1]) if direction in RISES and rho.n}
-        if steps
-        else {}
-    )
+    steps = view.steps("frozen_doses")[-1:]
+    curves = [curve for step in steps for curve in _curves(view, step)]
+    rhos = {direction: rho for direction, _, rho in curves if direction in RISES and rho.n}
     parts = [f"{interval(rho, 2)} ({direction})" for direction, rho in rhos.items()]
     return Finding(
         "Entropy follows the dose: down along confident, up along uncertain and gradient.",
@@ -293,21 +175,15 @@ def _own_grid(view: View) -> str:
         [str(step), *(interval(over_seeds(rows, name), digits, sign) for name, digits, sign in measures), str(over_seeds(rows, "delta_nll").n)]
         for step, rows in _own_rows(view)
     ]  # fmt: skip
-    return (
-        table(
-            [
-                "weights after",
-                "norm of the state",
-                "Δ entropy, nats",
-                "Δ NLL, nats",
-                "KL(own ‖ zero), nats",
-                "n",
-            ],
-            lines,
-        )
-        if lines
-        else ""
-    )
+    head = [
+        "weights after",
+        "norm of the state",
+        "Δ entropy, nats",
+        "Δ NLL, nats",
+        "KL(own ‖ zero), nats",
+        "n",
+    ]
+    return table(head, lines) if lines else ""
 
 
 def _dose_grid(view: View) -> str:
@@ -317,14 +193,9 @@ def _dose_grid(view: View) -> str:
         for direction, group, rho in _curves(view, step):
             by_seed = group.groupby("seed")["magnitude"]
             ends = [over_seeds(group.loc[by_seed.agg(end)], "delta_entropy") for end in ("idxmin", "idxmax")]
+            largest = interval(estimate(by_seed.max()), sign=False)
             lines.append(
-                [
-                    f"{step}: {direction}",
-                    interval(estimate(by_seed.max()), sign=False),
-                    *map(interval, ends),
-                    interval(rho, 2),
-                    str(rho.n),
-                ]
+                [f"{step}: {direction}", largest, *map(interval, ends), interval(rho, 2), str(rho.n)]
             )
         head = ["weights after: direction", "largest norm", "Δ entropy at minus that", "Δ entropy at plus that",
                 "Spearman ρ of norm and Δ", "n"]  # fmt: skip
@@ -336,20 +207,14 @@ def _calibration_grid(view: View) -> str:
     blocks = []
     for step in view.steps("frozen_conditions"):
         lines = []
-        for (finder, state), group in view.rows(
-            "frozen_conditions", run_step=step, protocol="heldout"
-        ).groupby(["finder", "state"], sort=False):
+        rows = view.rows("frozen_conditions", run_step=step, protocol="heldout")
+        for (finder, state), group in rows.groupby(["finder", "state"], sort=False):
             values = [
                 interval(over_seeds(group, name), sign=name == "delta_nll")
                 for name in ("entropy", "nll", "delta_nll", "ece")
             ]
-            lines.append(
-                [
-                    str(state) if finder == "none" else f"{state} ({finder})",
-                    *values,
-                    str(group["seed"].nunique()),
-                ]
-            )
+            named = str(state) if finder == "none" else f"{state} ({finder})"
+            lines.append([named, *values, str(group["seed"].nunique())])
         head = [f"state, weights after {step} steps", "entropy, nats", "NLL, nats", "Δ NLL, nats", "ECE", "n"]
         blocks += [table(head, lines)] if lines else []
     return "\n\n".join(blocks)
@@ -360,19 +225,12 @@ def _seeds_grid(view: View) -> str:
     for test, group in view.rows("frozen_effects_summary").groupby(["protocol", "finder"], sort=False):
         lines = []
         for (step, seed), cell in group.groupby(["run_step", "seed"]):
-            kinds = [cell[cell["placebo"] == placebo] for placebo in ("rotated", "untrained")]
-            values = [
-                number(kind[name].mean())
-                for kind in kinds
-                for name in ("placebo_mean", "placebo_max", "p_value")
-            ]
+            kinds = [cell[cell["placebo"] == placebo] for placebo in PLACEBOS]
+            values = [number(kind[name].mean()) for kind in kinds for name in MEASURES]
             lines.append([f"{step}, seed {seed}", number(cell["effect"].iloc[0]), *values])
-        columns = [
-            f"{placebo} {what}" for placebo in ("rotated", "untrained") for what in ("mean", "max", "p")
-        ]
-        blocks.append(
-            table([dict[object, str](TESTS).get(test, ", ".join(map(str, test))), "effect", *columns], lines)
-        )
+        columns = [f"{placebo} {what}" for placebo in PLACEBOS for what in MEASURES.values()]
+        named = dict[object, str](TESTS).get(test, ", ".join(map(str, test)))
+        blocks.append(table([named, "effect", *columns], lines))
     return "\n\n".join(blocks)
 
 

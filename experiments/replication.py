@@ -6,16 +6,16 @@ the reference is as far from our seeds as one more seed of ours would be.
 
 import numpy as np
 import pandas as pd
-import scipy
 from matplotlib.axes import Axes
 
 from base.storage import ROOT
 from experiments.kit import panels as draw
 from experiments.kit import style, words
 from experiments.kit.experiment import Experiment, Table
-from experiments.kit.levels import FEWEST_SEEDS
+from experiments.kit.levels import FEWEST_SEEDS, LEVEL
 from experiments.kit.marks import not_measured
 from experiments.kit.runs import Context
+from experiments.kit.stats import quantile
 from experiments.kit.style import CHANNELS, Look
 from experiments.kit.tables import Tables, of_condition, stack, windows_of
 from experiments.kit.words import ABSENT, OPEN, Finding, listed, percent, plural
@@ -30,7 +30,6 @@ LOOKS = {
     "theirs": Look("published code", style.VERMILLION, "none", "o", filled=False),
 }
 BIN = 50  # steps of a mean
-LEVEL = 0.95
 SHOWN = ("loss", "entropy_last", "state_norm", "state_ema_drift", "prompt_effect", "mlp_norm")
 
 
@@ -56,8 +55,10 @@ def replication(context: Context) -> pd.DataFrame:
             pd.DataFrame({"theirs": theirs.mean(), "runs": theirs.size()}), how="inner"
         ).reset_index()
         enough = made["n"] >= FEWEST_SEEDS
-        quantile = scipy.stats.t.ppf((1 + LEVEL) / 2, np.maximum(made["n"] - 1, 1))
-        reach = (quantile * made["sd"] * np.sqrt(1 / made["n"] + 1 / made["runs"])).where(enough)
+        reach = (
+            quantile(np.maximum(made["n"] - 1, 1)) * made["sd"] * np.sqrt(1 / made["n"] + 1 / made["runs"])
+        )
+        reach = reach.where(enough)
         made["low"], made["high"] = made["ours"] - reach, made["ours"] + reach
         rounding = 1e-4 * made["ours"].abs()  # of the reference, which alone differs where nothing is random
         made["within"] = made["theirs"].between(made["low"] - rounding, made["high"] + rounding).where(enough)

@@ -4,13 +4,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy
 
 from configs.run import RunConfig
-from experiments.kit.levels import LEVEL
 from experiments.kit.pairs import STATE, WORLDS
 from experiments.kit.runs import Context
-from experiments.kit.stats import Estimate, estimate, tabled
+from experiments.kit.stats import Estimate, estimate, quantile, tabled
 from experiments.kit.tables import Tables
 
 SHARED = ("clean_loss", "perturbed_loss", "heldout_loss_calm")  # measures of which shares of a gain are told
@@ -115,7 +113,7 @@ def ratio(part: np.ndarray, whole: np.ndarray) -> tuple[float, float, float]:
     n, nothing = len(part), (float("nan"),) * 3
     if n < 2:
         return nothing
-    t = float(scipy.stats.t.ppf((1 + LEVEL) / 2, n - 1))
+    t = float(quantile(n - 1))
     error = np.cov(part, whole) / n
     a = whole.mean() ** 2 - t**2 * error[1, 1]
     if a <= 0 or whole.mean() <= 0:

@@ -89,7 +89,7 @@ def recovery(log: pd.DataFrame) -> dict[str, float]:
     back = known[known["beyond"] <= 0].groupby("event")["lag"].min()
     steps, median = kaplan_meier(back.to_numpy(), watched.drop(back.index).to_numpy())
     first = known[known["lag"] < AFTER].groupby("lag")[["excess", "apart"]].mean()
-    excess, apart = first.sum(min_count=AFTER)
+    excess, apart = (first[name].sum(min_count=AFTER) for name in ("excess", "apart"))
     return {
         **{"events": len(watched), "censored": len(watched) - len(back), "steps": steps, "median": median},
         **{"excess": excess, "loss_after_difference": apart},
@@ -105,24 +105,32 @@ def around_switches(pair: Pair) -> dict[str, pd.DataFrame]:
     """
     if not isinstance(pair.run.config.schedule, Recurring):
         return {}
-    log = pair.log.assign(apart=pair.log["loss"] - pair.log["loss_vanilla"], excess=np.nan)
-    stretch = (log["regime"] != log["regime"].shift()).cumsum()
-    by_stretch = log.groupby(stretch)
-    since, left = by_stretch.cumcount(), by_stretch.cumcount(ascending=False)
-    settled = (since >= SETTLED) & (log["step"] >= pair.first) & log["loss"].notna()
-    for _, rows in log.groupby("regime"):
-        here = rows[settled[rows.index]]
-        if len(here) >= FEWEST:
-            level = Polynomial.fit(here["step"].to_numpy(float), here["loss"].to_numpy(), DEGREE)
-            log.loc[rows.index, "excess"] = rows["loss"] - level(rows["step"].to_numpy(float))
-    ahead = log["excess"][::-1].rolling(SMOOTH).mean()[::-1].where(left >= SMOOTH - 1)
-    scatter = log["regime"].map(ahead[settled].groupby(log["regime"]).std(ddof=0))
-    log["beyond"] = ahead - scatter - SLACK
+    step, regime = pair.log["step"].to_numpy(), pair.log["regime"].to_numpy(dtype=object)
+    loss, plain = (pair.log[name].to_numpy(float) for name in ("loss", "loss_vanilla"))
+    starts = np.flatnonzero(np.append(True, regime[1:] != regime[:-1]))
+    lengths = np.diff(np.append(starts, len(regime)))
+    stretch = np.repeat(np.arange(len(starts)), lengths)
+    since = np.arange(len(regime)) - starts[stretch]
+    left = lengths[stretch] - 1 - since
+    settled = (since >= SETTLED) & (step >= pair.first) & ~np.isnan(loss)
+    excess = np.full(len(regime), np.nan)
+    for name in dict.fromkeys(regime):
+        rows = regime == name
+        if (rows & settled).sum() >= FEWEST:
+            level = Polynomial.fit(step[rows & settled].astype(float), loss[rows & settled], DEGREE)
+            excess[rows] = loss[rows] - level(step[rows].astype(float))
+    ahead = pd.Series(excess[::-1]).rolling(SMOOTH).mean()[::-1].to_numpy()
+    ahead = np.where(left >= SMOOTH - 1, ahead, np.nan)
+    scatter = pd.Series(ahead[settled]).groupby(regime[settled]).std(ddof=0)
+    beyond = ahead - pd.Series(regime).map(scatter).to_numpy(float) - SLACK
+    log = pd.DataFrame(
+        {"step": step, "loss": loss, "apart": loss - plain, "excess": excess, "beyond": beyond}
+    )
     both = pd.concat([log.assign(event=stretch, lag=since), log.assign(event=stretch + 1, lag=-1 - left)])
-    regime, before = by_stretch["regime"].first(), by_stretch["regime"].first().shift()
-    counts = before.notna() & (by_stretch["step"].first() >= pair.first)
-    kinds = {"on": before == CALM, "off": regime == CALM}
-    return {kind: both[both["event"].isin(regime.index[counts & of])] for kind, of in kinds.items()}
+    later = np.flatnonzero(step[starts] >= pair.first)
+    later = later[later > 0]
+    kinds = {"on": regime[starts[later - 1]] == CALM, "off": regime[starts[later]] == CALM}
+    return {kind: both[np.isin(both["event"], later[of])] for kind, of in kinds.items()}
 
 
 def kaplan_meier(seen: np.ndarray, watched: np.ndarray) -> tuple[float, float]:

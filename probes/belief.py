@@ -191,7 +191,7 @@ def run(
     Raises, beside what `weights_frozen` does:
         UserError: no calm step in the last half, or a partner with a state of other dimensions.
     """
-    with weights_frozen(run, step, corpus, destination) as (subject, results):
+    with weights_frozen(run, step, corpus, destination, load_subject) as (subject, results):
         means = mean_states(subject.run, subject.states)
         if CALM not in means:
             raise UserError(

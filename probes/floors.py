@@ -348,7 +348,7 @@ def run(
     life = living(subject)
     lived = list(live(subject, corpus, life, settings.life_steps))
     scored = account(life, corpus, lived)
-    results = Results()
+    results = Results({"held.csv": (HELD, []), "cause.csv": (CAUSE, [])})
     rows, stretch = told(scored, OWN), np.full(len(scored.loss), np.nan)
     knows = KNOWN in observer.regimes_of(life)
     if subject.self_state is not None or not subject.run.injects:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -39,17 +39,32 @@ LAST, ALL = 0, 1  # positions: the last of each sequence, or the mean over all
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A run with the weights of one step: its config, its models, its states so far (steps, D), its reader (C, D)."""
+class Trained:
+    """A run with the weights of one step: its config and its GPT."""
 
     run: RunConfig
     gpt: GPT
+
+    def sha256(self) -> str:
+        return weights_sha256(models_arrays({"gpt": self.gpt}))
+
+
+@dataclass(frozen=True)
+class Subject(Trained):
+    """The same with its self-state: the states so far (steps, D), the reader (C, D)."""
+
     self_state: SelfState
     states: np.ndarray
     reader: np.ndarray
 
     def sha256(self) -> str:
         return weights_sha256(models_arrays({"gpt": self.gpt, "self_state": self.self_state}))
+
+
+def load_trained(folder: Path, step: int) -> Trained:
+    """The weights after `step` steps of a run, of its GPT alone. UserError where there are none."""
+    run, gpt, _ = load_models(folder, step)
+    return Trained(run, gpt)
 
 
 def load_subject(folder: Path, step: int) -> Subject:
@@ -62,7 +77,7 @@ def load_subject(folder: Path, step: int) -> Subject:
 
 
 def batches(
-    subject: Subject, corpus: Tokens, split: str, count: int, sequences: int | None = None
+    subject: Trained, corpus: Tokens, split: str, count: int, sequences: int | None = None
 ) -> list[Batch]:
     """Batches of a split (train, dev, heldout) that neither training nor its evaluations draw.
 
@@ -83,10 +98,13 @@ class Results:
     task: dict[str, Any] = field(default_factory=dict)
 
 
+T = TypeVar("T", bound=Trained)
+
+
 @contextlib.contextmanager
 def weights_frozen(
-    folder: Path, step: int, corpus: Tokens, destination: Path
-) -> Iterator[tuple[Subject, Results]]:
+    folder: Path, step: int, corpus: Tokens, destination: Path, load: Callable[[Path, int], T]
+) -> Iterator[tuple[T, Results]]:
     """A finished run to be tested with the weights after `step` steps, and results to fill, written once all is done.
 
     Args:
@@ -94,13 +112,14 @@ def weights_frozen(
         step: the last step, or one of the run's log.keep_steps.
         corpus: the one that the run was trained on.
         destination: a folder, whole or absent; one that stands there is replaced.
+        load: `load_trained`, or `load_subject` for what needs a self-state.
 
     Raises:
-        UserError: no whole run, no self-state, weights not kept (it says which were), another corpus or one too short.
+        UserError: no whole run, no self-state where one is needed, weights not kept (it says which were), another corpus or one too short.
         RuntimeError: the test changed the weights.
     """
     started = time.perf_counter()
-    subject = load_subject(folder, step)
+    subject = load(folder, step)
     check_corpus(folder, corpus)
     corpus.check_block(subject.run.model.block_size)
     before, results = subject.sha256(), Results()

@@ -3,6 +3,7 @@
     python scripts/steer.py out/shakespeare/self_calm/seed-1 find
     python scripts/steer.py out/shakespeare/self_calm/seed-1 build confident
     python scripts/steer.py out/shakespeare/self_calm/seed-1 eval out/steer/*/confident.json
+    python scripts/steer.py out/shakespeare/self/seed-1 page out/shakespeare/self/seed-2
 
 A state is a JSON file (runs/state_file.py), which scripts/sample.py takes too. See docs/STEERING.md.
 """
@@ -23,11 +24,13 @@ import torch
 from base import command_line, storage
 from base.storage import UserError
 from configs.probes.frozen import FrozenTest
+from experiments.kit.tables import Tables
 from probes import presets
 from probes.instrument import Instrument, Subject, batches, load_subject
 from runs import folder as run_folder
 from runs import state as run_state
 from runs import state_file
+from study.steer_page import make
 
 HEADS = ("|logit change|", "KL(zero || state)", "entropy zero", "entropy", "top-1 zero", "top-1")
 
@@ -47,7 +50,7 @@ def parser() -> command_line.Parser:
     search.add_argument(
         "--threshold", type=float, default=0.01, help="least change of entropy, nats (default 0.01)"
     )
-    commands = made.add_subparsers(dest="command", required=True, metavar="find|build|eval")
+    commands = made.add_subparsers(dest="command", required=True, metavar="find|build|eval|page")
     commands.add_parser("find", parents=[shared, search], help="which dimensions lower and raise the entropy")
     build = commands.add_parser("build", parents=[shared, search], help="write a state to a file")
     build.add_argument("what", help="own, confident, uncertain, or a regime of the run: its mean state")
@@ -56,6 +59,13 @@ def parser() -> command_line.Parser:
     judge = commands.add_parser("eval", parents=[shared], help="what states do to held-out predictions")
     judge.add_argument("files", type=Path, nargs="+", metavar="FILE", help="states")
     judge.add_argument("--json", action="store_true", help="print the table as JSON")
+    show = commands.add_parser(
+        "page", parents=[shared], help="a page that steers the run by hand in a browser"
+    )
+    show.add_argument(
+        "others", type=Path, nargs="*", metavar="OTHER", help="runs whose last states can be put in"
+    )
+    show.add_argument("--to", type=Path, help="the file (default: below --out)")
     return made
 
 
@@ -64,6 +74,7 @@ def check(given: argparse.Namespace) -> None:
     if given.command == "eval":
         for path in given.files:
             command_line.check_path(path, "FILE")
+    if given.command in ("eval", "page"):
         return
     if not 0 < given.magnitude <= state_file.LARGEST or not 0 <= given.threshold <= 1000:
         raise UserError("--magnitude must be above 0, at most 1000000; --threshold from 0 to 1000")
@@ -124,6 +135,14 @@ def main(arguments: Sequence[str]) -> None:
         path = given.to or folder / f"{given.what}.json"
         state_file.save(path, state, what, key, step)
         print(f"{what}, norm {np.linalg.norm(state):.3f} -> {path}")
+    elif given.command == "page":
+        tables = Tables(
+            given.out / "tables", given.run.absolute().parent.parent.name
+        )  # out/<suite>/<condition>/seed-n
+        corpus = run_state.trained_corpus(given.run, subject.run, given.out / "data")
+        path = given.to or folder / "steer.html"
+        storage.write_text(path, make.page(given.run, step, corpus, given.others, tables))
+        print(f"open it in a browser -> {path}")
     else:
         dim = subject.run.self_state.dim
         states = np.stack([state_file.load(path, dim) for path in given.files])

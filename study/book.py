@@ -18,6 +18,7 @@ from configs.suite import Suite
 from experiments import found
 from study import freshness, phases
 from study.plan import Kind, Step, Study, code_of, key_of, tests_of, train_step
+from study.steer_page import choice
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -170,19 +171,46 @@ def made_steps(study: Study, done: Sequence[Step], parts: Whole | None = None) -
             "warning": study.warnings(suite),
         }
         steps.append(_note(study, suite.name, notes[suite.name]))
-    return steps + _readers(study, shown, steps, of_table, notes)
+    return steps + _readers(study, shown, runs, steps, of_table, notes)
+
+
+def _demo(
+    study: Study,
+    suite: Suite,
+    runs: Sequence[Finished],
+    below: str,
+    warning: str,
+    waits: tuple[str, ...],
+    tables: Mapping[str, Step],
+) -> list[Step]:
+    """The step that makes a page of a suite's finished run, to be steered by hand in a browser; none where it has no such run."""
+    found = [run for run in runs if run.suite == suite.name and run.condition == choice.CONDITION]
+    if not found or choice.misfit(config := study.run(suite, choice.CONDITION, found[0].seed)):
+        return []
+    made_of = {
+        "config": {"warning": warning},
+        "code": {**code_of(code.Place("study.steer_page.make", "page")), **choice.files()},
+        "data": {str(run.seed): run.key for run in found},
+    }
+    arguments = {
+        **{"run": config, "folder": found[0].folder, "others": [run.folder for run in found[1:]]},
+        **{"suite": suite.name, "below": below, "warning": warning},
+    }
+    name, where = f"demo {Path(below, choice.FILE).as_posix()}", study.out / "report"
+    return [_step(study, "demo", name, made_of, waits, where, arguments, reads=tables)]
 
 
 def _readers(
     study: Study,
     shown: Sequence[Suite],
+    runs: Sequence[Finished],
     steps: Sequence[Step],
     of_table: Mapping[str, Step],
     notes: Mapping[str, Mapping[str, str]],
 ) -> list[Step]:
-    """The steps that read tables as they like: the claims, which read those of all suites, then figures and pages."""
+    """The steps that read tables as they like: the page to steer, the claims, which read those of all suites, figures and pages."""
     judged = study.claims and len(shown) == len(study.suites)
-    tables, made = dict(of_table), list[Step]()
+    tables, made, demos = dict(of_table), list[Step](), list[Step]()
     waits = tuple(step.name for step in steps)
     asked: list[
         tuple[str, Experiment, str, str, Mapping[str, str]]
@@ -194,6 +222,8 @@ def _readers(
             for module, experiment in experiments().items()
             if experiment.suites[0] == known_as(suite)
         ]
+        if known_as(suite) == CORE:
+            demos += _demo(study, suite, runs, below, notes[suite.name]["warning"], waits, of_table)
     for module, experiment in experiments().items():
         if judged and experiment.suites == (CLAIMS,):
             note: Mapping[str, str] = {"note": study.warning, "warning": study.warning}
@@ -225,7 +255,7 @@ def _readers(
             made.append(
                 _step(study, "page", name, made_of, waits, study.out / "report", arguments, reads=tables)
             )
-    return made
+    return made + demos
 
 
 def of_suite(name: str) -> list[tuple[str, "Experiment", str]]:
@@ -274,10 +304,11 @@ def _step(
     reads: Mapping[str, Step] | None = None,
 ) -> Step:
     """reads: the steps that make the tables it may read, by suite and name; its key then hangs on those it read last."""
-    phase = (phases.REPORT,) if kind == "page" else (phases.FIGURES,) if kind == "figure" else MAKES_TABLES
+    of_kind = {"figure": (phases.FIGURES,), "page": (phases.REPORT,), "demo": (phases.REPORT,)}
     known = None if reads is None else {place: (step.name, step.key) for place, step in reads.items()}
     key = key_of(parts) if known is None else None
-    step = Step(kind, name, phase, key, parts, inputs, destination, arguments, reads=known)
+    own = of_kind.get(kind, MAKES_TABLES)
+    step = Step(kind, name, own, key, parts, inputs, destination, arguments, reads=known)
     return freshness.resolved(study.out, step)
 
 

@@ -23,7 +23,7 @@ from runs.number_type import shape_of
 from study import phases
 
 Kind = str  # train, the name of a probe (configs/probe.py), or one of MADE
-MADE = ("note", "table", "figure", "page")  # from finished runs, again and again
+MADE = ("note", "table", "figure", "page", "demo")  # from finished runs, again and again
 
 
 @dataclass(frozen=True)

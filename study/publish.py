@@ -9,6 +9,7 @@ from pathlib import Path
 from base import storage
 from base.storage import ROOT
 from study import book, run_card
+from study.steer_page import choice
 
 REGISTER = "docs/results/claims.json"
 SMALL_BYTES = 5_000_000  # of a table that is committed; larger ones stay in the output folder
@@ -18,7 +19,7 @@ NOT_COMMITTED = ("metrics", "state_path")
 
 
 def publish(out: Path, root: Path = ROOT) -> list[Path]:
-    """Copy figures, pages, small tables and the run card of an output folder, and README's numbers. Returns what changed.
+    """Copy figures, pages, small tables, the run card and the page to steer by hand, and README's numbers. Returns what changed.
 
     Only files of the same names are replaced, and a table's other form; whatever else stands in those folders stays.
     """
@@ -37,6 +38,8 @@ def publish(out: Path, root: Path = ROOT) -> list[Path]:
     ]
     if (out / run_card.FILE).is_file():
         pairs.append((out / run_card.FILE, root / "docs" / "results" / run_card.FILE))
+    if (out / "report" / choice.FILE).is_file():
+        pairs.append((out / "report" / choice.FILE, root / "docs" / choice.FILE))
     changed = []
     for source, destination in pairs:
         content = source.read_bytes()

@@ -47,7 +47,7 @@ def list_phases() -> str:
 def made_kinds(chosen: Collection[str]) -> frozenset[Kind]:
     """What of finished runs some phases make."""
     figures: set[Kind] = {"note", "table", "figure"} if phases.FIGURES in chosen else set()
-    pages: set[Kind] = {"note", "table", "page"} if phases.REPORT in chosen else set()
+    pages: set[Kind] = {"note", "table", "page", "demo"} if phases.REPORT in chosen else set()
     return frozenset(figures | pages)
 
 

@@ -245,6 +245,26 @@ def page(step: Step, out: Path, afresh: bool) -> None:
     _finish(step, out, files, started, tables.reads)
 
 
+def demo(step: Step, out: Path, afresh: bool) -> None:
+    """Write a page of a finished run that steers it by hand in a browser."""
+    import torch
+
+    from data.tokens import load
+    from experiments.kit.tables import Tables
+    from study.steer_page import choice, make
+
+    torch.set_num_threads(1)
+    started = time.perf_counter()
+    given = step.arguments
+    run, tables = given["run"], Tables(out / "tables", given["suite"])
+    text = make.page(
+        given["folder"], run.last, load(run, out / "data"), given["others"], tables, given["warning"]
+    )
+    path = step.destination / given["below"] / choice.FILE
+    storage.write_text(path, text)
+    _finish(step, out, [path], started, tables.reads)
+
+
 def _finish(
     step: Step, out: Path, files: list[Path], started: float, read: Collection[tuple[str, str]] | None = None
 ) -> None:
@@ -268,6 +288,7 @@ _KINDS: dict[str, Callable[[Step, Path, bool], list[str] | None]] = {
     "table": table,
     "figure": figure,
     "page": page,
+    "demo": demo,
 }
 
 

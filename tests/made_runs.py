@@ -76,7 +76,9 @@ def regimes_of(steps: int, windows: Sequence[Window], first: int = 0) -> np.ndar
 def assert_clean(name: str, drawing: Drawing) -> None:
     """Nothing lies on anything, nothing is cut off, nothing is too small to read, and the note is there."""
     assert drawing.get_size_inches()[0] in (style.WIDE, style.COLUMN), name
-    drawing.draw_without_rendering()
+    engine = drawing.get_layout_engine()
+    assert engine is not None
+    engine.execute(drawing)  # what drawing begins with: where everything lies
     texts = [one for one in drawing.findobj(Text) if isinstance(one, Text) and one.get_text()]
     assert all(float(one.get_fontsize()) >= 7 for one in texts), name
     assert any("a note" in " ".join(one.get_text().split()) for one in drawing.texts), name

@@ -1,5 +1,6 @@
 """Twins with a planted echo and a planted gate, identical twins, two seeds, windows read from logs; figure and page."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,7 @@ def tables_of(of: list[MadeRun]) -> dict[str, pd.DataFrame]:
     return make_tables(ambiguous.EXPERIMENT.of("ambiguous"), given) | {"windows": runs.windows(given)}
 
 
+@cache
 def study(seeds: int = 3, gate: float = 0.0, apart: float = 1.0, **kept: float) -> dict[str, pd.DataFrame]:
     every = {**KEPT, **kept}.items()
     of = [run for seed in range(1, seeds + 1) for name, left in every

@@ -65,8 +65,8 @@ def at_random(seed: int, names: tuple[str, ...] = NAMES) -> list[Window]:
     return [(names[index], *PLACES[place]) for index, place in enumerate(order)]
 
 
-def asked(*questions: tuple[str, str], logs: Any, permutations: int = 10) -> pd.DataFrame:
-    return told(logs, 5, [(*one, permutations) for one in questions])["classification"]
+def asked(*questions: tuple[str, str], logs: Any, permutations: int, sets: tuple[str, ...]) -> pd.DataFrame:
+    return told(logs, 5, [(*one, permutations) for one in questions], sets)["classification"]
 
 
 def row(table: pd.DataFrame, *key: str) -> Any:
@@ -106,15 +106,18 @@ def test_without_the_held_state_its_zero_drift_names_nothing() -> None:
             logs[name, seed] = made
     runs = [made_run(name, seed, made, None) for (name, seed), made in logs.items()]
     suite = context(runs).suite.model_copy(
-        update={"signatures": Signatures(classify_steps=5, permutations=10)}
+        update={"signatures": Signatures(classify_steps=5, permutations=5)}
     )
     table = classification(Context(suite, runs))["classification"]
     assert not table.duplicated(["condition", "protocol", "features"]).any() and set(table["suite"]) == {"s"}
-    clean = asked(("self_random", CLEAN), ("vanilla_random", CLEAN), logs=logs)
-    pd.testing.assert_frame_equal(table.iloc[: len(clean), 1:], clean)  # with all permutations
+    clean = asked(
+        ("self_random", CLEAN), ("vanilla_random", CLEAN), logs=logs, permutations=5, sets=(BASIC, STATE)
+    )
+    found = table[(table["protocol"] == CLEAN) & table["features"].isin([BASIC, STATE])]
+    pd.testing.assert_frame_equal(found.iloc[:, 1:].reset_index(drop=True), clean)  # with all permutations
     few = table[table["protocol"] == NO_CLAMP]
     assert set(few["condition"]) == {"self_random", "vanilla_random"} and (few["classes"] == 3).all()
-    assert few["p_value"].min() >= 1 / 3  # of two draws, a fifth of ten
+    assert few["p_value"].min() >= 1 / 2  # of one draw, a fifth of five
     gain = {
         way: row(table, "self_random", way, STATE)["accuracy"]
         - row(table, "self_random", way, BASIC)["accuracy"]
@@ -129,7 +132,9 @@ def test_every_control_is_asked_in_the_clean_ways_with_bias_channels() -> None:
         for seed in (1, 2)
         for name in ("self", "fixed_one")
     ]
-    suite = context(runs).suite.model_copy(update={"name": "controls"})
+    suite = context(runs).suite.model_copy(
+        update={"name": "controls", "signatures": Signatures(permutations=1)}
+    )
     table = classification(Context(suite, runs))["classification"]
     assert set(zip(table["condition"], table["protocol"], strict=True)) == {
         (name, way) for name in ("self", "fixed_one") for way in (CLEAN, NO_CLAMP)
@@ -167,7 +172,7 @@ def test_what_any_log_has_is_no_gain_of_the_state() -> None:
         made.loc[fog, "loss"] += np.where(made["step"][fog] % 2 == 0, 3.0, -3.0)
         made.loc[fog, "state_drift"] += 3.0
         logs["self_random", seed] = made
-    table = asked(("self_random", CLEAN), logs=logs, permutations=2)
+    table = asked(("self_random", CLEAN), logs=logs, permutations=1, sets=(RAW, SPREADS, FULL))
     raw, spreads, full = (row(table, "self_random", CLEAN, one)["accuracy"] for one in (RAW, SPREADS, FULL))
     assert spreads > raw + 0.1 and abs(full - spreads) < 0.06
 
@@ -183,7 +188,7 @@ def test_no_window_is_named_from_its_own_run() -> None:
 def test_no_way_to_lay_few_windows_is_an_error() -> None:
     """One window a class, none, or one class alone in a run: any of these can come of a short study."""
     names = ("sensory_fog", "bewilderment", "self_clamp")
-    for trial in range(20):
+    for trial in range(12):
         random, logs = np.random.default_rng(trial), {}
         for condition in ("self", "self_random"):
             for seed in range(1, 1 + int(random.integers(1, 4))):

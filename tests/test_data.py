@@ -359,7 +359,7 @@ def test_a_slow_download_that_moves_goes_on(server: str) -> None:
 
 def test_the_embedded_text_is_the_same_each_time() -> None:
     text = pydoc_text.build(60_000)
-    assert text == pydoc_text.build(60_000)
+    assert text == pydoc_text.build.__wrapped__(60_000)  # not the one that is kept
     assert text.isascii()
 
 

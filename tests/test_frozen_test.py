@@ -20,7 +20,7 @@ from configs.probes.frozen import FrozenTest
 from configs.run import Model, RunConfig
 from data.corpus import Corpus
 from data.prepare import prepare_text
-from experiments import frozen
+from experiments import frozen, frozen_tables
 from experiments.kit.experiment import make_tables
 from experiments.kit.placebos import rank_p_value
 from model import GPT
@@ -501,7 +501,7 @@ def tables_of(*tests: Path) -> dict[str, pd.DataFrame]:
 
 
 def summarised(effects: pd.DataFrame) -> pd.DataFrame:
-    return frozen.frozen_effects_summary(context([]), effects)
+    return frozen_tables.frozen_effects_summary(context([]), effects)
 
 
 def test_rank_p_value() -> None:
@@ -509,7 +509,7 @@ def test_rank_p_value() -> None:
     assert rank_p_value(0.2, np.array([0.1, 0.2, 0.3])) == 3 / 4  # a tie counts against the learned one
     assert rank_p_value(0.0, np.array([0.1, 0.2, 0.3])) == 1
     summary = summarised(effects_table(0.25, [0.1, 0.2, 0.3, 0.4], [0.1])).set_index("placebo")
-    assert tuple(summary.reset_index().columns[1:7]) == frozen.TEST
+    assert tuple(summary.reset_index().columns[1:7]) == frozen_tables.TEST
     row = summary.loc["rotated"]
     assert (row["effect"], row["placebo_max"], row["p_value"]) == (0.25, 0.4, 3 / 5)
     assert row["placebo_mean"] == pytest.approx(0.25)
@@ -524,7 +524,7 @@ def test_tables_of_nothing_and_of_a_broken_folder(tmp_path: Path) -> None:
     names = ("conditions", "dose_placebos", "doses", "effects", "effects_summary")
     assert sorted(tables_of()) == [f"frozen_{name}" for name in names]
     assert all(table.empty for table in tables_of().values())
-    with pytest.raises(storage.UserError, match="conditions"):
+    with pytest.raises(storage.UserError, match=r"\.csv is missing or no table"):
         tables_of(tmp_path)
 
 

@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 import memory as remembering
 from base import storage
 from configs.state import STATS, BufferMemory, EmaMemory, NoMemory, SelfState
-from experiments import memory
+from experiments import memory, memory_tables
 from experiments.kit import followed as following
 from experiments.kit import style
 from experiments.kit.experiment import make_tables
@@ -167,18 +167,18 @@ def test_a_network_that_listens_is_replayed(settings: dict[str, Any], tmp_path: 
 
 def test_features_that_are_read_matter_and_others_do_not(tmp_path: Path) -> None:
     run, parts = listening(tmp_path / "read", RING)
-    rows: Any = memory.memory_feature_sensitivity(context([run])).set_index("regime")
+    rows: Any = memory_tables.memory_feature_sensitivity(context([run])).set_index("regime")
     assert list(rows.index) == ["calm", "bewilderment"] and (rows["relative_change"] > 0.05).all()
     norms = [float(part.target.norm()) for part in parts][39:49]  # part i made the state of step i + 1
     assert rows.loc["bewilderment", "target"] == pytest.approx(np.mean(norms), rel=1e-4)
     gates = [float(part.gate) for part in parts if part.gate is not None][39:49]
     assert rows.loc["bewilderment", "gate"] == pytest.approx(np.mean(gates), rel=1e-4)
     deaf, _ = listening(tmp_path / "deaf", RING, zeroed=True)
-    rows = memory.memory_feature_sensitivity(context([deaf]))
+    rows = memory_tables.memory_feature_sensitivity(context([deaf]))
     assert (rows[["change", "gate_change"]] == 0).all(axis=None) and (
         rows["gate"] == rows["gate_without"]
     ).all()
-    assert memory.memory_feature_sensitivity(context([])).empty
+    assert memory_tables.memory_feature_sensitivity(context([])).empty
 
 
 def test_force_and_distance_of_updates_made_by_hand() -> None:
@@ -276,9 +276,11 @@ def effects(rows: list[tuple[str, int, int, float, float, float]]) -> pd.DataFra
 
 
 def test_leverage_is_the_held_out_effect_of_the_last_step_less_the_stronger_placebo() -> None:
-    table = memory.leverage(effects([("ema", 1, 1000, 5.0, 1.0, 1.0), ("ema", 1, 2000, 0.5, 0.1, 0.3)]))
+    table = memory_tables.leverage(
+        effects([("ema", 1, 1000, 5.0, 1.0, 1.0), ("ema", 1, 2000, 0.5, 0.1, 0.3)])
+    )
     assert table[["leverage", "placebo", "leverage_over_placebo"]].to_numpy().tolist() == [[0.5, 0.3, pytest.approx(0.2)]]  # fmt: skip
-    assert memory.leverage(pd.DataFrame()).empty
+    assert memory_tables.leverage(pd.DataFrame()).empty
 
 
 @pytest.mark.parametrize("sign", [1, -1])

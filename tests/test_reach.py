@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FrameType
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,13 +19,15 @@ from base import ROOT, code
 from base.code import Place, carries
 from configs.probe import known, place_of
 from configs.probes.belief import BeliefTest
+from configs.probes.floors import Floors, World
 from configs.probes.frozen import FrozenTest
+from configs.probes.introspection import Introspection
 from configs.run import RunConfig
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from data.process import generated
 from runs import folder as run_folder
-from tests.test_train import TEXT, tiny, windows
+from tests.test_train import tiny, windows
 
 RUNS = {
     "self": tiny(schedule=windows(("bewilderment", 2, 4), ("self_clamp", 5, 7), ("false_feedback", 8, 9))),
@@ -36,13 +39,19 @@ RUNS = {
         process={"kind": "chain", "tokens": 5}, self_state__senses={"kind": "filter"},
         schedule={"kind": "recurring", "regimes": ["bewilderment", "sensory_fog"], "enter": 0.5},
     ),
+    "drawn": tiny(
+        process={"kind": "chain", "tokens": 5}, log__keep_checkpoints=[10], train__steps=10,
+        schedule={"kind": "recurring", "regimes": ["bewilderment"], "enter": 0.5, "leave": 0.5},
+    ),
     "few": tiny(self_state__senses={"kind": "own", "tokens": 3}, inject_until=6),
+    "plain": tiny(self_state__enabled=False, model__block_size=16),
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return prepare_text("tiny", TEXT, tmp_path_factory.mktemp("data"))
+    letters = np.random.default_rng(0).choice(list(b"abcdefgh \n"), 9000).astype(np.uint8)
+    return prepare_text("tiny", letters.tobytes(), tmp_path_factory.mktemp("data"))
 
 
 @contextmanager
@@ -96,18 +105,20 @@ def test_all_that_training_calls_is_in_its_key(name: str, corpus: Corpus, tmp_pa
 PROBES = {  # each probe: the run that it is done to, and its settings
     "frozen": ("self", FrozenTest(finder_batches=1, dev_batches=1, heldout_batches=1, top=1, doses=2, random_directions=2, placebo_draws=2, dose_placebos=1)),
     "belief": ("self", BeliefTest(heldout_batches=1)),
+    "floors": ("drawn", Floors(life_steps=20, fit_steps=20, batches=1, beliefs=2, worlds={"other": World(rate=0.5)})),
+    "introspection": ("plain", Introspection(blocks=(0,), ranks=(0,), lesson=1, heldout_texts=2, changed_texts=1, several=(2,), twins=2, apart=1, word_lesson=1)),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", known())
 def test_all_that_a_probe_of_a_run_calls_is_in_its_key(name: str, corpus: Corpus, tmp_path: Path) -> None:
     of, settings = PROBES[name]
-    folder, other = (
-        train.train(RUNS[of].model_copy(update={"seed": seed}), corpus, tmp_path) for seed in (1, 2)
-    )
+    seeds = [RUNS[of].model_copy(update={"seed": seed}) for seed in (1, 2)]
+    tokens = [corpus if one.process is None else generated("x", one.process, one.seed) for one in seeds]
+    folder, other = (train.train(one, drawn, tmp_path) for one, drawn in zip(seeds, tokens, strict=True))
     place = place_of(name)
     run: Callable = getattr(importlib.import_module(place.module), place.name)
     with watched() as called:
-        run(folder, RUNS[of].last, settings, corpus, tmp_path / "made", None, other)
+        run(folder, RUNS[of].last, settings, tokens[0], tmp_path / "made", None, other)
     torch.set_flush_denormal(False)
     assert place in called and missed(called, place) == set()

@@ -18,6 +18,7 @@ from configs.world import Bewilderment
 from experiments import recurring, shares, switches
 from experiments.kit import pairs
 from experiments.kit.experiment import make_tables
+from experiments.kit.pages import render
 from experiments.kit.pairs import LOOKS, STATE
 from experiments.kit.runs import Context
 from experiments.kit.tables import CALM, NothingToDraw
@@ -44,6 +45,7 @@ SLOW = 12  # steps above the level after a switch, of what senses nothing
 WAIT = {"calibrated_recurring": 3, "direct": 3, "delayed_4": 6, "oracle": 0}
 STEEP = 0.4  # nats above it
 ASKED = recurring.EXPERIMENT, switches.EXPERIMENT
+IN_RECURRING = ("vanilla_recurring", *LOOKS, "delayed_64")
 
 
 @cache
@@ -121,6 +123,40 @@ def study(
 @cache
 def whole() -> dict[str, pd.DataFrame]:
     return study()
+
+
+def summed(rows: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The tables that have rows of single runs, and what they come to."""
+    losses, recovery = rows["recurring_losses"], rows["recurring_recovery"]
+    return {**rows, "recurring_summary": shares.recurring_summary(Context(SUITE, ()), losses, recovery)}
+
+
+def smaller(seeds: int, *conditions: str) -> dict[str, pd.DataFrame]:
+    """What a study of fewer seeds, and of these conditions or of all, has in place of the whole one."""
+    kept = {
+        name: table[(table["seed"] <= seeds) & (table["condition"].isin(conditions) | (not conditions))]
+        for name, table in whole().items()
+        if "seed" in table
+    }
+    return summed(kept)
+
+
+@cache
+def beside_controls() -> dict[str, pd.DataFrame]:
+    """What is planted, in the recurring world alone, every condition there as slow as the others."""
+    return study(IN_RECURRING, waits={}, seeds=3, spread=0.001)
+
+
+def changed(gains: Gains, waits: Mapping[str, int]) -> dict[str, pd.DataFrame]:
+    """`beside_controls` with other gains or waits of some conditions."""
+    names = [name for name in IN_RECURRING if gains.get(name) != PAYS.get(name) or name in waits]
+    new = study(("vanilla_recurring", *names), gains=gains, waits=waits, seeds=3, spread=0.001)
+    kept = {
+        name: pd.concat([table[~table["condition"].isin(names)], new[name].query("condition in @names")])
+        for name, table in beside_controls().items()
+        if "seed" in table
+    }
+    return summed(kept)
 
 
 def of(table: pd.DataFrame, **where: Any) -> Any:
@@ -287,7 +323,7 @@ def test_a_switch_that_is_cut_short_counts_as_longer_not_as_missing() -> None:
 def test_half_of_the_oracles_gain_is_half() -> None:
     names = ("vanilla_recurring", STATE, "oracle", "direct", "yoked")
     same: dict[str, int] = {}
-    table = study(names, spread=0.0, waits=same)["recurring_summary"].query("quantity == 'share'")
+    table = study(names, 3, spread=0.0, waits=same)["recurring_summary"].query("quantity == 'share'")
     row = of(table, condition=STATE, measure="clean_loss")
     assert (row["mean"], row["low"], row["high"]) == (pytest.approx(0.5),) * 3
     assert row["reference"] == "oracle"
@@ -296,14 +332,14 @@ def test_half_of_the_oracles_gain_is_half() -> None:
     noisy = study(names, waits=same)["recurring_summary"]
     row = of(noisy, quantity="share", condition="calibrated_recurring", measure="clean_loss")
     assert 0.4 < row["low"] < 0.5 < row["high"] < 0.6
-    nothing = study(names, gains={**PAYS, "oracle": (0.0, 0.0)}, waits=same)["recurring_summary"]
+    nothing = study(names, 3, {**PAYS, "oracle": (0.0, 0.0)}, waits=same)["recurring_summary"]
     assert not (nothing["quantity"] == "share").any()  # nothing to share
 
 
 def test_what_is_left_of_a_share_beyond_the_strongest_blind_control() -> None:
     names = ("vanilla_recurring", STATE, "oracle", "direct", "yoked", "fixed_bias", "learned_bias")
     gains = PAYS | {"fixed_bias": (0.05, 0.0), "yoked": (0.01, 0.02)}
-    table = study(names, gains=gains, spread=0.0, waits={})["recurring_summary"]
+    table = study(names, 3, gains, spread=0.0, waits={})["recurring_summary"]
     calm = of(table, quantity="share_beyond", condition="calibrated_recurring", measure="clean_loss")
     assert calm["reference"] == "fixed_bias"  # (0.1 - 0.05) of (0.2 - 0.05)
     assert (calm["mean"], calm["low"], calm["high"]) == (pytest.approx(1 / 3),) * 3
@@ -311,7 +347,7 @@ def test_what_is_left_of_a_share_beyond_the_strongest_blind_control() -> None:
     assert acts["reference"] == "yoked" and acts["mean"] == pytest.approx((0.04 - 0.02) / (0.1 - 0.02))
     told = set(table[table["quantity"] == "share_beyond"]["condition"])
     assert told == {"calibrated_recurring", "direct"}  # none of the blind ones, nor the oracle itself
-    none = study(names, gains=gains | {"oracle": (0.05, 0.02)}, spread=0.0, waits={})["recurring_summary"]
+    none = study(names, 3, gains | {"oracle": (0.05, 0.02)}, spread=0.0, waits={})["recurring_summary"]
     assert not (none["quantity"] == "share_beyond").any()  # the oracle gains nothing beyond them
     blind = {name for name, run in SUITE.conditions.items() if shares.is_blind(run)}
     assert blind == {
@@ -335,11 +371,12 @@ def test_the_faint_world_has_a_ceiling_and_no_share(tmp_path: Path) -> None:
     ]
     made = {**whole(), "belief_shifts": pd.DataFrame(rows), "batch_auc": pd.DataFrame(areas)}
 
-    def section(text: str) -> str:
+    def section(folder: str, tables: dict[str, pd.DataFrame]) -> str:
+        text = page_of(recurring.EXPERIMENT, tmp_path / folder, tables)
         start = text.index("## Does it pay where one batch leaves doubt?")
         return text[start : text.index("## Does it come back at")]
 
-    faint = section(page(tmp_path, made))
+    faint = section("poor", made)
     assert "hardly tells (AUC 0.74 [0.72, 0.77], n = 8): to know" in faint
     assert (
         "the calm one, 0.0031 nats; on calm steps that of the calm one from the best one under corruption, 0.0020"
@@ -350,8 +387,8 @@ def test_the_faint_world_has_a_ceiling_and_no_share(tmp_path: Path) -> None:
     spread = made["recurring_losses"].query("condition == 'faint'")["clean_loss_difference"].std()
     assert ("this world decides nothing" in faint) == (spread > 0.0031)
     noisy = {**made, "belief_shifts": made["belief_shifts"].assign(kl=2 * spread)}
-    assert "this world decides nothing" not in section(page(tmp_path / "rich", noisy))
-    bare = page(tmp_path / "bare", whole())
+    assert "this world decides nothing" not in section("rich", noisy)
+    bare = section("bare", whole())
     assert "was not measured here" in bare and "is larger than that" not in bare
     assert "hardly tells: to know" in bare
 
@@ -374,7 +411,9 @@ def test_fiellers_interval_is_that_of_the_t_test() -> None:
 
 
 def test_contrasts_are_differences_of_conditions_and_of_worlds() -> None:
-    table = study(spread=0.0, noise=0.0, seeds=3, waits={STATE: 3})["recurring_summary"]
+    worlds = [f"{kind}_{world}" for kind in ("calibrated", "raw", "vanilla") for world in pairs.WORLDS]
+    names = (*worlds, "direct", "oracle", "yoked", "learned_bias", "delayed_64", "faint", "faint_vanilla")
+    table = study(names, spread=0.0, noise=0.0, seeds=3, waits={STATE: 3})["recurring_summary"]
 
     def value(
         quantity: str, one: str, other: str, measure: str = "clean_loss", world: str = "recurring"
@@ -451,7 +490,7 @@ def test_figures_say_what_the_tables_say(tmp_path: Path) -> None:
 
 
 def test_figures_claim_no_gain_where_none_is_planted(tmp_path: Path) -> None:
-    tables = study(("vanilla_recurring", *LOOKS, "delayed_64"), gains={}, waits={}, seeds=4)
+    tables = study(IN_RECURRING, gains={}, waits={}, seeds=4)
     for figure in FIGURES.values():
         assert "Clear:" not in title_of(drawn(figure, tmp_path, tables))
     assert "–" in [text.get_text() for text in drawn(CONTROLS, tmp_path, tables).axes[0].texts]
@@ -459,7 +498,7 @@ def test_figures_claim_no_gain_where_none_is_planted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_few_seeds_and_missing_conditions_draw(tmp_path: Path, seeds: int) -> None:
-    tables = study(("vanilla_recurring", "calibrated_recurring", "yoked", "delayed_16"), seeds)
+    tables = smaller(seeds, "vanilla_recurring", "calibrated_recurring", "yoked", "delayed_16")
     for figure in FIGURES.values():
         assert "lear:" not in title_of(drawn(figure, tmp_path, tables))
     for figure, names in (
@@ -493,7 +532,8 @@ YES, NO = "Clear", "Not clear"
 
 def page(folder: Path, tables: dict[str, pd.DataFrame]) -> str:
     """Both pages."""
-    return "\n".join(page_of(one.EXPERIMENT, folder, tables) for one in (recurring, switches))
+    known = read_from(folder, "recurring", tables)
+    return "\n".join(render(one, known, "figures") for one in ASKED)
 
 
 def test_verdicts_follow_the_tables(tmp_path: Path) -> None:
@@ -532,17 +572,15 @@ def test_verdicts_follow_the_tables(tmp_path: Path) -> None:
 def test_verdicts_turn_with_what_is_planted(
     tmp_path: Path, gains: Gains, waits: Mapping[str, int], expected: dict[str, str]
 ) -> None:
-    names = ("vanilla_recurring", *LOOKS, "delayed_64")
-    tables = read_from(tmp_path, "recurring", study(names, gains=gains, waits=waits, seeds=3, spread=0.001))
+    tables = read_from(tmp_path, "recurring", changed(gains, waits))
     said = [finding.title() for one in ASKED for finding in one.findings(tables).values()]
     text = "\n".join(f"- **{title}** " for title in said)
     assert {words: verdict(text, words) for words in expected} == expected
 
 
 def test_controls_that_explain_a_gain_are_named(tmp_path: Path) -> None:
-    names = ("vanilla_recurring", *LOOKS)
     gains = PAYS | {"direct": (0.1, 0.05), "clock": (0.2, 0.05)}
-    text = page(tmp_path, study(names, gains=gains, waits={}, seeds=4))
+    text = page(tmp_path, changed(gains, {}))
     (line,) = [line for line in text.splitlines() if EXPLAINED in line]
     assert "`direct` (reading the last batch's statistics is enough" in line
     assert "`clock` (knowing the time is enough" in line
@@ -550,7 +588,7 @@ def test_controls_that_explain_a_gain_are_named(tmp_path: Path) -> None:
 
 
 def test_few_seeds_decide_nothing(tmp_path: Path) -> None:
-    text = page(tmp_path, study(seeds=2))
+    text = page(tmp_path, smaller(2))
     assert {verdict(text, words) for words in ALL_OF} == {"Open"}
     assert "- **Clear" not in text and "- **Not clear" not in text and "nan" not in text
 

@@ -74,6 +74,7 @@ def test_tables_follow_each_seed(tmp_path: Path, suite_file: Path) -> None:
         "note",
         "figure",
         "page",
+        "demo",
     ]
     made = [step for step in script.steps if step.name == "table tiny/runs"]
     assert [len(step.arguments["runs"]) for step in made] == [2, 4]

@@ -8,7 +8,7 @@ import pytest
 
 from base.storage import ROOT
 from configs.suite import load_suite
-from experiments import frozen, steering
+from experiments import frozen_tables, steering
 from tests.made_runs import assert_tables, context, drawn_of, page_of, title_of, verdict
 
 SEEDS = range(1, 9)
@@ -136,7 +136,7 @@ def test_at_its_usual_norm_a_state_is_read_between_doses() -> None:
     ]  # fmt: skip
     doses = pd.DataFrame(rows)
     learned, placebos = doses[doses["reader"] == "learned"], doses[doses["reader"] != "learned"]
-    found = frozen.usual_norm(NOTHING, learned, placebos, metrics).set_index("reader")
+    found = frozen_tables.usual_norm(NOTHING, learned, placebos, metrics).set_index("reader")
     assert (
         set(found["norm"]) == {0.5}
         and set(found["largest"]) == {2.0}
@@ -144,8 +144,8 @@ def test_at_its_usual_norm_a_state_is_read_between_doses() -> None:
     )
     assert found["effect"].to_dict() == {"learned": 2.0, "untrained": 0.5}  # half of 3 + 1, half of 0.5 + 0.5
     beyond = metrics.assign(state_norm=3.0)  # no dose goes there
-    assert frozen.usual_norm(NOTHING, learned, placebos, beyond).empty
-    assert frozen.usual_norm(NOTHING, learned, placebos, metrics.iloc[:0]).empty
+    assert frozen_tables.usual_norm(NOTHING, learned, placebos, beyond).empty
+    assert frozen_tables.usual_norm(NOTHING, learned, placebos, metrics.iloc[:0]).empty
 
 
 def test_a_curve_is_cut_where_its_kl_falls_again() -> None:

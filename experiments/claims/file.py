@@ -148,6 +148,7 @@ class Family(Strict):
 
     title: Text
     asks: Text
+    known: Text | None = None  # when its claims were written, beside what the registration says
 
 
 class Registration(Strict):

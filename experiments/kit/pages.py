@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 KIT = Path(__file__).parent
 EXPERIMENTS = KIT.parent
+Cell = Callable[[pd.DataFrame, Tables], str]
+"""What makes a cell of a grid from the rows of its condition and all tables."""
 
 
 def render(
@@ -147,7 +149,8 @@ def grid(
         return shown(found.value(condition, column), kind)
 
     def make(tables: Tables) -> str:
-        rows = tables.rows(name, **(where or {})).rename(columns={by: "condition"})
+        rows = tables.rows(name, **(where or {}))
+        rows = rows.assign(condition=rows[by])
         rows = rows[rows["condition"].isin(list(looks))] if only else rows
         have = dict.fromkeys(rows[across]) if across else {None: None}
         values = list(dict.fromkeys([*(value for value in order if value in have), *have]))
@@ -161,7 +164,7 @@ def grid(
                 line = [f"`{value}`, `{condition}`{said}" if across else f"`{condition}`{said}"]
                 for column, (_, kind, *needs) in measures.items():
                     if callable(kind):
-                        line.append(kind(of_condition(found.rows, condition), tables))
+                        line.append(kind(found.part(condition), tables))
                         continue
                     line.append(cell(found, condition, column, kind, *needs))
                     if column in (minus or {}):
@@ -180,6 +183,17 @@ def grid(
         return table(heads + ["n"] * n, lines) if lines else MISSING
 
     return make
+
+
+def beyond(other: str, name: str, column: str, kind: str, **where: object) -> Cell:
+    """The cell with a condition minus another one, paired by seed, in a column of a table; a dash for the other one itself."""
+
+    def cell(rows: pd.DataFrame, tables: Tables) -> str:
+        own = str(rows["condition"].iloc[0])
+        apart = ByCondition(tables.rows(name, **where)).minus(own, other, column)
+        return DASH if own == other else shown(apart, kind)
+
+    return cell
 
 
 def shown(value: Estimate, kind: str) -> str:

@@ -43,9 +43,17 @@ class Estimate:
 UNKNOWN = Estimate(0, np.nan, np.nan, np.nan, np.nan)
 
 
+def quantile(freedom: Any) -> Any:
+    """How many standard errors an interval reaches to either side: Student's t with so many degrees of freedom (any shape)."""
+    return scipy.special.stdtrit(
+        freedom, (1 + LEVEL) / 2
+    )  # what scipy.stats.t.ppf calls, after a hundred times the work
+
+
 def estimate(values: pd.Series) -> Estimate:
     """Mean and interval of one value a seed; NaN values are left out."""
-    kept = values.dropna().to_numpy(float)
+    given = values.to_numpy(float)
+    kept = given[~np.isnan(given)]
     n = len(kept)
     if n == 0:
         return UNKNOWN
@@ -53,11 +61,11 @@ def estimate(values: pd.Series) -> Estimate:
     if n == 1:
         return Estimate(1, mean, np.nan, np.nan, np.nan)
     error = float(kept.std(ddof=1)) / np.sqrt(n)
-    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, n - 1)) * error
+    half = float(quantile(n - 1)) * error
     if error == 0:
         p = 1.0 if mean == 0 else 0.0
     else:
-        p = float(2 * scipy.stats.t.sf(abs(mean) / error, n - 1))
+        p = float(2 * scipy.special.stdtr(n - 1, -abs(mean) / error))
     return Estimate(n, mean, mean - half, mean + half, p)
 
 
@@ -71,7 +79,7 @@ def tabled(rows: pd.DataFrame) -> Estimate:
 
 def paired(one: pd.Series, other: pd.Series) -> Estimate:
     """`estimate` of one minus other, both indexed by seed, over the seeds that both have."""
-    return estimate((one - other).dropna())
+    return estimate(one - other)
 
 
 def mean_interval(values: "np.ndarray | pd.Series[float]") -> tuple[float, float, float]:
@@ -102,7 +110,12 @@ def per_seed(rows: pd.DataFrame, column: str) -> "pd.Series[float]":
     """The mean of a column for each seed that has a value."""
     if rows.empty:
         return pd.Series(dtype=float)
-    return rows.groupby("seed")[column].mean().dropna()
+    if not rows["seed"].is_unique:
+        return rows.groupby("seed")[column].mean().dropna()
+    values, seeds = rows[column].to_numpy(float), rows["seed"].to_numpy()  # one value is its own mean
+    known = np.flatnonzero(~np.isnan(values))
+    known = known[np.argsort(seeds[known])]
+    return pd.Series(values[known], pd.Index(seeds[known], name="seed"), name=column)
 
 
 def over_seeds(rows: pd.DataFrame, column: str) -> Estimate:
@@ -254,8 +267,9 @@ def band(table: pd.DataFrame, log: bool = False) -> pd.DataFrame:
     values = table.where(table > 0).map(np.log10) if log else table
     mean = values.mean(axis=1)
     n = values.count(axis=1).to_numpy(float)
-    quantile = np.where(n > 1, scipy.stats.t.ppf((1 + LEVEL) / 2, np.maximum(n - 1, 1)), np.nan)
-    half: pd.Series = values.std(axis=1, ddof=1) * quantile / np.sqrt(n)
+    half: pd.Series = (
+        values.std(axis=1, ddof=1) * np.where(n > 1, quantile(np.maximum(n - 1, 1)), np.nan) / np.sqrt(n)
+    )
     made = pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half})
     return 10**made if log else made
 

@@ -205,7 +205,7 @@ def finish(
     engine = made.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)
     engine.set(rect=(0, bottom / height, 1, (top - bottom) / height))
-    made.draw_without_rendering()  # panels that shrink get other ticks; drawing then lays them out again
+    engine.execute(made)  # panels that shrink get other ticks; drawing then lays them out again
     return made
 
 

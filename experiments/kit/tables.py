@@ -119,7 +119,7 @@ class Tables:
         self.folder = folder
         self.suite = suite
         self.reads: set[tuple[str, str]] = set()
-        self._kept: dict[tuple[str, str], pd.DataFrame] = {}
+        self._kept: dict[tuple[object, ...], pd.DataFrame] = {}
 
     def of(self, suite: str) -> "Tables":
         """The tables of another suite of the same study; what is asked of it counts here, too."""
@@ -128,14 +128,20 @@ class Tables:
         return other
 
     def rows(self, name: str, **where: object) -> pd.DataFrame:
-        """The rows of a table whose columns equal the given values; `Absent` where there is nothing."""
-        place = self.suite, name
-        self.reads.add(place)
+        """The rows of a table whose columns equal the given values; `Absent` where there is nothing.
+
+        The same rows may be given out again: take a copy before you write to them.
+        """
+        place: tuple[object, ...] = (self.suite, name)
+        self.reads.add((self.suite, name))
         if place not in self._kept:
-            self._kept[place] = read(self.folder, *place)
+            self._kept[place] = read(self.folder, self.suite, name)
         table = self._kept[place]
         for column, value in where.items() if len(table) else ():
-            table = table[table[column] == value]
+            place = (*place, column, value)
+            if place not in self._kept:
+                self._kept[place] = table[table[column] == value]
+            table = self._kept[place]
         return table if len(table) else Absent(columns=table.columns)
 
     def by_condition(self, name: str, order: Iterable[str] = (), **where: object) -> "ByCondition":
@@ -174,12 +180,19 @@ class ByCondition:
 
     def __init__(self, rows: pd.DataFrame, order: Iterable[str] = ()) -> None:
         self.rows = rows
+        self._parts: dict[str, pd.DataFrame] = {}
         have = dict.fromkeys(rows["condition"])
         self.conditions = list(dict.fromkeys([*(name for name in order if name in have), *have]))
 
+    def part(self, condition: str) -> pd.DataFrame:
+        """The rows of a condition."""
+        if condition not in self._parts:
+            self._parts[condition] = of_condition(self.rows, condition)
+        return self._parts[condition]
+
     def of(self, condition: str, column: str) -> "pd.Series[float]":
         """The values of a condition by seed, without those that were not measured."""
-        return per_seed(of_condition(self.rows, condition), column)
+        return per_seed(self.part(condition), column)
 
     def value(self, condition: str, column: str) -> Estimate:
         return estimate(self.of(condition, column))
@@ -206,7 +219,7 @@ class ByCondition:
 
         needs: the column without which a missing number of steps means not measured, not never.
         """
-        rows = of_condition(self.rows, condition)
+        rows = self.part(condition)
         rows = rows[rows[needs].notna()] if needs else rows
         return pd.Series(rows[column].astype(float).fillna(np.inf).to_numpy(), rows["seed"], dtype=float)
 
@@ -230,11 +243,11 @@ def stack(parts: Sequence[pd.DataFrame], columns: Iterable[str] = ()) -> pd.Data
 
 def windows_of(metrics: pd.DataFrame) -> pd.DataFrame:
     """The stretches of one run, its steps in order, in which a regime acted: regime, start, end (half-open)."""
-    regime = metrics["regime"]
-    group = (regime != regime.shift()).cumsum()
-    ends = metrics.groupby(group).agg(regime=("regime", "first"), start=("step", "min"), end=("step", "max"))
-    ends["end"] += 1
-    return ends[ends["regime"] != CALM].reset_index(drop=True)
+    regime, step = metrics["regime"].to_numpy(), metrics["step"].to_numpy()
+    starts = np.flatnonzero(np.append(True, regime[1:] != regime[:-1])[: len(regime)])
+    last = np.append(starts[1:], len(regime))[: len(starts)] - 1
+    found = pd.DataFrame({"regime": regime[starts], "start": step[starts], "end": step[last] + 1})
+    return found[found["regime"] != CALM].reset_index(drop=True)
 
 
 def stretches(rows: pd.DataFrame) -> list[tuple[str, int, int]]:
