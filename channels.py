@@ -71,17 +71,20 @@ class Channels(nn.Module):
         apart = z[:, None] * self.owner  # (B, channels, D)
         return torch.einsum("bkd,lcd->lbkc", apart, self.weight) * self.gates()[:, None, :, None]
 
-    def into(self, z: Tensor) -> Into:
-        """What enters the layers with the vectors z (B, D) float32, or (1, D) for all sequences alike. Gradient flows into z."""
+    def into(self, z: Tensor, dose: float = 1.0) -> Into:
+        """What enters the layers with the vectors z (B, D) float32, or (1, D) for all sequences alike. Gradient flows into z.
+
+        dose: what all gates are multiplied by.
+        """
         if self.constant is not None:
             z = self.constant[None]
-        gated = self.gates() @ self.owner  # (layers, D)
+        gated = dose * self.gates() @ self.owner  # (layers, D)
 
         def into(layer: int, x: Tensor) -> Tensor:
             if layer >= self.layers:
                 return x
             if self.settings.how == "prefix":
-                found = self.entering(z)[0].expand(len(x), -1, -1)  # (B, channels, C)
+                found = dose * self.entering(z)[0].expand(len(x), -1, -1)  # (B, channels, C)
                 return torch.cat([x[:, : found.shape[1]] + found, x[:, found.shape[1] :]], dim=1)
             if self.question is None or self.key is None or self.bias is None:
                 return x + F.linear(z * gated[layer], self.weight[layer])[:, None]

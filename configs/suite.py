@@ -189,7 +189,12 @@ def _probes(suite: Suite, source: toml_file.Source) -> dict[str, Probe]:
             if condition not in suite.conditions:
                 raise ConfigError(toml_file.unknown("condition", condition, suite.conditions, told))
             run = suite.conditions[condition]
-            if problem := one.misfit(run):
+            through = (
+                ""
+                if one.of_channels or run.channels is None
+                else "carries states through channels, which this probe leaves out"
+            )
+            if problem := through or one.misfit(run):
                 raise ConfigError(f"probe.{name}: {condition} {problem} ({told})")
             for step in {*one.steps} - {*run.log.keep_steps, run.last}:
                 raise ConfigError(

@@ -45,9 +45,8 @@ from model import GPT
 from perturb import CALM
 from probes.belief import mean_states
 from probes.instrument import FIRST_BATCH, Progress, Results, command, write_results
-from runs import folder as run_folder
-from runs.injection import channels_of, vectors
-from runs.state import check_corpus, load_models, set_weights
+from runs.injection import vectors
+from runs.state import check_corpus, load_channels, load_models
 
 SPLITS = ("dev", "heldout")
 NEITHER, SELF = "", "self"
@@ -59,7 +58,7 @@ ASKED_FOR = (
     "mood",
     "part",
     "week",
-    "answer",
+    "act",
 )  # kinds of the slots of replies
 PLACE = ("seed", "run_step")
 REPLIES = (
@@ -115,23 +114,13 @@ class Bench:
     @torch.inference_mode()
     def log_p(self, drawn: Sample, case: Case) -> np.ndarray:
         """Log-probabilities where the slots of the replies are asked for, (B, 8, V) float64."""
-        laid = made.lay(
-            drawn,
-            self.run.model.block_size,
-            case.texts,
-            decides=case.right,
-            slots=self.source.settings.slots,
-            gap=case.gap,
-        )
+        slots, block = self.source.settings.slots, self.run.model.block_size
+        laid = made.lay(drawn, block, case.texts, decides=case.right, slots=slots, gap=case.gap)
         given: dict[str, Any] = {}
         if self.channels is not None and self.run.channels is not None:
-            gates = self.channels.alpha.clone()
-            self.channels.alpha.mul_(case.dose)
             z = vectors(self.run.channels, case.state, torch.from_numpy(case.states))
-            given["into"] = self.channels.into(z)
+            given["into"] = self.channels.into(z, case.dose)
         logits = self.gpt(torch.from_numpy(laid.x), **given)[0]
-        if self.channels is not None:
-            self.channels.alpha.copy_(gates)
         self.done += 1
         if self.progress is not None:
             self.progress(self.done, self.total)
@@ -157,13 +146,11 @@ def basic(bench: Bench, drawn: Sample, nothing: Codes, state: Tensor | None) -> 
     if bench.channels is None:
         return [text, zeroed]
     alone = replace(zeroed, test="own", states=own)
-    return [
-        alone,
+    both, other = (
         replace(alone, test="both", texts=drawn.codes),
-        text,
-        zeroed,
         replace(alone, test="other", states=np.roll(own, 1, 0)),
-    ]
+    )
+    return [alone, both, text, zeroed, other]
 
 
 def dials(
@@ -186,15 +173,11 @@ def dials(
         found.append(replace(own, test="flipped", channel=name, states=np.where(mine, flipped, own.states)))
     if states:
         found.append(replace(own, test="knocked", channel=SELF, state=torch.zeros_like(states[CALM])))
-        found += [
-            replace(own, test="flipped", channel=SELF, state=one)
-            for name, one in states.items()
-            if name != CALM
-        ]
+        acting = [one for name, one in states.items() if name != CALM]
+        found += [replace(own, test="flipped", channel=SELF, state=one) for one in acting]
     for level in settings.noises:
-        found.append(
-            replace(own, test="noise", level=level, states=bench.source.told(drawn, drawn.codes, level))
-        )
+        noisy = bench.source.told(drawn, drawn.codes, level)
+        found.append(replace(own, test="noise", level=level, states=noisy))
     found += [replace(own, test="dose", level=level, dose=level) for level in settings.doses]
     found += [replace(own, test="gap", level=gap, gap=gap) for gap in settings.gaps]
     text = replace(own, test="text gap", states=silent, texts=drawn.codes)
@@ -288,9 +271,7 @@ def doubts(
     return found
 
 
-def gates(
-    folder: Path, run: RunConfig, channels: Channels, states: np.ndarray, path: np.ndarray | None
-) -> list[dict[str, Any]]:
+def gates(folder: Path, run: RunConfig, states: np.ndarray, path: np.ndarray | None) -> list[dict[str, Any]]:
     """At each kept step and the last: each gate, and the mean norm of what its channel enters.
 
     states: (B, D) of rows. path: (steps, dim) the self-state at each step, where it has a channel.
@@ -298,23 +279,18 @@ def gates(
     assert run.channels is not None
     found = []
     for step in (*sorted({*run.log.keep_steps} - {run.last}), run.last):
-        name = run_folder.weights_name(None if step == run.last else step)
-        set_weights({"channels": channels}, storage.load_tensors(folder / name))
+        channels = load_channels(folder, run, step)
+        assert channels is not None
         state = None if path is None else torch.from_numpy(path[step - run.first - 1])
         with torch.inference_mode():
             z = vectors(run.channels, state, torch.from_numpy(states))
-            norms = channels.entering(channels.constant[None] if channels.constant is not None else z)
-            sizes, alphas = norms.norm(dim=-1).mean(1), channels.gates()
-        for layer, one in enumerate(sizes.tolist()):
+            enters = channels.entering(z if channels.constant is None else channels.constant[None])
+        sizes, alphas = enters.norm(dim=-1).mean(1).tolist(), channels.gates().tolist()
+        for layer, (gate, norm) in enumerate(zip(alphas, sizes, strict=True)):
             for at, channel in enumerate(run.channels.names):
-                row = {
-                    "step": step,
-                    "layer": layer,
-                    "channel": channel,
-                    "gate": float(alphas[layer, at]),
-                    "norm": one[at],
-                }
-                found.append(row)
+                found.append(
+                    {"step": step, "layer": layer, "channel": channel, "gate": gate[at], "norm": norm[at]}
+                )
     return found
 
 
@@ -356,35 +332,23 @@ def run(
         UserError: no whole run, weights not kept, another corpus, or no rows.
     """
     started = time.perf_counter()
-    trained, gpt, _ = load_models(folder, step)
+    trained, gpt, _ = load_models(folder, step, channels=True)
     if not isinstance(corpus, RowSource):
         raise UserError(f"{folder} {settings.misfit(trained)}")
     check_corpus(folder, corpus)
-    weights = storage.load_tensors(folder / run_folder.weights_name(None if step == trained.last else step))
-    channels = None
-    if trained.channels is not None:
-        channels = channels_of(trained)
-        set_weights({"channels": channels}, weights)
-    path = (
-        storage.load_tensors(folder / "states.safetensors")["state"] if trained.self_state.enabled else None
-    )
+    channels = load_channels(folder, trained, step)
+    sensed = trained.self_state.enabled
+    path = storage.load_tensors(folder / "states.safetensors")["state"] if sensed else None
     states = _means(trained, path) if trained.channels is not None else {}
     block = trained.model.block_size
-    bench = Bench(
-        trained,
-        gpt,
-        channels,
-        corpus,
-        round(settings.passes(trained) * trained.train.batch_size / settings.rows),
-        progress,
-    )
+    total = round(settings.passes(trained) * trained.train.batch_size / settings.rows)
+    bench = Bench(trained, gpt, channels, corpus, total, progress)
     results = Results()
     replies: list[dict[str, Any]] = []
     picked: list[dict[str, Any]] = []
     for split in SPLITS:
-        drawn = made.sample(
-            split, settings.rows, block, generator(trained.seed, Stream.EVAL, FIRST_BATCH[split])
-        )
+        random = generator(trained.seed, Stream.EVAL, FIRST_BATCH[split])
+        drawn = made.sample(split, settings.rows, block, random)
         nothing = {name: np.full_like(codes, -1) for name, codes in drawn.codes.items()}
         cases = basic(bench, drawn, nothing, states.get(CALM))
         found, right = scored(bench, split, drawn, cases)
@@ -396,13 +360,12 @@ def run(
         own, silent = cases[0], corpus.told(drawn, nothing)
         results.tables["choices.csv"] = CHOICES, picked
         if trained.channels.given == "own":
-            replies += scored(bench, split, drawn, dials(bench, drawn, own, silent, settings, states), right)[
-                0
-            ]
+            turned = dials(bench, drawn, own, silent, settings, states)
+            replies += scored(bench, split, drawn, turned, right)[0]
             results.tables["directions.csv"] = DIRECTIONS, directions(bench, drawn, own)
             if states:
                 results.tables["doubt.csv"] = DOUBT, doubts(bench, drawn, own, silent, states)
-        results.tables["gates.csv"] = GATES, gates(folder, trained, channels, own.states, path)
+        results.tables["gates.csv"] = GATES, gates(folder, trained, own.states, path)
     results.task |= {"rows": settings.rows, "forwards": bench.done}
     write_results(folder, step, results, destination, started)
 

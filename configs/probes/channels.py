@@ -1,23 +1,24 @@
 """The fields of asking models on rows what they make of states. See probes/channels.py."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from configs.fields import Magnitude
 from configs.probe import Count, Probe
-from configs.row_kinds import DIMENSIONS
 from configs.run import RunConfig
 
-PLAIN, MORE = (
-    2,
-    9,
-)  # passes over the rows of a run without channels; of one with, beside what dials and channels take
+PLAIN, GIVEN = 4, 22  # passes over the rows, in both splits: of a run without channels, of one with
+TURNED, SELF = (
+    18,
+    16,
+)  # more where they carry the rows' own states; where one is the self-state, in a world of one regime
 
 
 class ChannelTest(Probe):
     """See probes/channels.py. Dials are turned where channels carry the rows' own states."""
 
+    of_channels: ClassVar[bool] = True
     rows: Count = 256  # of each split
     noises: tuple[Magnitude, ...] = (
         0.5,
@@ -37,8 +38,10 @@ class ChannelTest(Probe):
         return ""
 
     def passes(self, run: RunConfig) -> float:
-        batches = 2 * self.rows / run.train.batch_size
+        batches = self.rows / run.train.batch_size
         if run.channels is None:
             return PLAIN * batches
-        dials = len(self.noises) + len(self.doses) + 2 * len(self.gaps) + 2 * len(DIMENSIONS) + 6
-        return (MORE + dials / 2 * (run.channels.given == "own")) * batches
+        if run.channels.given != "own":
+            return GIVEN * batches
+        dials = len(self.noises) + len(self.doses) + 2 * len(self.gaps)
+        return (GIVEN + TURNED + dials + SELF * run.self_state.enabled) * batches
