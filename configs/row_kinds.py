@@ -32,7 +32,7 @@ TEXT: dict[str, int] = {
     "identity": 2,
     "affect": 2,
     "time": 2,
-    "ethics": 2,
+    "ethics": 1,
 }
 """Tokens in which a state is told in the text."""
 REPLY: dict[str, int] = {

@@ -16,9 +16,9 @@ class Rows(Strict):
     """
 
     kind: Literal["rows"]
-    channel: Probability = 0.4  # share in its channel alone
+    channel: Probability = 0.35  # share in its channel alone
     both: Probability = 0.15  # share in channel and text
-    text: Probability = 0.3  # share in the text alone; what is left to one: nowhere
+    text: Probability = 0.35  # share in the text alone; what is left to one: nowhere
     channel_right: Probability = 1.0  # share of channels that hold the state that decides, not another one
     text_right: Probability = 1.0  # the same of texts
     noise: Magnitude = 0.05  # standard deviation added to each number of a channel, whose own is about 1

@@ -9,7 +9,7 @@
 | identity | three persons | a trade and a temper | who has both; two of them share one with another |
 | affect | nothing | valence and arousal, 16 levels each | one of 4 words for each |
 | time | nothing | hour and day | the part of the day, and workday or weekend |
-| ethics | three acts of different kinds | a risk for each of four kinds; in the text, two of low risk | the act of low risk |
+| ethics | three acts of different kinds | a risk for each of four kinds; in the text, the kind of low risk | the act of low risk |
 
 What the text says and the replies stand in an order drawn for each row, fillers before replies fill it up to
 its length. Every row of the training split is of combinations that no held-out row has, and the other way round. What is
@@ -269,6 +269,7 @@ def texts_of(drawn: Sample, codes: Codes) -> dict[str, np.ndarray]:
     """How a text tells a state, ids by capability (B, k)."""
     (person,) = np.take_along_axis(drawn.persons, codes["identity"].clip(0), 1).T
     (noun,) = np.take_along_axis(drawn.nouns, codes["memory"].clip(0), 1).T
+    (act,) = np.take_along_axis(drawn.acts, codes["ethics"].clip(0), 1).T
     (event,) = np.take_along_axis(drawn.events, codes["continuity"].clip(0), 1).T
     cell = person // NAMESAKES
     return {
@@ -277,7 +278,7 @@ def texts_of(drawn: Sample, codes: Codes) -> dict[str, np.ndarray]:
         "identity": np.stack([FIRST["trade"] + cell // TEMPERS, FIRST["temper"] + cell % TEMPERS], axis=1),
         "affect": codes["affect"] + (FIRST["valence"], FIRST["arousal"]),
         "time": codes["time"] + (FIRST["hour"], FIRST["day"]),
-        "ethics": FIRST["risk"] + np.argsort(-allowed(drawn, codes["ethics"]), axis=1, kind="stable")[:, :2],
+        "ethics": (FIRST["risk"] + act // SHARED)[:, None],
     }
 
 

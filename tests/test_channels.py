@@ -298,6 +298,8 @@ def test_vectors_and_texts_say_the_same() -> None:
         said = pd.DataFrame(words).groupby([*range(words.shape[1])]).ngroup().to_numpy()
         if name == "continuity":  # in the text the event's name, in the channel its place
             said = one.codes[name][:, 0]
+        if name == "ethics":  # in the text the one kind of low risk that the prompt has
+            said = made.allowed(one, one.codes[name]) @ (1, 2, 4, 8)
         for group in np.unique(said)[:12]:
             part = told[said == group, first:last]
             assert np.allclose(part, part[0], atol=1e-6), name
@@ -497,7 +499,7 @@ BAD: dict[str, tuple[str, str]] = {
     "a self-state that is not there": ("conditions.native.channels.names=['self']", "self_state.enabled = true"),
     "tokens in front that are not there": ("conditions.native.channels.how=prefix", "slots = true"),
     "states of a text": ("conditions.native.corpus=pydoc_char", "such states are in rows alone"),
-    "shares beyond one": ("processes.rows.channel=0.9", "shares of one; their sum is 1.35"),
+    "shares beyond one": ("processes.rows.channel=0.9", "shares of one; their sum is 1.4"),
     "a capability that is not there": ("processes.rows.hunger=0.9", "hunger"),
     "two things injected": ("conditions.native.constant_bias.kind=learned", "one of them"),
     "few tokens of rows": ("self_state.senses.tokens=3", "not scored"),
