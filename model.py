@@ -5,6 +5,7 @@ The architecture is nanoGPT's (pre-norm blocks, tied embeddings, learned positio
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -93,7 +94,11 @@ class GPT(nn.Module):
         return self.vocab_size
 
     def forward(
-        self, tokens: Tensor, bias: Tensor | None = None, targets: Tensor | None = None
+        self,
+        tokens: Tensor,
+        bias: Tensor | None = None,
+        targets: Tensor | None = None,
+        into: Callable[[int, Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Logits and, with targets, the mean cross-entropy.
 
@@ -102,6 +107,7 @@ class GPT(nn.Module):
             bias: (n_embd,) float32, or (B, 1, n_embd) one a sequence, added to token and position embeddings at every
                 position, after their dropout; or None. A zero bias gives the same bits as None. Gradient flows into it.
             targets: (B, T) int64 in [0, vocab_size).
+            into: (layer, x (B, T, n_embd)) -> x as that block is to get it; or None.
 
         Returns:
             Logits (B, T, vocab_size) float32, and the loss in nats, a scalar, or None without targets.
@@ -110,8 +116,8 @@ class GPT(nn.Module):
         x = F.dropout(x, self.dropout, self.training)
         if bias is not None:
             x = x + bias
-        for block in self.blocks:
-            x = block(x)
+        for layer, block in enumerate(self.blocks):
+            x = block(x if into is None else into(layer, x))
         logits = F.linear(self.norm(x), self.tokens.weight[: self.vocab_size]).float()  # (B, T, V)
         if targets is None:
             return logits, None

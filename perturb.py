@@ -88,8 +88,8 @@ def perturb_batch(
 
     Args:
         x, y: (B, T) int64 inputs and targets; not changed in place.
-        vocab_size: targets are replaced by uniform draws from [0, vocab_size); inputs by the mask token,
-            `vocab_size` itself, or by token 0.
+        vocab_size: targets are replaced by uniform draws from [0, vocab_size), those below zero, which are not scored, by
+            none; inputs by the mask token, `vocab_size` itself, or by token 0.
         random: makes the step's generator.
 
     Returns:
@@ -98,7 +98,7 @@ def perturb_batch(
     if regime == "bewilderment":
         drawn = random()
         hit = drawn.random(y.shape) < regimes.bewilderment.probability
-        return x, np.where(hit, drawn.integers(0, vocab_size, size=y.shape), y)
+        return x, np.where(hit & (y >= 0), drawn.integers(0, vocab_size, size=y.shape), y)
     if regime == "sensory_fog":
         token = vocab_size if regimes.sensory_fog.token == "mask" else 0
         return np.where(random().random(x.shape) < regimes.sensory_fog.probability, token, x), y

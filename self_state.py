@@ -80,15 +80,16 @@ def position_stats(log_p: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         log_p: (B, T, V) float32 log-probabilities. No gradient flows.
-        targets: (B, T) int64.
+        targets: (B, T) int64; below zero where nothing is scored.
 
     Returns:
-        (3, B, T) float32: -log p of the target and -sum p log p, in nats; the largest p, in [0, 1].
+        (3, B, T) float32: -log p of the target and -sum p log p, in nats; the largest p, in [0, 1]. NaN where nothing is scored.
     """
     with torch.no_grad():
-        loss = -log_p.gather(-1, targets[..., None])[..., 0]
+        loss = -log_p.gather(-1, targets.clamp_min(0)[..., None])[..., 0]
         p = log_p.exp()
-        return torch.stack([loss, -(p * log_p).sum(-1), p.amax(-1)])
+        found = torch.stack([loss, -(p * log_p).sum(-1), p.amax(-1)])
+        return found.masked_fill(targets < 0, torch.nan)
 
 
 class SelfState(nn.Module):

@@ -33,6 +33,7 @@ from data.tokens import Tokens, prepare
 from runs import folder as run_folder
 from runs import number_type
 from runs.evaluate import PROBE, batch, heldout, prompt_effect, seen_batch, state_effect, statistics, told
+from runs.evaluate import states as batch_states
 from runs.state import Training, start
 from self_state import position_stats
 
@@ -181,7 +182,9 @@ def train_step(
     # the batch, as the regime lets it be seen, and what is injected
     x, y = seen_batch(run, tokens, step, regime)
     before = now.value
-    now.value, bias = now.injection.inject(before, step, regime, now.stats)
+    now.value, injected = now.injection.inject(before, step, regime, now.stats)
+    bias = injected if run.injects else None
+    states = batch_states(tokens, "train", run, run.seed, Stream.BATCH, step, probe.device, len(x))
     row |= now.value.measured(before)
     measures = bias is not None and step % run.log.effect_interval == 0
     if bias is not None:
@@ -191,7 +194,7 @@ def train_step(
                 row["state_effect"], row["state_kl"] = state_effect(now.gpt, probe, bias, dtype)
 
     # forward and backward
-    found = forward_backward(now, bias, x, y, dtype, step)
+    found = forward_backward(now, injected, states, x, y, dtype, step)
     senses = functools.partial(generator, run.seed, Stream.SENSES, step)
     row |= statistics(found, perturb.seen_positions(run, found[0].numel(), senses))
     if not math.isfinite(row["loss"]):
@@ -213,35 +216,46 @@ def train_step(
             row["prompt_effect"] = prompt_effect(now.gpt, now.injection.read(now.value, step), dtype)
     if done % run.log.eval_interval == 0 or done == run.last:
         with timed(timings, "evaluation"), torch.no_grad():
-            bias = now.injection.read(now.value, step)
-            row["heldout_loss"], row["heldout_ece"] = heldout(now.gpt, bias, run, tokens, dtype)
+            enter = functools.partial(now.injection.enter, now.injection.read(now.value, step))
+            row["heldout_loss"], row["heldout_ece"] = heldout(now.gpt, enter, run, tokens, dtype)
     return row
 
 
 def forward_backward(
-    now: Training, bias: Tensor | None, x: np.ndarray, y: np.ndarray, dtype: torch.dtype, step: int
+    now: Training,
+    injected: Tensor | None,
+    states: Tensor | None,
+    x: np.ndarray,
+    y: np.ndarray,
+    dtype: torch.dtype,
+    step: int,
 ) -> Tensor:
     """Gradients of the mean loss of a batch (B, T) into all parameters, micro-batch by micro-batch.
+
+    injected: by the run's injection. states: (B, D) of the sequences, for channels; None without any.
 
     Returns:
         (3, B, T) float32: loss, entropy and top-1 at each position, as `self_state.position_stats` has them.
     """
     settings, device = now.run.train, now.gpt.positions.weight.device
-    leaf = None if bias is None else bias.detach().requires_grad_()  # gathers the micro-batches' gradients
+    leaf = (
+        None if injected is None else injected.detach().requires_grad_()
+    )  # gathers the micro-batches' gradients
     now.gpt.train()
     if now.run.model.dropout:
         torch.manual_seed(int(generator(now.run.seed, Stream.DROPOUT, step).integers(2**62)))
     found = []
     inputs, targets = (torch.from_numpy(ids).to(device).split(settings.batch_size) for ids in (x, y))
-    for tokens, nexts in zip(inputs, targets, strict=True):
+    given = [None] * len(inputs) if states is None else states.split(settings.batch_size)
+    for tokens, nexts, here in zip(inputs, targets, given, strict=True):
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            logits, _ = now.gpt(tokens, leaf)
+            logits, _ = now.gpt(tokens, **now.injection.enter(leaf, here))
         log_p = F.log_softmax(logits, dim=-1)  # (B, T, V), for the loss and for what is sensed
         loss = F.nll_loss(log_p.flatten(0, 1), nexts.flatten())
         (loss / settings.grad_accum).backward()
         found.append(position_stats(log_p.detach(), nexts))
-    if bias is not None and leaf is not None and bias.requires_grad:
-        bias.backward(leaf.grad)
+    if injected is not None and leaf is not None and injected.requires_grad:
+        injected.backward(leaf.grad)
     return torch.cat(found, dim=1)
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from base import ROOT
 
-CARRIERS, DECIDE = ("base", "configs", "runs.folder"), ("base.rng",)
+CARRIERS, DECIDE = ("base", "configs", "runs.folder"), ("base.rng", "configs.row_kinds")
 """Packages and modules whose code is not followed, since what they carry is hashed itself; and those in them that are."""
 
 WHOLE, LOOSE = "", "()"  # in place of a name: all of a module; what is done when it is loaded

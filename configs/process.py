@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from configs.fields import Positive, Probability, Strict
+from configs.rows import Rows
 
 TOLERANCE = 1e-6  # by which rows may miss a sum of one
 MOST_STATES = 4096
@@ -74,4 +75,4 @@ class Hidden(Strict):
         return self
 
 
-Process = Annotated[Chain | Hidden, Field(discriminator="kind")]
+Process = Annotated[Chain | Hidden | Rows, Field(discriminator="kind")]

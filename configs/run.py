@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from configs.fields import Magnitude, Name, Positive, Strict
 from configs.process import Process
+from configs.rows import Channels
 from configs.state import (
     ConstantBias,
     FilterBelief,
@@ -117,6 +118,7 @@ class RunConfig(Strict):
     log: Log
     self_state: SelfState
     constant_bias: ConstantBias = NoBias()  # what is injected where there is no self-state
+    channels: Channels | None = None  # what enters the layers through gates
     match_norm_of: Name | None = None  # the condition whose bias gives this one its norm, in the running mean
     inject_until: int | None = Field(default=None, ge=1)  # nothing enters the embeddings from this step on
     start: Start | None = None  # another run's checkpoint to go on from; None: from the beginning
@@ -131,7 +133,7 @@ class RunConfig(Strict):
     @property
     def injects(self) -> bool:
         """Whether a bias enters the embeddings."""
-        return self.self_state.enabled or self.constant_bias.kind != "none"
+        return (self.self_state.enabled and self.channels is None) or self.constant_bias.kind != "none"
 
     @property
     def last(self) -> int:
@@ -233,6 +235,7 @@ class RunConfig(Strict):
                 )
         if isinstance(senses, FilterBelief) and (
             self.process is None
+            or self.process.kind == "rows"
             or not isinstance(self.schedule, Recurring)
             or not {"bewilderment", "sensory_fog"}.issuperset(self.schedule.regimes)
         ):
@@ -240,6 +243,37 @@ class RunConfig(Strict):
                 'self_state.senses.kind = "filter": an ideal observer is known for a process of [processes] under a '
                 "recurring schedule of bewilderment and sensory_fog alone"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _channels_of_what_is_there(self) -> Self:
+        if self.process is not None and self.process.kind == "rows":
+            senses = self.self_state.senses
+            if self.self_state.enabled and isinstance(senses, OwnStats) and senses.tokens is not None:
+                raise ValueError(
+                    "self_state.senses.tokens: most positions of rows are not scored; leave it out"
+                )
+        if self.channels is None:
+            return self
+        names = {*self.channels.names}
+        if names != {"self"} and (self.process is None or self.process.kind != "rows"):
+            told = ", ".join(name for name in self.channels.names if name != "self")
+            raise ValueError(
+                f"channels.names has {told}: such states are in rows alone; take a corpus of [processes] with "
+                'kind = "rows", or names = ["self"]'
+            )
+        if ("self" in names) != self.self_state.enabled:
+            raise ValueError(
+                "channels with a self-state carry it: set self_state.enabled = true and name self in channels.names, or neither"
+            )
+        if self.channels.how == "prefix" and not (
+            self.process is not None and self.process.kind == "rows" and self.process.slots
+        ):
+            raise ValueError(
+                'channels.how = "prefix": its corpus needs slots = true, tokens for the states to enter'
+            )
+        if self.constant_bias.kind != "none":
+            raise ValueError("channels and a constant_bias: what a run injects is one of them")
         return self
 
     @model_validator(mode="after")

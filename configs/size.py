@@ -5,6 +5,7 @@ without the mask token; where a corpus is not read yet, `tokens_of` it.
 """
 
 from base import machine
+from configs.row_kinds import ASKED
 from configs.run import RunConfig
 from configs.state import STATS
 from configs.suite import Suite
@@ -21,11 +22,13 @@ def tokens_of(run: RunConfig) -> int:
 
 
 def weights(run: RunConfig, vocabulary: int) -> int:
-    """Parameters of a run's modules: the GPT, and the self-state or the constant bias. Exact."""
+    """Parameters of a run's modules: the GPT, the channels, and the self-state or the constant bias. Exact."""
     model, state = run.model, run.self_state
     width = model.n_embd
     block = 12 * width**2 + 2 * width + 11 * width * model.bias
     found = (vocabulary + 1 + model.block_size) * width + model.n_layer * block + width * (1 + model.bias)
+    if run.channels is not None:
+        found += gated(run)
     if state.enabled:
         memory, read = 0, len(STATS)
         if state.memory.kind != "none":
@@ -39,6 +42,17 @@ def weights(run: RunConfig, vocabulary: int) -> int:
         }[state.update]
         return found + network + memory + state.dim * width
     return found + width * run.injects
+
+
+def gated(run: RunConfig) -> int:
+    """Parameters of a run's channels."""
+    given, width = run.channels, run.model.n_embd
+    assert given is not None
+    sizes = given.dimensions(run.self_state.dim)
+    layers = 1 if given.layers == "first" or given.how == "prefix" else run.model.n_layer
+    asked = ASKED * (width + sum(sizes.values()) + len(sizes)) if given.how == "attention" else 0
+    constant = sum(sizes.values()) if given.given == "constant" else 0
+    return layers * (len(sizes) + width * sum(sizes.values()) + asked) + constant
 
 
 def step_gflop(run: RunConfig) -> float:

@@ -106,7 +106,7 @@ def _misfit(part: str, run: RunConfig, source: RunConfig, name: str) -> str:
         return f"{name} keeps no checkpoint of step {run.start.step}; add it to its log.keep_checkpoints"
     if (part == "start" and source.corpus != run.corpus) or source.tokenizer != run.tokenizer:
         return f"{name} is trained on other tokens; give both the same corpus and tokenizer"
-    for field in ("model", "self_state", "constant_bias"):
+    for field in ("model", "self_state", "constant_bias", "channels"):
         if getattr(source, field) != getattr(run, field):
             return f"{name} differs in {field}; a run can only go on from one of the same shape"
     return ""
@@ -189,7 +189,12 @@ def _probes(suite: Suite, source: toml_file.Source) -> dict[str, Probe]:
             if condition not in suite.conditions:
                 raise ConfigError(toml_file.unknown("condition", condition, suite.conditions, told))
             run = suite.conditions[condition]
-            if problem := one.misfit(run):
+            through = (
+                ""
+                if one.of_channels or run.channels is None
+                else "carries states through channels, which this probe leaves out"
+            )
+            if problem := through or one.misfit(run):
                 raise ConfigError(f"probe.{name}: {condition} {problem} ({told})")
             for step in {*one.steps} - {*run.log.keep_steps, run.last}:
                 raise ConfigError(

@@ -12,7 +12,7 @@ import numpy as np
 
 from base import storage
 from base.rng import Stream, generator
-from configs.process import Chain, Process
+from configs.process import Chain, Hidden, Process
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ class Generated:
         return self.beliefs(x) @ self.transitions.sum(2).T
 
 
-def transitions_of(process: Process, seed: int) -> np.ndarray:
+def transitions_of(process: Chain | Hidden, seed: int) -> np.ndarray:
     """The tensor (V, S, S) float64 of a process; a chain's rows are drawn from the seed."""
     if not isinstance(process, Chain):
         return np.array(process.transitions, dtype=np.float64)
@@ -101,7 +101,7 @@ def transitions_of(process: Process, seed: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=16)
-def generated(name: str, process: Process, seed: int) -> Generated:
+def generated(name: str, process: Chain | Hidden, seed: int) -> Generated:
     """The process as a corpus, for the runs of a seed."""
     return Generated(name, transitions_of(process, seed), process_sha256(process))
 

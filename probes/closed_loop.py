@@ -8,16 +8,18 @@ earlier step; the true regime; an ideal observer's belief.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 import perturb
 from base import storage
 from base.rng import Stream, generator
 from base.storage import UserError
+from channels import Channels
 from configs.run import RunConfig
 from configs.state import STATS, Clock, FilterBelief, OwnStats, RecordedStats, TrueRegime
 from data.process import Generated
@@ -25,7 +27,7 @@ from data.tokens import Tokens
 from model import GPT
 from runs import evaluate, observer
 from runs import folder as run_folder
-from runs.state import load_models
+from runs.state import load_channels, load_models
 from self_state import SelfState, StateValue, position_stats
 
 AFRESH = 1 << 40  # added to a run's seed: batches, perturbations and schedule that no training has seen
@@ -36,7 +38,8 @@ SHADOW = 1 << 41  # the same, of a life that is not its own
 class Subject:
     """A finished run with the weights as they acted after its last step, and the state it ended with.
 
-    value: None for a run without self-state. bias: (n_embd,) of a constant bias, else None.
+    value: None for a run without self-state. bias: (n_embd,) of a constant bias, else None. channels: that let the state
+    into the layers, or None.
     """
 
     run: RunConfig
@@ -44,6 +47,21 @@ class Subject:
     self_state: SelfState | None
     value: StateValue | None
     bias: Tensor | None
+    channels: Channels | None = None
+
+    def enter(self, state: Tensor | None) -> dict[str, Any]:
+        """The model's arguments under a state (D,); None without any."""
+        if self.self_state is None or state is None:
+            return {"bias": self.bias}
+        if self.channels is not None:
+            return {"into": self.channels.into(state[None])}
+        return {"bias": self.self_state.read(state)}
+
+    def trained(self) -> list[nn.Parameter]:
+        """All that a gradient of the loss reaches with the state as it is."""
+        assert self.self_state is not None
+        readers = [self.self_state.reader.weight] if self.channels is None else [*self.channels.parameters()]
+        return [*self.gpt.parameters(), *readers]
 
 
 @dataclass(frozen=True)
@@ -67,7 +85,7 @@ class Moment:
 
 def open_subject(folder: Path) -> Subject:
     """The run in a folder. UserError where it kept no checkpoint of its last step, which holds what its state carried."""
-    run, gpt, self_state = load_models(folder, None)
+    run, gpt, self_state = load_models(folder, None, channels=True)
     bias = storage.load_tensors(folder / run_folder.weights_name(None)).get("constant_bias.vector")
     value = None
     if self_state is not None:
@@ -78,7 +96,8 @@ def open_subject(folder: Path) -> Subject:
             )
         saved = storage.load_tensors(path)
         value = StateValue.from_arrays({name.removeprefix("value."): array for name, array in saved.items()})
-    return Subject(run, gpt, self_state, value, None if bias is None else torch.from_numpy(bias))
+    constant = None if bias is None else torch.from_numpy(bias)
+    return Subject(run, gpt, self_state, value, constant, load_channels(folder, run))
 
 
 def living(subject: Subject, **world: object) -> RunConfig:
@@ -166,17 +185,12 @@ def measure(
     gradient = wants and (not isinstance(senses, OwnStats) or senses.tokens is None)
     tokens, targets = torch.from_numpy(x), torch.from_numpy(y)
     with torch.set_grad_enabled(gradient):
-        bias = subject.bias
-        if subject.self_state is not None and state is not None:
-            bias = subject.self_state.read(state)
-        log_p = F.log_softmax(subject.gpt(tokens, bias)[0], dim=-1)
+        log_p = F.log_softmax(subject.gpt(tokens, **subject.enter(state))[0], dim=-1)
         norm = 0.0
         if gradient:
-            assert subject.self_state is not None
-            parameters = [*subject.gpt.parameters(), subject.self_state.reader.weight]
             loss = F.nll_loss(log_p.flatten(0, 1), targets.flatten())
             norm = torch.linalg.vector_norm(
-                torch.stack([one.norm() for one in torch.autograd.grad(loss, parameters)])
+                torch.stack([one.norm() for one in torch.autograd.grad(loss, subject.trained())])
             ).item()
     log_p = log_p.detach()
     found = position_stats(log_p, targets)

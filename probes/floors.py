@@ -359,7 +359,7 @@ def run(
         elif subject.self_state is not None:
             fit = account(another, corpus, learned)
             results.tables["held.csv"] = HELD, held(subject, life, fit, scored)
-            if knows:
+            if knows and subject.channels is None:  # what is set by hand goes through the reader
                 column = observer.regimes_of(life).index(KNOWN)
                 assert fit.states is not None and scored.states is not None
                 reading = read_belief(fit.states, fit.belief[:, column])

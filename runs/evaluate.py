@@ -1,7 +1,7 @@
 """Sequences drawn by (seed, stream, step), and what is measured on them with the weights as they are."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import perturb
 from base.rng import Stream, generator
 from configs.run import RunConfig
 from configs.state import logged_as
+from data.rows import RowSource
 from data.tokens import Tokens
 from model import GPT
 
@@ -42,6 +43,24 @@ def batch(
     return torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
 
 
+def states(
+    tokens: Tokens,
+    split: str,
+    run: RunConfig,
+    seed: int,
+    stream: Stream,
+    step: int,
+    device: torch.device,
+    sequences: int | None = None,
+) -> Tensor | None:
+    """The states (sequences, D) float32 that go with the sequences that `batch` gives of the same; None where none are read."""
+    if run.channels is None or not isinstance(tokens, RowSource):
+        return None
+    count = sequences or run.train.batch_size
+    found = tokens.states(split, count, run.model.block_size, generator(seed, stream, step))
+    return torch.from_numpy(found).to(device)
+
+
 def seen_batch(run: RunConfig, tokens: Tokens, step: int, regime: str) -> tuple[np.ndarray, np.ndarray]:
     """The sequences of a step and their targets as a regime lets the model see them: int64 (B, T), all micro-batches."""
     sequences = run.train.batch_size * run.train.grad_accum
@@ -51,12 +70,12 @@ def seen_batch(run: RunConfig, tokens: Tokens, step: int, regime: str) -> tuple[
 
 
 def statistics(found: Tensor, seen: np.ndarray | None) -> dict[str, float]:
-    """Metrics of a batch, means of what `forward_backward` found (3, B, T): over all positions, over each sequence's last,
+    """Metrics of a batch, means of what `forward_backward` found (3, B, T) where it is not NaN: over all positions, over each sequence's last,
     and over those that the senses see, if they see but some of them."""
-    means = [found.mean((1, 2)), found[1:, :, -1].mean(1)]
+    means = [found.nanmean((1, 2)), found[1:, :, -1].nanmean(1)]
     names = ["loss", "entropy", "top1", "entropy_last", "top1_last"]
     if seen is not None:
-        means.append(found.flatten(1)[:, torch.from_numpy(seen).to(found.device)].mean(1))
+        means.append(found.flatten(1)[:, torch.from_numpy(seen).to(found.device)].nanmean(1))
         names += ["loss_seen", "entropy_seen", "top1_seen"]
     return dict(zip(names, torch.cat(means).tolist(), strict=True))
 
@@ -108,12 +127,16 @@ def _with_and_without(
 
 @torch.no_grad()
 def heldout(
-    gpt: GPT, bias: Tensor | None, run: RunConfig, tokens: Tokens, dtype: torch.dtype
+    gpt: GPT,
+    enter: Callable[[Tensor | None], dict[str, Any]],
+    run: RunConfig,
+    tokens: Tokens,
+    dtype: torch.dtype,
 ) -> tuple[float, float]:
-    """Mean cross-entropy (nats a token) and expected calibration error (0 to 1) on `log.eval_batches` held-out batches.
+    """Mean cross-entropy (nats a scored token) and expected calibration error (0 to 1) on `log.eval_batches` held-out batches.
 
-    With an embedding bias (n_embd,). The batches are the same at every step and for every seed and condition. Leaves
-    the model in eval mode.
+    enter: states (B, D) of a batch's sequences, or None -> what is injected, as the model's arguments. The batches are the
+    same at every step and for every seed and condition. Leaves the model in eval mode.
     """
     gpt.eval()
     device = gpt.positions.weight.device
@@ -121,8 +144,11 @@ def heldout(
     gaps = torch.zeros(ECE_BINS, dtype=torch.float64)
     for index in range(run.log.eval_batches):
         x, y = batch(tokens, "heldout", run, 0, Stream.EVAL, index, device)
+        given = enter(states(tokens, "heldout", run, 0, Stream.EVAL, index, device))
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            log_p = F.log_softmax(gpt(x, bias)[0], dim=-1)
+            log_p = F.log_softmax(gpt(x, **given)[0], dim=-1)
+        scored = y >= 0
+        log_p, y = log_p[scored], y[scored]  # (n, V), (n,)
         total -= log_p.gather(-1, y[..., None]).sum().item()
         positions += y.numel()
         gaps += overconfidence(log_p.exp(), y).cpu()

@@ -25,7 +25,8 @@ KEPT_CHECKPOINTS = 2
 
 @functools.cache
 def _code(without: tuple[str, ...]) -> dict[str, str]:
-    drawn = () if "data.process" in without else (code.Place("data.process", "transitions_of"),)
+    places = (code.Place("data.process", "transitions_of"), code.Place("data.rows", "tables_of"))
+    drawn = (place for place in places if place.module not in without)
     return code.of(code.Place("train", "train"), *drawn, without=without)
 
 
@@ -34,8 +35,12 @@ def unused(run: RunConfig) -> tuple[str, ...]:
     found = ["data.tokenizers", "data.sources"]
     if not run.self_state.enabled or run.self_state.memory.kind == "none":
         found.append("memory")
-    if run.process is None:
+    if run.process is None or run.process.kind == "rows":
         found += ["data.process", "runs.observer"]
+    if run.process is None or run.process.kind != "rows":
+        found.append("data.rows")
+    if run.channels is None:
+        found.append("channels")
     return tuple(found)
 
 

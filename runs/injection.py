@@ -1,6 +1,8 @@
-"""What a run injects into its model: nothing, a constant bias, or what its self-state reads out. One interface for all.
+"""What a run injects into its model: nothing, a constant bias, what its self-state reads out, or states through gates into
+the layers. One interface for all.
 
-    value, bias = injection.inject(value, step, regime, stats)
+    value, injected = injection.inject(value, step, regime, stats)
+    logits, _ = gpt(tokens, **injection.enter(injected, states))
 
 An injection holds parameters and what was settled before its run began. All that changes from step to step is the value,
 passed in and returned; its `arrays` and `from_arrays` save it whole.
@@ -21,6 +23,9 @@ import perturb
 from base import storage
 from base.rng import Stream, generator
 from base.storage import UserError
+from channels import Channels
+from configs.row_kinds import DIMENSIONS
+from configs.rows import Channels as ChannelSettings
 from configs.run import RunConfig
 from configs.state import (
     STATS,
@@ -137,10 +142,15 @@ class Injection:
             stats: (k, 5) float32 statistics of the last batches, the newest last; None before the first is done.
 
         Returns:
-            A new value, and the embedding bias (n_embd,) or None. It carries gradient to what made it in this step.
+            A new value, and the embedding bias (n_embd,) or None; with a channel of its own, the self-state (dim,) in the
+            bias's place. It carries gradient to what made it in this step.
         """
         value = self.update(value, step, regime, stats)
         return value, self.read(value, step)
+
+    def enter(self, injected: Tensor | None, states: Tensor | None) -> dict[str, Any]:
+        """The model's arguments for what was injected and for the states (B, D) float32 of its sequences, None without any."""
+        return {"bias": injected}
 
     def initial(self) -> Value:
         """The value before the first step."""
@@ -220,6 +230,35 @@ class StateInjection(Injection):
         return self.self_state.read(value.state.state)
 
 
+class ChannelInjection(Injection):
+    """States through gates: those of the rows, and the self-state where it has a channel."""
+
+    def __init__(
+        self, run: RunConfig, tokens: Tokens, device: torch.device, inputs: Mapping[str, Path]
+    ) -> None:
+        super().__init__(run, tokens, device, inputs)
+        assert run.channels is not None
+        self.settings = run.channels
+        self.inner = (StateInjection if run.self_state.enabled else Injection)(run, tokens, device, inputs)
+        self.channels = channels_of(run)
+        self.channels.initialise(generator(run.seed, Stream.STATE_INIT, 1))
+        self.modules = {**self.inner.modules, "channels": self.channels.to(device)}
+
+    def initial(self) -> Value:
+        return self.inner.initial()
+
+    def update(self, value: Value, step: int, regime: str, stats: Tensor | None) -> Value:
+        return self.inner.update(value, step, regime, stats)
+
+    def read(self, value: Value, step: int) -> Tensor | None:
+        return value.state.state if isinstance(value, Sensed) else None
+
+    def enter(self, injected: Tensor | None, states: Tensor | None) -> dict[str, Any]:
+        if states is not None and self.settings.given == "shuffled":
+            states = states.roll(1, 0)
+        return {"into": self.channels.into(vectors(self.settings, injected, states))}
+
+
 class MatchedInjection(Injection):
     """What another injection gives, scaled so that the running mean of its norm is another run's at each step."""
 
@@ -278,10 +317,27 @@ def injection_of(
 ) -> Injection:
     """The injection that a config asks for. UserError where an input does not fit this run."""
     kind = StateInjection if run.self_state.enabled else ConstantInjection if run.injects else Injection
-    made = kind(run, tokens, device, inputs)
+    made = (ChannelInjection if run.channels is not None else kind)(run, tokens, device, inputs)
     if "matched" in inputs:
         made = MatchedInjection(made, inputs["matched"])
     return made if run.inject_until is None else EndingInjection(made, run.inject_until)
+
+
+def channels_of(run: RunConfig) -> Channels:
+    """The channels that a config asks for, as yet without weights."""
+    assert run.channels is not None
+    return Channels(run.channels, run.model, run.channels.dimensions(run.self_state.dim))
+
+
+def vectors(settings: ChannelSettings, state: Tensor | None, states: Tensor | None) -> Tensor:
+    """What the channels are given, in the order of their names: (B, D) of the states (B, D_all) of rows and a self-state
+    (dim,), the same for all rows; (1, dim) where there are no rows."""
+    parts: dict[str, Tensor] = {}
+    if states is not None:
+        parts |= dict(zip(DIMENSIONS, states.split([*DIMENSIONS.values()], 1), strict=True))
+    if state is not None:
+        parts["self"] = state.expand(1 if states is None else len(states), -1)
+    return torch.cat([parts[name] for name in settings.names], dim=1)
 
 
 def first_state(run: RunConfig, folder: Path) -> Tensor:

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from base import storage
 from base.rng import Stream, generator
 from base.storage import UserError
+from channels import Channels
 from configs.run import RunConfig, partner
 from data.corpus import Corpus
 from data.prepare import prepare
 from data.tokens import Tokens
 from model import GPT
 from runs import folder as run_folder
-from runs.injection import Injection, Value, injection_of
+from runs.injection import Injection, Value, channels_of, injection_of
 from self_state import SelfState
 
 METRICS = (
@@ -188,14 +189,21 @@ def check_weights(modules: Mapping[str, nn.Module], arrays: Mapping[str, np.ndar
             raise UserError(f"weights do not fit the config at {name}; they are of another run")
 
 
-def load_models(folder: Path, step: int | None = None) -> tuple[RunConfig, GPT, SelfState | None]:
+def load_models(
+    folder: Path, step: int | None = None, channels: bool = False
+) -> tuple[RunConfig, GPT, SelfState | None]:
     """A run's config and its models, in eval mode, with the weights after `step` steps (None: the last).
 
+    channels: whether the caller lets the states of a run with channels in, by `load_channels`.
+
     Raises:
-        UserError: the folder is not a whole run, or the weights of that step were not kept (it says which were).
+        UserError: the folder is not a whole run, the weights of that step were not kept (it says which were), or it has
+            channels that would be left out.
     """
     record = run_folder.check(folder)
     run = run_folder.load_config(folder)
+    if run.channels is not None and not channels:
+        raise UserError(f"{folder} carries states through channels, which this would leave out")
     name = run_folder.weights_name(None if step in (None, run.last) else step)
     if name not in record["files"]:
         kept = ", ".join(str(kept) for kept in sorted({*run.log.keep_steps, run.last}))
@@ -223,6 +231,18 @@ def _check_states(path: Path, run: RunConfig) -> None:
     states = storage.load_tensors(path).get("state", np.empty(0))
     if states.shape != (run.last - run.first, run.self_state.dim) or states.dtype != np.float32:
         raise UserError(f"the states in {path} do not fit the config; delete {path.parent} and run again")
+
+
+def load_channels(folder: Path, run: RunConfig, step: int | None = None) -> Channels | None:
+    """The channels of a run after `step` steps (None: the last); None for a run without."""
+    if run.channels is None:
+        return None
+    found = channels_of(run)
+    set_weights(
+        {"channels": found},
+        storage.load_tensors(folder / run_folder.weights_name(None if step in (None, run.last) else step)),
+    )
+    return found
 
 
 def constant_bias(folder: Path, step: int | None = None) -> np.ndarray | None:

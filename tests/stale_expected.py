@@ -60,6 +60,21 @@ self_state.enabled = false
 [conditions.flips]
 corpus = "flips"
 self_state.enabled = false
+[processes.rows]
+kind = "rows"
+[processes.slots]
+kind = "rows"
+slots = true
+[conditions.told]
+corpus = "rows"
+channels = {}
+model.block_size = 44
+self_state.enabled = false
+[conditions.slots]
+corpus = "slots"
+channels = {}
+model.block_size = 44
+self_state.enabled = false
 [probe.frozen]
 conditions = ["self"]
 steps = [10]
@@ -98,6 +113,8 @@ CONDITIONS = (
     "elsewhere",
     "drawn",
     "flips",
+    "told",
+    "slots",
 )
 HANGS_ON = {
     SELF: {
@@ -127,7 +144,8 @@ def with_dependants(changed: set[str]) -> set[str]:
 
 
 EVERY = runs(*CONDITIONS)
-BARE = ("vanilla", "drawn", "flips")
+GENERATED = ("drawn", "flips", "told", "slots")  # of processes, which no text changes
+BARE = ("vanilla", *GENERATED)
 VANILLA = runs(*BARE)
 STATE = runs(*({*CONDITIONS} - {*BARE, "fixed", "learned"}))
 
@@ -158,6 +176,18 @@ FIELDS: dict[str, tuple[str, set[str]]] = {
     "Chain.concentration": everywhere("processes.chain.concentration=0.5", runs("drawn")),
     "Chain.uniform": everywhere("processes.chain.uniform=0.1", runs("drawn")),
     "Hidden.transitions": everywhere("processes.flips.transitions=[[[0.4, 0.0], [0.0, 0.4]], [[0.0, 0.6], [0.6, 0.0]]]", runs("flips")),
+    "RunConfig.channels": of("told", "channels={how='attention'}"),
+    "Channels.names": of("told", "channels.names=['time']"),
+    "Channels.how": of("slots", "channels.how=prefix"),
+    "Channels.layers": of("told", "channels.layers=first"),
+    "Channels.given": of("told", "channels.given=shuffled"),
+    **{
+        f"Rows.{name}": everywhere(f"processes.rows.{name}={value}", runs("told"))
+        for name, value in (
+            ("channel", 0.3), ("both", 0.1), ("text", 0.2), ("channel_right", 0.9), ("text_right", 0.9), ("noise", 0.1),
+            ("cropped", 0.2), ("slots", "true"),
+        )
+    },
     "RunConfig.model": of("elsewhere", "model.n_embd=32"),
     "RunConfig.train": of("elsewhere", "train.beta1=0.8"),
     "RunConfig.log": of("elsewhere", "log.eval_interval=5"),
@@ -169,7 +199,7 @@ FIELDS: dict[str, tuple[str, set[str]]] = {
     "Model.n_layer": everywhere("model.n_layer=2"),
     "Model.n_head": everywhere("model.n_head=4"),
     "Model.n_embd": everywhere("model.n_embd=32"),
-    "Model.block_size": everywhere("model.block_size=9"),
+    "Model.block_size": everywhere("model.block_size=45"),
     "Model.dropout": everywhere("model.dropout=0.1"),
     "Model.bias": everywhere("model.bias=true"),
     "Train.steps": (

@@ -19,6 +19,7 @@ from base import ROOT, code
 from base.code import Place, carries
 from configs.probe import known, place_of
 from configs.probes.belief import BeliefTest
+from configs.probes.channels import ChannelTest
 from configs.probes.deployed import Deployed
 from configs.probes.floors import Floors, World
 from configs.probes.frozen import FrozenTest
@@ -26,7 +27,7 @@ from configs.probes.introspection import Introspection
 from configs.run import RunConfig
 from data.corpus import Corpus
 from data.prepare import prepare_text
-from data.process import generated
+from data.tokens import drawn_from
 from runs import folder as run_folder
 from tests.test_train import tiny, windows
 
@@ -49,6 +50,11 @@ RUNS = {
         schedule={"kind": "recurring", "regimes": ["bewilderment"], "enter": 0.5, "leave": 0.5},
     ),
     "few": tiny(self_state__senses={"kind": "own", "tokens": 3}, inject_until=6),
+    "rows": tiny(process={"kind": "rows"}, self_state__enabled=False, model__block_size=38, channels={"how": "attention"}, log__keep_steps=[5]),
+    "seven": tiny(
+        process={"kind": "rows"}, model__block_size=38, channels={"names": ["time", "self"]},
+        schedule={"kind": "recurring", "regimes": ["bewilderment"], "enter": 0.5, "leave": 0.5},
+    ),
     "plain": tiny(self_state__enabled=False, model__block_size=16),
 }  # fmt: skip
 
@@ -98,7 +104,7 @@ def missed(called: set[Place], *roots: Place, without: tuple[str, ...] = ()) -> 
 @pytest.mark.parametrize("name", RUNS)
 def test_all_that_training_calls_is_in_its_key(name: str, corpus: Corpus, tmp_path: Path) -> None:
     run: RunConfig = RUNS[name]
-    tokens = corpus if run.process is None else generated("x", run.process, run.seed)
+    tokens = corpus if run.process is None else drawn_from("x", run.process, run.seed)
     with watched() as called:
         train.train(run, tokens, tmp_path)
     assert {Place("train", "train"), Place("model", "GPT")} <= called
@@ -112,6 +118,7 @@ PROBES = {  # each probe: the run that it is done to, and its settings
     "belief": ("self", BeliefTest(heldout_batches=1)),
     "deployed": ("again", Deployed(life_steps=20, fit_steps=20, heldout_batches=1)),
     "floors": ("drawn", Floors(life_steps=20, fit_steps=20, batches=1, beliefs=2, worlds={"other": World(rate=0.5)})),
+    "channels": ("seven", ChannelTest(rows=4, noises=(1.0,), doses=(2.0,), gaps=(0,))),
     "introspection": ("plain", Introspection(blocks=(0,), ranks=(0,), lesson=1, heldout_texts=2, changed_texts=1, several=(2,), twins=2, apart=1, word_lesson=1)),
 }  # fmt: skip
 
@@ -120,7 +127,7 @@ PROBES = {  # each probe: the run that it is done to, and its settings
 def test_all_that_a_probe_of_a_run_calls_is_in_its_key(name: str, corpus: Corpus, tmp_path: Path) -> None:
     of, settings = PROBES[name]
     seeds = [RUNS[of].model_copy(update={"seed": seed}) for seed in (1, 2)]
-    tokens = [corpus if one.process is None else generated("x", one.process, one.seed) for one in seeds]
+    tokens = [corpus if one.process is None else drawn_from("x", one.process, one.seed) for one in seeds]
     folder, other = (train.train(one, drawn, tmp_path) for one, drawn in zip(seeds, tokens, strict=True))
     place = place_of(name)
     run: Callable = getattr(importlib.import_module(place.module), place.name)

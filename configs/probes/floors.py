@@ -1,5 +1,7 @@
 """The fields of living on with the weights frozen, on a process whose floors are known. See probes/floors.py."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from configs.fields import Name, Probability, Strict
@@ -19,6 +21,8 @@ class World(Strict):
 class Floors(Probe):
     """See probes/floors.py."""
 
+    of_channels: ClassVar[bool] = True
+
     life_steps: Count = 1000  # of the fresh life that is scored
     fit_steps: Count = 500  # of another, that what is read from the state is fitted on
     batches: Count = 20  # that predictions under set states are measured on
@@ -28,8 +32,8 @@ class Floors(Probe):
     )  # that a state that sees its own whole batches is tested in, too
 
     def misfit(self, run: RunConfig) -> str:
-        if run.process is None:
-            return "is trained on a text, whose floors nobody knows"
+        if run.process is None or run.process.kind == "rows":
+            return f"is trained on {'a text' if run.process is None else 'rows'}, whose floors nobody knows"
         if run.schedule.kind != "recurring":
             return "meets no recurring regimes, so there is nothing to know of them"
         if not {"bewilderment", "sensory_fog"}.issuperset(run.schedule.regimes):

@@ -82,7 +82,7 @@ def vanillas(conditions: Mapping[str, RunConfig]) -> dict[str, str]:
     """The vanilla of each condition's world, by condition: the first that injects nothing. Left out where there is none."""
     plain: dict[str, str] = {}
     for name, run in conditions.items():
-        if not run.injects and run.start is None:
+        if not run.injects and run.channels is None and run.start is None:
             plain.setdefault(world_of(run), name)
     return {name: plain[world] for name, run in conditions.items() if (world := world_of(run)) in plain}
 
@@ -126,7 +126,7 @@ def mechanism_of(run: RunConfig) -> str:
 
 def role_of(name: str, run: RunConfig) -> str:
     """What a condition is there for: vanilla, state (a mechanism in a world, shown its own statistics), oracle, control."""
-    if not run.injects:
+    if not run.injects and run.channels is None:
         return "vanilla"
     if run.self_state.enabled and run.self_state.senses.kind == "regime":
         return "oracle"
