@@ -23,10 +23,14 @@ the same bias. So its placebo "rotated" would equal the learned effect by constr
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from base import command_line
+
+if __name__ == "__main__":
+    command_line.heed()
+
 import numpy as np
 import pandas as pd
 
-from base import command_line
 from base.rng import Stream, generator
 from base.storage import UserError
 from configs.probes.frozen import FrozenTest

@@ -17,13 +17,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from base import command_line
+
+if __name__ == "__main__":
+    command_line.heed()
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import perturb
-from base import command_line, storage
+from base import storage
 from base.rng import Stream, generator
 from configs import size
 from configs.run import RunConfig, Train

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from base import NAME
 from base.errors import UserError, one_line
 
 LONGEST_NAME, LONGEST_PATH = 255, 4000  # bytes that file systems take
@@ -52,7 +53,7 @@ def check_path(path: Path, name: str) -> None:
 def check_names(names: Sequence[str], option: str) -> None:
     """UserError where one of some names can't be a suite's, and so would lead to another folder."""
     for name in names:
-        if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
+        if not re.fullmatch(NAME, name):
             raise UserError(f"{option} {name!r}: a suite's name has lower-case letters, digits and _")
 
 
@@ -78,6 +79,17 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
         yield show
 
 
+def heed() -> None:
+    """Stands at the head of a command's file: a Ctrl-C while its modules are loaded, before `run` can end it in words, ends
+    it at once. Nothing changes where Ctrl-C is someone else's."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    os._exit(130)
+
+
 def run(main: Callable[[Sequence[str]], object]) -> NoReturn:
     """Call `main` with the command line and exit: 2 and one line for a user's mistake, 130 for Ctrl-C.
 
@@ -88,6 +100,8 @@ def run(main: Callable[[Sequence[str]], object]) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # a terminal of few signs gets the others escaped
             stream.reconfigure(errors="backslashreplace")
     try:
+        if signal.getsignal(signal.SIGINT) is _leave:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         status = main(sys.argv[1:])
         sys.stdout.flush()
     except UserError as error:
@@ -104,7 +118,7 @@ def run(main: Callable[[Sequence[str]], object]) -> NoReturn:
         sys.exit(2 if isinstance(error, NotADirectoryError | IsADirectoryError) else 1)
     except KeyboardInterrupt:
         _ignore_interrupts()  # so that a second one makes no traceback of it
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         sys.exit(130)
     finally:
         atexit.unregister(_ignore_interrupts)

@@ -126,7 +126,10 @@ def read_json(path: Path) -> Any:
         if path.exists() and (not path.is_file() or path.stat().st_size > MOST_JSON):
             raise UserError(f"{path} is no JSON file of the project's; delete it and run again")
         value = json.loads(
-            path.read_text(encoding="utf-8"), parse_float=_finite, parse_constant=_finite, parse_int=_whole
+            path.read_text(encoding="utf-8-sig"),
+            parse_float=_finite,
+            parse_constant=_finite,
+            parse_int=_whole,
         )
         if isinstance(value, dict) and SEAL in value and value[SEAL] != _seal(value):
             raise UserError(f"{path} was changed; delete it and run again")

@@ -4,7 +4,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+from base import NAME
+
+Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, le=1e9)]
 Magnitude = Annotated[float, Field(ge=0, le=1e9)]  # bounds that float32 can count with

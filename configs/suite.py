@@ -144,12 +144,33 @@ def load_suite(path: Path, overrides: Sequence[str] = (), quick: bool = False) -
         quick: take the file's `[quick]` values.
 
     Raises:
-        ConfigError: one line that says what is wrong, in which file and line, and what would be right.
+        ConfigError: one line that says what is wrong, in which file and line or --set, and what would be right.
     """
+    try:
+        return _load(path, overrides, quick)
+    except ConfigError as error:
+        said = str(error)
+
+    def without(left_out: str) -> str:
+        """What is wrong without one of the --set values; "" for nothing."""
+        try:
+            _load(path, [text for text in overrides if text != left_out], quick)
+        except ConfigError as error:
+            return str(error)
+        return ""
+
+    guilty = [] if "--set" in said else [text for text in overrides if without(text) != said]
+    _load(path, overrides, quick, guilty)
+    raise ConfigError(said)
+
+
+def _load(path: Path, overrides: Sequence[str], quick: bool, guilty: Sequence[str] = ()) -> Suite:
+    """guilty: the --set values that errors are to name, since fields that fit without them do not fit with them."""
     source = toml_file.read(path)
     if quick:
         source.apply_quick()
     source.apply_overrides(overrides)
+    source.guilty = guilty
     document = source.document
     known = {*RunConfig.model_fields, *_SUITE_FIELDS, *_LIBRARIES} - {"seed", "process"}
     for key in document:

@@ -91,6 +91,7 @@ class Source:
     overrides: dict[Keys, str] = field(default_factory=dict)  # key -> the --set text
     values: list[tuple[Keys, Any]] = field(default_factory=list)
     quick: bool = False
+    guilty: Sequence[str] = ()  # --set texts that all errors are to name
 
     def apply_quick(self) -> None:
         """Lay the `[quick]` table over the document. ConfigError where there is none."""
@@ -123,6 +124,8 @@ class Source:
 
     def where(self, *keys: Keys) -> str:
         """`in FILE, line N` of the most precise of some key paths, or the --set that gave it."""
+        if self.guilty:
+            return "in " + " and ".join(f"--set {shown(text)}" for text in self.guilty)
         for given in filter(None, keys):
             for key, text in self.overrides.items():
                 shorter = min(len(key), len(given))

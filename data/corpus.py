@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from base import NAME
 from base.errors import UserError
 from base.storage import read_json, sha256_file
 from data.sources import SOURCES
@@ -145,8 +146,10 @@ def load(name: str, data_dir: Path, tokenizer: str = "char") -> Corpus:
 
 
 def _check_name(name: str) -> None:
-    if not re.fullmatch(r"[a-z0-9_]+", name):
-        raise UserError(f"{name!r} cannot name a corpus: use lower-case letters a-z, digits and _")
+    if not re.fullmatch(NAME, name):
+        raise UserError(
+            f"{name!r} cannot name a corpus: use lower-case letters a-z, digits and _, a letter first, 64 at most"
+        )
 
 
 def command(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Documents joined into one text: from text files, JSON lines, or a data set of the Hugging Face hub."""
+"""Documents joined into one text: from text files, JSON, or a data set of the Hugging Face hub."""
 
 import gzip
 import importlib
@@ -14,7 +14,7 @@ from data.tokenizers import check_text
 
 SEPARATOR = "\n\n"  # between documents: the empty line that also parts paragraphs, known to every tokenizer
 LONGEST_LINE = 100_000_000  # bytes of a document in JSON lines; a zip bomb has longer ones
-SUFFIXES = (".txt", ".jsonl", ".jsonl.gz")  # what is read of a folder
+SUFFIXES = (".txt", ".json", ".jsonl", ".jsonl.gz")  # what is read of a folder, in capitals too
 
 HUB = "Skylion007/openwebtext"
 HUB_DOCUMENTS = 2_000  # about 10 MB, where the caller asks for no other number
@@ -26,16 +26,19 @@ HUB_PATIENCE_S = (
 def read(path: Path, limit: int | None = None) -> bytes:
     """The first `limit` documents at a path (None: all), joined by SEPARATOR, in UTF-8; blank ones are left out.
 
-    A path is a text file (one document), JSON lines with a "text" field (.jsonl, .jsonl.gz), or a folder of such files,
-    read in the order of their names. UserError names what is missing, empty or malformed, with file and line.
+    A path is a text file (one document), JSON lines with a "text" field (.jsonl, .jsonl.gz), a JSON array of such objects
+    or of texts (.json), or a folder of such files, read in the order of their names. A byte-order mark is no text.
+    UserError names what is missing, empty or malformed, with file and line.
     """
     if not path.exists():
         raise UserError(
-            f"{path} does not exist; give a text file, JSON lines (.jsonl, .jsonl.gz) or a folder of these"
+            f"{path} does not exist; give a text file, JSON (.json, .jsonl, .jsonl.gz) or a folder of these"
         )
     files = [path]
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.name.endswith(SUFFIXES) and file.is_file())
+        files = sorted(
+            file for file in path.rglob("*") if file.name.lower().endswith(SUFFIXES) and file.is_file()
+        )
         if not files:
             raise UserError(f"{path} has no file whose name ends in {', '.join(SUFFIXES)}")
     text = _join((document for file in files for document in _of_file(file)), limit)
@@ -86,14 +89,31 @@ def _join(documents: Iterable[str], limit: int | None) -> bytes:
 def _of_file(path: Path) -> Iterator[str]:
     if not path.is_file():  # a pipe would be waited for, a device read without end
         raise UserError(f"{path} is no regular file")
-    if path.name.endswith((".jsonl", ".jsonl.gz")):
+    name = path.name.lower()
+    if name.endswith((".jsonl", ".jsonl.gz")):
         yield from _json_lines(path)
         return
+    check_text(path.stat().st_size, str(path))
+    if name.endswith(".json"):
+        yield from _json_array(path)
+        return
     try:
-        check_text(path.stat().st_size, str(path))
-        yield path.read_bytes().decode()
+        yield path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (at byte {error.start:,})") from None
+
+
+def _json_array(path: Path) -> Iterator[str]:
+    try:
+        rows = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        raise UserError(
+            f"{path} is not JSON; name it .txt if it is text, .jsonl if each line is JSON"
+        ) from None
+    if not isinstance(rows, list):
+        raise UserError(f'{path} is no JSON array; it is to be ["...", ...] or [{{"text": "..."}}, ...]')
+    for number, row in enumerate(rows, start=1):
+        yield _checked({"text": row} if isinstance(row, str) else row, f"{path} item {number:,}")
 
 
 def _json_lines(path: Path) -> Iterator[str]:
@@ -116,6 +136,10 @@ def _text_of(line: bytes, place: str) -> str:
         raise UserError(
             f'{place} is not JSON; each line is to be an object such as {{"text": "..."}}'
         ) from None
+    return _checked(row, place)
+
+
+def _checked(row: object, place: str) -> str:
     text = row.get("text") if isinstance(row, dict) else None
     if not isinstance(text, str):
         raise UserError(f'{place} has no field "text" that holds a string')

@@ -1,12 +1,15 @@
 """Making corpora: find a text, split it, turn it into tokens, write them for data/corpus.py to load."""
 
 import argparse
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from base import command_line
-from base.errors import UserError, one_line
+
+if __name__ == "__main__":
+    command_line.heed()
+
+from base.errors import UserError
 from base.storage import sha256_bytes, write_bytes, write_sealed
 from data.corpus import FORMAT, SPLITS, Corpus, command, folder_name, load
 from data.sources import ROOT, SOURCES, Source, find_elsewhere, find_local
@@ -30,13 +33,13 @@ def prepare_text(
     be had.
     """
     folder = Path(data_dir) / folder_name(name, tokenizer)
-    if not text:
-        raise UserError(f"corpus {name!r}: {place} is empty")
     check_text(len(text), place, tokenizer)
     try:
-        characters = text.decode("utf-8")
+        characters = text.decode("utf-8-sig")  # a byte-order mark is no character of the text
     except UnicodeDecodeError as error:
         raise UserError(f"corpus {name!r}: {place} is not UTF-8 text (at byte {error.start:,})") from None
+    if not characters:
+        raise UserError(f"corpus {name!r}: {place} is empty")
     train = len(characters) * 9 // 10
     dev = train + (len(characters) - train) // 2
     bounds = {"train": (0, train), "dev": (train, dev), "heldout": (dev, len(characters))}
@@ -104,11 +107,10 @@ def prepare(
     )
 
 
-def main(name: str, arguments: Sequence[str] | None = None) -> int:
-    """The command line of data/<name>/prepare.py; returns its exit status, 2 for what the user can mend."""
-    return run_command(
-        arguments_parser(name), arguments, lambda given: prepare(name, given.out, given.tokenizer)
-    )
+def main(name: str, arguments: Sequence[str]) -> None:
+    """The command line of data/<name>/prepare.py. UserError for what the user can mend."""
+    given = arguments_parser(name).parse_args(arguments)
+    report(prepare(name, given.out, given.tokenizer), given.out)
 
 
 def arguments_parser(name: str, tokenizer: str = "char") -> argparse.ArgumentParser:
@@ -123,30 +125,21 @@ def arguments_parser(name: str, tokenizer: str = "char") -> argparse.ArgumentPar
     return parser
 
 
-def run_command(
-    parser: argparse.ArgumentParser,
-    arguments: Sequence[str] | None,
-    make_corpus: Callable[[argparse.Namespace], Corpus],
-) -> int:
-    """Make the corpus of a command line and print what it is, or one line that says why not; the exit status, 0 or 2."""
-    try:
-        given = parser.parse_args(arguments)
-        corpus = make_corpus(given)
-    except (UserError, OSError) as error:  # OSError: --out cannot be written
-        print(f"error: {one_line(str(error))}", file=sys.stderr)
-        return 2
-    out = given.out
+def report(corpus: Corpus, out: Path) -> None:
+    """Print what a corpus in a folder of corpora is."""
     sizes = ", ".join(f"{split} {len(getattr(corpus, split)):,}" for split in SPLITS)
     unit = "characters" if corpus.tokenizer_name == "char" else f"tokens ({corpus.tokenizer_name})"
     print(f"corpus      {corpus.name}, in {out / folder_name(corpus.name, corpus.tokenizer_name)}")
     print(f"source      {corpus.source_kind}, {corpus.source_bytes:,} bytes, sha256 {corpus.source_sha256}")
     print(f"tokens      {sizes}, sha256 {corpus.tokens_sha256}")
     print(f"vocabulary  {corpus.vocab_size} {unit}")
-    return 0
+
+
+def _main(arguments: Sequence[str]) -> None:
+    if not arguments or arguments[0].startswith("-"):
+        raise UserError("give the name of a corpus: python -m data.prepare NAME [--out DIR]")
+    main(arguments[0], arguments[1:])
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
-        print("error: give the name of a corpus: python -m data.prepare NAME [--out DIR]", file=sys.stderr)
-        sys.exit(2)
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    command_line.run(_main)

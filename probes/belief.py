@@ -23,6 +23,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from base import command_line
+
+if __name__ == "__main__":
+    command_line.heed()
+
 import numpy as np
 import pandas as pd
 import torch
@@ -30,7 +35,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import perturb
-from base import command_line
 from base.rng import Stream, generator
 from base.storage import UserError
 from configs.probes.belief import BeliefTest

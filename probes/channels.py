@@ -25,13 +25,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from base import command_line
+
+if __name__ == "__main__":
+    command_line.heed()
+
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from base import command_line, storage
+from base import storage
 from base.rng import Stream, generator
 from base.storage import UserError
 from channels import Channels

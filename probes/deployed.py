@@ -19,13 +19,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from base import command_line
+
+if __name__ == "__main__":
+    command_line.heed()
+
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from base import command_line
 from base.rng import Stream
 from base.storage import UserError
 from configs.probes.deployed import Deployed

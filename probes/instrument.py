@@ -189,13 +189,15 @@ def command(
     parser.add_argument("--out", type=Path, default=Path("out"), help="corpora in, results out (default out)")
     given = parser.parse_args(arguments)
     settings = load_settings(name, given.set)
+    given.run = run_folder.viewed(given.run)
+    other = run_folder.viewed(given.other) if given.other is not None else None
     trained = run_folder.load_config(given.run)
     step = trained.last if given.step is None else given.step
     torch.set_num_threads(1)
     corpus = prepare(trained, given.out / "data")
     destination = given.out / "probes" / name / f"{given.run.resolve().name}-step{step}"
     with command_line.progress_bar(f"{name} test") as progress:
-        test(given.run, step, settings, corpus, destination, progress, given.other)
+        test(given.run, step, settings, corpus, destination, progress, other)
     print(summary(destination))
     print(f"tested {given.run} at step {step} -> {destination}")
 

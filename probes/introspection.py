@@ -20,11 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from base import command_line
+
+if __name__ == "__main__":
+    command_line.heed()
+
 import numpy as np
 import pandas as pd
 import torch
 
-from base import command_line
 from base.rng import Stream, generator
 from base.storage import UserError
 from configs.probes.introspection import Introspection

@@ -9,6 +9,7 @@ import csv
 import fcntl
 import functools
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from configs.run import RunConfig
 
 FORMAT = 1
 KEPT_CHECKPOINTS = 2
+LONGEST_VIEW = 4096  # bytes of a path
 
 
 @functools.cache
@@ -72,6 +74,16 @@ def run_key(run: RunConfig, tokens_sha256: str, inputs: Mapping[str, str] | None
 
 def folder_of(runs: Path, key: str) -> Path:
     return runs / key[:16]
+
+
+def viewed(path: Path) -> Path:
+    """The run folder that a path given by a user means: out/<suite>/<condition>/seed-<n> is a text file with the folder's
+    path where links can't be made, or where copying made it one."""
+    if path.is_file() and path.stat().st_size <= LONGEST_VIEW:
+        held = path.read_text(encoding="utf-8", errors="replace").strip()
+        if held and os.path.isdir(path.parent / held):
+            return path.parent / held
+    return path
 
 
 def weights_name(step: int | None) -> str:

@@ -19,6 +19,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from base import command_line
+
+if __name__ == "__main__":
+    command_line.heed()
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -26,7 +31,6 @@ from torch.nn import functional as F
 
 import perturb
 import train
-from base import command_line
 from base.rng import Stream
 from base.storage import ROOT
 from configs import size

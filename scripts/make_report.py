@@ -16,7 +16,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from base import ROOT, command_line
+from base import command_line
+
+if __name__ == "__main__":
+    command_line.heed()
+
+from base import ROOT
 from experiments.claims.page import write_preregistration
 from experiments.kit.tables import Tables, suites
 from study import book, documents

@@ -7,14 +7,8 @@
 Stop it at any time; the same command goes on from there.
 """
 
-import os
-import signal
-
-HEEDED = __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-if HEEDED:  # a Ctrl-C while modules are loaded, before command_line.run can end it in words
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 from base import command_line
+
+if __name__ == "__main__":
+    command_line.heed()
+
 from base.storage import ROOT, UserError
 from study import session
 from study.request import Request
@@ -126,6 +124,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    if HEEDED:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     command_line.run(main)

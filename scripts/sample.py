@@ -13,15 +13,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from base import command_line
+
+if __name__ == "__main__":
+    command_line.heed()
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from base import command_line, storage
+from base import storage
 from base.rng import Stream, generator
 from base.storage import UserError
 from data.corpus import Corpus
 from model import GPT
+from runs import folder as run_folder
 from runs import state as run_state
 from runs import state_file
 from self_state import SelfState
@@ -112,7 +118,7 @@ def prompt_of(path: Path) -> str:
     if not 1 <= size <= LONGEST:
         raise UserError(f"--prompt-file {path} has {size:,} bytes; give it at least one, at most {LONGEST:,}")
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(
             f"--prompt-file {path} is not UTF-8 text (at byte {error.start:,}); save it as UTF-8"
@@ -164,6 +170,7 @@ def main(arguments: Sequence[str]) -> None:
     if not 1 <= given.samples <= MOST_SAMPLES or (given.top_k is not None and given.top_k < 1):
         raise UserError(f"--samples must be from 1 to {MOST_SAMPLES} and --top-k 1 or more")
     text = given.prompt if given.prompt_file is None else prompt_of(given.prompt_file)
+    given.run = run_folder.viewed(given.run)
     run, gpt, self_state = run_state.load_models(given.run, given.step)
     corpus = run_state.trained_corpus(given.run, run, given.out / "data")
     step = (given.step or run.last) - run.first

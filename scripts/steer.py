@@ -17,11 +17,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from base import command_line
+
+if __name__ == "__main__":
+    command_line.heed()
+
 import numpy as np
 import pandas as pd
 import torch
 
-from base import command_line, storage
+from base import storage
 from base.storage import UserError
 from configs.probes.frozen import FrozenTest
 from experiments.kit.tables import Tables
@@ -115,6 +120,8 @@ def main(arguments: Sequence[str]) -> None:
     given = parser().parse_args(arguments)
     check(given)
     torch.set_num_threads(1)
+    suite = given.run.absolute().parent.parent.name  # out/<suite>/<condition>/seed-n
+    given.run = run_folder.viewed(given.run)
     last = run_folder.load_config(given.run).last
     step = last if given.step is None else given.step
     subject = load_subject(given.run, step)
@@ -136,12 +143,13 @@ def main(arguments: Sequence[str]) -> None:
         state_file.save(path, state, what, key, step)
         print(f"{what}, norm {np.linalg.norm(state):.3f} -> {path}")
     elif given.command == "page":
-        tables = Tables(
-            given.out / "tables", given.run.absolute().parent.parent.name
-        )  # out/<suite>/<condition>/seed-n
+        tables = Tables(given.out / "tables", suite)
         corpus = run_state.trained_corpus(given.run, subject.run, given.out / "data")
         path = given.to or folder / "steer.html"
-        storage.write_text(path, make.page(given.run, step, corpus, given.others, tables))
+        storage.write_text(
+            path,
+            make.page(given.run, step, corpus, [run_folder.viewed(other) for other in given.others], tables),
+        )
         print(f"open it in a browser -> {path}")
     else:
         dim = subject.run.self_state.dim

@@ -198,21 +198,12 @@ def _more(items: Sequence[str], shown: int = 3) -> str:
     return f" and {len(items) - shown} more" if len(items) > shown else ""
 
 
-def view_target(view: Path) -> Path | None:
-    """The run folder that a view points to, whether there or not; None where there is no view."""
-    if view.is_symlink():
-        return view.parent / os.readlink(view)
-    if view.is_file():  # where links can't be made, a text file holds the path
-        return view.parent / view.read_text(encoding="utf-8").strip()
-    return None
-
-
 def point(view: Path, folder: Path) -> None:
-    """Make `view` a relative link to a run folder, in one step."""
-    target = os.path.relpath(folder, view.parent)
+    """Make `view` a relative link to a run folder, in one step; a text file where links can't be made."""
+    view.parent.mkdir(parents=True, exist_ok=True)
+    target = os.path.relpath(folder.resolve(), view.parent.resolve())  # which may itself lie behind a link
     if view.is_symlink() and os.readlink(view) == target:
         return
-    view.parent.mkdir(parents=True, exist_ok=True)
     if view.is_dir() and not view.is_symlink():
         raise UserError(f"{view} is a folder of its own where a link to a run should be; move it away")
     temporary = view.with_name(f".{view.name}.partial")

@@ -113,6 +113,34 @@ def test_refused_with_one_line_that_helps(override: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("overrides", "guilty"),
+    [
+        (["train.batch_size=2", "train.steps=30"], ["train.steps=30"]),  # the windows reach beyond
+        (["model.n_embd=30", "train.batch_size=2"], ["model.n_embd=30"]),  # no multiple of n_head
+        (["probe.frozen.steps=[7]"], ["probe.frozen.steps=[7]"]),  # its weights are not kept
+        (["train.min_learning_rate=0.1", "seeds=1"], ["train.min_learning_rate=0.1"]),
+    ],
+)
+@pytest.mark.parametrize("quick", [False, True])
+def test_fields_that_do_not_fit_name_the_set_that_is_the_cause(
+    overrides: list[str], guilty: list[str], quick: bool
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_suite(SUITE, overrides, quick)
+    assert all(f"in --set {text!r}" in str(caught.value) for text in guilty)
+    assert ".toml" not in str(caught.value) and "batch_size" not in str(caught.value)
+
+
+def test_fields_that_do_not_fit_name_their_line_where_no_set_is_the_cause(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_bytes((SUITE.parent / "base.toml").read_bytes())
+    text = "extends = 'base.toml'\nname = 'x'\nseeds = 1\n[conditions.a]\n[model]\nn_embd = 30\n"
+    (tmp_path / "x.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"not a multiple.*x\.toml, line") as caught:
+        load_suite(tmp_path / "x.toml", ["train.batch_size=2"])
+    assert "--set" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         (

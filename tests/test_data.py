@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from base.storage import UserError, write_sealed
@@ -61,9 +61,13 @@ def test_tokens_are_the_text(tmp_path: Path) -> None:
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=st.text(min_size=1, max_size=200))
-def test_every_text_survives(tmp_path: Path, text: str) -> None:
-    corpus = prepare_text("any", text.encode(), tmp_path)
+@given(text=st.text(min_size=1, max_size=200), mark=st.sampled_from(["", "\ufeff"]))
+@example(text="\ufeffa", mark="\ufeff")  # the second is a character
+def test_every_text_survives_and_a_byte_order_mark_is_no_part_of_it(
+    tmp_path: Path, text: str, mark: str
+) -> None:
+    assume(mark or not text.startswith("\ufeff"))
+    corpus = prepare_text("any", (mark + text).encode(), tmp_path)
     assert corpus.decode(np.concatenate([corpus.train, corpus.dev, corpus.heldout])) == text
     assert corpus.decode(corpus.encode(text)) == text
 

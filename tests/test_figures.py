@@ -186,7 +186,7 @@ def test_the_script_refuses_what_is_no_study(tmp_path: Path) -> None:
     (tmp_path / "tables" / "shakespeare" / "frozen_effects.csv").write_text(
         'suite,condition\n"a,b\nc,d,e,f\n'
     )
-    for folder, words in (("nowhere", "is no folder"), (".", "frozen_effects.csv")):
+    for folder, words in (("nowhere", "holds no tables"), (".", "frozen_effects.csv")):
         done = _script("--out", str(tmp_path / folder))
         assert done.returncode == 2 and done.stderr.startswith("error: ") and words in done.stderr
         assert done.stderr.count("\n") == 1

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from base import storage
 from base.storage import UserError
 from experiments import found
 from experiments.kit import pages, style, words
@@ -19,6 +20,7 @@ from experiments.kit.stats import ahead, estimate, first_true
 from experiments.kit.style import Look
 from experiments.kit.tables import NothingToDraw, Tables, content, read, stack
 from experiments.kit.words import Finding, difference
+from scripts import make_report
 from tests.made_runs import assert_clean, cells, context, made_run, read_from, title_of
 
 # The experiment.
@@ -158,6 +160,49 @@ def test_a_table_that_lacks_a_column_is_named_in_one_line(tables: Tables, tmp_pa
     for ask in (lambda: page(tables, tmp_path), lambda: HELLO.figures[0].draw(tables, "")):
         with pytest.raises(UserError, match="the column words lacks in hello/hello_words; delete"):
             ask()
+
+
+@pytest.mark.parametrize("cell", ["#DIV/0!", "n.a."])
+@pytest.mark.parametrize("rows", [1, 6])
+def test_words_in_a_column_of_numbers_are_named_in_one_line(
+    tables: Tables, tmp_path: Path, cell: str, rows: int
+) -> None:
+    spoilt = read(tables.folder, "hello", "hello_words", texts=True)
+    spoilt.loc[: rows - 1, "words"] = cell
+    tables = read_from(tables.folder, "hello", {"hello_words": spoilt})
+    for ask in (lambda: page(tables, tmp_path), lambda: HELLO.figures[0].draw(tables, "")):
+        with pytest.raises(
+            UserError, match=f"hello_words.csv, line 2: '{cell}' is no number for the column words; empty"
+        ):
+            ask()
+
+
+def test_words_where_a_number_is_asked_for_are_not_passed_over(tables: Tables) -> None:
+    spoilt = read(tables.folder, "hello", "hello_words", texts=True)
+    spoilt.loc[1, "words"] = "n.a."
+    tables = read_from(tables.folder, "hello", {"hello_words": spoilt})
+    with pytest.raises(UserError, match=r"line 3: .n\.a\.."), tables.needed("x"):
+        tables.rows("hello_words", words=4)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [(",,,", "has no suite"), ("s,,1,2", "has no condition"), ("s,a,,2", "has no seed"), ("s,a,n.a.,2", "has no seed")],
+)  # fmt: skip
+def test_a_row_of_nobody_is_named_by_its_line(tmp_path: Path, row: str, said: str) -> None:
+    storage.write_text(tmp_path / "s" / "t.csv", f"suite,condition,seed,x\ns,a,1,2\n{row}\n")
+    with pytest.raises(UserError, match=rf"t\.csv, line 3, {said}; mend"):
+        Tables(tmp_path, "s").rows("t")
+    storage.write_text(tmp_path / "s" / "u.csv", "id,x\na,1\n,\n")
+    with pytest.raises(UserError, match=r"u\.csv, line 3, is blank; delete it"):
+        Tables(tmp_path, "s").rows("u")
+
+
+@pytest.mark.parametrize("folder", ["", "tables", "tables/shakespeare"])
+def test_no_tables_are_said_to_be_none(tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    with pytest.raises(UserError, match="tables holds no tables; run the study first"):
+        make_report.main(["--out", str(tmp_path)])
 
 
 def test_a_template_that_asks_for_what_is_not_there_is_refused(tables: Tables, tmp_path: Path) -> None:

@@ -39,9 +39,23 @@ def test_documents_of_every_form_are_the_same_text(tmp_path: Path) -> None:
     for i, text in enumerate(texts):
         put(tmp_path / "folder" / "deep" / f"{i}.txt", text)
     put(tmp_path / "folder" / "README.md", "not a document")
-    for name in ("a.jsonl", "b.jsonl.gz", "c.txt", "folder"):
+    put(tmp_path / "CAPITALS" / "A.TXT", plain)
+    put(tmp_path / "CAPITALS" / "README.MD", "not a document")
+    put(tmp_path / "d.json", json.dumps(texts))
+    put(tmp_path / "e.json", json.dumps([{"id": 1, "text": text} for text in texts]))
+    marked = ("a.jsonl", "c.txt", "d.json")
+    for name in marked:
+        put(tmp_path / f"marked-{name}", b"\xef\xbb\xbf" + (tmp_path / name).read_bytes())
+    for name in (
+        "b.jsonl.gz",
+        "folder",
+        "CAPITALS",
+        "e.json",
+        *marked,
+        *(f"marked-{name}" for name in marked),
+    ):
         assert documents.read(tmp_path / name) == plain
-    for name in ("a.jsonl", "folder"):
+    for name in ("a.jsonl", "folder", "e.json"):
         assert documents.read(tmp_path / name, 2) == "\n\n".join(texts[:2]).encode()
 
 
@@ -56,6 +70,10 @@ def test_documents_of_every_form_are_the_same_text(tmp_path: Path) -> None:
         ("a.jsonl", b'["text"]\n', 'line 1 has no field "text"'),
         ("a.jsonl", b'{"text": 3}\n', 'line 1 has no field "text"'),
         ("a.jsonl", b'{"text": "\\ud800"}\n', "line 1 has half a surrogate pair"),
+        ("a.json", b"[", r"a\.json is not JSON; name it \.txt"),
+        ("a.json", b'{"text": "x"}', r"a\.json is no JSON array"),
+        ("a.json", b'["x", 3]', 'item 2 has no field "text"'),
+        ("a.json", b'["\\ud800"]', "item 1 has half a surrogate pair"),
         ("a.jsonl.gz", b'{"text": "x"}\n', "not a whole gzip file"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 99, mtime=0)[:-12], "not a whole gzip file"),
         ("folder/a.md", b"x", "folder has no file whose name ends in"),

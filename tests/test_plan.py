@@ -211,3 +211,23 @@ def test_views_are_relative_and_follow(tmp_path: Path) -> None:
         freshness.point(view, tmp_path / "runs" / name)
         assert os.readlink(view) == f"../../runs/{name}"
     assert [path.name for path in view.parent.iterdir()] == ["seed-1"]
+
+
+def test_a_view_leads_to_its_run_where_its_suite_is_a_link_or_it_became_a_text(tmp_path: Path) -> None:
+    run = tmp_path / "out" / "runs" / "one"
+    run.mkdir(parents=True)
+    (tmp_path / "a" / "large" / "disk").mkdir(parents=True)
+    (tmp_path / "out" / "suite").symlink_to(tmp_path / "a" / "large" / "disk")
+    view = tmp_path / "out" / "suite" / "self" / "seed-1"
+    freshness.point(view, run)
+    assert view.samefile(run) and run_folder.viewed(view) == view
+    target = os.readlink(view)
+    view.unlink()
+    view.write_text(target)  # as some ways to copy a folder leave it
+    assert run_folder.viewed(view).samefile(run)
+    freshness.point(view, run)
+    assert view.is_symlink() and view.samefile(run)
+    view.unlink()
+    for text in ("", "nowhere", "x" * 300 + "\0"):
+        view.write_text(text)
+        assert run_folder.viewed(view) == view

@@ -24,6 +24,7 @@ from study import plan as pipeline
 from study import request as studies
 from tests.hostile import assert_refused, ends
 from tests.least import TEXT
+from tests.test_house import PRODUCT
 from tests.tiny_study import RUN_ALL, SUITE, environment, request, run_all
 
 # Corpora
@@ -157,16 +158,21 @@ def test_nothing_heavy_is_loaded_to_find_nothing_to_do() -> None:
     assert found.stdout.strip() == "[]"
 
 
-def test_ctrl_c_while_modules_are_loaded_ends_quietly(tmp_path: Path) -> None:
+COMMANDS = [path for path in PRODUCT if "command_line.run(" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_ctrl_c_while_modules_are_loaded_ends_quietly(tmp_path: Path, command: Path) -> None:
     code = f"""
 import os, runpy, signal, sys
+sys.path.insert(0, {str(ROOT)!r})
 signal.signal(signal.SIGINT, signal.default_int_handler)
 class Press:
     def find_spec(self, name, *_):
-        if name == "study":
+        if name in ("numpy", "pandas", "torch", "study", "data.sources", "data.documents"):
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Press())
-runpy.run_path({str(RUN_ALL)!r}, run_name="__main__")
+runpy.run_path({str(command)!r}, run_name="__main__")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 130 and done.stderr == ""
@@ -178,7 +184,7 @@ runpy.run_path({str(RUN_ALL)!r}, run_name="__main__")
         (
             "os.kill(os.getpid(), signal.SIGINT)",
             130,
-            "interrupted; the same command goes on from the last checkpoint\n",
+            "interrupted; the same command goes on where it stopped\n",
         ),
         ("None", 0, ""),
     ],

@@ -106,8 +106,9 @@ def test_a_state_from_a_file_does_what_it_does(run: Path, say: Say, tmp_path: Pa
 
 
 def test_a_prompt_from_a_file_is_the_same_prompt(say: Say, tmp_path: Path) -> None:
-    (tmp_path / "prompt.txt").write_text("abc\nhi")
-    assert say("--prompt-file", str(tmp_path / "prompt.txt")) == say("--prompt", "abc\nhi")
+    for mark in ("", "\ufeff"):
+        (tmp_path / "prompt.txt").write_text(f"{mark}abc\nhi", encoding="utf-8")
+        assert say("--prompt-file", str(tmp_path / "prompt.txt")) == say("--prompt", "abc\nhi")
 
 
 LINES: dict[str, tuple[list[str], str]] = {

@@ -84,3 +84,8 @@ def test_a_sealed_record_is_refused_when_changed(tmp_path: Path, at: int) -> Non
     assert {
         name: part for name, part in found.items() if name in value
     } == value  # blank space, or the seal's name
+
+
+def test_a_byte_order_mark_is_no_part_of_json(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert storage.read_json(tmp_path / "a.json") == {"a": 1}

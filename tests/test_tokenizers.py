@@ -277,7 +277,8 @@ def test_only_the_training_split_is_learned_from(tmp_path: Path) -> None:
     train = len(TEXT) * 9 // 10
     other = TEXT[:train] + ("zzqq" * len(TEXT))[: len(TEXT) - train]
     first, second = (
-        prepare_text(str(i), t.encode(), tmp_path, "bpe:320") for i, t in enumerate((TEXT, other))
+        prepare_text(name, text.encode(), tmp_path, "bpe:320")
+        for name, text in (("one", TEXT), ("two", other))
     )
     assert first.tokenizer.describe() == second.tokenizer.describe()
     assert np.array_equal(first.train, second.train) and first.source_sha256 != second.source_sha256

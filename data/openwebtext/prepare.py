@@ -13,19 +13,23 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from base import command_line
+
+if __name__ == "__main__":
+    command_line.heed()
+
 from base.errors import UserError
 from base.storage import write_bytes
 from data import documents
 from data.corpus import Corpus
-from data.prepare import arguments_parser, prepare, prepare_text, run_command
+from data.prepare import arguments_parser, prepare, prepare_text, report
 from data.sources import ROOT, SOURCES, SourceNotFound, find_local
 
 NAME = "openwebtext"
 MOST_DOCUMENTS = 1_000_000_000
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns its exit status."""
+def main(arguments: Sequence[str]) -> None:
     parser = arguments_parser(NAME, tokenizer="bpe:1024")
     parser.add_argument(
         "--from", dest="path", type=Path, metavar="PATH",
@@ -35,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--documents", type=int, metavar="N",
         help=f"take the first N documents of PATH (default: all) or of the hub (default: {documents.HUB_DOCUMENTS:,})",
     )  # fmt: skip
-    return run_command(parser, arguments, _make)
+    given = parser.parse_args(arguments)
+    report(_make(given), given.out)
 
 
 def _make(options: argparse.Namespace) -> Corpus:
@@ -70,4 +75,4 @@ def _collected(text: bytes, place: str, options: argparse.Namespace) -> Corpus:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line.run(main)

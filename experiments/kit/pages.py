@@ -56,7 +56,7 @@ def render(
         folder: where the template lies.
 
     Raises:
-        UserError: a table lacks a column.
+        UserError: a table lacks a column, or has words where numbers belong.
         jinja2.UndefinedError: the template asks for what is not there.
     """
     try:
@@ -70,18 +70,22 @@ def render(
         there = all(len(tables.rows(needed)) for needed in shown[name].tables)
         return f"![{alt}]({figures}/{name})" if there else ""
 
-    known = {
-        "missing": MISSING, "title": experiment.title, "note": " ".join(note.split()), "reading": words.READING, "figures": figures,
-        "found": [one.line() for one in in_order(findings.values())], "finding": findings, "figure": figure,
-        "grid": {name: _or_missing(make, tables) for name, make in experiment.grids.items()},
-        "published": SimpleNamespace(**{**vars(published), **published.ANSWERS}), "tables": tables,
-        "made_from": made_from(tables, *experiment.guests), "smaller": partial(smaller, tables),
-        "mean": partial(_of_column, tables, "mean"), "top": partial(_of_column, tables, "max"),
-    }  # fmt: skip
-    known |= experiment.values(tables)
-    return filled(
-        experiment.template, known, folder, conditions=partial(conditions, tables, guests=experiment.guests)
-    )
+    with tables.legible():
+        known = {
+            "missing": MISSING, "title": experiment.title, "note": " ".join(note.split()), "reading": words.READING, "figures": figures,
+            "found": [one.line() for one in in_order(findings.values())], "finding": findings, "figure": figure,
+            "grid": {name: _or_missing(make, tables) for name, make in experiment.grids.items()},
+            "published": SimpleNamespace(**{**vars(published), **published.ANSWERS}), "tables": tables,
+            "made_from": made_from(tables, *experiment.guests), "smaller": partial(smaller, tables),
+            "mean": partial(_of_column, tables, "mean"), "top": partial(_of_column, tables, "max"),
+        }  # fmt: skip
+        known |= experiment.values(tables)
+        return filled(
+            experiment.template,
+            known,
+            folder,
+            conditions=partial(conditions, tables, guests=experiment.guests),
+        )
 
 
 def filled(

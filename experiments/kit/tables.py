@@ -96,7 +96,32 @@ def read(
     lacking = [column for column in columns if column not in table]
     if lacking:
         raise UserError(f"{path} lacks the column {lacking[0]}; delete it and run the study again")
+    if not texts:
+        _check_rows(path, table)
     return table
+
+
+def _check_rows(path: Path, table: pd.DataFrame) -> None:
+    """UserError names the line of a row that is blank, or is of no suite, condition or seed: a spreadsheet leaves such ones."""
+    checks = {column: table[column] for column in RUN if column in table}
+    if "seed" in checks:
+        checks["seed"] = pd.to_numeric(checks["seed"], errors="coerce")
+    for column, cells in checks.items():
+        if cells.isna().any():
+            raise UserError(
+                f"{path}, line {_line(cells.isna())}, has no {column}; mend that row, or delete it"
+            )
+    if len(blank := table.isna().all(axis=1)) and blank.any():
+        raise UserError(f"{path}, line {_line(blank)}, is blank; delete it")
+
+
+def _line(rows: "pd.Series[bool]") -> int:
+    """The line in its file of the first of some rows of a table."""
+    return int(np.argmax(rows.to_numpy())) + 2
+
+
+def _has_words(column: "pd.Series[Any]") -> bool:
+    return not pd.api.types.is_numeric_dtype(column)
 
 
 def names(folder: Path, suite: str) -> list[str]:
@@ -106,10 +131,11 @@ def names(folder: Path, suite: str) -> list[str]:
 
 
 def suites(folder: Path) -> list[str]:
-    """The suites that have tables. UserError where there is no folder of tables."""
-    if not folder.is_dir():
-        raise UserError(f"{folder} is no folder; run the study first: ./run.sh all")
-    return sorted(path.name for path in folder.iterdir() if path.is_dir())
+    """The suites that have tables. UserError where there are none."""
+    found = sorted({path.parent.name for path in (*folder.glob("*/*.csv"), *folder.glob("*/*.csv.gz"))})
+    if not found:
+        raise UserError(f"{folder} holds no tables; run the study first: ./run.sh all")
+    return found
 
 
 class Tables:
@@ -139,6 +165,8 @@ class Tables:
         table = self._kept[place]
         for column, value in where.items() if len(table) else ():
             place = (*place, column, value)
+            if type(value) in (int, float) and _has_words(table[column]):
+                raise ValueError(f"{column} is asked for {value} and has words")  # no row would be found
             if place not in self._kept:
                 self._kept[place] = table[table[column] == value]
             table = self._kept[place]
@@ -153,10 +181,11 @@ class Tables:
 
         Raises:
             NothingToDraw: a table that was read has no rows.
-            UserError: all have, and one of them lacks a column.
+            UserError: all have, and one of them lacks a column, or has words where numbers belong.
         """
         try:
-            yield
+            with self.legible():
+                yield
         except KeyError as error:
             column = str(error.args[0]).removeprefix("Column not found: ")
             lacking = [
@@ -170,6 +199,29 @@ class Tables:
             raise UserError(
                 f"{by}: the column {column} lacks in {listed(sorted(lacking))}; delete that table and run the study again"
             ) from error
+
+    @contextmanager
+    def legible(self) -> Iterator[None]:
+        """What fails over a cell with words in a column of numbers, which a person or a spreadsheet wrote, is told by that cell.
+
+        Raises:
+            UserError: a table that was read has such a cell. Else the error as it came.
+        """
+        try:
+            yield
+        except (ValueError, TypeError, AttributeError) as error:
+            for suite, name in sorted(self.reads):
+                table = self._kept[suite, name]
+                for column in [column for column in table if _has_words(table[column])]:
+                    cells = table[column].dropna().astype(str)
+                    words = pd.to_numeric(cells, errors="coerce").isna()
+                    if words.any() and (not words.all() or f"'{cells.iloc[0]}'" in str(error)):
+                        line, cell = _line(words.reindex(table.index, fill_value=False)), cells[words].iloc[0]
+                        raise UserError(
+                            f"{self.folder / suite / name}.csv, line {line}: {cell!r} is no number for the "
+                            f"column {column}; empty that cell, or delete the file and run the study again"
+                        ) from error
+            raise
 
 
 class ByCondition:
