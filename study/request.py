@@ -145,7 +145,8 @@ def find_corpora(
             )
     claims = request.config is None
     runs = [run for suite in suites for run in suite.conditions.values() if run.train.dtype == "auto"]
-    types = {number_type.shape_of(run): number_type.choose(request.out, run, bool(prepare)) for run in runs}
+    shapes = {number_type.shape_of(run): run for run in runs}
+    types = {shape: number_type.choose(request.out, run, bool(prepare)) for shape, run in shapes.items()}
     warning = _warning(request, suites)
     return Study(request.out, tuple(suites), found, warning, claims, types), states, said
 
