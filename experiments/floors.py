@@ -15,7 +15,7 @@ from experiments.kit.marks import curve, handles, level
 from experiments.kit.runs import Context
 from experiments.kit.stats import Estimate, estimate
 from experiments.kit.style import Look
-from experiments.kit.tables import NothingToDraw, Tables
+from experiments.kit.tables import ByCondition, NothingToDraw, Tables
 from experiments.kit.words import Finding, difference
 
 HAND = "hand-coded"
@@ -119,44 +119,58 @@ def findings(tables: Tables) -> dict[str, Finding]:
     random = tables.by_condition("floors_slope", move="random")
     scrambled = tables.by_condition("floors_slope", move="scrambled")
 
-    def more(claim: str, one: str, *others: str) -> Finding:
-        return difference(claim, at.against(one, others, "captured"), +1, "of the known gain")
-
-    def slope(name: str, of: object) -> dict[str, Estimate]:
-        return {name: of.value("state", "slope")}  # type: ignore[attr-defined]
+    def more(claim: str, otherwise: str, one: str, *others: str) -> Finding:
+        return difference(
+            claim, at.against(one, others, "captured"), +1, "of the known gain", otherwise=otherwise
+        )
 
     return {
         "captures": difference(
-            "A self-state captures most of what an ideal observer gains.", at.values(["state"], "captured"), +1, "of the known gain", pairs=False
+            "A self-state captures a part of what an ideal observer gains by knowing the regime.", at.values(["state"], "captured"), +1,
+            "of the known gain", pairs=False, otherwise="A self-state captures nothing clear of what an ideal observer gains.",
         ),
-        "blind": more("States and biases that sense nothing of their own run capture less.", "state", *BLIND),
-        "carried": more("Carrying a state on captures more than reading the last batch.", "state", "direct"),
+        "blind": more(
+            "States and biases that sense nothing of their own run capture less.",
+            "Not all that senses nothing of its own run captures clearly less.", "state", *BLIND,
+        ),
+        "carried": more(
+            "Carrying a state on captures more than reading the last batch only.",
+            "Reading the last batch only captures about as much as carrying a state on.", "state", "direct",
+        ),
         "few": difference(
-            "With senses of 4 tokens carrying a state on captures more than reading the last batch.",
+            "Where only 4 tokens of a batch are sensed, carrying a state on captures more than reading the last batch only.",
             at.against("sees_4", ("direct_4",), "captured"), +1, "of the known gain",
+            otherwise="Even where only 4 tokens of a batch are sensed, carrying a state on captures no clearly larger part.",
         ),
-        "steady": more("What held it back were the moments that standardise its senses: slow ones capture more.", "steady", "state"),
+        "steady": more(
+            "What holds the state back are the moments that standardise its senses: where they move ten times slower, it captures more.",
+            "Moments that move ten times slower do not clearly help.", "steady", "state",
+        ),
         "hand": difference(
-            "The self-state captures more than a hand-coded rule on the last losses.",
-            {"`state` − hand-coded": estimate((captured(tables, "state") - captured(tables, HAND)).dropna())}, +1, "of the known gain",
+            "It captures more than a rule by hand that turns the last losses into a temperature.",
+            {"`state` − rule by hand": estimate((captured(tables, "state") - captured(tables, HAND)).dropna())}, +1, "of the known gain",
+            otherwise="A rule by hand that turns the last losses into a temperature captures about as much, or more.",
         ),
         "masking": difference(
-            "Where tokens are masked, which the input shows, a state does not predict better than none.",
+            "Where tokens are masked, which the input shows, a state makes predictions worse.",
             at.against("masked", ("masked_vanilla",), "beyond_oracle"), +1, "nats", 4,
+            otherwise="Where tokens are masked, which the input shows, a state does not clearly change the loss.",
         ),
         "follows": difference(
-            "Set the state to a belief, and predictions follow: slope of the implied belief.", slope("state set to the belief", slopes), +1, "", pairs=False
+            "Set the state to a belief by hand, and predictions follow it.", {"slope": slopes.value("state", "slope")}, +1,
+            "(1: to the letter)", pairs=False, otherwise="Predictions do not clearly follow a belief that the state is set to.",
         ),
         "alone": difference(
-            "Random directions and a scrambled reader do not move predictions so.",
-            {"random": minus(slopes, random), "scrambled": minus(slopes, scrambled)}, +1,
+            "Moves as long in random directions, or through a scrambled reader, do not do that.",
+            {"random": minus(slopes, random), "scrambled": minus(slopes, scrambled)}, +1, "less slope",
+            otherwise="Moves as long in random directions, or through a scrambled reader, do about the same.",
         ),
     }  # fmt: skip
 
 
-def minus(one: object, other: object) -> Estimate:
+def minus(one: ByCondition, other: ByCondition) -> Estimate:
     """The slope of one move minus that of another, by seed, in the condition `state`."""
-    mine, theirs = (of.of("state", "slope") for of in (one, other))  # type: ignore[attr-defined]
+    mine, theirs = (of.of("state", "slope") for of in (one, other))
     return estimate((mine - theirs).dropna())
 
 

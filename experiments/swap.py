@@ -131,29 +131,34 @@ def findings(tables: Tables) -> dict[str, Finding]:
     at, rivals = tables.by_condition("swap_summary", LOOKS), ("random", "zero")
     return {
         "raises": difference(
-            "Another seed's state raises the loss at once.", at.values(["other"], "first_loss"), +1, "nats", 4
+            "Another seed's state, put into a trained model, raises the loss at once.", at.values(["other"], "first_loss"), +1, "nats", 4,
+            otherwise="Another seed's state, put into a trained model, does not clearly raise the loss.",
         ),
         "counts": difference(
-            "The weights count on their own state: any other costs loss at once, none included.",
+            "The weights have come to count on their own state: another seed's, a random one and none all cost loss at once.",
             at.values(["other", *rivals], "first_loss"), +1, "nats", 4,
+            otherwise="Not every state but the own one costs loss at once.",
         ),
         "worse": difference(
             "Another seed's state costs more than a random one or none.",
             at.against("other", rivals, "first_loss"), +1, "nats", 4,
+            otherwise="It costs about as much as a random state or none: no difference is clear.",
         ),
         "lasts": difference(
-            "The harm of another seed's state lasts: in the last 50 steps the held-out loss is still higher.",
+            "The harm lasts: 150 steps later the held-out loss is still higher.",
             at.values(["other"], "late_heldout"), +1, "nats", 4,
+            otherwise="The harm does not last: after 150 steps the held-out loss is not clearly higher.",
         ),
         "apart": difference(
-            "In the last 50 steps after the swap another seed's state leaves the losses further apart than a random one or "
-            "none does.",
+            "In the last 50 steps another seed's state leaves the losses further apart than a random one or none does.",
             at.against("other", rivals, "late_loss_distance"), +1, "nats", 5,
+            otherwise="What is left of it in the last 50 steps is no more than what a random state or none leaves.",
         ),
         "slower": longer(
             "After a swap the loss takes longer to come within a small difference than the state takes to be the own one.",
             {"loss": at.steps("other", "steps_small", "small"), "state": at.steps("other", "state_steps", "swapped_distance")},
             "It needs the continuation `other`.", "With another seed's state: ",
+            "The loss is back sooner than the state is the own one again.",
         ),
     }  # fmt: skip
 

@@ -10,7 +10,7 @@ from base.storage import ROOT, UserError
 from experiments.claims.page import readme_claims
 from experiments.kit.pages import made_from
 from experiments.kit.tables import Tables
-from experiments.kit.words import READING, VERDICTS, harmless, listed, plural, table
+from experiments.kit.words import VERDICTS, harmless, listed, plural, table
 from study import book, phases
 
 WORKERS = 2  # of the machine that README gives the time for
@@ -46,9 +46,7 @@ def readme_results(tables_dir: Path) -> str:
         return "No results are committed yet."
     found = table(["page", "made from", "findings"], rows, words=True)
     shared = "A run that two suites share stands in both rows, and counts once in the time above."
-    return (
-        f"{readme_claims(tables_dir)}\n\n### All findings, page by page\n\n{found}\n\n{shared}\n\n{READING}"
-    )
+    return f"{readme_claims(tables_dir)}\n\n### All findings, page by page\n\n{found}\n\n{shared}"
 
 
 def readme_time(tables_dir: Path) -> str:

@@ -22,6 +22,7 @@ from experiments.kit import tables as kit_tables
 from experiments.kit.experiment import Experiment
 from experiments.kit.pages import render
 from experiments.kit.runs import Context, Run
+from experiments.kit.words import Finding
 
 Window = tuple[str, int, int]
 
@@ -107,9 +108,20 @@ def read_from(folder: Path, suite: str, tables: dict[str, pd.DataFrame]) -> kit_
     return kit_tables.Tables(folder, suite)
 
 
-def page_of(experiment: Experiment, folder: Path, tables: dict[str, pd.DataFrame]) -> str:
+class Page(str):
+    """A page, and the findings that it was written from."""
+
+    findings: dict[str, Finding]
+
+
+def page_of(
+    experiment: Experiment, folder: Path, tables: dict[str, pd.DataFrame], figures: str = "figures", note: str = ""
+) -> Page:  # fmt: skip
     """The page of an experiment, from tables that are written to a folder."""
-    return render(experiment, read_from(folder, experiment.suites[0], tables), "figures")
+    known = read_from(folder, experiment.suites[0], tables)
+    page = Page(render(experiment, known, figures, note))
+    page.findings = experiment.findings(known)
+    return page
 
 
 def drawn_of(
@@ -136,9 +148,7 @@ def assert_tables(page: str) -> None:
             assert above.count("|") == line.count("|"), line
 
 
-def verdict(page: str, words: str) -> str:
+def verdict(page: Page, words: str) -> str:
     """The verdict on the one claim that has these words."""
-    (found,) = [
-        line for line in page.splitlines() if line.startswith("- **") and words in line.split("** ")[0]
-    ]
-    return found.removeprefix("- **").split(":")[0]
+    (found,) = [one.verdict for one in page.findings.values() if words in one.claim]
+    return found.capitalize()

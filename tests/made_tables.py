@@ -1,6 +1,5 @@
 """Made-up tables of the suite `shakespeare` whose right answers are known, their pages, and what those say."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +7,8 @@ import pandas as pd
 
 from experiments import frozen, perturbation
 from experiments.kit import published
-from experiments.kit.pages import render
 from experiments.kit.tables import BASIC, NO_CLAMP, RAW, STATE, TIME
-from tests.made_runs import read_from
+from tests.made_runs import Page, page_of
 
 ROOT = Path(__file__).resolve().parent.parent
 SEEDS = (1, 2, 3)
@@ -159,19 +157,10 @@ def study(
 
 def written(
     folder: Path, tables: dict[str, pd.DataFrame], note: str = "", figures: str = "../figures"
-) -> tuple[str, str]:
+) -> tuple[Page, Page]:
     """The two pages (shakespeare, frozen test) of some tables."""
-    known = read_from(folder / "tables", "shakespeare", tables)
-    return render(perturbation.EXPERIMENT, known, figures, note), render(
-        frozen.EXPERIMENT, known, figures, note
+    training, steering = (
+        page_of(one, folder / "tables", tables, figures, note)
+        for one in (perturbation.EXPERIMENT, frozen.EXPERIMENT)
     )
-
-
-def verdicts(page: str) -> list[tuple[str, str]]:
-    """(verdict, claim) of each finding, in the order of the page."""
-    return re.findall(r"^- \*\*([A-Z][a-z ]+): (.*?)\*\*", page, flags=re.M)
-
-
-def verdict(page: str, words: str) -> str:
-    (found,) = [verdict for verdict, claim in verdicts(page) if words in claim]
-    return found
+    return training, steering

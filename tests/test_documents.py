@@ -14,7 +14,7 @@ from experiments.kit import tables as kit_tables
 from runs.state import METRICS
 from study import book, documents, phases, publish
 from tests.committed import COMMITTED, published_with
-from tests.made_tables import study, verdicts, written
+from tests.made_tables import study, written
 
 
 def test_readme_blocks(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_readme_needs_no_table_too_large_to_commit(tmp_path: Path) -> None:
         (tmp_path / "tables" / "shakespeare" / f"{name}.csv").unlink(missing_ok=True)
     made = documents.readme_results(tmp_path / "tables")
     for page in (training, frozen):
-        for verdict, count in Counter(found.lower() for found, _ in verdicts(page)).items():
+        for verdict, count in Counter(found.verdict for found in page.findings.values()).items():
             assert f"{count} {verdict}" in made
     assert "No claim has been decided yet." in made
 

@@ -108,7 +108,7 @@ def test_a_page_says_what_the_tables_say(tables: Tables, tmp_path: Path) -> None
         "# Hello: who says more?\n\n> **Quick study.**\n\nSuite `s`, corpus `x`, models of 0.80 million"
     )
     assert (
-        "\n\n## In short\n\n- **Clear: The loud say more.** `loud` − `quiet` +3.0 [+3.0, +3.0] words, paired by seed, n = 3.\n\nBrackets"
+        "\n\n## In short\n\n- **The loud say more.** `loud` − `quiet` +3.0 [+3.0, +3.0] words, paired by seed, n = 3.\n\nBrackets"
         in text
     )
     assert cells(text, "`loud`: says it twice |") == [
@@ -127,7 +127,7 @@ def test_a_figure_shows_what_the_tables_say(tables: Tables) -> None:
         drawing = figure.draw(tables, "a note")
         assert_clean(figure.name, drawing)
         assert style.png_bytes(drawing) == style.png_bytes(figure.draw(tables, "a note"))
-    assert title_of(drawing) == "Clear: The loud say more."
+    assert title_of(drawing) == "The loud say more."
     (axes,) = drawing.axes
     points = [line.get_ydata() for line in axes.lines if line.get_marker() in ("o", "s")]
     assert [np.asarray(values).tolist() for values in points] == [[5, 6, 7], [2, 3, 4]]
@@ -148,7 +148,7 @@ def test_what_was_asked_for_is_known(tables: Tables, tmp_path: Path) -> None:
 def test_where_nothing_is_there_a_page_says_so_and_a_figure_is_not_drawn(tmp_path: Path) -> None:
     nothing = Tables(tmp_path, "hello")
     text = page(nothing, tmp_path)
-    assert "- **Not measured: The loud say more.**" in text and words.MISSING in text and "nan" not in text
+    assert "Nothing has been measured yet." in text and words.MISSING in text and "nan" not in text
     assert "No finished run is in the tables." in text and "![" not in text and "## Conditions" not in text
     with pytest.raises(NothingToDraw):
         HELLO.figures[0].draw(nothing, "")

@@ -65,7 +65,7 @@ def test_the_title_says_what_the_tables_say(tmp_path: Path) -> None:
     own = runs["condition"].str.startswith("self")
     runs["heldout_loss"] = 2 - 0.5 * own + 0.01 * runs["seed"] * own
     title = title_of(drawn_of(CURVES, tmp_path, tables, "shakespeare"))
-    assert title == "Clear: With a self-state the model predicts held-out text better than without."
+    assert title == "With a self-state the model predicts held-out text better than without."
 
 
 @pytest.mark.parametrize(("gain", "expected"), [(-0.05, "Clear"), (0.0, "Not clear"), (0.05, "Not clear")])

@@ -18,12 +18,16 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from experiments.kit import published, words
+from experiments.kit.levels import FEWEST_SEEDS
 from experiments.kit.stats import Estimate, estimate
 from experiments.kit.style import Look
 from experiments.kit.tables import ByCondition, Grid, NothingToDraw, Tables, of_condition
 from experiments.kit.words import (
+    ABSENT,
     DASH,
     MISSING,
+    OPEN,
+    Finding,
     in_order,
     interval,
     listed,
@@ -72,8 +76,8 @@ def render(
 
     with tables.legible():
         known = {
-            "missing": MISSING, "title": experiment.title, "note": " ".join(note.split()), "reading": words.READING, "figures": figures,
-            "found": [one.line() for one in in_order(findings.values())], "finding": findings, "figure": figure,
+            "missing": MISSING, "title": experiment.title, "note": " ".join(note.split()), "figures": figures,
+            "short": partial(short, findings, tables), "finding": findings, "figure": figure,
             "grid": {name: _or_missing(make, tables) for name, make in experiment.grids.items()},
             "published": SimpleNamespace(**{**vars(published), **published.ANSWERS}), "tables": tables,
             "made_from": made_from(tables, *experiment.guests), "smaller": partial(smaller, tables),
@@ -86,6 +90,20 @@ def render(
             folder,
             conditions=partial(conditions, tables, guests=experiment.guests),
         )
+
+
+def short(findings: Mapping[str, Finding], tables: Tables, names: Sequence[str]) -> str:
+    """What opens a page: findings by name, or one sentence where there are too few seeds to find anything.
+
+    names: of the findings; none for all, what fails first.
+    """
+    seeds = tables.rows("runs")["seed"].nunique() if len(tables.rows("runs")) else 0
+    told = [findings[name] for name in names] if names and findings else in_order(findings.values())
+    if not any(one.verdict != ABSENT for one in told):
+        return "Nothing has been measured yet."
+    if 0 < seeds < FEWEST_SEEDS and all(one.verdict in (OPEN, ABSENT) for one in told):
+        return f"{plural(seeds, 'seed')} can settle nothing: {FEWEST_SEEDS} are the fewest. The numbers stand below."
+    return "\n".join(one.line() for one in told)
 
 
 def filled(

@@ -23,16 +23,9 @@ NOT_CLEAR, OPEN, CLEAR, ABSENT = "not clear", "open", "clear", "not measured"
 VERDICTS = (NOT_CLEAR, OPEN, CLEAR, ABSENT)  # the order of a page: what fails comes first
 OF_CLAIMS = ("not supported", "inconclusive", "supported", ABSENT)
 _PLACES = {word: place for words in (VERDICTS, OF_CLAIMS) for place, word in enumerate(words)}
-OTHER_WAY = " Clearly the other way{}."
+OTHER_WAY = " The opposite holds{}."
+PREFIXES = {OPEN: "Not settled: ", ABSENT: "Not measured: "}  # of a sentence that nothing is known of yet
 MISSING = "The tables hold nothing for this yet."
-READING = (
-    "Brackets hold the 95 % t interval of the mean over seeds. *Clear*: the interval lies wholly on that side of zero which "
-    "the sentence says. *Not clear*: it does not, which is not a proof that there is nothing; where it lies wholly on the other side, "
-    "the finding says so. *Open*: too few seeds (fewer than three, or than its test needs), or parts of the sentence that disagree. "
-    "With few seeds an interval can reach past the bounds of a share or a correlation. These words are not the verdicts on claims (*supported*, *not supported*, "
-    "*inconclusive*): a claim was written before its results, is corrected for the number of claims beside it, and has to reach "
-    "the smallest effect of interest. A finding is none of this unless it says so, so one in twenty is clear by chance."
-)
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -105,19 +98,29 @@ def interval(value: "Estimate", digits: int = 3, sign: bool = True) -> str:
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence, its verdict (one of VERDICTS, or of a claim's own), and the numbers that decide it, as a sentence."""
+    """What was asked of some numbers, and what came of it.
+
+    Attributes:
+        claim: what is said where the numbers show it.
+        verdict: on the claim, one of VERDICTS, or of a registered claim's own.
+        evidence: the numbers that decide it, as a sentence.
+        otherwise: what is said where the numbers do not show it, or show the opposite.
+    """
 
     claim: str
     verdict: str
     evidence: str
+    otherwise: str = ""
 
     def line(self) -> str:
-        """As it stands in a page's list."""
+        """As it stands on a page: what happened, and its numbers."""
         return f"- **{self.title()}** {self.evidence}"
 
     def title(self) -> str:
-        """As it stands above a figure."""
-        return f"{self.verdict.capitalize()}: {self.claim}"
+        """What happened, in a sentence, as it stands above a figure."""
+        if self.verdict == NOT_CLEAR:
+            return self.otherwise or f"Not clear: {self.claim}"
+        return PREFIXES.get(self.verdict, "") + self.claim
 
 
 def side(value: "Estimate", sign: int) -> str:
@@ -159,27 +162,28 @@ def other_way(parts: "Parts", sign: int) -> str:
 
 def turned_way(turned: Sequence[str], parts: int) -> str:
     """That sentence for the parts that are turned, out of so many; all of them need no names."""
-    return OTHER_WAY.format(f": {listed(turned)}" if len(turned) < parts else "") if turned else ""
+    return OTHER_WAY.format(f" for {listed(turned)}" if len(turned) < parts else "") if turned else ""
 
 
 def difference(
-    claim: str, parts: "Parts", sign: int, unit: str = "", digits: int = 3, pairs: bool = True
-) -> Finding:
+    claim: str, parts: "Parts", sign: int, unit: str = "", digits: int = 3, pairs: bool = True, otherwise: str = ""
+) -> Finding:  # fmt: skip
     """The finding on values that should all lie on one side of zero.
 
     Args:
+        claim, otherwise: what is said where all do, and where not.
         parts: what is compared, by name. ByCondition's `values` and `against` give them.
         sign: +1 or -1, the side that the claim says.
         pairs: whether each is a difference paired by seed.
     """
     known = {name: value for name, value in dict(parts).items() if value.n}
     if not known:
-        return Finding(claim, ABSENT, "It needs seeds that both sides of a comparison have.")
+        return Finding(claim, ABSENT, "It needs seeds that both sides of a comparison have.", otherwise)
     text = "; ".join(f"{name} {interval(value, digits)}" for name, value in known.items())
     n = min(value.n for value in known.values())
     verdict = worst([side(value, sign) for value in known.values()])
     told = f" {unit.strip()}" * bool(unit.strip()) + ", paired by seed" * pairs
-    return Finding(claim, verdict, f"{text}{told}, n = {n}.{other_way(known, sign)}")
+    return Finding(claim, verdict, f"{text}{told}, n = {n}.{other_way(known, sign)}", otherwise)
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
@@ -233,16 +237,20 @@ def compare(one: "pd.Series[float]", other: "pd.Series[float]") -> Compared:
     return Compared(len(both), int((one[both] > other[both]).sum()), int((one[both] < other[both]).sum()))
 
 
-def longer(claim: str, parts: Mapping[str, "pd.Series[float]"], needs: str, before: str = "") -> Finding:
+def longer(
+    claim: str, parts: Mapping[str, "pd.Series[float]"], needs: str, before: str = "", otherwise: str = ""
+) -> Finding:
     """The finding that one thing takes longer than another, by an exact sign test over seeds.
 
     Args:
         parts: two names with steps by seed (infinity: never), the one that should take longer first.
-        needs: what is said where no seed has both. before: words in front of the numbers.
+        needs: what is said where no seed has both. before: words in front of the numbers. otherwise: what is said where it does not.
     """
     (one, steps), (other, others) = parts.items()
     found = compare(steps, others)
     if not found.n:
-        return Finding(claim, ABSENT, needs)
+        return Finding(claim, ABSENT, needs, otherwise)
     medians = f"{before}{one} {median(steps)}, {other} {median(others)} steps"
-    return Finding(claim, found.verdict, f"{medians}; {found.counts()}; {found.test()}.{found.turned}")
+    return Finding(
+        claim, found.verdict, f"{medians}; {found.counts()}; {found.test()}.{found.turned}", otherwise
+    )
