@@ -7,13 +7,13 @@ resolved: no names left to look up, saved with the run, and hashed into its key.
 
 import graphlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from configs import probe, toml_file
+from configs import lengths, probe, toml_file
 from configs.fields import Name, Strict
 from configs.probe import Count, Probe
 from configs.run import RunConfig
@@ -180,20 +180,25 @@ def _load(path: Path, overrides: Sequence[str], quick: bool, guilty: Sequence[st
         raise ConfigError(f"conditions must be a table of tables {source.where(('conditions',))}")
     if len(document.get("conditions", {})) > MOST_CONDITIONS:
         raise ConfigError(f"{path} has more than {MOST_CONDITIONS} conditions; make several suites")
-    conditions = {}
+    conditions, lengthened = {}, {}
     for name in document.get("conditions", {}):
         resolved, trail = source.resolve_condition(name, {*RunConfig.model_fields, "mechanism"})
+        lengthened[name] = lengths.factor(source, name, resolved)
+        resolved = lengths.as_long(source, name, resolved, lengthened[name])
         fields = {key: value for key, value in resolved.items() if key not in {*_SUITE_FIELDS, *_LIBRARIES}}
         conditions[name] = validate(RunConfig, fields, source, trail)
     parts = {key: document[key] for key in _SUITE_FIELDS if key in document}
     checked = {"path": str(path), "quick": quick, "signatures": {}, **parts}
     checked["conditions"] = {name: run.model_dump(mode="json") for name, run in conditions.items()}
     suite = validate(Suite, checked, source, ((),))
-    return suite.model_copy(update={"probes": _probes(suite, source)})
+    return suite.model_copy(update={"probes": _probes(suite, source, lengthened)})
 
 
-def _probes(suite: Suite, source: toml_file.Source) -> dict[str, Probe]:
-    """The sections `[probe.NAME]` of a suite, checked against the conditions whose runs they name."""
+def _probes(suite: Suite, source: toml_file.Source, lengthened: Mapping[str, float]) -> dict[str, Probe]:
+    """The sections `[probe.NAME]` of a suite, checked against the conditions whose runs they name.
+
+    lengthened: of each condition, its steps over those that its file gives it.
+    """
     sections = source.document.get("probe", {})
     if not isinstance(sections, dict) or not all(isinstance(one, dict) for one in sections.values()):
         raise ConfigError(f"probe must be a table of tables {source.where(('probe',))}")
@@ -202,7 +207,11 @@ def _probes(suite: Suite, source: toml_file.Source) -> dict[str, Probe]:
         places = [("quick", "probe", name)] * suite.quick + [("probe", name)]
         if name not in probe.known():
             raise ConfigError(toml_file.unknown("probe", name, probe.known(), source.where(*places)))
-        one = found[name] = validate(probe.fields_of(name), fields, source, places)
+        one = validate(probe.fields_of(name), fields, source, places)
+        longer = {lengthened[condition] for condition in one.conditions if condition in lengthened}
+        if len(longer) == 1 and ("probe", name, "steps") not in source.overrides:
+            one = one.model_copy(update={"steps": tuple(lengths.times(list(one.steps), longer.pop()))})
+        found[name] = one
         told, kept = (
             source.where(*((*place, field) for place in places)) for field in ("conditions", "steps")
         )

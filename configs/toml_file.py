@@ -92,6 +92,7 @@ class Source:
     values: list[tuple[Keys, Any]] = field(default_factory=list)
     quick: bool = False
     guilty: Sequence[str] = ()  # --set texts that all errors are to name
+    declared: dict[str, Any] = field(default_factory=dict)  # the document before any --set
 
     def apply_quick(self) -> None:
         """Lay the `[quick]` table over the document. ConfigError where there is none."""
@@ -103,6 +104,7 @@ class Source:
 
     def apply_overrides(self, texts: Sequence[str]) -> None:
         """Lay `key=value` texts over the document; those of run fields act on every condition later."""
+        self.declared = self.document
         for text in texts:
             name, equals, literal = text.partition("=")
             keys = tuple(part.strip() for part in name.split("."))

@@ -1,99 +1,102 @@
-"""Parts of README.md and docs/ that are written from the committed tables and from the code's own declarations."""
+"""README.md, the index of results and docs/PIPELINE.md: written from the committed tables and from the code's own declarations."""
 
-from collections import Counter
+import re
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from base import storage
-from base.storage import ROOT, UserError
-from experiments.claims.page import readme_claims
-from experiments.kit.pages import made_from
-from experiments.kit.tables import Tables
-from experiments.kit.words import VERDICTS, harmless, listed, plural, table
+from base.storage import ROOT
+from experiments.claims.document import ten
+from experiments.kit.pages import filled
+from experiments.kit.stats import Estimate, estimate
+from experiments.kit.tables import NothingToDraw, Tables
+from experiments.kit.words import ABSENT, Finding, plural, table
 from study import book, phases
 
 WORKERS = 2  # of the machine that README gives the time for
+HERE = Path(__file__).parent
+INDEX = "docs/results/README.md"
 
 
-def _pages(tables_dir: Path) -> list[tuple[str, Tables]]:
-    """The modules of experiments that have a page, and the tables of its suite, in the order of the study."""
-    order = [path.stem for phase in phases.declared() for path in phase.suites]
-    found = [
-        (module, experiment.suites[0])
-        for module, experiment in book.experiments().items()
-        if book.templates_of(module) and experiment.suites[0] in order
-    ]
-    return [
-        (module, Tables(tables_dir, suite))
-        for module, suite in sorted(found, key=lambda one: order.index(one[1]))
-    ]
+def readme(root: Path) -> str:
+    """README.md from study/readme.md, the tables in `docs/results/tables` and the figures that are committed."""
+    tables = root / "docs" / "results" / "tables"
+
+    @cache
+    def findings(module: str) -> dict[str, Finding]:
+        experiment = book.experiments()[f"experiments.{module}"]
+        of = Tables(tables, experiment.suites[0])
+        try:
+            with of.needed("README.md"):
+                return dict(experiment.findings(of))
+        except NothingToDraw:
+            return {}
+
+    def finding(name: str) -> Finding | None:
+        module, _, which = name.rpartition(".")
+        found = findings(module).get(which)
+        return found if found is not None and found.verdict != ABSENT else None
+
+    def said(*names: str) -> list[str]:
+        """The findings of those names, `experiment.finding`, that have been measured, as lines."""
+        return [found.line() for found in map(finding, names) if found is not None]
+
+    def told(name: str) -> str:
+        found = finding(name)
+        return f"{found.title()} {found.evidence}" if found is not None else "not published yet"
+
+    def measured(suite: str, name: str, column: str, **where: object) -> Estimate:
+        rows = Tables(tables, suite).rows(name, **where)
+        return estimate(rows.groupby("seed")[column].mean() if len(rows) else pd.Series(dtype=float))
+
+    def picture(alt: str, *names: str) -> str:
+        """The first of some figures that there is."""
+        there = [name for name in names if (root / "figures" / name).is_file()]
+        return f"![{alt}](figures/{there[0]})" if there else ""
+
+    known: dict[str, Any] = {
+        "said": said, "told": told, "measured": measured, "picture": picture, "time": time_taken(tables), "phases": phases.describe().strip(),
+        "has": lambda name: (root / name).is_file(), "ten": ten(Tables(tables, book.CLAIMS)),
+    }  # fmt: skip
+    return filled("readme.md", known, HERE)
 
 
-def readme_results(tables_dir: Path) -> str:
-    """README's results: the claims, then what each page is made from and how its findings ended."""
-    rows = []
-    for module, tables in _pages(tables_dir):
-        if tables.rows("runs").empty:
-            continue
-        experiment = book.experiments()[module]
-        verdicts = Counter(finding.verdict for finding in experiment.findings(tables).values())
-        counts = listed([f"{verdicts[verdict]} {verdict}" for verdict in VERDICTS if verdicts[verdict]])
-        there = (ROOT / "docs" / "results" / experiment.page).is_file()
-        link = f"[{experiment.title}](docs/results/{experiment.page})" if there else experiment.title
-        rows.append([link, made_from(tables, *experiment.guests), counts])
-    if not rows:
-        return "No results are committed yet."
-    found = table(["page", "made from", "findings"], rows, words=True)
-    shared = "A run that two suites share stands in both rows, and counts once in the time above."
-    return f"{readme_claims(tables_dir)}\n\n### All findings, page by page\n\n{found}\n\n{shared}"
-
-
-def readme_time(tables_dir: Path) -> str:
-    """README's sentence on how long a study takes: the seconds of its runs and tests, summed, over the workers."""
+def time_taken(tables_dir: Path) -> str:
+    """How long a study takes, from the seconds of its runs and tests; "" before any."""
     suites = [path.stem for phase in phases.declared() for path in phase.suites]
-    runs, tests = (
-        pd.concat([Tables(tables_dir, suite).rows(name) for suite in suites], ignore_index=True)
-        for name in ("runs", "tests")
-    )
-    if runs.empty:
-        return "No full study has been timed yet."
-    runs, tests = (rows.drop_duplicates("key") if len(rows) else rows for rows in (runs, tests))
-    training, testing = (float(rows["seconds"].sum()) / 3600 if len(rows) else 0.0 for rows in (runs, tests))
-    hours = training + testing
-    counted = f", {plural(len(tests), 'test')} of finished runs" if len(tests) else ""
-    tested = f", {testing:.1f} for testing" if len(tests) else ""
-    left = (
-        "Tables, figures and pages" if len(tests) else "The tests of finished runs, tables, figures and pages"
-    )
+    parts = [Tables(tables_dir, suite).rows(name) for suite in suites for name in ("runs", "tests")]
+    rows = [part[["key", "seconds"]] for part in parts if len(part)]
+    if not rows:
+        return ""
+    done = pd.concat(rows, ignore_index=True).drop_duplicates("key")
+    hours = float(done["seconds"].sum()) / 3600
     return (
-        f"What is committed here ({plural(len(runs), 'run')}{counted}) "
-        f"took {hours:.1f} hours of one core, {training:.1f} for training{tested}: about {hours / WORKERS:.1f} hours on {WORKERS} "
-        f"cores like these, less on more. {left} come on top."
+        f"What is published here, {plural(len(done), 'run and test', 'runs and tests')}, took {hours:.1f} hours of one core: about "
+        f"{hours / WORKERS:.1f} hours on {WORKERS} such cores, less on more."
     )
 
 
-def fill(text: str, block: str, content: str) -> str:
-    """Replace what stands between `<!-- block -->` and `<!-- /block -->`. UserError where the marks are missing."""
-    begin, end = f"<!-- {block} -->", f"<!-- /{block} -->"
-    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
-        raise UserError(f"README.md must have one {begin} and after it one {end}; put them back")
-    before, rest = text.split(begin)
-    return f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}"
-
-
-def readme(text: str, tables_dir: Path) -> str:
-    """README.md with its blocks `results` and `time` as the tables give them."""
-    results, time = (harmless(made(tables_dir)) for made in (readme_results, readme_time))
-    return fill(fill(text, "results", results), "time", time)
+def index(root: Path) -> str:
+    """docs/results/README.md: a line for each page beside it, in the order of the study, with what it says first."""
+    order = [path.stem for phase in phases.declared() for path in phase.suites] + [book.CLAIMS]
+    known = [one for one in book.experiments().values() if one.suites[0] in order and book.page_of(one)]
+    rows = []
+    for experiment in sorted(known, key=lambda one: order.index(one.suites[0])):
+        page = (root / INDEX).with_name(experiment.page)
+        text = page.read_text(encoding="utf-8") if page.is_file() else ""
+        if first := re.search(r"^- \*\*(.*?)\*\*", text, flags=re.M):
+            rows.append([f"[{experiment.title}]({page.name})", first.group(1)])
+    return f"# What was found, page by page\n\n{table(['page', 'what it says first'], rows, words=True)}\n"
 
 
 def write_readme(root: Path) -> Path:
-    """Rewrite those blocks of README.md from `docs/results/tables`. To be called whenever results are published."""
-    path = root / "README.md"
-    text = path.read_text(encoding="utf-8")
-    storage.write_text(path, readme(text, root / "docs" / "results" / "tables"))
-    return path
+    """Rewrite README.md and the index of results. To be called whenever results are published."""
+    storage.write_text(root / INDEX, index(root))
+    storage.write_text(root / "README.md", readme(root))
+    return root / "README.md"
 
 
 def pipeline() -> str:

@@ -115,7 +115,7 @@ def test_refused_with_one_line_that_helps(override: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "guilty"),
     [
-        (["train.batch_size=2", "train.steps=30"], ["train.steps=30"]),  # the windows reach beyond
+        (["train.batch_size=2", "train.stop=9999"], ["train.stop=9999"]),  # beyond the last step
         (["model.n_embd=30", "train.batch_size=2"], ["model.n_embd=30"]),  # no multiple of n_head
         (["probe.frozen.steps=[7]"], ["probe.frozen.steps=[7]"]),  # its weights are not kept
         (["train.min_learning_rate=0.1", "seeds=1"], ["train.min_learning_rate=0.1"]),
@@ -129,6 +129,30 @@ def test_fields_that_do_not_fit_name_the_set_that_is_the_cause(
         load_suite(SUITE, overrides, quick)
     assert all(f"in --set {text!r}" in str(caught.value) for text in guilty)
     assert ".toml" not in str(caught.value) and "batch_size" not in str(caught.value)
+
+
+def test_what_is_told_in_steps_moves_with_the_steps() -> None:
+    before, after = (load_suite(SUITE, more).conditions for more in ([], ["train.steps=500"]))
+    assert after["analysis"].train.model_dump() == before["analysis"].train.model_dump() | {
+        "steps": 500, "decay_steps": 1000, "warmup_steps": 50,
+    }  # fmt: skip
+    ends = {
+        name: [window.end for window in of["self"].schedule.windows]
+        for name, of in (("b", before), ("a", after))
+    }
+    assert ends == {"b": [350, 800, 1000, 1200, 1400], "a": [88, 200, 250, 300, 350]}
+    assert load_suite(SUITE, ["train.steps=500"]).probes["frozen"].steps == (500,)
+    given = load_suite(
+        SUITE, ["train.steps=500", "train.warmup_steps=7", "train.decay_steps=600"]
+    ).conditions["analysis"]
+    assert (given.train.warmup_steps, given.train.decay_steps) == (7, 600)
+    one = load_suite(SUITE, ["conditions.self.train.steps=4000"]).conditions
+    assert one["self"].schedule.windows[-1].end == 2800 and one["vanilla"] == before["vanilla"]
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_every_suite_can_be_made_short(path: Path) -> None:
+    assert max(run.train.steps for run in load_suite(path, ["train.steps=120"]).conditions.values()) == 120
 
 
 def test_fields_that_do_not_fit_name_their_line_where_no_set_is_the_cause(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from experiments.kit import published
 from experiments.kit.levels import FEWEST_SEEDS
 from experiments.kit.pages import shown
 from experiments.kit.stats import Estimate, estimate, paired
-from experiments.kit.tables import PUBLISHED, TIME, Tables
+from experiments.kit.tables import PUBLISHED, STATE, TIME, Tables
 from experiments.kit.words import DASH, MISSING, number, percent, signed, table
 
 HEAD = (
@@ -29,6 +29,19 @@ HEAD = (
     "survives?",
     "n",
 )
+TEN = {
+    "frozen weights: effect size": "Learned directions steer the frozen model: entropy moves by 0.35 nats",
+    "frozen weights: confident": "the *confident* direction lowers entropy",
+    "frozen weights: uncertain": "the *uncertain* direction raises it",
+    "five regimes: bewilderment, loss": "Corrupted targets raise the loss",
+    "five regimes: bewilderment, drift": "... and move the state away from its average",
+    "five regimes: self_clamp, drift": "A held state drifts from its average",
+    "five regimes: self_clamp, effect": "... and loses its effect on the output",
+    "five regimes: lr_heatwave, drift": "A doubled learning rate moves the state",
+    f"regimes named, {STATE}": "With the state's channels, regimes are named perfectly",
+    "buffer_64: memory share": "A memory of 64 states takes a third of the update",
+}
+"""What the essay says, for README, by the number that it prints for it."""
 YES, NEAR, SIZE, NO, UNSETTLED = "yes", "yes, as near zero", "another size", "no", "open"
 HELD, TURNED, UNSEEN = "yes", "no, the other way", "not shown"
 TESTED: Where = {"condition": "analysis", "run_step": 1000, "protocol": "replication"}
@@ -141,8 +154,21 @@ def _regimes(
             )
 
 
+def ten(tables: Tables) -> str:
+    """The rows of TEN, with the essay's words for each."""
+    lines = {line[0]: line[1:] for line in rows(tables)}
+    told = [[words, *lines[name]] for name, words in TEN.items() if name in lines]
+    return table(("the essay said", *HEAD[1:]), told) if told else MISSING
+
+
 def document(tables: Tables) -> str:
     """A row a number."""
+    lines = rows(tables)
+    return table(HEAD, lines) if lines else MISSING
+
+
+def rows(tables: Tables) -> list[list[str]]:
+    """The cells of each number that was measured here, as HEAD has them."""
     lines = []
     for one in numbers():
         ours, net = measured(tables, one)
@@ -161,7 +187,7 @@ def document(tables: Tables) -> str:
                     str(ours.n),
                 ]
             )
-    return table(HEAD, lines) if lines else MISSING
+    return lines
 
 
 def measured(tables: Tables, one: Number) -> tuple[Estimate, Estimate]:

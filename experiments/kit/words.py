@@ -55,9 +55,9 @@ def tiny(value: float) -> str:
     return number(value, 4) if abs(value) >= 5e-4 else f"{value:.1e}".replace("-", "−")
 
 
-def plural(count: int, noun: str) -> str:
-    """`1 seed`, `2 seeds`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def plural(count: int, noun: str, many: str = "") -> str:
+    """`1 seed`, `2 seeds`; `many` where an s does not make the plural."""
+    return f"{count} {noun if count == 1 else many or f'{noun}s'}"
 
 
 def listed(words: Sequence[str]) -> str:
