@@ -372,7 +372,7 @@ def run(
     if settings.sees_all(subject.run):
         for name, world in settings.worlds.items():
             there = elsewhere(life, world)
-            rows += told(account(there, corpus, live(subject, corpus, there, settings.life_steps)), name)
+            rows += told(account(there, corpus, live(subject, corpus, there, settings.world_steps)), name)
     results.tables["floors.csv"] = COLUMNS, rows
     results.tables["path.csv"] = PATH, path(scored, stretch, life)
     results.task |= {

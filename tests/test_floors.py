@@ -24,7 +24,14 @@ from tests.test_train import tiny
 
 CHAIN = Chain(kind="chain", tokens=4, uniform=0.1)
 RECURRING = {"kind": "recurring", "regimes": ["bewilderment"], "enter": 0.1, "leave": 0.1}
-SHORT = Floors(life_steps=40, fit_steps=40, batches=2, beliefs=3, worlds={"stronger": World(probability=0.9)})
+SHORT = Floors(
+    life_steps=40,
+    fit_steps=40,
+    world_steps=40,
+    batches=2,
+    beliefs=3,
+    worlds={"stronger": World(probability=0.9)},
+)
 
 
 def of_chain(**changes: object) -> RunConfig:

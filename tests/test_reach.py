@@ -117,7 +117,7 @@ PROBES = {  # each probe: the run that it is done to, and its settings
     "frozen": ("self", FrozenTest(finder_batches=1, dev_batches=1, heldout_batches=1, top=1, doses=2, random_directions=2, placebo_draws=2, dose_placebos=1)),
     "belief": ("self", BeliefTest(heldout_batches=1)),
     "deployed": ("again", Deployed(life_steps=20, fit_steps=20, heldout_batches=1)),
-    "floors": ("drawn", Floors(life_steps=20, fit_steps=20, batches=1, beliefs=2, worlds={"other": World(rate=0.5)})),
+    "floors": ("drawn", Floors(life_steps=20, fit_steps=20, world_steps=20, batches=1, beliefs=2, worlds={"other": World(rate=0.5)})),
     "channels": ("seven", ChannelTest(rows=4, noises=(1.0,), doses=(2.0,), gaps=(0,))),
     "introspection": ("plain", Introspection(blocks=(0,), ranks=(0,), lesson=1, heldout_texts=2, changed_texts=1, several=(2,), twins=2, apart=1, word_lesson=1)),
 }  # fmt: skip

@@ -25,7 +25,8 @@ class Floors(Probe):
 
     life_steps: Count = 1000  # of the fresh life that is scored
     fit_steps: Count = 500  # of another, that what is read from the state is fitted on
-    batches: Count = 20  # that predictions under set states are measured on
+    world_steps: Count = 400  # of the life in each of `worlds`
+    batches: Count = 8  # that predictions under set states are measured on
     beliefs: int = Field(default=11, ge=2, le=1001)  # that are set, from 0 to 1
     worlds: dict[Name, World] = Field(
         default_factory=dict
@@ -49,7 +50,7 @@ class Floors(Probe):
 
     def passes(self, run: RunConfig) -> float:
         lives = self.life_steps + self.fit_steps * (run.self_state.enabled or not run.injects)
-        lives += self.sees_all(run) * len(self.worlds) * self.life_steps
+        lives += self.sees_all(run) * len(self.worlds) * self.world_steps
         return (
             lives * (3 if self.sees_all(run) else 1)
             + run.self_state.enabled * 7 * self.beliefs * self.batches
