@@ -100,9 +100,14 @@ def main(arguments: Sequence[str]) -> None:
     print(f"  loss       {line(np.array([float(row['loss']) for row in own[-shown:]]))}")
     print(f"  self-state {line(along[-shown:])}")
     print(f"\nRead along one line, the state tells {right:.0%} of these steps right. Does the model use it?")
-    print("The weights are frozen now, and the state is set by hand to its mean while undisturbed, and while disturbed:\n")
+    print(
+        "The weights are frozen now, and the state is set by hand to its mean while undisturbed, and while disturbed:\n"
+    )
     late = np.arange(len(acts)) >= len(acts) // 2
-    means = {"undisturbed": subject.states[~acts & late].mean(0), "disturbed": subject.states[acts & late].mean(0)}
+    means = {
+        "undisturbed": subject.states[~acts & late].mean(0),
+        "disturbed": subject.states[acts & late].mean(0),
+    }
     prompt = corpus.encode("\n")
     for name, state in means.items():
         bias = subject.self_state.read(torch.from_numpy(state)).detach()

@@ -61,7 +61,18 @@ def readme(root: Path) -> str:
         "said": said, "told": told, "measured": measured, "picture": picture, "time": time_taken(tables), "phases": phases.describe().strip(),
         "has": lambda name: (root / name).is_file(), "ten": ten(Tables(tables, book.CLAIMS)),
     }  # fmt: skip
-    return filled("readme.md", known, HERE)
+    return linked(filled("readme.md", known, HERE), root)
+
+
+def linked(text: str, folder: Path) -> str:
+    """A document of a folder whose links to files that are not there are their words alone."""
+
+    def kept(link: re.Match[str]) -> str:
+        target = link["target"].partition("#")[0]
+        there = not target or re.match(r"[a-z]+:", target) or (folder / target).exists()
+        return link[0] if there else link["words"]
+
+    return re.sub(r"(?<!!)\[(?P<words>[^\]]+)\]\((?P<target>[^)\s]+)\)", kept, text)
 
 
 def time_taken(tables_dir: Path) -> str:

@@ -40,6 +40,8 @@ def publish(out: Path, root: Path = ROOT) -> list[Path]:
         pairs.append((out / run_card.FILE, root / "docs" / "results" / run_card.FILE))
     if (out / "report" / choice.FILE).is_file():
         pairs.append((out / "report" / choice.FILE, root / "docs" / choice.FILE))
+    from study import documents  # loads pandas, which a study with nothing to publish need not wait for
+
     changed = []
     for source, destination in pairs:
         content = source.read_bytes()
@@ -50,10 +52,11 @@ def publish(out: Path, root: Path = ROOT) -> list[Path]:
         place = root / "docs" / "results" / "tables" / path.relative_to(out / "tables")
         changed += _put_table(path.read_bytes(), place)
     changed += _register_claims(out, root)
+    for page in pages:  # once all are there that they lead to
+        placed = root / "docs" / "results" / page.relative_to(out / "report" / "published")
+        storage.write_text(placed, documents.linked(page.read_text(encoding="utf-8"), placed.parent))
     readme = root / "README.md"
     if readme.is_file():
-        from study import documents  # loads pandas, which a study with nothing to publish need not wait for
-
         before = readme.read_bytes()
         if documents.write_readme(root).read_bytes() != before:
             changed.append(readme)

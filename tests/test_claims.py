@@ -321,7 +321,6 @@ def test_what_is_shown_beside_a_claim_is_the_strongest_and_changes_nothing(tmp_p
     text = page_from(tmp_path / "page", tables)
     assert cells(text, "It gains.")[6].endswith("(bias); strongest 1.990 (bias)")
     assert "- *gains* (`gains`): Mind the bias. Strongest (`bias`): +1.990 [+1.990, +1.990]." in text
-    assert "Mind the bias." in page.readme_claims(tmp_path / "page")
 
 
 def test_numbers_that_are_ranked_stand_beside_placebos_on_one_scale(tmp_path: Path) -> None:
@@ -595,9 +594,7 @@ def test_the_page_says_first_what_fell_and_what_explains_it(tmp_path: Path) -> N
     assert tables["claims"]["file_sha256"].iloc[0] in text and "8 runs of 9 steps" in text
     assert f"{SEEN.capitalize()} (*): `beats`, `gains` and `slower`." in text
     assert "−0.1" in cells(text, "It gains.*")[4] and cells(text, "It gains.*")[6].endswith("(bias)")
-    block = page.readme_claims(tmp_path / "page")
-    assert_tables(block)
-    assert "Of 1 published claim, 1 is not supported." in block and "figures/claims.png" in block
+    assert_tables(text)
 
 
 def test_the_page_says_which_family_needs_every_seed(tmp_path: Path) -> None:
@@ -616,7 +613,6 @@ def test_the_page_stands_without_results(tmp_path: Path, committed: Claims) -> N
         "Withdrawn: measured something else",
         "What was claimed before it was known",
     ]
-    assert page.readme_claims(tmp_path) == "No claim has been decided yet."
     nothing = judged(committed, NONE, Tables(tmp_path / "nowhere", "claims"))
     assert page_from(tmp_path / "page", nothing).count("not measured") >= len(committed.claims) - len(
         committed.withdrawn()

@@ -1,14 +1,12 @@
-"""README's blocks and the pages of docs/ that are written by command."""
+"""README, the index of results and the pages of docs/ that are written by command."""
 
 import re
-from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from base import ROOT
-from base.errors import UserError
 from experiments.claims.file import load
 from experiments.kit import tables as kit_tables
 from runs.state import METRICS
@@ -17,27 +15,49 @@ from tests.committed import COMMITTED, published_with
 from tests.made_tables import study, written
 
 
-def test_readme_blocks(tmp_path: Path) -> None:
-    written(tmp_path, study())
-    text = "a\n<!-- time -->\nstale\n<!-- /time -->\nb\n<!-- results -->\nstale\n<!-- /results -->\nc\n"
-    made = documents.readme(text, tmp_path / "tables")
-    assert "stale" not in made and made.startswith("a\n") and made.endswith("\nc\n")
-    assert "(12 runs) took 12.0 hours of one core" in made  # four conditions, three seeds, an hour each
-    assert "about 6.0 hours on 2 cores" in made
-    assert documents.readme(made, tmp_path / "tables") == made
-    with pytest.raises(UserError, match="must have one <!-- results -->"):
-        documents.readme("no marks", tmp_path / "tables")
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A repository with the tables of a study of three seeds."""
+    written(tmp_path / "docs" / "results", study())
+    return tmp_path
 
 
-def test_readme_needs_no_table_too_large_to_commit(tmp_path: Path) -> None:
-    training, frozen = written(tmp_path, study())
+def test_readme_says_what_the_tables_hold(root: Path) -> None:
+    made = documents.readme(root)
+    assert (
+        "(docs/results/claims.md)" not in made and "every claim, registered before its runs" in made
+    )  # no such page yet
+    assert (
+        "12 runs and tests, took 12.0 hours of one core" in made
+    )  # four conditions, three seeds, an hour each
+    assert "about 6.0 hours on 2 such cores" in made
+    assert "not published yet" in made  # on neurons
+
+
+def test_readme_stands_without_results(tmp_path: Path) -> None:
+    made = documents.readme(tmp_path)
+    assert "Nothing is published yet." in made and "![" not in made and "hours of one core" not in made
+
+
+def test_readme_needs_no_table_too_large_to_commit(root: Path) -> None:
+    made = documents.readme(root)
     for name in publish.NOT_COMMITTED:
-        (tmp_path / "tables" / "shakespeare" / f"{name}.csv").unlink(missing_ok=True)
-    made = documents.readme_results(tmp_path / "tables")
-    for page in (training, frozen):
-        for verdict, count in Counter(found.verdict for found in page.findings.values()).items():
-            assert f"{count} {verdict}" in made
-    assert "No claim has been decided yet." in made
+        (root / "docs" / "results" / "tables" / "shakespeare" / f"{name}.csv").unlink(missing_ok=True)
+    assert documents.readme(root) == made
+
+
+def test_links_to_what_is_not_there_are_words(tmp_path: Path) -> None:
+    (tmp_path / "there.md").touch()
+    text = "[a](there.md#x), [b](gone.md), [c](https://example.org), ![d](gone.png)"
+    assert documents.linked(text, tmp_path) == "[a](there.md#x), b, [c](https://example.org), ![d](gone.png)"
+
+
+def test_the_index_has_the_first_sentence_of_each_page(tmp_path: Path) -> None:
+    page = tmp_path / "docs" / "results" / "swap.md"
+    page.parent.mkdir(parents=True)
+    page.write_text("# Swap\n\n## In short\n\n- **It costs.** +1.\n- **It lasts.** +2.\n")
+    made = documents.index(tmp_path)
+    assert "(swap.md) | It costs. |" in made and "It lasts." not in made and made.count(".md)") == 1
 
 
 def published_again() -> None:
@@ -51,9 +71,9 @@ def test_readme_is_what_the_committed_tables_give() -> None:
     assert [
         path for path in COMMITTED.rglob("*.csv*") if path.name.split(".")[0] in publish.NOT_COMMITTED
     ] == []
-    published_again()
-    text = (ROOT / "README.md").read_text()
-    assert documents.readme(text, COMMITTED) == text, "run: ./run.sh python scripts/make_report.py --readme"
+    for path, made in (("README.md", documents.readme(ROOT)), (documents.INDEX, documents.index(ROOT))):
+        assert (ROOT / path).read_text() == made, "run: ./run.sh python scripts/make_report.py --readme"
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 190
 
 
 def test_the_time_counts_tests(tmp_path: Path) -> None:
@@ -63,12 +83,8 @@ def test_the_time_counts_tests(tmp_path: Path) -> None:
         columns=["suite", "condition", "seed", "kind", "run_step", "key", "seconds"],
     )  # fmt: skip
     tests.to_csv(tmp_path / "tables" / "shakespeare" / "tests.csv", index=False)
-    said = documents.readme_time(tmp_path / "tables")
-    assert (
-        "(12 runs, 2 tests of finished runs) took 15.0 hours of one core, 12.0 for training, 3.0 for testing"
-        in said
-    )
-    assert "about 7.5 hours on 2 cores" in said
+    said = documents.time_taken(tmp_path / "tables")
+    assert "14 runs and tests, took 15.0 hours of one core: about 7.5 hours on 2 such cores" in said
 
 
 def test_pipeline_page_is_what_the_code_declares() -> None:

@@ -1,4 +1,4 @@
-"""The page on claims, their figure, README's block, and docs/PREREGISTRATION.md."""
+"""The page on claims, their figure, and docs/PREREGISTRATION.md."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,7 +51,7 @@ def family(rows: pd.DataFrame, tables: Tables) -> dict[str, Any]:
 
 
 def values(tables: Tables) -> dict[str, Any]:
-    """What page and README say besides findings and grids."""
+    """What the page says besides findings and grids."""
     rows = tables.rows("claims")
     known = rows[rows["family"].notna()]
     theirs = known[known["origin"] == "published"]
@@ -63,11 +63,6 @@ def values(tables: Tables) -> dict[str, Any]:
         "hashes": [*zip(rows["id"], rows["hash"], rows["changed"].astype(object).fillna("registered"), strict=True)],
         "sha256": next(iter(rows["file_sha256"]), ""), "above": above(tables), "withdrawn": load().withdrawn(),
     }  # fmt: skip
-
-
-def readme_claims(tables_dir: Path) -> str:
-    """README's block: counts, the figure, each family's claims, what fails first."""
-    return pages.filled("claims/readme.md", values(Tables(tables_dir, "claims"))).strip()
 
 
 def preregistration(claims: Claims, register: Mapping[str, Any]) -> str:

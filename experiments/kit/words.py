@@ -120,7 +120,8 @@ class Finding:
         """What happened, in a sentence, as it stands above a figure."""
         if self.verdict == NOT_CLEAR:
             return self.otherwise or f"Not clear: {self.claim}"
-        return PREFIXES.get(self.verdict, "") + self.claim
+        claimed = f"{self.verdict.capitalize()}: " if self.verdict in OF_CLAIMS else ""
+        return PREFIXES.get(self.verdict, claimed) + self.claim
 
 
 def side(value: "Estimate", sign: int) -> str:
