@@ -2,7 +2,8 @@
 # Sets this clone up (first time: a few minutes; afterwards: at once), then runs one command in its environment.
 #
 #   ./run.sh all [--quick ...]    the whole study: scripts/run_all.py
-#   ./run.sh test [...]           the tests, in about four minutes
+#   ./run.sh tour                 90 seconds: train a small pair, watch the state, steer it
+#   ./run.sh test [...]           the tests, in about three minutes
 #   ./run.sh stress [--short]     kills, spoilt files, generated input: half an hour, or two minutes
 #   ./run.sh COMMAND [...]        anything else, for example: ./run.sh python train.py --help
 #
@@ -11,7 +12,7 @@
 set -eu
 
 if [ "$#" -eq 0 ]; then
-    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
     exit 2
 fi
 

@@ -1,6 +1,6 @@
 """Make pages and figures again from the tables of a study, and the parts of the documentation that tables and code decide.
 
-make_report.py                      <out>/tables -> <out>/report/*.md
+make_report.py                      <out>/tables -> <out>/report/*.md, index.html
 make_report.py --figures            <out>/tables -> <out>/figures/, too
 make_report.py --readme             docs/results/tables -> README.md (results and time)
 make_report.py --pipeline           the code's declarations -> docs/PIPELINE.md
@@ -24,7 +24,7 @@ if __name__ == "__main__":
 from base import ROOT
 from experiments.claims.page import write_preregistration
 from experiments.kit.tables import Tables, suites
-from study import book, documents
+from study import book, documents, site
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -51,6 +51,7 @@ def main(arguments: Sequence[str]) -> None:
     if not written:
         for suite in given.suite or suites(given.out / "tables"):
             written += made_again(given.out, suite, given.note, given.figures)
+        written += filter(None, [site.write(given.out)])
     for path in written:
         print(f"wrote {path}")
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from base.storage import ROOT, UserError
 from configs.suite import Suite
 from data.corpus import folder_name
-from study import book, freshness, phases, progress, publish, run_card
+from study import book, freshness, phases, progress, publish, run_card, site
 from study import plan as plans
 from study import request as studies
 from study.book import made_steps, whole
@@ -201,6 +201,7 @@ def run(request: Request) -> int:
             print("nothing to run: all is up to date")
         if kinds:
             _keep_card(study, list(runner.done.values()), runner.made_any)
+        opens = site.write(study.out) if phases.REPORT in chosen else None
         complete = all(step.name in runner.done for step in plan)
         wanted = all(name == used for (name, _), (used, _) in study.corpora.items())
         if request.publish or (request.is_default and complete and wanted):
@@ -208,7 +209,9 @@ def run(request: Request) -> int:
             if changed:
                 print(f"published {len(changed)} files to figures/ and docs/results/")
         if runner.made_any and kinds:
-            print(f"results: {study.out / 'report'}, {study.out / 'figures'}, {study.out / 'tables'}")
+            print(
+                f"results: {opens or study.out / 'report'}, {study.out / 'figures'}, {study.out / 'tables'}"
+            )
     return 0
 
 

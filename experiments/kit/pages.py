@@ -107,9 +107,16 @@ def short(findings: Mapping[str, Finding], tables: Tables, names: Sequence[str])
 
 
 def filled(
-    template: str, known: Mapping[str, Any], folder: Path = EXPERIMENTS, **filters: Callable[..., str]
+    template: str,
+    known: Mapping[str, Any],
+    folder: Path = EXPERIMENTS,
+    html: bool = False,
+    **filters: Callable[..., str],
 ) -> str:
-    """A template of a folder, filled with what is known by name; `filters` come on top of the kit's."""
+    """A template of a folder, filled with what is known by name; `filters` come on top of the kit's.
+
+    html: the template is of HTML, and not of Markdown, in which nothing may be a tag.
+    """
     environment = Environment(
         loader=FileSystemLoader([folder, KIT]), undefined=StrictUndefined, autoescape=False, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
@@ -120,6 +127,8 @@ def filled(
     }  # fmt: skip
     environment.globals |= known
     text = environment.get_template(template).render()
+    if html:
+        return text
     return words.harmless(re.sub(r"\n{3,}", "\n\n", text).strip() + "\n")
 
 
