@@ -52,7 +52,8 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Request]:
     add("--only", nargs="+", default=[], metavar="PHASE", action="extend", help="run only these phases")
     add("--list", action="store_true", help="list the phases")
     add("--status", action="store_true", help="say how far the study is")
-    add("--dry-run", action="store_true", help="say of each task whether it would run, and why")
+    add("--dry-run", action="store_true", help="say what would run, and how long it would take")
+    add("-v", "--verbose", action="store_true", help="with --dry-run: each step, and why")
     add("--quick", action="store_true", help="a small study, in out/quick: too small to conclude from")
     add("--seeds", type=int, metavar="N", help="seeds 1 to N instead of each suite's own number")
     add("--jobs", type=int, metavar="N", help="worker processes, one thread each (default: one a core)")
@@ -113,7 +114,7 @@ def main(arguments: Sequence[str]) -> int:
     elif given.status:
         print(session.status(request))
     elif given.dry_run:
-        print(session.dry_run(request))
+        print(session.dry_run(request, given.verbose))
     elif given.verify is not None:
         from study import verify  # loads pandas, which a study with nothing to do need not wait for
 

@@ -1,12 +1,13 @@
 """What scripts/run_all.py does with a request: list, status, dry run, or the study itself."""
 
 import shlex
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 from base.storage import ROOT, UserError
 from configs.suite import Suite
 from data.corpus import folder_name
-from study import book, freshness, phases, progress, publish, run_card, site
+from study import book, freshness, phases, progress, publish, run_card
 from study import plan as plans
 from study import request as studies
 from study.book import made_steps, whole
@@ -127,8 +128,8 @@ def judge(
     return decisions, forced, stale
 
 
-def dry_run(request: Request) -> str:
-    """Each step with run or skip and why. Writes nothing."""
+def dry_run(request: Request, every: bool = True) -> str:
+    """What would run and why, and how long it would take: each step, or a line for all of a kind and suite. Writes nothing."""
     study, data = prepare(request, write=False)
     plan = plans.plan(study)
     decisions, forced, stale = judge(request, study, plan)
@@ -143,7 +144,38 @@ def dry_run(request: Request) -> str:
     decisions = freshness.examine(study.out, made, forced)
     waits = Decision(True, "waits for data")
     lines += [(step.name, decisions[step.name] if known else waits, step.kind in kinds) for step in made]
-    return "\n".join(_line(*line) for line in lines)
+    if every:
+        return "\n".join(_line(*line) for line in lines)
+    costs = progress.Costs()
+    costs.learn(study.out, [step for step in plan if step.name not in stale])
+    due = [step for step in plan if step.name in stale and step.of(chosen)]
+    took = progress.duration(sum(map(costs.of, due)) / request.jobs) if due else ""
+    sure = "" if costs.known(due) else ", a first guess"
+    told = [
+        f"about {took} with {_count(request.jobs, 'worker')}{sure}, and tables, figures and pages on top"
+    ] * bool(due)
+    return "\n".join([*_summed(lines), *told, "-v lists every step, and why it would run"])
+
+
+def _summed(lines: Sequence[tuple[str, Decision, bool]]) -> list[str]:
+    """A line for each kind of step and suite: how many would run and how many not, and the commonest reason."""
+    groups: dict[str, list[tuple[Decision, bool]]] = {}
+    for name, decision, asked in lines:
+        kind, _, rest = name.partition(" ")
+        of_suite = "" if kind in ("figure", "page", "demo", "note") else f" {rest.partition('/')[0]}"
+        groups.setdefault(f"{kind}{of_suite}", []).append((decision, asked))
+    told = []
+    for group, found in groups.items():
+        run = Counter(decision.reason for decision, asked in found if decision.run and asked)
+        other = Counter(
+            "not asked for" if decision.run else "up to date"
+            for decision, asked in found
+            if not (decision.run and asked)
+        )
+        parts = [f"{run.total()} to run ({run.most_common(1)[0][0]})"] if run else []
+        parts += [f"{count} {reason}" for reason, count in other.items()]
+        told.append(f"{group:<24} {', '.join(parts)}")
+    return told
 
 
 def _line(name: str, decision: Decision, chosen: bool) -> str:
@@ -201,7 +233,11 @@ def run(request: Request) -> int:
             print("nothing to run: all is up to date")
         if kinds:
             _keep_card(study, list(runner.done.values()), runner.made_any)
-        opens = site.write(study.out) if phases.REPORT in chosen else None
+        opens = study.out / "report"
+        if phases.REPORT in chosen and runner.made_any:
+            from study import site  # loads pandas, which a study with nothing to do need not wait for
+
+            opens = site.write(study.out) or opens
         complete = all(step.name in runner.done for step in plan)
         wanted = all(name == used for (name, _), (used, _) in study.corpora.items())
         if request.publish or (request.is_default and complete and wanted):
@@ -210,7 +246,7 @@ def run(request: Request) -> int:
                 print(f"published {len(changed)} files to figures/ and docs/results/")
         if runner.made_any and kinds:
             print(
-                f"results: {opens or study.out / 'report'}, {study.out / 'figures'}, {study.out / 'tables'}"
+                f"results: {opens}, {study.out / 'figures'}, {study.out / 'tables'}"
             )
     return 0
 

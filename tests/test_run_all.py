@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import re
 import signal
 import subprocess
 import sys
@@ -141,6 +142,20 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     monkeypatch.chdir(tmp_path)
     assert_refused(ends(script.main, *arguments), said)
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
+
+
+def test_a_dry_run_sums_up_and_lists_where_it_is_asked_to(
+    tmp_path: Path, suite_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["--config", str(suite_file), "--out", str(tmp_path / "out"), "--jobs", "2", "--dry-run"]
+    assert script.main(line) == 0
+    short = capsys.readouterr().out.splitlines()
+    assert script.main([*line, "-v"]) == 0
+    long = capsys.readouterr().out.splitlines()
+    trained = [step for step in long if step.startswith("run   train tiny/")]
+    assert any(re.fullmatch(rf"train tiny +{len(trained)} to run \(.*\)", said) for said in short)
+    assert "with 2 workers, a first guess" in short[-2] and short[-1].startswith("-v lists every step")
+    assert len(short) < len(long) and not (tmp_path / "out").exists()
 
 
 def test_listing_names_every_phase() -> None:

@@ -71,7 +71,7 @@ def finished(trials: Trials, most: int | None = None) -> Part:
         (OF_LINKS if link else WAYS)[way](trials.out / name, random.Random(f"{trials.seed} {what}"))
         told = not link and not _of_a_name(name) and not name.endswith(CARD)  # what a dry run looks at
         if most is None and told and (number + number // len(WAYS)) % len(WAYS):
-            end = study.forked(trials.place, trials.out, "--dry-run")
+            end = study.forked(trials.place, trials.out, "--dry-run", "-v")
             lines = "\n".join(line for line in end.said.splitlines() if line.startswith("run "))
             part.count(what, ended_with(end, 0) + [f"not named: {end.said}"] * (not _named(name, lines)))
         else:

@@ -31,7 +31,7 @@ def test_the_whole_study_twice(
     monkeypatch.setenv("INTEROCEPTION_DATA", environment(tmp_path)["INTEROCEPTION_DATA"])
 
     def would_run(*more: str) -> list[str]:
-        assert script.main([*study, "--dry-run", *more]) == 0
+        assert script.main([*study, "--dry-run", "-v", *more]) == 0
         return [line for line in capsys.readouterr().out.splitlines() if not line.startswith("skip")]
 
     assert "run   train tiny/self/seed-1: waits for data" in would_run()
