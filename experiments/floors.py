@@ -191,7 +191,7 @@ def captured(tables: Tables, arm: str) -> "pd.Series[float]":
     return tables.by_condition("floors_captured", life=life).of(condition, "captured")
 
 
-def _one(axes: Axes) -> None:
+def ends(axes: Axes) -> None:
     level(axes, upright=False)
     level(axes, 1.0, upright=False, ls=":")
 
@@ -235,7 +235,7 @@ CAPTURED = draw.sheet(
     [
         draw.strip(
             ("floors_captured",), ARMS, captured, "Share of the known gain that is captured",
-            "0: blind, 1: ideal observer", _one,
+            "0: blind, 1: ideal observer", ends,
         ),
         _senses,
     ],

@@ -1,0 +1,64 @@
+"""The first picture: what steering by the state does beside readers that learned nothing of it, and what sensing earns.
+
+No table of its own: it draws those of experiments/frozen.py and experiments/floors.py.
+"""
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from experiments import floors
+from experiments.kit import panels as draw
+from experiments.kit import published, style
+from experiments.kit.experiment import Experiment
+from experiments.kit.marks import level
+from experiments.kit.style import Look
+from experiments.kit.tables import Tables
+
+READERS = {
+    "learned": Look("learned", style.BLUE, "solid", "o"),
+    "rotated": Look("scrambled", style.VERMILLION, "dashed", "^"),
+    "untrained": Look("untrained", style.GREY, "dotted", "s", filled=False),
+}
+EARNED = ("oracle", "steady", "state", "direct", "fixed_bias", "yoked", "vanilla")
+TESTED = {"condition": "analysis", "protocol": "replication", "finder": "dimension"}
+
+
+def steered(tables: Tables, reader: str) -> "pd.Series[float]":
+    """The published effect size through a reader, by seed: of placebos the mean of their draws."""
+    rows = tables.rows("frozen_effects", reader=reader, **TESTED)
+    return rows.groupby("seed")["effect_size"].mean() if len(rows) else pd.Series(dtype=float)
+
+
+def earned(tables: Tables, arm: str) -> "pd.Series[float]":
+    """The share of what could be earned by sensing, by seed."""
+    return floors.captured(tables.of("floors"), arm)
+
+
+def _published(axes: Axes) -> None:
+    level(axes, upright=False)
+    level(axes, published.EFFECT_SIZE, upright=False, ls=":")
+    axes.annotate(
+        "published", (published.EFFECT_SIZE, 1), (2, -2), xycoords=("data", "axes fraction"), textcoords="offset points",
+        va="top", fontsize=7,
+    )  # fmt: skip
+
+
+FIGURE = draw.sheet(
+    "hero.png",
+    [
+        draw.strip(
+            ("frozen_effects",), READERS, steered, "Setting the state of a frozen model",
+            "entropy, uncertain − confident (nats)", _published,
+        ),
+        draw.strip(
+            (), {arm: floors.ARMS[arm] for arm in EARNED}, earned,
+            "What sensing earns in a world that is known", "share of an ideal observer's gain", floors.ends,
+        ),
+    ],
+    grid="aabbb", height=2.9, marks="none",
+    title=lambda tables: "Can a small language model sense its own condition, and does it use what it senses?",
+    shows="Left: steering by the learned reader of the state beside scrambled and untrained ones. Right: what sensing earns.",
+    caption="Left: the state set to the directions found as published; scrambled and untrained readers searched in the same way. Right: "
+    "0: the best prediction that ignores the regime; 1: an ideal observer. Weights frozen; points: seeds; bars: mean, 95 % interval.",
+)  # fmt: skip
+EXPERIMENT = Experiment("hero", "The first picture", figures=(FIGURE,), suites=("shakespeare",))
