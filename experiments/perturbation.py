@@ -215,7 +215,7 @@ FIGURES = (
         "regimes, the change is what time alone does.",
     ),
     draw.sheet(
-        "perturbation/onsets.png", [around(channel, regime) for channel in CHANNELS_AROUND for regime in REGIMES],
+        "perturbation/regime-onsets.png", [around(channel, regime) for channel in CHANNELS_AROUND for regime in REGIMES],
         grid=(len(CHANNELS_AROUND), len(REGIMES)), height=8.6, looks=LOOKS, title=("otherwise",), x="steps since the onset",
         marks="line", share_x="col", share_y="row",
         shows="Every channel around the onset of each regime, beside the same steps without regimes and without a self-state.",

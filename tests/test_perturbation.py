@@ -98,7 +98,7 @@ def test_what_vanilla_shows_too_is_no_mark_of_what_acts_on_the_state_alone(tmp_p
         assert set(found or {}) == expected
 
 
-@pytest.mark.parametrize(("name", "panels"), [("regime-reactions.png", 8), ("onsets.png", 40)])
+@pytest.mark.parametrize(("name", "panels"), [("regime-reactions.png", 8), ("regime-onsets.png", 40)])
 def test_figures_draw_from_many_and_few_seeds(
     name: str, panels: int, small: dict[str, pd.DataFrame], tmp_path: Path
 ) -> None:
@@ -115,7 +115,7 @@ def test_figures_draw_from_many_and_few_seeds(
 
 
 def test_channels_share_their_axis_over_regimes(small: dict[str, pd.DataFrame], tmp_path: Path) -> None:
-    drawing = drawn_of(FIGURES["onsets.png"], tmp_path, small, "shakespeare")
+    drawing = drawn_of(FIGURES["regime-onsets.png"], tmp_path, small, "shakespeare")
     assert all(len({axes.get_ylim() for axes in drawing.axes[row : row + 5]}) == 1 for row in range(0, 40, 5))
     assert drawing.axes[10].get_ylim() == (0, 1)  # a probability
 
