@@ -17,7 +17,6 @@ from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment
 from experiments.kit.runs import Context, Run
 from experiments.kit.stats import Estimate, mean_of_known, paired, per_seed
-from experiments.kit.style import CHANNELS
 from experiments.kit.tables import ByCondition, Tables, shared_windows, stack, windows_of
 from experiments.kit.words import Finding, difference
 from experiments.memory_figure import LOOKS as MEMORIES
@@ -27,7 +26,10 @@ HELD = ("ema", "buffer_64")
 LOGGED = ("gate", "prompt_effect", "loss")  # whose difference is taken beside that of the states
 STATISTICS = ("entropy_last", "top1_last", "grad_norm")
 FEATURES = ("gate", "state_norm", "state_ema_drift", "prompt_effect", "loss", *STATISTICS)
-NAMES = {name: channel.name for name, channel in CHANNELS.items()}
+NAMES = {
+    "state_norm": "state norm", "state_ema_drift": "distance from average", "prompt_effect": "state effect", "entropy_last": "entropy",
+    "top1_last": "top-1 confidence", "grad_norm": "gradient norm", "none": "no memory", "ema": "average", "buffer_64": "64 states",
+}  # fmt: skip
 BIN = 10  # steps that a point of a path is the mean of
 
 
@@ -273,7 +275,7 @@ FIGURE = draw.sheet(
     "ambiguous.png",
     [
         _course("state", "distance of the states"), _course("gate", "difference of the gates"), _course("loss", "difference of the losses"),
-        draw.points("ambiguous", "echo", "echo: distance of the states", "over that under the cue", by="memory"),
+        draw.points("ambiguous", "echo", "echo: distance of the states", "over that under the cue", by="memory", said=NAMES),
         _told("apart", "told apart: two runs"),
         _told("seeds_apart", "told apart: two seeds"),
     ],

@@ -334,7 +334,7 @@ FIGURE = draw.sheet(
     [
         panel(PUBLISHED, "as published: one run,\nfixed windows, random folds"),
         panel(CLEAN, "clean way: random times,\nwhole runs left out"),
-        panel(NO_CLAMP, "clean way, self_clamp\nleft out, too"),
+        panel(NO_CLAMP, "clean way, clamped\nwindows left out, too"),
     ],
     grid=(1, 3), height=4.8, looks={name: style.condition(name) for name in (*FIXED, *AT_RANDOM)},
     marks="points", columns=2, title=("beyond_raw",),

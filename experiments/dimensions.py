@@ -221,7 +221,7 @@ def ranked(of: str, title: str, label: str) -> draw.Panel:
             axes.plot(range(len(said)), said, "*", c="k", mfc="white", ms=7, zorder=5)
             axes.set_xlabel("rank in the run")
         if of != PEAK:
-            axes.set_ylim(0, 1)
+            axes.set_ylim(0, 1.03)
         return drawn
 
     return draw.Panel(("dimension_ranks",), make)

@@ -110,6 +110,7 @@ def through(part: str, regime: str) -> draw.Panel:
                 marks.curve(axes, wide.set_index(wide.index + WIDTH / 2), look, faint=0.4)
         if part == "direction":
             marks.level(axes, zorder=1)
+            axes.set_ylim(-1.05, 1.05)
         if part == "distance":
             axes.set_title(f"{regime}\n({REGIMES[regime].gloss.removesuffix(' to the state')})", fontsize=7)
         if regime == next(iter(REGIMES)):
