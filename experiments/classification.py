@@ -29,7 +29,7 @@ from experiments.kit import tables as kit_tables
 from experiments.kit.experiment import Experiment, Table
 from experiments.kit.marks import level
 from experiments.kit.runs import Context
-from experiments.kit.stats import estimate, paired, per_seed
+from experiments.kit.stats import Estimate, estimate, paired, per_seed
 from experiments.kit.tables import BASIC, BIAS, CALM, CLEAN, NO_CLAMP, PUBLISHED, RAW, STATE, TIME, Tables
 from experiments.kit.words import (
     ABSENT,
@@ -224,43 +224,36 @@ def findings(tables: Tables) -> dict[str, Finding]:
     one = {f"`{name}` − `self`": paired(scores(controls, name, STATE), self) for name in ONE}
     adds, later, beyond = f"{STATE} − {BASIC}", f"{STATE} − {TIME}", f"{FULL} − {SPREADS}"
     told = "In runs that the classifier has not seen, the state's channels"
-    same = "In the runs of the controls, the state's channels"
+    same, basics = "In the runs of the controls, the state's channels", "loss, entropy and confidence."
     spreads_too = (
         "all that the log tells without a state: statistics, their history and spreads, learning rate."
     )
+
+    def more(claim: str, otherwise: str, parts: dict[str, Estimate], sign: int = +1) -> Finding:
+        return difference(claim, parts, sign, "of windows", otherwise=otherwise)
+
     return {
-        "returns": difference(
+        "returns": more(
             "As published, in windows of one run, the state's channels name regimes right that loss, entropy and confidence do not.",
-            {adds: paired(old, its)}, +1, "of windows",
-            otherwise="As published, in windows of one run, the state's channels do not clearly add to loss, entropy and confidence.",
+            f"As published, in windows of one run, the state's channels do not clearly add to {basics}", {adds: paired(old, its)},
         ),
-        "beyond_time": difference(
-            "As published, the state's channels name more windows right than the step number alone.", {later: paired(old, time)}, +1, "of windows",
-            otherwise="As published, the state's channels do not clearly name more windows right than the step number alone.",
+        "beyond_time": more(
+            "As published, the state's channels name more windows right than the step number alone.",
+            "As published, the state's channels do not clearly name more windows right than the step number alone.", {later: paired(old, time)},
         ),
-        "adds": difference(
-            f"{told} still add to loss, entropy and confidence.", {adds: paired(own, basic)}, +1, "of windows",
-            otherwise=f"{told} do not clearly add to loss, entropy and confidence.",
+        "adds": more(f"{told} still add to {basics}", f"{told} do not clearly add to {basics}", {adds: paired(own, basic)}),
+        "beyond_raw": more(f"{told} add to {spreads_too}", f"{told} add nothing clear to {spreads_too}", {beyond: paired(full, spreads)}),
+        "controls_add": more(f"{same} add to {basics}", f"{same} do not clearly add to {basics}", {adds: paired(self, self_basic)}),
+        "controls_beyond_raw": more(
+            f"{same} add to {spreads_too}", f"{same} add nothing clear to {spreads_too}", {beyond: paired(self_full, self_spreads)},
         ),
-        "beyond_raw": difference(
-            f"{told} add to {spreads_too}", {beyond: paired(full, spreads)}, +1, "of windows",
-            otherwise=f"{told} add nothing clear to {spreads_too}",
+        "static": more(
+            "Effect and length of a self-state tell regimes better than those of any constant bias.",
+            "Effect and length of a self-state do not tell regimes clearly better than those of every constant bias.", static,
         ),
-        "controls_add": difference(
-            f"{same} add to loss, entropy and confidence.", {adds: paired(self, self_basic)}, +1, "of windows",
-            otherwise=f"{same} do not clearly add to loss, entropy and confidence.",
-        ),
-        "controls_beyond_raw": difference(
-            f"{same} add to {spreads_too}", {beyond: paired(self_full, self_spreads)}, +1, "of windows",
-            otherwise=f"{same} add nothing clear to {spreads_too}",
-        ),
-        "static": difference(
-            "Effect and length of a self-state tell regimes better than those of any constant bias.", static, +1, "of windows",
-            otherwise="Effect and length of a self-state do not tell regimes clearly better than those of every constant bias.",
-        ),
-        "one": difference(
-            "The channels of a state of a single number tell regimes less well.", one, -1, "of windows",
-            otherwise="The channels of a state of a single number do not tell regimes clearly less well.",
+        "one": more(
+            "The channels of a state of a single number tell regimes less well.",
+            "The channels of a state of a single number do not tell regimes clearly less well.", one, -1,
         ),
         "perfect": Finding(
             "As published, with the state's channels every window of one run is named right.",

@@ -68,7 +68,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
     """What the page says, and the figures' titles."""
     return {
         **training.findings(tables), **clamp.findings(tables), "marks": marks_the_state(tables), "published": _replication(tables),
-        "otherwise": _otherwise(tables),
+        "reacts": _reacts(tables),
     }  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def _replication(tables: Tables) -> Finding:
     )  # fmt: skip
 
 
-def _otherwise(tables: Tables) -> Finding:
+def _reacts(tables: Tables) -> Finding:
     """Whether the loss reacts to regimes otherwise than in a model without a self-state, in either direction."""
     found = {
         regime: estimate(beyond(tables, regime, "loss", "vanilla")) for regime in published.REGIME_DELTAS
@@ -216,7 +216,7 @@ FIGURES = (
     ),
     draw.sheet(
         "perturbation/regime-onsets.png", [around(channel, regime) for channel in CHANNELS_AROUND for regime in REGIMES],
-        grid=(len(CHANNELS_AROUND), len(REGIMES)), height=8.6, looks=LOOKS, title=("otherwise",), x="steps since the onset",
+        grid=(len(CHANNELS_AROUND), len(REGIMES)), height=8.6, looks=LOOKS, title=("reacts",), x="steps since the onset",
         marks="line", share_x="col", share_y="row",
         shows="Every channel around the onset of each regime, beside the same steps without regimes and without a self-state.",
         caption="Means of 5 steps, of 2 in short windows, over seeds, with 95 % t bands. Grey: a regime acts, from 0 on that of the column. "
