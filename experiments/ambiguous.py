@@ -26,6 +26,10 @@ HELD = ("ema", "buffer_64")
 LOGGED = ("gate", "prompt_effect", "loss")  # whose difference is taken beside that of the states
 STATISTICS = ("entropy_last", "top1_last", "grad_norm")
 FEATURES = ("gate", "state_norm", "state_ema_drift", "prompt_effect", "loss", *STATISTICS)
+NAMES = {
+    "state_norm": "state norm", "state_ema_drift": "distance from average", "prompt_effect": "state effect", "entropy_last": "entropy",
+    "top1_last": "top-1 confidence", "grad_norm": "gradient norm", "none": "no memory", "ema": "average", "buffer_64": "64 states",
+}  # fmt: skip
 BIN = 10  # steps that a point of a path is the mean of
 
 
@@ -197,21 +201,40 @@ def findings(tables: Tables) -> dict[str, Finding]:
     def beyond(feature: str) -> dict[str, Estimate]:
         return {f"`{name}`": paired(of(feature, name), of("loss", name)) for name in LOOKS}
 
-    tells = "In the shared window {} tells the two runs apart, beyond what their losses do."
-    unit = "of |AUC − 0.5|"
-    seeds = {f"`{name}`": paired(of("gate", name), of("gate", name, "seeds_apart")) for name in HELD}
+    unit, seeds = (
+        "of |AUC − 0.5|",
+        {f"`{name}`": paired(of("gate", name), of("gate", name, "seeds_apart")) for name in HELD},
+    )
     twice = {f"buffer_64_{one}": f"none_{one}" for one in ("long", "short")}
+
+    def tells(feature: str, named: str) -> Finding:
+        said = f"Where both runs are disturbed alike, {named} {{}} the two apart {{}} than their losses do."
+        return difference(
+            said.format("tells", "better"),
+            beyond(feature),
+            +1,
+            unit,
+            otherwise=said.format("does not tell", "clearly better"),
+        )
+
     return {
         "echo": difference(
-            "Through the shared window more of the cue is left in a state with memory than in one without.",
+            "Where both runs are disturbed alike, more of the earlier cue is left in a state with memory than in one without.",
             {**at.against("ema", ["none"], "echo"), **at.against("buffer_64", ["none"], "echo")}, +1, "of the distance under the cue",
+            otherwise="Where both runs are disturbed alike, a memory does not clearly keep more of the earlier cue in the state.",
         ),
-        "gate": difference(tells.format("the gate"), beyond("gate"), +1, unit),
-        "norm": difference(tells.format("the state's norm"), beyond("state_norm"), +1, unit),
-        "drift": difference(tells.format("the state's drift"), beyond("state_ema_drift"), +1, unit),
-        "seeds": difference("The gate tells the two runs of a seed apart better than it does two seeds after the same cue.", seeds, +1, unit),
-        "steady": difference("In the shared window the state drifts less with a buffer than without memory.",
-                             steady.twins(twice, "drift_mean"), -1, "of 1 − cosine"),
+        "gate": tells("gate", "the gate"),
+        "norm": tells("state_norm", "the state's length"),
+        "drift": tells("state_ema_drift", "the state's distance from its average"),
+        "seeds": difference(
+            "The gate tells two runs of a seed apart better than two seeds that were given the same cue.", seeds, +1, unit,
+            otherwise="The gate does not tell two runs of a seed apart clearly better than two seeds that were given the same cue.",
+        ),
+        "steady": difference(
+            "Through the disturbance the state stays nearer to its average with 64 past states in memory than without.",
+            steady.twins(twice, "drift_mean"), -1, "of 1 − cosine",
+            otherwise="Through the disturbance 64 past states in memory do not clearly keep the state nearer to its average.",
+        ),
     }  # fmt: skip
 
 
@@ -227,23 +250,41 @@ def _course(column: str, title: str) -> draw.Panel:
 
 
 def _told(column: str, title: str) -> draw.Panel:
-    return draw.points("ambiguous_auc", column, title, "|AUC − 0.5|", by="memory", across="feature", order=FEATURES, upright=False)  # fmt: skip
+    """How well each logged number tells apart, on the axis that both panels share."""
+    panel = draw.points(
+        "ambiguous_auc",
+        column,
+        title,
+        "|AUC − 0.5|",
+        by="memory",
+        across="feature",
+        order=FEATURES,
+        said=NAMES,
+        upright=False,
+    )
+
+    def whole(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
+        drawn = panel.draw(axes, tables, looks)
+        axes.set_xlim(-0.02, 0.52)
+        return drawn
+
+    return replace(panel, draw=whole)  # fmt: skip
 
 
 FIGURE = draw.sheet(
     "ambiguous.png",
     [
         _course("state", "distance of the states"), _course("gate", "difference of the gates"), _course("loss", "difference of the losses"),
-        draw.points("ambiguous", "echo", "echo: distance of the states", "over that under the cue", by="memory"),
+        draw.points("ambiguous", "echo", "echo: distance of the states", "over that under the cue", by="memory", said=NAMES),
         _told("apart", "told apart: two runs"),
         _told("seeds_apart", "told apart: two seeds"),
     ],
-    grid=(2, 3), height=6.4, looks=LOOKS, title=("echo", "gate"), x="step",
+    grid=(2, 3), height=6.4, looks=LOOKS, title=("echo",), x="step",
     shows="How far two runs of a seed are apart that were given opposite cues and are disturbed alike after: states, gates and losses "
     "step by step, and how well each logged number tells the runs apart, beside two seeds.",
-    caption="Two runs of a seed ({seeds}). Grey: the cue, opposite in the two, then the shared window. Lines: mean over seeds of means of "
-    "10 steps; faint: single seeds. Below: in the shared window. Points: seeds, with mean and, from three on, 95 % t interval. AUC: share of pairs of a step of the "
-    "one run and a step of the other in which the number is larger in the first; between two runs of a seed, or two seeds after the same cue.",
+    caption="Two runs of a seed ({seeds}). Grey: the cue, opposite in the two, then the disturbance that both share. Lines: mean over seeds, "
+    "faint: single seeds. Below: in what they share; one point a seed, mean and 95 % t interval. AUC: how often a number is larger in the one run "
+    "than in the other; 0.5: as often as not.",
 )  # fmt: skip
 GRIDS = {
     "echo": pages.grid(

@@ -77,12 +77,14 @@ def findings(tables: Tables) -> dict[str, Finding]:
     """Whether trained runs show more than the cut."""
     rows = tables.rows("clamp_geometry")
     found = {}
-    for measure, word, unit in (("state_ema_drift", "distance of the state from its average", "1 − cosine"),
-                                ("prompt_effect", "state's effect", "mean |Δ logit|")):  # fmt: skip
+    for measure, sign, unit, verb, more in (
+        ("state_ema_drift", +1, "1 − cosine", "turn", "further from its average"), ("prompt_effect", -1, "mean |Δ logit|", "lose", "more of its effect"),
+    ):  # fmt: skip
         here = of_condition(rows[rows["measure"] == measure], "self")
+        than = f"{more} than a calm run's that is cut off afterwards."
         found[f"clamp_{measure}"] = difference(
-            f"Under the clamp the {word} changes by more than the cut itself makes of a calm run's states.",
-            {"trained − cut": over_seeds(here, "beyond")}, +1 if measure == "state_ema_drift" else -1, unit, 4,
+            f"A clamped run's state {verb}s {than}", {"trained − cut": over_seeds(here, "beyond")}, sign, unit, 4,
+            otherwise=f"A clamped run's state does not clearly {verb} {than}",
         )  # fmt: skip
     return found
 

@@ -116,13 +116,22 @@ def findings(tables: Tables) -> dict[str, Finding]:
         for column in ("valence", "intensity")
     )
     return {
-        "returns": difference("Valence lies below its usual in every regime.", own, -1, "standard deviations", 2, pairs=False),
-        "intense": difference("Intensity lies above its usual in every regime.", intense, +1, "", 3, pairs=False),
-        "beyond": difference(
-            "In every regime valence lies below that of the same steps of a run without regimes.", beyond, -1,
-            "standard deviations", 2,
+        "returns": difference(
+            "In every regime the composite valence falls below its usual.", own, -1, "standard deviations", 2, pairs=False,
+            otherwise="The composite valence does not clearly fall below its usual in every regime.",
         ),
-        "intense_beyond": difference("In every regime intensity lies above that of the same steps of a run without regimes.", intense_beyond, +1),
+        "intense": difference(
+            "In every regime the composite intensity rises above its usual.", intense, +1, "", 3, pairs=False,
+            otherwise="The composite intensity does not clearly rise above its usual in every regime.",
+        ),
+        "beyond": difference(
+            "In every regime valence is lower than at the same steps of a run without regimes.", beyond, -1, "standard deviations", 2,
+            otherwise="Valence is not clearly lower in every regime than at the same steps of a run without regimes.",
+        ),
+        "intense_beyond": difference(
+            "In every regime intensity is higher than at the same steps of a run without regimes.", intense_beyond, +1,
+            otherwise="Intensity is not clearly higher in every regime than at the same steps of a run without regimes.",
+        ),
     }  # fmt: skip
 
 
@@ -137,6 +146,8 @@ def over_the_run(column: str, label: str, named: bool = False) -> draw.Panel:
         ].drop_duplicates()
         marks.shade(axes, [(str(a), int(b), int(c)) for a, b, c in windows.itertuples(index=False)], named)
         axes.margins(x=0)
+        if column == "intensity":
+            axes.set_ylim(0, 1)
         return drawn
 
     return draw.Panel(("composite", "composite_windows"), panel, along=column == "intensity")
@@ -144,12 +155,12 @@ def over_the_run(column: str, label: str, named: bool = False) -> draw.Panel:
 
 FIGURE = draw.sheet(
     "composite.png",
-    [over_the_run("valence", "valence (sd)", named=True), over_the_run("intensity", "intensity")],
-    grid=(2, 1), height=5.6, looks=LOOKS, title=("returns", "beyond"), x="step", marks="line", share_x=True,
+    [over_the_run("valence", "valence (sd)", named=True), over_the_run("intensity", "intensity (0 to 1)")],
+    grid=(2, 1), height=5.6, looks=LOOKS, title=("beyond",), x="step", marks="line", share_x=True,
     shows="Composite valence and intensity along the run, with regimes and without.",
-    caption="Lines: mean over seeds with its 95 % t band ({seeds}); faint: seeds. Grey: the windows of `self`, in which nothing acts "
-    "on `self_calm`. Valence: minus the sum of four z-scores, of the state's speed, its distance from its recent plane, control "
-    "loss and entropy, over steps before 300 and the 200 before each window. Intensity: change of valence, and curvature.",
+    caption="Mean over {seeds} with 95 % t band; faint: seeds. Grey: regimes, which act in one of the two. Valence: minus the sum of the z-scores of "
+    "the state's speed, its distance from its recent plane, control loss and entropy. Intensity: from the change of valence and the "
+    "path's curvature.",
 )  # fmt: skip
 WINDOWS = pages.grid(
     "composite_windows", tuple(LOOKS), head="regime, condition", across="regime", order=REGIMES, valence=("mean valence, sd", "±2"),

@@ -20,7 +20,7 @@ from experiments.kit.experiment import Experiment
 from experiments.kit.replay import measured, open_replay, untrained
 from experiments.kit.runs import Context, Run
 from experiments.kit.stats import Estimate, over_seeds, paired, per_seed
-from experiments.kit.style import Look
+from experiments.kit.style import CHANNELS, Look
 from experiments.kit.tables import Tables, stack
 from experiments.kit.words import Finding, difference, interval, number
 
@@ -152,15 +152,30 @@ def five(tables: Tables, of: str, path: str) -> "pd.Series[float]":
 
 
 def findings(tables: Tables) -> dict[str, Finding]:
-    said = "Five numbers of the learned state follow {} more closely than five of an untrained network, or of a random walk, do."
+    def beyond(of: str, named: str) -> Finding:
+        return difference(
+            f"The five numbers of the state that follow {named} most do so more closely than those of an untrained network or a random walk.",
+            against(tables, of, (UNTRAINED, WALK)),
+            +1,
+            "of |r|, mean of five",
+            otherwise=f"The state does not follow {named} clearly more closely than both an untrained network and a random walk do.",
+        )
+
     return {
-        "returns": comes_back(tables, ("progress", "loss"), "The five largest correlations with progress, and with the loss, are at least as large as published.", 3),
-        "beyond_progress": difference(said.format("progress"), against(tables, "progress", (UNTRAINED, WALK)), +1, "of |r|, mean of five"),
-        "beyond_loss": difference(said.format("the loss"), against(tables, "loss", (UNTRAINED, WALK)), +1, "of |r|, mean of five"),
-        "returns_peaks": comes_back(tables, (PEAK,), "The five numbers that move the predictions most do so at least as far as published.", 4),
+        "returns": comes_back(
+            tables, ("progress", "loss"), "The five largest correlations with progress and with the loss are as large as published.",
+            "The five largest correlations with progress and with the loss are not both as large as published.", 3,
+        ),
+        "beyond_progress": beyond("progress", "progress"),
+        "beyond_loss": beyond("loss", "the loss"),
+        "returns_peaks": comes_back(
+            tables, (PEAK,), "The five numbers that move the predictions most move them as far as published.",
+            "The five numbers that move the predictions most move them less far than published.", 4,
+        ),
         "beyond_peaks": difference(
-            "Single numbers move the predictions further than through an untrained reader of the same norms.",
+            "Single numbers move the predictions further than they would through an untrained reader of the same norms.",
             against(tables, PEAK, (UNTRAINED,)), +1, "mean |Δ logit|, mean of five", 4,
+            otherwise="Single numbers do not move the predictions clearly further than they would through an untrained reader of the same norms.",
         ),
     }  # fmt: skip
 
@@ -177,7 +192,7 @@ def against(tables: Tables, of: str, rivals: tuple[str, ...]) -> dict[str, Estim
     return {f"own − {named(path, of)}": paired(own, five(tables, of, path)) for path in rivals}
 
 
-def comes_back(tables: Tables, asked: tuple[str, ...], claim: str, digits: int) -> Finding:
+def comes_back(tables: Tables, asked: tuple[str, ...], claim: str, otherwise: str, digits: int) -> Finding:
     """The finding that means of five reach the published ones."""
     verdicts, parts = [], []
     for of in asked:
@@ -189,8 +204,8 @@ def comes_back(tables: Tables, asked: tuple[str, ...], claim: str, digits: int) 
             parts.append(f"{of} {ours}, published {theirs} (n = {value.n})")
     if not parts:
         tested = " that were tested with their weights frozen" if PEAK in asked else ""
-        return Finding(claim, words.ABSENT, f"It needs runs of `{AT}`{tested}.")
-    return Finding(claim, words.worst(verdicts), f"Mean of the five largest: {'; '.join(parts)}.")
+        return Finding(claim, words.ABSENT, f"It needs runs of `{AT}`{tested}.", otherwise)
+    return Finding(claim, words.worst(verdicts), f"Mean of the five largest: {'; '.join(parts)}.", otherwise)
 
 
 def ranked(of: str, title: str, label: str) -> draw.Panel:
@@ -205,6 +220,8 @@ def ranked(of: str, title: str, label: str) -> draw.Panel:
             said = published.DIMENSIONS[of]
             axes.plot(range(len(said)), said, "*", c="k", mfc="white", ms=7, zorder=5)
             axes.set_xlabel("rank in the run")
+        if of != PEAK:
+            axes.set_ylim(0, 1.03)
         return drawn
 
     return draw.Panel(("dimension_ranks",), make)
@@ -218,7 +235,7 @@ def map_of(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
         return []
     first = rows[rows["seed"] == rows["seed"].min()].sort_values("progress")
     image = axes.imshow(first[list(STATS)].to_numpy(float).T, aspect="auto", cmap="RdBu_r", vmin=-1, vmax=1)
-    axes.set_yticks(range(len(STATS)), STATS)
+    axes.set_yticks(range(len(STATS)), [CHANNELS[name].name if name in CHANNELS else name for name in STATS])
     axes.set_xticks([])
     axes.set_xlabel("the run's numbers, in the order of r with progress")
     axes.set_title(f"r of every number with every statistic, seed {first['seed'].iloc[0]}")
@@ -234,13 +251,12 @@ FIGURE = draw.sheet(
         ranked(PEAK, "five largest changes of logits", "mean |Δ logit|"),
         draw.Panel(("state_dimensions",), map_of),
     ],
-    grid="abc;ddd", height=5.2, looks=LOOKS, marks="points", title=("returns", "beyond_progress"),
+    grid="abc;ddd", height=5.2, looks=LOOKS, marks="points", title=("beyond_progress",),
     shows="What each of the state's 32 numbers follows: the five largest correlations with progress and with the loss, and the "
     "five largest changes of logits, beside those of an untrained network or reader and of a random walk.",
-    caption="{seeds}; points: seeds; bars: mean and, from three seeds on, 95 % t interval; stars: published, one run. r: Pearson, "
-    "every tenth step. Untrained: 20 networks, fed the run's statistics; in the right panel 5 readers of the learned one's column "
-    "norms. Walk: 20 of independent Gaussian steps. Changes of logits: one number set to the lowest or highest value it took, "
-    "the others as they were last, weights frozen.",
+    caption="{seeds}: one point each, mean and 95 % t interval; stars: published, one run. r: Pearson's, every tenth step. Untrained: networks fed "
+    "the run's statistics; at the right, readers. Walk: independent steps. Changes of logits: one number set to the lowest or highest "
+    "value it took.",
 )  # fmt: skip
 
 

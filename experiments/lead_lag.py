@@ -25,8 +25,12 @@ from experiments.kit.style import Look
 from experiments.kit.tables import Tables, stack
 from experiments.kit.words import Finding, number, signed
 
-CONDITIONS = ("self_calm", "self", "self_random")
-MEASURES = ("state_drift", "state_norm", "state_effect")
+CONDITIONS = {
+    "self_calm": "no regime",
+    "self": "regimes in fixed windows",
+    "self_random": "regimes at random times",
+}
+MEASURES = {"state_drift": "drift", "state_norm": "length", "state_effect": "effect on text"}
 METHODS = {
     "differences": Look("first differences", style.BLACK),
     "detrended": Look("running median taken off", style.ORANGE, (0, (3, 1.2))),
@@ -129,46 +133,52 @@ def mean_peak(seeds: Sequence[np.ndarray], low: int, high: int, random: np.rando
     return readout.Peak(int(lags[best]), float(mean[best]), null_95, p_value)
 
 
-def lead(tables: Tables, measure: str) -> Finding:
-    """A lead is a negative lag that is beyond chance, and stronger than any other lag, in both kinds of series."""
-    claim = f"{measure} moves before the loss does."
-    rows = tables.rows("lead_lag_summary", measure=measure)
+def lead(tables: Tables) -> Finding:
+    """A lead is a negative lag that is beyond chance, and stronger than any other lag, in both kinds of series and all conditions."""
+    otherwise = "No measure of the state moves before the loss in every kind of run."
+    rows = tables.rows("lead_lag_summary")
     if rows.empty:
-        return Finding(claim, words.ABSENT, "No run with a self-state is long enough.")
-    led = ((rows["peak_lag"] < 0) & (rows["lead_p_value"] < ALPHA)).groupby(rows["condition"]).all()
-    verdict = words.all_of(words.CLEAR if one else words.NOT_CLEAR for one in led)
+        said = "No run with a self-state is long enough."
+        return Finding("The state moves before the loss does.", words.ABSENT, said, otherwise)
+    led = ((rows["peak_lag"] < 0) & (rows["lead_p_value"] < ALPHA)).groupby(rows["measure"]).all()
+    leads = [MEASURES[name] for name in MEASURES if led.get(name, False)]
+    claim = f"{words.listed(leads or ['drift'])} of the state {'move' if len(leads) > 1 else 'moves'} before the loss does.".capitalize()
+    first = rows[rows["method"] == "differences"].groupby("measure")["peak_lag"].agg(list)
     parts = [
-        f"`{row['condition']}` {signed(row['peak_lag'], 0)} (p = {number(row['p_value'])}), strongest at "
-        f"negative lags {signed(row['lead'])} (p = {number(row['lead_p_value'])})"
-        for row in rows[rows["method"] == "differences"].to_dict("records")
+        f"{said} {words.listed([signed(lag, 0) for lag in first[name]])}"
+        for name, said in MEASURES.items()
+        if name in first
     ]
-    evidence = f"Strongest lag of first differences: {'; '.join(parts)}."
-    return Finding(claim, verdict if rows["n"].min() >= FEWEST_SEEDS else words.OPEN, evidence)
+    verdict = words.CLEAR if leads else words.NOT_CLEAR
+    return Finding(
+        claim, verdict if rows["n"].min() >= FEWEST_SEEDS else words.OPEN,
+        f"Steps by which the state follows the loss most closely, a number a condition: {'; '.join(parts)}.", otherwise,
+    )  # fmt: skip
 
 
 def findings(tables: Tables) -> dict[str, Finding]:
-    own = {measure: lead(tables, measure) for measure in MEASURES}
-    return own | monitoring.findings(tables) | onsets.findings(tables) | state_path.findings(tables)
+    others = (monitoring.findings(tables), onsets.findings(tables), state_path.findings(tables))
+    return {"lead": lead(tables)} | {name: one for found in others for name, one in found.items()}
 
 
 def by_lag(measure: str, condition: str) -> draw.Panel:
     """Correlation by lag, and in grey what the strongest of first differences comes to by chance."""
     where = {"measure": measure, "condition": condition}
-    label = f"loss × {style.CHANNELS[measure].name}\n(Spearman)" if condition == CONDITIONS[0] else ""
+    label = f"loss and {MEASURES[measure]}\n(rank correlation)" if condition == "self_calm" else ""
     curves = draw.lines("lead_lag", "correlation", y=label, along="lag", by="method", where=where, zero=True)
 
     def panel(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
         drawn = curves.draw(axes, tables, looks)
         for row in tables.rows("lead_lag_summary", method="differences", **where).to_dict("records"):
             strongest = f"strongest at {signed(row['peak_lag'], 0)}"
-            axes.set_title(f"{condition}, {strongest}\np = {number(row['p_value'])}")
+            axes.set_title(f"{CONDITIONS[condition]}:\n{strongest}, p = {number(row['p_value'])}")
             if np.isfinite(row["null_95"]):
                 axes.axhspan(-row["null_95"], row["null_95"], color=marks.DARKER, lw=0, zorder=-1)
         marks.level(axes, upright=False)
         axes.margins(x=0)
         return drawn
 
-    return draw.Panel(("lead_lag", "lead_lag_summary"), panel, along=measure == MEASURES[-1])
+    return draw.Panel(("lead_lag", "lead_lag_summary"), panel, along=measure == "state_effect")
 
 
 def lags_table(tables: Tables) -> str:
@@ -190,12 +200,11 @@ def lags_table(tables: Tables) -> str:
 
 FIGURE = draw.sheet(
     "lead-lag.png", [by_lag(*where) for where in product(MEASURES, CONDITIONS)], grid=(3, 3), height=6.6,
-    looks=METHODS, title=MEASURES, x="lag behind the loss (steps)", marks="line", share_x=True, share_y="row",
+    looks=METHODS, title=("lead",), x="lag behind the loss (steps)", marks="line", share_x=True, share_y="row",
     shows="Whether the state moves before the loss does: correlation by lag beside a circular-shift null.",
-    caption="Rank correlation of loss and state by lag, mean over seeds; faint: seeds. Right of zero the state follows: at "
-    "lag +1 by construction, since it reads the statistics of the step before (state effect: +10). Grey: 95 % of the "
-    "largest absolute correlations of first differences, of all lags, when each seed's series are turned against each "
-    "other; p: how rarely one is as large.",
+    caption="Mean over seeds; faint: seeds. Right of zero the state follows the loss: at +1 by construction, since it reads the statistics of the "
+    "step before (effect: +10). Grey: 95 % of the strongest correlations of first differences when the series of each seed are shifted "
+    "against each other; p: how rarely one is as strong.",
 )  # fmt: skip
 EXPERIMENT = Experiment(
     "lead_lag", "Lead and lag: does the state move before the loss?",

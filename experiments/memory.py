@@ -1,6 +1,7 @@
 """Memory: what the tables of experiments/memory_tables.py come to, beside what was published of it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from math import inf
 from typing import Any
@@ -17,13 +18,10 @@ from experiments.kit.words import (
     DASH,
     MISSING,
     Finding,
-    all_of,
     difference,
     interval,
     number,
-    other_way,
     percent,
-    side,
     table,
 )  # fmt: skip
 from experiments.memory_figure import FIGURES, LOOKS, REGIME
@@ -41,24 +39,54 @@ def findings(tables: Tables) -> dict[str, Finding]:
     """What the page says."""
     at, trade = during(tables), tables.by_condition("memory_tradeoff", LOOKS)
 
-    def beyond(rows: ByCondition, other: str, column: str, word: str = "") -> dict[str, Estimate]:
-        return {f"{word}`{name}` − `{other}`": rows.minus(name, other, column) for name in BUFFERS}
+    def beyond(rows: ByCondition, other: str, column: str) -> dict[str, Estimate]:
+        return {f"`{name}` − `{other}`": rows.minus(name, other, column) for name in BUFFERS}
 
     longer = {
         "`buffer_64` − `ema`": at.minus("buffer_64", "ema", "share"),
         "`buffer_128` − `buffer_64`": at.minus("buffer_128", "buffer_64", "share"),
     }
-    own = at.values(BUFFERS, "force_memory")
-    drifts, away = beyond(at, "none", "drift"), beyond(trade, "none", "displacement")
+
+    def more(
+        claim: str, negated: str, parts: dict[str, Estimate], sign: int, unit: str, digits: int, **how: bool
+    ) -> Finding:
+        return difference(claim, parts, sign, unit, digits, otherwise=negated, **how)
+
     return {
-        "share": difference("A longer memory takes a larger share of the update.", longer, +1, "", 3),
-        "pull": difference("Buffers pull the disturbed state back harder than no memory does.", beyond(at, "none", "rate", "rate, "), +1, "a step", 4),
-        "own": difference("The memory's own part of the update points back.", own, +1, "L2 a step", 5, pairs=False),
-        "drift": difference(f"With a buffer the state drifts less in {REGIME} than without memory.", drifts, -1, "L2 a step", 5),
-        "near": difference("A buffer keeps the state nearer to where it was, relative to its norm.", away, -1, "", 3),
+        "share": more(
+            "The longer the memory, the larger its share of the update.",
+            "The memory's share of the update does not clearly grow with its length.", longer, +1, "of the update", 3,
+        ),
+        "pull": more(
+            "A disturbed state is pulled back harder with a memory of past states than without.",
+            "A disturbed state is not clearly pulled back harder with a memory of past states than without.",
+            beyond(at, "none", "rate"), +1, "of the distance a step", 4,
+        ),
+        "own": more(
+            "The memory's own part of the update points back to where the state was.",
+            "The memory's own part of the update does not clearly point back to where the state was.",
+            at.values(BUFFERS, "force_memory"), +1, "L2 a step", 5, pairs=False,
+        ),
+        "drift": more(
+            "While targets are corrupted, the state moves less a step with a memory of past states than without.",
+            "While targets are corrupted, the state does not clearly move less a step with a memory of past states than without.",
+            beyond(at, "none", "drift"), -1, "L2 a step", 5,
+        ),
+        "near": more(
+            "A memory of past states keeps the state nearer to where it was, in relation to its length.",
+            "A memory of past states does not clearly keep the state nearer to where it was, in relation to its length.",
+            beyond(trade, "none", "displacement"), -1, "of its length", 3,
+        ),
         **{f"slower_{name}": _slower(tables, name) for name in BUFFERS},
-        "leverage": difference("Buffers have less leverage than an EMA.", beyond(trade, "ema", "leverage"), -1, "nats", 3),
-        "beyond": difference("Buffers have less leverage than an EMA beyond what placebos reach.", beyond(trade, "ema", "leverage_over_placebo"), -1, "nats", 3),
+        "leverage": more(
+            "A state with a memory of past states steers the model less than one with an exponential average.",
+            "A state with a memory of past states does not clearly steer the model less than one with an exponential average.",
+            beyond(trade, "ema", "leverage"), -1, "nats", 3,
+        ),
+        "beyond": more(
+            "It steers less beyond what placebo readers reach, too.", "Beyond what placebo readers reach, it does not clearly steer less.",
+            beyond(trade, "ema", "leverage_over_placebo"), -1, "nats", 3,
+        ),
         "trade": _trade(tables),
     }  # fmt: skip
 
@@ -73,15 +101,17 @@ def _steps(rows: pd.DataFrame) -> "pd.Series[float]":
 
 def _slower(tables: Tables, name: str) -> Finding:
     """Whether a memory takes longer than none after bewilderment, seed by seed: an exact sign test."""
-    claim = f"After {REGIME} the state of `{name}` takes longer to come back than without memory."
+    what = f"a state with {LOOKS[name].label} in memory"
+    claim = f"After the corruption {what} takes longer to come back than one without."
+    otherwise = f"After the corruption {what} does not clearly take longer to come back than one without."
     one, other = (
         _steps(tables.rows("memory_measures", regime=REGIME, condition=which)) for which in (name, "none")
     )
     found = words.compare(one, other)
     if not found.n:
-        return Finding(claim, ABSENT, "It needs seeds that both conditions have.")
+        return Finding(claim, ABSENT, "It needs seeds that both conditions have.", otherwise)
     text = f"{found.counts().capitalize()}, equal or neither in the rest; {found.test()}."
-    return Finding(claim, found.verdict, text)
+    return Finding(claim, found.verdict, text, otherwise)
 
 
 def _ranks(tables: Tables, stability: str, outcome: str) -> Estimate:
@@ -89,18 +119,15 @@ def _ranks(tables: Tables, stability: str, outcome: str) -> Estimate:
 
 
 def _trade(tables: Tables) -> Finding:
-    claim = "Memories that hold the state stiller steer less, seed by seed, beyond placebo."
-    found = {name: _ranks(tables, name, "leverage_over_placebo") for name in ("drift", "displacement")}
-    known = {name: value for name, value in found.items() if value.n}
-    if not known:
-        return Finding(claim, ABSENT, "It needs frozen-weight tests of three memories of one seed.")
-    text = "; ".join(f"little {name} {interval(value, 2)}" for name, value in known.items())
-    n = min(value.n for value in known.values())
-    turned = other_way([(f"little {name}", value) for name, value in known.items()], -1)
-    return Finding(
-        claim,
-        all_of([side(value, -1) for value in known.values()]),
-        f"Spearman's ρ with that leverage, which the sentence needs below zero: {text}, n = {n}.{turned}",
+    parts = {name: _ranks(tables, name, "leverage_over_placebo") for name in ("drift", "displacement")}
+    found = difference(
+        "Memories that hold the state stiller steer less beyond placebo readers.", parts, -1, "", 2, pairs=False,
+        otherwise="Memories that hold the state stiller do not clearly steer less beyond placebo readers.",
+    )  # fmt: skip
+    if found.verdict == ABSENT:
+        return replace(found, evidence="It needs frozen-weight tests of three memories of one seed.")
+    return replace(
+        found, evidence=f"Rank correlation of stillness and leverage over a seed's memories: {found.evidence}"
     )
 
 
@@ -152,7 +179,7 @@ def _recovery(tables: Tables, regime: str, name: str) -> str:
 
 def _rank_sentence(tables: Tables) -> str:
     texts = [
-        f"little {stability} and leverage{' beyond placebo' * (outcome != 'leverage')} {interval(value, 2)}"
+        f"little {stability} and leverage{' beyond placebo readers' * (outcome != 'leverage')} {interval(value, 2)}"
         for stability in ("drift", "displacement")
         for outcome in ("leverage", "leverage_over_placebo")
         if (value := _ranks(tables, stability, outcome)).n

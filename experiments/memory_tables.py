@@ -16,8 +16,9 @@ from experiments.kit.replay import open_listening
 from experiments.kit.runs import Context
 from experiments.kit.stats import first_on_end, mean_of_known, rank_correlation
 from experiments.kit.tables import CALM, RUN, stack, windows_of
-from experiments.memory_figure import BIN, REGIME
+from experiments.memory_figure import REGIME
 
+BIN = 5  # steps in a bin around the onset
 AFTER = 100  # steps after a regime in memory_dynamics
 SUSTAINED = 5  # steps that the state must stay near its baseline to have recovered
 NEAR = 0.95  # quantile of the distances before a regime that still counts as near

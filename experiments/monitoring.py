@@ -1,4 +1,4 @@
-"""Does a fall of the state's effect warn of spikes of the loss? As published, beside the same series turned in time, and a rival.
+"""Does a fall of the state's effect warn of spikes of the loss? As published, beside the same series shifted in time, and a rival.
 
 The published monitor takes mean and standard deviation over the steps without a regime of the whole run. An alarm is a step
 at which the effect on the prompt is more than one of them below, an event one at which loss or entropy is more than two
@@ -156,20 +156,24 @@ def findings(tables: Tables) -> dict[str, Finding]:
     drift, calm = (follows(tables, name) for name in ("self", "self_calm"))
     return {
         "warns": difference(
-            "A fall of the state's effect warns of spikes of the loss better than the same series turned in time.",
-            {f"{name} − turned": value for name, value in beyond.items()}, +1, pairs=False,
+            "A fall of the state's effect warns of spikes of the loss better than the same series shifted in time at random.",
+            {f"{name} − shifted": value for name, value in beyond.items()}, +1, pairs=False,
+            otherwise="A fall of the state's effect does not clearly warn of spikes of the loss better than the same series shifted in time at random.",
         ),
         "beyond_gradient": difference(
             "It warns of them better than the gradient norm of a model without a state.",
             {f"{name}, `self` − `vanilla`": value for name, value in rival.items()}, +1,
+            otherwise="It does not clearly warn of them better than the gradient norm of a model without a state.",
         ),
         "drift_recovery": difference(
-            "The further the state drifts in a regime, the longer the loss takes to recover.",
-            {"Spearman over regimes, `self`": estimate(drift)}, +1, pairs=False,
+            "The further the state is from its average in a regime, the longer the loss takes to recover.",
+            {"rank correlation over regimes": estimate(drift)}, +1, pairs=False,
+            otherwise="How far the state is from its average in a regime does not clearly tell how long the loss takes to recover.",
         ),
         "beyond_calm_recovery": difference(
-            "That is more than the same windows of a run without regimes show.",
-            {"Spearman, `self` − `self_calm`": estimate((drift - calm).dropna())}, +1,
+            "The two go together more closely than in the same windows of a run without regimes.",
+            {"rank correlation, `self` − `self_calm`": estimate((drift - calm).dropna())}, +1,
+            otherwise="The two do not go together clearly more closely than in the same windows of a run without regimes.",
         ),
     }  # fmt: skip
 
@@ -177,12 +181,12 @@ def findings(tables: Tables) -> dict[str, Finding]:
 GRIDS = {
     "monitor": pages.grid(
         "monitoring", CONDITIONS, head="event, condition", across="event", order=EVENTS, precision=("precision", "3"),
-        turned_precision=("turned", "~3"), p_precision=("p", "~3"), recall=("recall", "3"), turned_recall=("turned", "~3"),
+        turned_precision=("shifted", "~3"), p_precision=("p", "~3"), recall=("recall", "3"), turned_recall=("shifted", "~3"),
         p_recall=("p", "~3"), lead=("lead, steps", "~0"), alarms=("alarms", "~0"), events=("events", "~0"),
     ),
     "monitor_lags": pages.grid(
         "monitoring", CONDITIONS, head="event, condition", across="event", order=EVENTS, lag=("strongest lag", "~0"),
-        correlation=("correlation there", "±3"), correlation_now=("at lag 0", "±3"), turned_correlation=("turned, size", "~3"),
+        correlation=("correlation there", "±3"), correlation_now=("at lag 0", "±3"), turned_correlation=("shifted, size", "~3"),
         p_correlation=("p", "~3"),
     ),
     "recovery": pages.grid(

@@ -105,23 +105,29 @@ def onset_order(context: Context, onset: pd.DataFrame) -> pd.DataFrame:
 
 
 def findings(tables: Tables) -> dict[str, Finding]:
-    return {f"onset_of_{regime}": first(tables, regime) for regime in SEEN}
+    return {"onset": first(tables)}
 
 
-def first(tables: Tables, regime: str) -> Finding:
-    claim = f"At the onset of {regime}, state_drift leaves the usual before the loss does."
-    found = tables.rows("onset_order", condition="self_random", regime=regime, measure="state_drift")
-    if found.empty:
-        return Finding(claim, words.ABSENT, "It needs `self_random`.")
-    row = found.iloc[0]
-    state, loss, sure = row["state_first"], row["loss_first"], row["p_value"] < ALPHA
-    verdict = words.CLEAR if sure and state > loss else words.NOT_CLEAR
+def first(tables: Tables) -> Finding:
+    """Whether the state leaves the usual before the loss, in the regimes that act on what the loss is made of."""
+    verdicts, parts, late = [], [], []
+    for regime in SEEN:
+        found = tables.rows("onset_order", condition="self_random", regime=regime, measure="state_drift")
+        for row in found.to_dict("records"):
+            state, loss, sure = row["state_first"], row["loss_first"], row["p_value"] < ALPHA
+            clear = words.CLEAR if sure and state > loss else words.NOT_CLEAR
+            verdicts.append(clear if row["n"] >= FEWEST_SEEDS else words.OPEN)
+            late += [f"`{regime}`"] * bool(sure and loss > state)
+            parts.append(
+                f"`{regime}`: state first in {state}, loss first in {loss}, both at once in {row['ties']} of {row['n']}, sign test p = "
+                f"{number(row['p_value'])}"
+            )  # fmt: skip
+    said = "When a regime that acts on the batch begins, the state's drift {} unusual before the loss does."
     evidence = (
-        f"State first in {state}, loss first in {loss}, tie in {row['ties']} of {row['n']}; median difference "
-        f"{signed(row['median_difference'], 0)} steps, sign test p = {number(row['p_value'])}."
-        f"{words.turned_way(['loss'] if sure and loss > state else [], 1)}"
+        f"{'; '.join(parts)}.{words.turned_way(late, len(parts))}" if parts else "It needs `self_random`."
     )
-    return Finding(claim, verdict if row["n"] >= FEWEST_SEEDS else words.OPEN, evidence)
+    verdict = words.worst(verdicts or [words.ABSENT])
+    return Finding(said.format("becomes"), verdict, evidence, said.format("does not clearly become"))
 
 
 def latencies(tables: Tables, condition: str, regime: str, measure: str) -> "pd.Series[float]":
@@ -176,10 +182,10 @@ def panel(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
 
 FIGURE = draw.sheet(
     "onsets.png", [draw.Panel(("onset",), panel)], height=3.9, looks=LOOKS, marks="points",
-    title=[f"onset_of_{regime}" for regime in SEEN],
+    title=("onset",),
     shows="Steps from a regime's onset until loss and state leave the usual.",
-    caption="self_random, {seeds}: first step beyond three standard deviations of the calm steps before, the median of it "
-    "and the next two too; a point a seed; right edge: seeds that stay within it.",
+    caption="Regimes at random times, {seeds}. The first step beyond three standard deviations of the calm steps before, if the median of it and "
+    "the next two is beyond, too. One point a seed; right: seeds that stay within.",
 )  # fmt: skip
 EXPERIMENT = Experiment(
     "onsets", "Which notices the onset of a regime first?", [onset, onset_order], findings, [FIGURE],

@@ -3,7 +3,7 @@
 The page is that of the suite shakespeare: what training.py finds stands on it, too.
 """
 
-from functools import partial
+import textwrap
 from itertools import product
 
 import pandas as pd
@@ -13,7 +13,7 @@ from experiments import clamp, training
 from experiments.kit import marks as mark
 from experiments.kit import panels as draw
 from experiments.kit import published, style, words
-from experiments.kit.changes import SHOWN, agrees, beyond, change, changes, marks, marks_the_state
+from experiments.kit.changes import SHOWN, agrees, beyond, change, changes, marks_the_state
 from experiments.kit.experiment import Experiment
 from experiments.kit.levels import FEWEST_SEEDS
 from experiments.kit.runs import Context
@@ -24,7 +24,8 @@ from experiments.kit.words import ABSENT, CLEAR, NOT_CLEAR, OPEN, Finding, inter
 
 LOOKS = {name: style.CONDITIONS[name] for name in ("self", "vanilla", "self_calm")}
 BACK_TO_FRONT = ("self_calm", "self", "vanilla")  # dashes show what lies under them
-LAYOUT = [name for pair in zip(COMMON, OF_STATE, strict=True) for name in pair]  # two columns, row by row
+THROUGH = ("loss", "entropy", "state_ema_drift", "prompt_effect")
+CHANNELS_AROUND = (*COMMON, *OF_STATE)
 MARGIN = 100  # steps drawn on each side of a window, at most
 
 
@@ -67,13 +68,13 @@ def findings(tables: Tables) -> dict[str, Finding]:
     """What the page says, and the figures' titles."""
     return {
         **training.findings(tables), **clamp.findings(tables), "marks": marks_the_state(tables), "published": _replication(tables),
-        "otherwise": _otherwise(tables),
+        "reacts": _reacts(tables),
     }  # fmt: skip
 
 
 def _replication(tables: Tables) -> Finding:
     """Whether the published changes come back, by their signs."""
-    claim = "The published changes come back, sign by sign."
+    claim = "Most of the published changes under regimes come back with their sign."
     raw, net = [], []
     for (regime, expected), metric in product(published.REGIME_DELTAS.items(), SHOWN):
         own = estimate(change(tables, "self", regime, metric))
@@ -86,27 +87,30 @@ def _replication(tables: Tables) -> Finding:
             claim, *((OPEN, "One seed gives no interval.") if raw else (ABSENT, "No regime was measured."))
         )
     same, opposite, across = (signs.count(sign) for sign in (1, -1, 0))
-    verdict = CLEAR if not opposite and 2 * same >= len(signs) else OPEN
     return Finding(
-        claim, NOT_CLEAR if opposite >= same else verdict,
-        f"Of {len(signs)} published changes, ours have the same sign with an interval that leaves zero out in {same}, the "
-        f"opposite sign in {opposite}, and an interval across zero in {across}. With the calm run's change at the same steps "
-        f"taken off: {net.count(1)}, {net.count(-1)} and {net.count(0)}.",
+        claim, CLEAR if 2 * same > len(signs) else NOT_CLEAR,
+        f"Of {len(signs)} changes, {same} have the published sign, {opposite} the opposite one, and {across} an interval across "
+        f"zero. Beyond what changes without regimes at the same steps: {net.count(1)}, {net.count(-1)} and {net.count(0)}.",
+        "No more than half of the published changes under regimes come back with their sign.",
     )  # fmt: skip
 
 
-def _otherwise(tables: Tables) -> Finding:
+def _reacts(tables: Tables) -> Finding:
     """Whether the loss reacts to regimes otherwise than in a model without a self-state, in either direction."""
-    claim = "With a self-state the loss reacts otherwise to a regime than without."
     found = {
         regime: estimate(beyond(tables, regime, "loss", "vanilla")) for regime in published.REGIME_DELTAS
     }
     known = {f"`{regime}`": value for regime, value in found.items() if value.n}
+    clear = [regime for regime, value in known.items() if value.n >= FEWEST_SEEDS and value.clear]
+    claim = f"With a self-state the loss reacts differently to {listed(clear) if clear else 'regimes'}."
     if not known:
         return Finding(claim, ABSENT, "It needs seeds that both `self` and `vanilla` have.")
+    few = min(value.n for value in known.values()) < FEWEST_SEEDS
     said = "; ".join(f"{regime} {interval(value)}" for regime, value in known.items())
-    verdicts = [OPEN if one.n < FEWEST_SEEDS else CLEAR if one.clear else NOT_CLEAR for one in known.values()]
-    return Finding(claim, words.all_of(verdicts), f"`self` − `vanilla`, loss Δ: {said} nats.")
+    return Finding(
+        claim, CLEAR if clear else OPEN if few else NOT_CLEAR, f"Change of the loss with a self-state minus without: {said} nats.",
+        "With a self-state the loss reacts to no regime in a clearly different way.",
+    )  # fmt: skip
 
 
 def deltas_table(tables: Tables) -> str:
@@ -135,11 +139,11 @@ def through(channel: str) -> draw.Panel:
             axes, channel, {name: tables.rows("metrics", condition=name) for name in BACK_TO_FRONT}
         )
         windows = (shared_windows(tables.rows("windows"), name) for name in LOOKS)
-        mark.shade(axes, next(filter(None, windows), []), named=channel in LAYOUT[:2])
+        mark.shade(axes, next(filter(None, windows), []), named=channel == THROUGH[0])
         axes.margins(x=0)
         return drawn
 
-    return draw.Panel(("metrics", "windows", "regime_deltas"), panel, along=channel in LAYOUT[-2:])
+    return draw.Panel(("metrics", "windows", "regime_deltas"), panel, along=channel == THROUGH[-1])
 
 
 def around(channel: str, regime: str) -> draw.Panel:
@@ -148,28 +152,35 @@ def around(channel: str, regime: str) -> draw.Panel:
     def panel(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
         here = tables.rows("windows", regime=regime)
         here = here[here["condition"].isin(list(LOOKS))]
-        if here.empty:
-            return []
-        length = int((here["end"] - here["start"]).median())
-        margin = min(MARGIN, 2 * length)
-        events = {}
-        for name in BACK_TO_FRONT:
-            own = of_condition(here, name if (here["condition"] == name).any() else "self").rename(
-                columns={"start": "onset"}
-            )
-            rows = tables.rows("metrics", condition=name).merge(own[["seed", "onset", "end"]], on="seed")
-            events[name] = rows[
-                (rows["step"] >= rows["onset"] - margin) & (rows["step"] < rows["end"] + margin)
+        if channel == CHANNELS_AROUND[0]:
+            axes.set_title(f"{regime}:\n{textwrap.fill(REGIMES[regime].gloss, 18)}", fontsize=7)
+        drawn = []
+        if len(here):
+            length = int((here["end"] - here["start"]).median())
+            margin = min(MARGIN, 2 * length)
+            events = {}
+            for name in BACK_TO_FRONT:
+                timed = name if (here["condition"] == name).any() else "self"
+                own = of_condition(here, timed).rename(columns={"start": "onset"})
+                rows = tables.rows("metrics", condition=name).merge(own[["seed", "onset", "end"]], on="seed")
+                near = (rows["step"] >= rows["onset"] - margin) & (rows["step"] < rows["end"] + margin)
+                events[name] = rows[near]
+            drawn = _curves(axes, channel, events, 5 if length + 2 * margin > 60 else 2)
+            onset, left, right = int(here["start"].iloc[0]), -margin, length + margin
+            windows = shared_windows(tables.rows("windows"), "self") or [(regime, onset, onset + length)]
+            placed = [
+                (name, max(start - onset, left), min(end - onset, right)) for name, start, end in windows
             ]
-        drawn = _curves(axes, channel, events, 5 if length + 2 * margin > 60 else 2)
-        onset, left, right = int(here["start"].iloc[0]), -margin, length + margin
-        windows = shared_windows(tables.rows("windows"), "self") or [(regime, onset, onset + length)]
-        near = [(name, max(start - onset, left), min(end - onset, right)) for name, start, end in windows]
-        mark.shade(axes, [one for one in near if one[1] < one[2]], named=channel in LAYOUT[:2])
-        axes.set_xlim(left, right)
+            mark.shade(axes, [one for one in placed if one[1] < one[2]])
+            axes.set_xlim(left, right)
+        if channel == "top1":
+            axes.set_ylim(0, 1)
+        first = regime == next(iter(REGIMES))
+        axes.set_ylabel(textwrap.fill(CHANNELS[channel].label, 14) if first else "", fontsize=7)
         return drawn
 
-    return draw.Panel(("metrics", "windows", "regime_deltas"), panel, along=channel in LAYOUT[-2:])
+    last = channel == CHANNELS_AROUND[-1] and regime == [*REGIMES][len(REGIMES) // 2]
+    return draw.Panel(("metrics", "windows", "regime_deltas"), panel, along=last)
 
 
 def _curves(axes: Axes, channel: str, parts: dict[str, pd.DataFrame], width: int = 0) -> list[str]:
@@ -185,65 +196,31 @@ def _curves(axes: Axes, channel: str, parts: dict[str, pd.DataFrame], width: int
     return drawn
 
 
-def moved(tables: Tables, regime: str) -> str:
-    """The title of a regime's own figure: which channels it moves, up or down."""
-    name = f"{regime} ({REGIMES[regime].gloss})"
-    if (
-        min(tables.rows("regime_deltas", condition=one)["seed"].nunique() for one in ("self", "self_calm"))
-        < FEWEST_SEEDS
-    ):
-        return f"{name}: every channel around its onset (too few seeds of self and self_calm to test)"
-    found = marks(tables, regime) or {}
-    ways: dict[str, list[str]] = {"up": [], "down": []}
-    for channel, value in found.items():
-        ways["up" if value.mean > 0 else "down"].append(CHANNELS[channel].name)
-    said = "; ".join(f"{listed(names)} {way}" for way, names in ways.items() if names)
-    return (
-        f"{name}: against self_calm's change, {said}"
-        if said
-        else f"{name} moves no channel clearly beyond self_calm"
-    )
+def shift(channel: str) -> draw.Panel:
+    """How much each regime changes a channel, seed by seed."""
+    return draw.points(
+        "regime_deltas", "delta", f"change of {CHANNELS[channel].label}", across="regime",
+        order=REGIMES, where={"metric": channel}, upright=False, changes=True,
+    )  # fmt: skip
 
 
-SEEDS = "Line: mean over seeds (geometric on the logarithmic axis); band: 95 % t interval, from three seeds on; faint: single seeds of self."
-EARLIER = (
-    "Traces of earlier regimes are in that, too: the runs without regimes had none before. What vanilla shows as well under "
-    "false_feedback or self_clamp, which leave it alone, is theirs"
-)
 FIGURES = (
     draw.sheet(
-        "perturbation/regime-reactions.png", [through(channel) for channel in LAYOUT], grid=(4, 2), height=7.6, looks=LOOKS,
-        title=("marks",), x="training step", marks="line", share_x=True,
-        shows="Every logged channel through the run, with the windows of the five regimes shaded and named, beside the same run "
-        "without regimes and the model without a self-state.",
-        caption=f"Lightly smoothed. {SEEDS} Grey: windows in which a regime acts on self and vanilla. Title: self minus self_calm in "
-        f"each window, paired by seed, t test with p < 0.05 / 8. {EARLIER}.",
+        "perturbation/regime-reactions.png", [panel for channel in THROUGH for panel in (through(channel), shift(channel))], grid=(4, 2),
+        height=7.4, looks=LOOKS, title=("marks",), x="training step",
+        shows="Loss, entropy, distance of the state from its average and its effect through the run, with the windows of the regimes, and "
+        "how much each regime changes them, beside the same run without regimes and the model without a self-state.",
+        caption="Left: mean over seeds, 95 % t band, single seeds faint; grey: a regime acts. Right: mean in the window minus mean of the "
+        "calm steps before it; one point a seed, mean and 95 % t interval; beyond dotted lines the axis is logarithmic. Without "
+        "regimes, the change is what time alone does.",
     ),
     draw.sheet(
-        "perturbation/regime-deltas.png",
-        [
-            draw.points("regime_deltas", "delta", label=f"Δ {CHANNELS[name].label}", across="regime", order=REGIMES,
-                        where={"metric": name}, upright=False, changes=True)
-            for name in LAYOUT
-        ],
-        grid=(4, 2), height=8.0, looks=LOOKS, title=("marks",), marks="points", share_y=True,
-        shows="How much each regime changes each channel, seed by seed, beside what time alone and the model without a self-state "
-        "do at the same steps.",
-        caption="Mean in the window minus mean of the calm steps before it (as many as the window, at most 100). Points: seeds; "
-        "bars: mean, and 95 % t interval from three seeds on. self_calm, at the same steps without any regime, shows what time "
-        "alone does. Axes are linear within the dotted lines where there are any and logarithmic outside. Title: self against "
-        f"self_calm, paired by seed, t test with p < 0.05 / 8. {EARLIER}.",
-    ),
-    *(
-        draw.sheet(
-            f"perturbation/{regime}.png", [around(channel, regime) for channel in LAYOUT], grid=(4, 2), height=7.2, looks=LOOKS,
-            title=partial(moved, regime=regime), x=f"steps since the onset of {regime}", marks="line", share_x=True,
-            shows=f"Every channel around the onset of {regime} ({look.gloss}).",
-            caption=f"Means of 5 steps, of 2 for short windows. {SEEDS} Grey: windows, from 0 on that of {regime} ({look.gloss}). Title: "
-            f"change in the window, self minus self_calm at the same steps, paired by seed, t test with p < 0.05 / 8. {EARLIER}: "
-            "there a channel that vanilla has counts only where self and vanilla differ by the same test.",
-        )
-        for regime, look in REGIMES.items()
+        "perturbation/regime-onsets.png", [around(channel, regime) for channel in CHANNELS_AROUND for regime in REGIMES],
+        grid=(len(CHANNELS_AROUND), len(REGIMES)), height=8.6, looks=LOOKS, title=("reacts",), x="steps since the onset",
+        marks="line", share_x="col", share_y="row",
+        shows="Every channel around the onset of each regime, beside the same steps without regimes and without a self-state.",
+        caption="Means of 5 steps, of 2 in short windows, over seeds, with 95 % t bands. Grey: a regime acts, from 0 on that of the column. "
+        "The run without regimes is shown at the same steps; it bears no traces of earlier ones.",
     ),
 )  # fmt: skip
 EXPERIMENT = Experiment(

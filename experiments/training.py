@@ -1,6 +1,7 @@
 """Training as a whole: what a self-state does to the loss, and the path that the state takes. Its findings stand on the page of
 perturbation.py."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,10 +17,10 @@ from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment
 from experiments.kit.pages import shown
 from experiments.kit.runs import Context
-from experiments.kit.stats import bin_width, binned, correlation, estimate, rank_correlation
+from experiments.kit.stats import binned, correlation, estimate, rank_correlation
 from experiments.kit.style import REGIMES, TWINS, Look
 from experiments.kit.tables import (
-    NothingToDraw,
+    ByCondition,
     Tables,
     of_condition,
     present,
@@ -27,9 +28,9 @@ from experiments.kit.tables import (
     stack,
     stretches,
 )
-from experiments.kit.words import Finding, interval, listed, number, percent
+from experiments.kit.words import Finding, interval, number, percent
 
-SCHEDULES = ("regimes in fixed windows", "no regime", "regimes at random times")  # of the pairs of TWINS
+LOOKS = {name: style.CONDITIONS[name] for name in ("self", "vanilla", "self_calm", "vanilla_calm")}
 LOSS = "heldout_loss"
 
 
@@ -63,15 +64,13 @@ def principal_components(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def findings(tables: Tables) -> dict[str, Finding]:
     """Whether a self-state helps, over the pairs of conditions that differ by it alone."""
-    gains = tables.by_condition("runs").twins(TWINS, LOSS)
-    said = listed([f"{interval(gain)} nats for {name}" for name, gain in gains.items()])
     return {
-        "gains": Finding(
+        "gains": words.difference(
             "With a self-state the model predicts held-out text better than without.",
-            words.all_of(words.side(gain, -1) for gain in gains.values()),
-            f"Held-out loss: {said}." if gains else "No pair of conditions is finished.",
+            tables.by_condition("runs").twins(TWINS, LOSS), -1, "nats",
+            otherwise="A self-state does not clearly help to predict held-out text in every kind of run.",
         )
-    }
+    }  # fmt: skip
 
 
 def twins_table(tables: Tables) -> str:
@@ -111,47 +110,16 @@ def clock_table(tables: Tables) -> str:
     return words.table(head, rows) if rows else words.MISSING
 
 
-def learning_curves(tables: Tables, note: str, findings: Mapping[str, Finding]) -> Drawing:
-    """Training loss by schedule, held-out loss, and the final held-out losses seed by seed."""
+def _heldout(axes: Axes, tables: Tables, looks: Mapping[str, Look]) -> list[str]:
+    """Held-out loss through the run, without and with regimes in fixed windows."""
     metrics = tables.rows("metrics")
-    if metrics.empty:
-        raise NothingToDraw("metrics missing or empty")
-    groups = {name: present(metrics, pair) for pair, name in zip(TWINS.items(), SCHEDULES, strict=True)}
-    groups["other conditions"] = [
-        name for name in metrics["condition"].unique() if name not in {*TWINS, *TWINS.values()}
-    ]
-    groups = {name: group for name, group in groups.items() if group}
-    looks = {name: style.condition(name) for group in groups.values() for name in group}
-    made = style.figure(style.WIDE, 5.6)
-    grid = made.add_gridspec(2, 1, height_ratios=[1, 1.15])
-    top = grid[0].subgridspec(1, len(groups)).subplots(sharey=True, squeeze=False)[0]
-    heldout, last = grid[1].subgridspec(1, 2, width_ratios=[1.15, 1]).subplots(squeeze=False)[0]
-    for (name, group), axes in zip(groups.items(), top, strict=True):
-        for condition in group:
-            _by_step(axes, of_condition(metrics, condition), "loss", bin_width(metrics))
-        _shade(axes, of_condition(metrics, group[0]))
-        axes.set(title=name, xlabel="step")
-    top[0].set_ylabel("training loss (nats)")
-    for condition in looks:
-        _by_step(heldout, of_condition(metrics, condition), LOSS, 1)
-    _shade(heldout, of_condition(metrics, "self"))
-    heldout.set(title="held-out loss (grey: windows of self)", xlabel="step", ylabel="held-out loss (nats)")
-    _final(last, tables, looks)
-    caption = (
-        f"Training loss is the mean of {bin_width(metrics)} steps. Lines: mean over seeds; band: its 95 % t interval, from three seeds on; "
-        "faint lines and points: single seeds. Regimes at random times differ from seed to seed, so only single seeds are drawn there. "
-        "Grey: a regime acts. Held-out text is never disturbed, but the model is tested there as the regimes have left it. Numbers at "
-        "the right: self minus vanilla, paired by seed. Where the pair's curves coincide, the second hides the first."
-    )
-    return style.finish(
-        made, findings["gains"].title(), caption, note, marks.handles(looks.values()), columns=2
-    )
-
-
-def _by_step(axes: Axes, rows: pd.DataFrame, column: str, width: int) -> None:
-    if rows[column].notna().any():
-        look = style.condition(rows["condition"].iloc[0])
-        marks.curve(axes, binned(rows, column, width), look, summary=same_regimes(rows))
+    drawn = present(metrics, LOOKS) or list(metrics["condition"].unique())[: len(LOOKS)]
+    for condition in drawn:
+        rows = of_condition(metrics, condition).dropna(subset=[LOSS])
+        marks.curve(axes, binned(rows, LOSS, 1), style.condition(condition), summary=same_regimes(rows))
+    _shade(axes, of_condition(metrics, "self"))
+    axes.set(title="through training", xlabel="step", ylabel="held-out loss (nats)")
+    return drawn
 
 
 def _shade(axes: Axes, rows: pd.DataFrame) -> None:
@@ -160,10 +128,13 @@ def _shade(axes: Axes, rows: pd.DataFrame) -> None:
         marks.shade(axes, stretches(rows[rows["seed"] == rows["seed"].min()]))
 
 
-def _final(axes: Axes, tables: Tables, looks: Mapping[str, Look]) -> None:
+def _final(axes: Axes, tables: Tables, looks: Mapping[str, Look]) -> list[str]:
     """Held-out loss at the last step, and between twins their mean difference."""
-    at = tables.by_condition("runs", looks)
-    marks.categories(axes, at.conditions, upright=False, striped=False)
+    runs = tables.rows("runs")
+    at = ByCondition(runs[runs["condition"].isin(list(style.CONDITIONS))], style.CONDITIONS)
+    at = at if at.conditions else ByCondition(runs)
+    names = [textwrap.fill(style.condition(name).label, 22) for name in at.conditions]
+    marks.categories(axes, names, upright=False, striped=False)
     for place, name in enumerate(at.conditions):
         marks.by_seed(axes, place, at.of(name, LOSS), style.condition(name), upright=False, apart=0.15)
         twin = TWINS.get(name, "")
@@ -171,7 +142,8 @@ def _final(axes: Axes, tables: Tables, looks: Mapping[str, Look]) -> None:
             middle = (place + at.conditions.index(twin)) / 2
             said = shown(at.minus(name, twin, LOSS), "±3").replace(" [", "\n[")
             axes.annotate(said, (1.02, middle), xycoords=("axes fraction", "data"), va="center", fontsize=7)
-    axes.set(title="final held-out loss", xlabel="held-out loss at the last step (nats)")
+    axes.set(title="at the last step", xlabel="held-out loss (nats)")
+    return []
 
 
 def trajectory(tables: Tables, note: str, findings: Mapping[str, Finding]) -> Drawing:
@@ -202,13 +174,12 @@ def trajectory(tables: Tables, note: str, findings: Mapping[str, Finding]) -> Dr
     by_seed = path.groupby("seed")[["pc1", "step"]]
     follows = by_seed.apply(lambda run: abs(rank_correlation(run["pc1"], run["step"]))).fillna(0).mean()
     title = (
-        f"The first component of the state's path holds {percent(path.groupby('seed')['share1'].first().mean())} of the variance "
-        f"and follows the step with |rank correlation| {number(follows, 2)}, on average over seeds"
+        f"The first component of the state's path holds {percent(path.groupby('seed')['share1'].first().mean())} of its variance; its "
+        f"rank correlation with the step is {number(follows, 2)}."
     )
     caption = (
-        "Condition self. Markers: every 10th step inside a regime; circle with a cross: first step. Components are fitted to each seed "
-        "by itself, so axes and signs of different seeds are not comparable. The second axis is drawn stretched; small panels give the "
-        "variance shares of both components."
+        "With regimes in fixed windows. Markers: every 10th step inside a regime; circle with a cross: first step. Each seed has components "
+        "of its own, so axes and signs of different seeds do not compare. The second axis is drawn stretched."
     )
     return style.finish(made, title, caption, note, axes_of[seeds[0]].get_legend_handles_labels())
 
@@ -241,9 +212,12 @@ FIGURES = (
         "The self-state's path through training in its first two principal components, coloured by step, regimes marked.",
         trajectory, ("state_path",),
     ),
-    draw.Figure(
-        "learning-curves.png", "Training and held-out loss of every condition, and the final held-out losses seed by seed.",
-        learning_curves, ("metrics", "runs"),
+    draw.sheet(
+        "learning-curves.png", [draw.Panel(("metrics", "runs"), _heldout), draw.Panel(("runs",), _final)], grid=(1, 2), height=3.4,
+        looks=LOOKS, title=("gains",), marks="line", columns=2,
+        shows="Held-out loss with and without a self-state, through training and at the last step, seed by seed.",
+        caption="One line or point a seed, mean and 95 % t interval. Grey: a regime acts. Held-out text is never disturbed, but the model is "
+        "tested as regimes have left it. Right: with a self-state minus without, paired by seed.",
     ),
 )  # fmt: skip
 GRIDS = {

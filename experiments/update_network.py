@@ -21,8 +21,9 @@ from experiments.kit.runs import Context
 from experiments.kit.stats import correlation, estimate, over_seeds, paired, per_seed
 from experiments.kit.tables import CALM, Tables, of_condition, stack
 from experiments.kit.words import Finding, interval, listed, number, side
-from experiments.update_network_figure import FIGURE, POINTS
+from experiments.update_network_figure import FIGURE
 
+POINTS = 25  # of a sensitivity curve, as published
 RANGE = (5.0, 95.0)  # percentiles that a curve spans
 STEP = 0.1  # of a slope, in standard deviations of the input, as published
 CLOCK = "all but progress"  # held at their baseline, so that only the clock is left
@@ -223,27 +224,30 @@ def findings(tables: Tables) -> dict[str, Finding]:
         correlated.append((verdict, f"{interval(rho)}, {told} of {words.plural(rho.n, 'seed')} (`{name}`)"))
     return {
         "replayed": by_conditions(
-            "The state's path is made by what the statistics do: the finished network, fed them again, moves the state at "
-            "least half as far.",
-            "Share of the logged movement", shares, words.other_way(half, +1),
+            "Fed the run's statistics again, the finished network moves the state at least half as far as the run did.",
+            "Fed the run's statistics again, the finished network does not clearly move the state half as far as the run did.",
+            "Share of the run's movement", shares, words.other_way(half, +1),
         ),
         "statistics": by_conditions(
-            "The batch's statistics move the state further than the clock does: holding all of them changes the replayed "
-            "path more than holding progress.",
-            "Difference of the two changes", gains,
+            "The batch's statistics make more of the state's path than the clock does.",
+            "The batch's statistics do not clearly make more of the state's path than the clock does.",
+            "Change of the path with them held minus with progress held", gains,
         ),
         "drift": by_conditions(
-            "The state moves more in steps in which the loss has just changed more.",
-            f"Correlation with the size of the loss's change, trends off, and seeds with p < {ALPHA}", correlated,
+            "The state moves more at steps where the loss has just changed more.",
+            "The state does not clearly move more at steps where the loss has just changed more.",
+            f"Rank correlation of the two, trends off, and seeds with p < {ALPHA}", correlated,
         ),
     } | update_probe.findings(tables) | update_rows.findings(tables)  # fmt: skip
 
 
-def by_conditions(claim: str, said: str, parts: Sequence[tuple[str, str]], more: str = "") -> Finding:
-    """A finding on each condition, open where they disagree. parts: verdicts and numbers."""
+def by_conditions(
+    claim: str, otherwise: str, said: str, parts: Sequence[tuple[str, str]], more: str = ""
+) -> Finding:
+    """A finding on each condition. parts: verdicts and numbers."""
     verdicts, numbers = [verdict for verdict, _ in parts], [text for _, text in parts]
     evidence = f"{said}: {listed(numbers)}.{more}" if numbers else "No run with a self-state."
-    return Finding(claim, words.all_of(verdicts), evidence)
+    return Finding(claim, words.worst(verdicts or [words.ABSENT]), evidence, otherwise)  # fmt: skip
 
 
 def last_error(rows: pd.DataFrame, tables: Tables) -> str:

@@ -92,8 +92,9 @@ def findings(tables: Tables) -> dict[str, Finding]:
     return {
         "rows_return": returns(tables),
         "rows_trained": difference(
-            "Asked as published, the trained hidden units tell a regime from none better than those of the same network before "
-            "training, and than progress alone.", beside, +1, "balanced accuracy",
+            "Asked as published, trained hidden units tell a regime from none better than untrained ones and than progress alone.", beside, +1,
+            "balanced accuracy",
+            otherwise="Asked as published, trained hidden units do not tell a regime from none clearly better than both untrained ones and progress alone.",
         ),
     }  # fmt: skip
 
@@ -106,6 +107,7 @@ def returns(tables: Tables) -> Finding:
     claim = (
         "Asked as published, the hidden units tell regimes at least as well as those of the published run."
     )
+    otherwise = "Asked as published, the hidden units tell regimes less well than those of the published run."
     verdicts, parts = [], []
     for task, (_, said, *_) in published.UPDATE_PROBE.items():
         value = over_seeds(tables.rows("update_probe_rows", task=task, features=HIDDEN), "balanced")
@@ -113,8 +115,10 @@ def returns(tables: Tables) -> Finding:
             verdicts.append(words.reach(value, said))
             parts.append(f"{task} {interval(value, sign=False)}, published {number(said)} (n = {value.n})")
     if not parts:
-        return Finding(claim, words.ABSENT, "It takes runs of `self`, and a network with hidden units.")
-    return Finding(claim, words.worst(verdicts), f"Balanced accuracy: {'; '.join(parts)}.")
+        return Finding(
+            claim, words.ABSENT, "It takes runs of `self`, and a network with hidden units.", otherwise
+        )
+    return Finding(claim, words.worst(verdicts), f"Balanced accuracy: {'; '.join(parts)}.", otherwise)
 
 
 def rows_table(tables: Tables) -> str:

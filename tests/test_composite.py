@@ -92,10 +92,10 @@ def test_what_a_regime_moves_is_clear_and_what_time_moves_is_not_beyond(tmp_path
     page = page_of(EXPERIMENT, tmp_path / "a", made)
     assert_tables(page)
     for claim in (
-        "below its usual in every regime",
-        "Intensity lies above its usual",
-        "valence lies below that",
-        "intensity lies above that",
+        "valence falls below its usual",
+        "intensity rises above its usual",
+        "valence is lower than",
+        "intensity is higher than",
     ):
         assert verdict(page, claim) == "Clear"
     assert (
@@ -106,18 +106,22 @@ def test_what_a_regime_moves_is_clear_and_what_time_moves_is_not_beyond(tmp_path
         EXPERIMENT, tmp_path / "b", made_of(0.5, calm=0.5)
     )  # whatever it is, the calm run has it, too
     assert (
-        verdict(page, "below its usual in every regime") == "Clear"
-        and verdict(page, "valence lies below that") == "Not clear"
+        verdict(page, "valence falls below its usual") == "Clear"
+        and verdict(page, "valence is lower than") == "Not clear"
     )
 
 
 def test_the_figure_and_a_study_with_nothing(tmp_path: Path) -> None:
     drawing = drawn_of(EXPERIMENT.figures[0], tmp_path, made_of(0.5), "shakespeare")
-    assert title_of(drawing).startswith("Clear: Valence lies below its usual") and len(drawing.axes) == 2
+    assert title_of(drawing).startswith("In every regime valence is lower") and len(drawing.axes) == 2
+    assert drawing.axes[1].get_ylim() == (0, 1)
     none = make_tables(EXPERIMENT.of("shakespeare"), context([]))
     assert all(table.empty for table in none.values())
     page = page_of(EXPERIMENT, tmp_path / "none", none)
-    assert verdict(page, "below its usual") == "Not measured" and page.count("hold nothing for this yet") == 2
+    assert (
+        verdict(page, "valence falls below its usual") == "Not measured"
+        and page.count("hold nothing for this yet") == 2
+    )
     alone = make_tables(EXPERIMENT.of("shakespeare"), context([a_run("self_calm", 1, 0.0)]))
     assert all(table.empty for table in alone.values())  # without self there are no windows
     with pytest.raises(NothingToDraw):

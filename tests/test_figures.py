@@ -83,7 +83,11 @@ def frozen_tables(seeds: int, draws: int, gain: float) -> dict[str, pd.DataFrame
 
 @pytest.mark.parametrize("seeds", [1, 2, 3])
 def test_the_frozen_figure_draws_from_few_seeds(seeds: int, tmp_path: Path) -> None:
-    assert "step 2000" in title_of(drawn_of(LAST, tmp_path, frozen_tables(seeds, 3, 1.0), "shakespeare"))
+    drawing = drawn_of(LAST, tmp_path, frozen_tables(seeds, 3, 1.0), "shakespeare")
+    assert "the learned directions" in title_of(drawing)
+    effects = drawing.axes[:3]
+    assert len({axes.get_ylim() for axes in effects}) == 1  # panels that are compared share their axis
+    assert [tick.get_text() for tick in effects[0].get_xticklabels()] == ["1000", "2000"]
 
 
 def test_equal_tables_give_equal_bytes(tmp_path: Path) -> None:
@@ -94,7 +98,7 @@ def test_equal_tables_give_equal_bytes(tmp_path: Path) -> None:
     assert content.startswith(b"\x89PNG") and b"Software" not in content and b"tIME" not in content
 
 
-@pytest.mark.parametrize("absent", ["frozen_effects", "frozen_effects_summary", "frozen_doses"])
+@pytest.mark.parametrize("absent", ["frozen_effects", "frozen_conditions", "frozen_doses"])
 def test_a_figure_without_its_table_says_so(absent: str, tmp_path: Path) -> None:
     made = frozen_tables(3, 20, 1.0)
     said: list[str] = []
@@ -115,21 +119,23 @@ def test_a_table_without_a_column_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("gain", "draws", "words"),
     [
-        (1.0, 20, "do not clearly steer more than every placebo selected alike"),
-        (6.0, 20, "directions steer more than every placebo selected alike"),
-        (6.0, 3, "too few placebo draws for a verdict"),
+        (1.0, 20, "do not clearly beat both scrambled and untrained readers"),
+        (6.0, 20, "steer further than those of scrambled and untrained readers"),
+        (6.0, 3, "Not settled"),  # too few draws for a rank
     ],
 )
 def test_the_frozen_title_says_what_the_table_says(
     gain: float, draws: int, words: str, tmp_path: Path
 ) -> None:
     made = frozen_tables(8, draws, gain)
-    rows = made["frozen_effects_summary"].query(
-        "run_step == 2000 and protocol == 'heldout' and finder == 'dimension'"
+    drawing = drawn_of(LAST, tmp_path, made, "shakespeare")
+    assert words in title_of(drawing)
+    rows = made["frozen_effects"].query(
+        "protocol == 'heldout' and finder == 'dimension' and run_step == 1000"
     )
-    title = title_of(drawn_of(LAST, tmp_path, made, "shakespeare"))
-    assert words in title
-    assert f"strongest placebo {rows.groupby('placebo')['placebo_mean'].mean().max():.2f}" in title
+    learned = rows[rows["reader"] == "learned"].sort_values("seed")["effect_size"]
+    shown = [line.get_ydata() for line in drawing.axes[1].lines if np.size(line.get_xdata()) == 8]
+    assert np.allclose(np.asarray(shown[0]), learned)
 
 
 def test_every_figure_has_a_name_and_a_sentence() -> None:

@@ -1,5 +1,6 @@
 """Leads and lags that are planted, noise that has none, and paths of known shape."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from tests.made_runs import (
 
 PARTS = (lead_lag.EXPERIMENT, onsets.EXPERIMENT, state_path.EXPERIMENT, monitoring.EXPERIMENT)
 TABLES = [table for part in PARTS for table in part.of("shakespeare")]
+LEAD, ONSET, PATH = "moves before the loss", "becomes unusual before", "carries the state further"
 (LAGS,), (ONSETS,), (PATHS,), () = (part.figures for part in PARTS)
 
 STEPS = 500
@@ -108,7 +110,7 @@ def test_a_planted_lag_is_found(tmp_path: Path, lag: int, method: str) -> None:
     assert found["peak_lag"] == lag and found["n"] == 3 and found["p_value"] < 0.01
     if lag < 0:
         assert found["lead_lag"] == lag and found["lead_p_value"] < 0.01
-    finding = lead_lag.findings(read_from(tmp_path, "shakespeare", made))["state_drift"]
+    finding = lead_lag.findings(read_from(tmp_path, "shakespeare", made))["lead"]
     assert finding.verdict == (words.CLEAR if lag < 0 else words.NOT_CLEAR)
     table = made["lead_lag"]
     assert sorted(set(table.loc[table["measure"] == "state_effect", "lag"])) == list(range(-50, 51, 10))
@@ -273,16 +275,20 @@ def drawn(figure: Any, folder: Path, tables: dict[str, pd.DataFrame]) -> str:
 
 
 def test_figures_draw_and_say_what_the_page_says(tables: dict[str, pd.DataFrame], tmp_path: Path) -> None:
-    assert drawn(LAGS, tmp_path, tables).startswith("Not clear: state_drift moves before the loss does.")
-    assert "Not clear: At the onset of bewilderment" in drawn(ONSETS, tmp_path, tables)
-    title = drawn(PATHS, tmp_path, tables)
-    assert "goes in the same steps: clear for bewilderment; not measured for sensory_fog" in title
-    assert "not clear for self_clamp" in title
+    assert (
+        drawn(LAGS, tmp_path, tables) == "No measure of the state moves before the loss in every kind of run."
+    )
+    assert "does not clearly become unusual before" in drawn(ONSETS, tmp_path, tables)
+    assert drawn(PATHS, tmp_path, tables).startswith("Not every regime clearly carries")
     summary = tables["lead_lag_summary"].copy()
-    drift = (summary["measure"] == "state_drift") & (summary["condition"] == "self_calm")
-    summary.loc[drift, ["peak_lag", "lead_p_value"]] = [-2, 0.001]
-    title = drawn(LAGS, tmp_path / "one", {**tables, "lead_lag_summary": summary})
-    assert title.startswith("Open: state_drift moves")  # in one condition of three
+    drift = summary["measure"] == "state_drift"
+    one = drift & (summary["condition"] == "self_calm")
+    for where, said in (
+        (one, "No measure"),
+        (drift, "Drift of the state moves"),
+    ):  # in one condition of three; in all
+        summary.loc[where, ["peak_lag", "lead_p_value"]] = [-2, 0.001]
+        assert drawn(LAGS, tmp_path / said, {**tables, "lead_lag_summary": summary}).startswith(said)
 
 
 def test_figures_of_one_seed_of_one_condition_and_of_none(
@@ -292,9 +298,8 @@ def test_figures_of_one_seed_of_one_condition_and_of_none(
         name: table[table["seed"] == 1] if "seed" in table else table.assign(n=1)
         for name, table in tables.items()
     }
-    for figure in (LAGS, ONSETS):
-        assert drawn(figure, tmp_path / "one", one).startswith("Open")
-    assert "open for bewilderment" in drawn(PATHS, tmp_path / "one", one)
+    for figure in (LAGS, ONSETS, PATHS):
+        assert drawn(figure, tmp_path / "one", one).startswith("Not settled: ")
     calm = {name: table[table["condition"] == "self_calm"] for name, table in tables.items()}
     drawn(LAGS, tmp_path / "calm", calm)
     for figure in (ONSETS, PATHS):
@@ -307,12 +312,10 @@ def test_figures_of_one_seed_of_one_condition_and_of_none(
 
 def test_the_page_follows_the_tables(tables: dict[str, pd.DataFrame], tmp_path: Path) -> None:
     page = page_of(lead_lag.EXPERIMENT, tmp_path, tables)
-    for measure in lead_lag.MEASURES:
-        assert verdict(page, f"{measure} moves before the loss") == "Not clear"
-    assert verdict(page, "onset of bewilderment, state_drift leaves") == "Not clear"
-    assert verdict(page, "bewilderment carries the state further") == "Clear"
-    assert verdict(page, "self_clamp carries the state further") == "Not clear"
-    assert verdict(page, "onset of sensory_fog") == "Not measured"
+    assert verdict(page, LEAD) == "Not clear" and verdict(page, ONSET) == "Not clear"
+    assert "The opposite holds" in page.findings["onset"].evidence
+    assert verdict(page, PATH) == "Not clear"
+    assert re.search(r"`bewilderment` \+\d", page.findings["path"].evidence)
     assert cells(page, "`self_calm`, state_drift, differences")[1] == "+1"
     latencies = ["0, 0, 0, 0, 0, 0", "5, 5, 5, 5, 5, 5", "0, 6, 0"]
     assert cells(page, "`bewilderment`, state_drift")[1:4] == latencies
@@ -324,9 +327,8 @@ def test_the_page_follows_the_tables(tables: dict[str, pd.DataFrame], tmp_path: 
     summary.loc[(summary["measure"] == "state_drift") | of_one, ["peak_lag", "lead_p_value"]] = [-2, 0.001]
     order[["state_first", "loss_first"]] = order[["loss_first", "state_first"]].to_numpy()
     page = page_of(lead_lag.EXPERIMENT, tmp_path, leading)
-    assert verdict(page, "state_drift moves before the loss") == "Clear"
-    assert verdict(page, "state_norm moves before the loss") == "Open"  # in one condition of three
-    assert verdict(page, "onset of bewilderment, state_drift leaves") == "Clear"
+    assert page.findings["lead"].title() == "Drift of the state moves before the loss does."
+    assert verdict(page, LEAD) == verdict(page, ONSET) == "Clear"
 
 
 @pytest.mark.parametrize("absent", [*(name for one in TABLES for name in one.names), "all", "empty"])
@@ -337,10 +339,9 @@ def test_partial_studies_have_a_page(tables: dict[str, pd.DataFrame], absent: st
     assert "nan" not in page and page.count("## ") == 6
     if absent in ("all", "empty"):
         assert page.count("The tables hold nothing for this yet.") == 6 and "![" not in page
-        assert verdict(page, "state_drift moves before the loss") == "Not measured"
+        assert verdict(page, LEAD) == "Not measured"
 
 
 def test_two_seeds_are_inconclusive(tmp_path: Path) -> None:
     page = page_of(lead_lag.EXPERIMENT, tmp_path, study(2))
-    assert verdict(page, "state_drift moves before the loss") == "Open"
-    assert verdict(page, "bewilderment carries the state further") == "Open"
+    assert verdict(page, LEAD) == verdict(page, PATH) == "Open"

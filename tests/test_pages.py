@@ -29,7 +29,7 @@ def test_published_numbers_stand_beside_ours(tmp_path: Path) -> None:
     assert [cell.strip() for cell in row.split("|")][2:4] == ["+0.259", "+0.222 [+0.220, +0.224]"]
     assert "| +0.040 ± 0.100 |" in frozen and "−0.093" in frozen
     assert (
-        "| replication protocol, 1000 steps, rotated | 0.35 | 0.500 [0.498, 0.502] | 0.200 ± 0.050 | 0.300 |"
+        "| replication protocol, 1000 steps, scrambled | 0.35 | 0.500 [0.498, 0.502] | 0.200 ± 0.050 | 0.300 |"
         in frozen
     )
 
@@ -52,11 +52,11 @@ def test_interval_is_the_t_interval_over_seeds() -> None:
 )
 def test_verdicts_on_steering_follow_the_tables(tmp_path: Path, made: dict, expected: str) -> None:
     page = written(tmp_path, study(**made))[1]
-    assert verdict(page, "Replication protocol: learned directions") == expected
+    assert verdict(page, "As published, the learned directions") == expected
     reached = "Clear" if made["effect"] >= published.EFFECT_SIZE else "Not clear"
-    assert verdict(page, "as large as the published") == reached
+    assert verdict(page, "at least as large as the published") == reached
     assert verdict(page, "own state lowers") == "Clear"
-    assert verdict(page, "follows the dose") == "Clear"
+    assert verdict(page, "longer the state") == "Clear"
 
 
 def test_ranks_that_cannot_be_small_are_said_to_be(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_one_seed_gives_no_interval_and_no_verdict(tmp_path: Path) -> None:
     tables = {name: table.query("seed == 1") if "seed" in table else table for name, table in study().items()}
     training, frozen = written(tmp_path, tables)
     assert verdict(training, "predicts held-out text better") == "Open"
-    assert verdict(frozen, "Replication protocol: learned directions") == "Open"
+    assert verdict(frozen, "As published, the learned directions") == "Open"
     assert "[" not in next(line for line in frozen.splitlines() if line.startswith("| uncertain"))
     assert "nan" not in training + frozen
 
@@ -103,7 +103,7 @@ def test_a_table_without_a_needed_column_is_named(tmp_path: Path) -> None:
 def test_a_dose_without_effect_has_no_correlation(tmp_path: Path) -> None:
     tables = study()
     tables["frozen_doses"]["delta_entropy"] = 0.0
-    assert verdict(written(tmp_path, tables)[1], "follows the dose") == "Not measured"
+    assert verdict(written(tmp_path, tables)[1], "longer the state") == "Not measured"
 
 
 def test_note_and_figures(tmp_path: Path) -> None:

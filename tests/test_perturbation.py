@@ -11,7 +11,7 @@ from experiments.kit.changes import change, changes, marks
 from experiments.kit.experiment import make_tables
 from experiments.kit.runs import METRICS, STATE_METRICS
 from experiments.kit.tables import NothingToDraw, shared_windows, stretches
-from experiments.perturbation import EXPERIMENT, moved
+from experiments.perturbation import EXPERIMENT
 from tests import made_metrics
 from tests.made_runs import (
     MadeRun,
@@ -22,7 +22,6 @@ from tests.made_runs import (
     page_of,
     read_from,
     regimes_of,
-    title_of,
     verdict,
 )
 from tests.made_tables import study
@@ -86,7 +85,6 @@ def test_marks_are_those_beyond_the_calm_run(small: dict[str, pd.DataFrame], tmp
     assert {"loss", "entropy", "top1"} <= set(marks(tables, "bewilderment") or {})
     assert (marks(tables, "self_clamp") or {})["state_ema_drift"].mean > 0
     assert "state_drift" not in (marks(tables, "false_feedback") or {})
-    assert "distance from its EMA up" in moved(tables, "self_clamp")
 
 
 def test_what_vanilla_shows_too_is_no_mark_of_what_acts_on_the_state_alone(tmp_path: Path) -> None:
@@ -100,23 +98,12 @@ def test_what_vanilla_shows_too_is_no_mark_of_what_acts_on_the_state_alone(tmp_p
         assert set(found or {}) == expected
 
 
-DRAWN = (
-    "regime-reactions.png",
-    "regime-deltas.png",
-    "self_clamp.png",
-)  # one regime's stands for those of all five
-
-
-@pytest.mark.parametrize("name", DRAWN)
-def test_figures_draw_from_many_seeds(name: str, small: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "panels"), [("regime-reactions.png", 8), ("regime-onsets.png", 40)])
+def test_figures_draw_from_many_and_few_seeds(
+    name: str, panels: int, small: dict[str, pd.DataFrame], tmp_path: Path
+) -> None:
     drawing = drawn_of(FIGURES[name], tmp_path, small, "shakespeare")
-    assert len(drawing.axes) == 8 and all(axes.lines for axes in drawing.axes)
-    if name == "self_clamp.png":
-        assert "distance from its EMA up" in title_of(drawing)
-
-
-@pytest.mark.parametrize("name", DRAWN)
-def test_few_seeds_and_missing_conditions_draw(name: str, tmp_path: Path) -> None:
+    assert len(drawing.axes) == panels and all(axes.lines for axes in drawing.axes)
     few = made_metrics.tables(1, 240, ("self", "vanilla", "self_calm"))
     drawn_of(FIGURES[name], tmp_path / "few", few, "shakespeare")
     calm = made_metrics.tables(2, 240, ("self_calm", "vanilla_calm"))
@@ -127,7 +114,13 @@ def test_few_seeds_and_missing_conditions_draw(name: str, tmp_path: Path) -> Non
             drawn_of(FIGURES[name], tmp_path / "calm", calm, "shakespeare")
 
 
-MARKS, SIGNS, OTHERWISE = "as no calm run does", "sign by sign", "reacts otherwise"
+def test_channels_share_their_axis_over_regimes(small: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+    drawing = drawn_of(FIGURES["regime-onsets.png"], tmp_path, small, "shakespeare")
+    assert all(len({axes.get_ylim() for axes in drawing.axes[row : row + 5]}) == 1 for row in range(0, 40, 5))
+    assert drawing.axes[10].get_ylim() == (0, 1)  # a probability
+
+
+MARKS, SIGNS, OTHERWISE = "leaves a mark on the state", "come back with their sign", "loss reacts"
 
 
 @pytest.mark.parametrize(
@@ -160,10 +153,17 @@ def test_signs_are_held_against_the_published_ones(factor: float, expected: str,
     text = page_of(EXPERIMENT, tmp_path, tables)
     assert verdict(text, SIGNS) == expected
     same, opposite = (20, 0) if factor > 0 else (0, 20)
-    assert (
-        f"leaves zero out in {same}, the opposite sign in {opposite}, and an interval across zero in 0"
-        in text
-    )
+    assert f"{same} have the published sign, {opposite} the opposite one, and 0 an interval" in text
+
+
+def test_what_moves_some_regimes_alone_is_said_of_these(tmp_path: Path) -> None:
+    tables = study(drift=0.0)
+    deltas = tables["regime_deltas"]
+    here = (deltas["regime"] == "self_clamp") & (deltas["condition"] == "self")
+    deltas.loc[here, "delta"] += 0.5 + 0.001 * deltas["seed"][here] ** 2
+    found = page_of(EXPERIMENT, tmp_path, tables).findings
+    assert found["reacts"].title() == "With a self-state the loss reacts differently to `self_clamp`."
+    assert found["marks"].title() == "Only `self_clamp` leaves a clear mark on the state."
 
 
 def test_published_numbers_stand_beside_ours(tmp_path: Path) -> None:

@@ -45,18 +45,8 @@ def test_figures_draw(seeds: int, conditions: tuple[str, ...], tmp_path: Path) -
     assert (
         len(drawn_of(PATH, tmp_path, tables, "shakespeare").axes) == min(seeds, 8) + 1
     )  # with the bar of colours
-    drawing = drawn_of(CURVES, tmp_path, tables, "shakespeare")
-    names = [
-        "regimes in fixed windows",
-        "no regime",
-        "regimes at random times",
-        "held-out loss (grey: windows of self)",
-    ]
-    assert [axes.get_title("left") for axes in drawing.axes][-1] == "final held-out loss"
-    assert len(drawing.axes) == (5 if len(conditions) == 6 else 4 if "mine" in conditions else 3)
-    assert all(
-        axes.get_title("left") in [*names, "other conditions", "final held-out loss"] for axes in drawing.axes
-    )
+    curves, last = drawn_of(CURVES, tmp_path, tables, "shakespeare").axes
+    assert curves.lines and len(last.get_yticklabels()) == len([one for one in conditions if one != "mine"])
 
 
 def test_the_title_says_what_the_tables_say(tmp_path: Path) -> None:

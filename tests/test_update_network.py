@@ -317,11 +317,11 @@ def test_the_figure_draws_and_says_what_the_page_says(
         spread = 0.001 * probe.loc[rows, "seed"] ** (1 + (accuracy > 0.6))
         probe.loc[rows, "balanced_accuracy"] = accuracy + spread
     title = title_of(drawn_of(FIGURE, tmp_path, {**tables, "update_probe": probe}))
-    assert title.startswith("Clear: The state's path is made by what the statistics do")
-    assert "Clear: Training made the hidden units tell regimes better" in title
+    assert "After training the hidden units tell regimes better than before." in title
+    assert "The batch's statistics" in title
     one = {name: table[table["seed"] == 1] for name, table in tables.items()}
     one["update_probe"] = one["update_probe"].assign(balanced_accuracy=np.nan)
-    assert "Not measured: Training made" in title_of(drawn_of(FIGURE, tmp_path / "one", one))
+    assert "Not measured: After training" in title_of(drawn_of(FIGURE, tmp_path / "one", one))
     calm = {name: table[table["condition"] == "self_calm"] for name, table in tables.items()}
     drawn_of(FIGURE, tmp_path / "calm", calm)
     with pytest.raises(NothingToDraw):
@@ -330,9 +330,9 @@ def test_the_figure_draws_and_says_what_the_page_says(
 
 def test_the_page_follows_the_tables(tables: dict[str, pd.DataFrame], tmp_path: Path) -> None:
     page = page_of(update_network.EXPERIMENT, tmp_path, tables)
-    assert verdict(page, "The state's path is made by what the statistics do") == "Clear"
+    assert verdict(page, "the finished network moves the state at least half") == "Clear"
     assert cells(page, "`self_calm` |")[3] == "1.000 [1.000, 1.000]"
-    assert verdict(page, "The hidden units tell the regime in runs left out") == "Clear"
+    assert verdict(page, "tell the regime in a run") == "Clear"
     assert "nan" not in page and page.count("## ") == 7
 
     other = {name: table.copy() for name, table in tables.items()}
@@ -347,8 +347,8 @@ def test_the_page_follows_the_tables(tables: dict[str, pd.DataFrame], tmp_path: 
         table.loc[table[column] == value, new] = start + 0.01 * table["seed"]
     page = page_of(update_network.EXPERIMENT, tmp_path, other)
     for claim in (
-        "The state's path is made by what the statistics do", "The batch's statistics move the state further", "The state moves more in steps",
-        "The hidden units tell the regime in runs left out", "Training made the hidden units", "better than the statistics they are made from",
+        "the finished network moves the state at least half", "The batch's statistics make more", "The state moves more at steps",
+        "tell the regime in a run", "After training the hidden units", "better than the statistics they are made from",
     ):  # fmt: skip
         assert verdict(page, claim) == "Not clear", claim
 
@@ -361,8 +361,8 @@ def test_partial_studies_have_a_page(tables: dict[str, pd.DataFrame], absent: st
     page = page_of(update_network.EXPERIMENT, tmp_path, some)
     assert "nan" not in page and page.count("## ") == 7
     if absent in ("all", "empty", "update_replay"):
-        assert verdict(page, "The state's path is made by what the statistics do") == "Not measured"
+        assert verdict(page, "the finished network moves the state at least half") == "Not measured"
     if absent in ("all", "empty", "update_probe"):
-        assert verdict(page, "Training made the hidden units") == "Not measured"
+        assert verdict(page, "After training the hidden units") == "Not measured"
     if absent == "seeds":
-        assert verdict(page, "The hidden units tell the regime in runs left out") == "Open"
+        assert verdict(page, "tell the regime in a run") == "Open"

@@ -68,7 +68,7 @@ def test_the_page_says_what_the_rows_hold(tmp_path: Path) -> None:
     assert set(rows["seed"]) == {1, 2, 3} and list(rows["features"][:4]) == [HIDDEN, BEFORE, RAW, CLOCK]
     page = page_of(update_network.EXPERIMENT, tmp_path / "tables", made)
     assert_tables(page)
-    trained_ones = "the trained hidden units tell a regime from none better"
+    trained_ones = "trained hidden units tell a regime from none better"
     assert cells(page, f"{EITHER}: published run")[1:5] == ["0.815", "0.725", "0.767", "0.674"]
     assert verdict(page, trained_ones) == "Not clear"  # their weights are drawn, too
     better = rows.copy()

@@ -13,9 +13,9 @@ from experiments.kit import published
 from experiments.kit.levels import ALPHA
 from experiments.kit.runs import METRICS, Run
 from experiments.kit.stats import Estimate, estimate, mean_of_known, per_seed
-from experiments.kit.style import COMMON, OF_STATE, OF_STATE_ALONE
+from experiments.kit.style import CHANNELS, COMMON, OF_STATE, OF_STATE_ALONE
 from experiments.kit.tables import CALM, Tables, stack, stretches
-from experiments.kit.words import ABSENT, CLEAR, NOT_CLEAR, OPEN, Finding, listed, plural
+from experiments.kit.words import ABSENT, CLEAR, NOT_CLEAR, Finding, listed
 
 SHOWN = dict(zip(published.MEASURES, (3, 3, 4, 3), strict=True))
 """The metrics whose published changes stand beside ours, and the digits that they are shown with."""
@@ -86,22 +86,22 @@ def marks(tables: Tables, regime: str, channels: Iterable[str] = TESTED) -> dict
 
 def marks_the_state(tables: Tables) -> Finding:
     """The finding on whether each regime marks the state beyond what a calm run does."""
-    claim = "Each regime moves a channel of the state as no calm run does."
+    claim = "Every regime leaves a mark on the state that a run without regimes does not show."
     found = {regime: marks(tables, regime, OF_STATE) for regime in published.REGIME_DELTAS}
     known = {regime: moved for regime, moved in found.items() if moved is not None}
     if not known:
         return Finding(
             claim, ABSENT, "It needs two seeds of `self` and `self_calm` at least, and the table has fewer."
         )
-    yes = [f"`{regime}` ({listed([*moved])})" for regime, moved in known.items() if moved]
-    no = [f"`{regime}`" for regime, moved in known.items() if not moved]
-    verb = "does" if len(yes) == 1 else "do"
+    yes = [f"`{regime}`" for regime, moved in known.items() if moved]
+    told = [
+        f"{name} moves {listed([CHANNELS[one].name for one in found[name.strip('`')] or ()])}" for name in yes
+    ]
     return Finding(
         claim,
-        CLEAR if not no else OPEN if yes else NOT_CLEAR,
-        f"Against `self_calm`, {len(yes)} of {plural(len(known), 'regime')} {verb}{f': {listed(yes)}' if yes else ''}. "
-        + (f"No clear mark: {listed(no)}. " if no else "")
-        + f"t test over seeds, p < {ALPHA} / {len(TESTED)} a channel.",
+        CLEAR if len(yes) == len(known) else NOT_CLEAR,
+        f"{'; '.join(told) or 'None moves a channel'}. t test over seeds against `self_calm`, p < {ALPHA} / {len(TESTED)} a channel.",
+        f"{f'Only {listed(yes)}' if yes else 'No regime'} {'leave' if len(yes) > 1 else 'leaves'} a clear mark on the state.",
     )
 
 

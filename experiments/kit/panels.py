@@ -186,7 +186,7 @@ def lines(
 def points(
     table: str, column: str, title: str = "", label: str = "", *, by: str = "condition", across: str = "",
     order: Iterable[str] = (), where: Mapping[str, object] | None = None, upright: bool = True, zero: bool | None = None,
-    never: str = "", changes: bool = False, levels: Sequence[float | str] = (),
+    never: str = "", changes: bool = False, levels: Sequence[float | str] = (), said: Mapping[str, str] | None = None,
 ) -> Panel:  # fmt: skip
     """A value a seed, mean and interval: a place a look, or with `across` a place a value of that column, looks side by side.
 
@@ -198,6 +198,7 @@ def points(
         never: "table.column": values are steps until something, and a missing one is a cross beyond that column's largest.
         changes: an axis for changes, see `change_axis`; not upright.
         levels: dotted lines at these values, or at the means of these columns.
+        said: the words for a place, by its value; others stand as they are.
     """
 
     def draw(axes: Axes, tables: Tables, looks: Looks) -> list[str]:
@@ -228,7 +229,10 @@ def points(
                 lost = rows["seed"].nunique() - len(values) if never else 0
                 beside = np.linspace(-apart, apart, lost) if lost > 1 else np.zeros(lost)
                 axes.plot(index + beside, [most * 1.06] * lost, "x", c=looks[name].colour, ms=3.6, zorder=2)
-        names = [f"{place:g}" if isinstance(place, float) else str(place) for place in places]
+        names = [
+            f"{place:g}" if isinstance(place, float) else (said or {}).get(place, str(place))
+            for place in places
+        ]
         names = [textwrap.fill(name, 16, break_long_words=False) for name in names]
         categories(axes, names, upright, striped=bool(across))
         if never:

@@ -80,30 +80,16 @@ class Look:
 
 
 CONDITIONS: dict[str, Look] = {
-    "self": Look("self: self-state, regimes", BLUE),
-    "vanilla": Look("vanilla: no self-state, regimes", VERMILLION, (0, (4, 1.6)), "s"),
-    "self_calm": Look("self_calm: self-state, no regime", GREY, "-", "v", 0.8, filled=False),
-    "vanilla_calm": Look("vanilla_calm: no self-state, no regime", ORANGE, (0, (1, 1.2)), "D", filled=False),
-    "self_random": Look("self_random: self-state, regimes at random times", SKY, (0, (6, 1.5, 1, 1.5)), "^"),
-    "vanilla_random": Look(
-        "vanilla_random: no self-state, regimes at random times", PURPLE, (0, (2, 1)), "P", filled=False
-    ),
+    "self": Look("self-state, regimes", BLUE),
+    "vanilla": Look("no self-state, regimes", VERMILLION, (0, (4, 1.6)), "s"),
+    "self_calm": Look("self-state, no regime", GREY, "-", "v", 0.8, filled=False),
+    "vanilla_calm": Look("no self-state, no regime", ORANGE, (0, (1, 1.2)), "D", filled=False),
+    "self_random": Look("self-state, regimes at random times", SKY, (0, (6, 1.5, 1, 1.5)), "^"),
+    "vanilla_random": Look("no self-state, regimes at random times", PURPLE, (0, (2, 1)), "P", filled=False),
 }
 TWINS = {"self": "vanilla", "self_calm": "vanilla_calm", "self_random": "vanilla_random"}
 """Each condition with a self-state, and its twin without one: same seeds, same batches, same regimes."""
 _SPARE = ((GREEN, (0, (3, 1, 1, 1)), "X"), (BLACK, (0, (5, 3)), "<"), (YELLOW, "-", ">"), (GREEN, ":", "p"))
-
-READERS: dict[str, Look] = {
-    "learned": Look("learned\nreader", BLACK),
-    "rotated": Look("rotated\nplacebo", GREY, marker="s"),
-    "untrained": Look("untrained\nplacebo", GREY, marker="^", filled=False),
-}
-DIRECTIONS: dict[str, Look] = {
-    "confident": Look("confident", GREEN),
-    "uncertain": Look("uncertain", PURPLE, (0, (4, 1.6)), "s"),
-    "gradient": Look("gradient", ORANGE, (0, (6, 1.5, 1, 1.5)), "^"),
-    "random": Look("random", GREY, (0, (1, 1.2)), "D", filled=False),
-}
 
 
 @dataclass(frozen=True)
@@ -139,7 +125,7 @@ CHANNELS: dict[str, Channel] = {
     "grad_norm": Channel("gradient norm (L2)", "gradient norm"),
     "state_norm": Channel("state norm (L2)", "state norm"),
     "state_drift": Channel("state drift (L2 a step)", "state drift"),
-    "state_ema_drift": Channel("state off its EMA (1 − cosine)", "distance from its EMA", log=True),
+    "state_ema_drift": Channel("state off its average (1 − cosine)", "distance from its average", log=True),
     "state_effect": Channel("state effect on text (mean |Δ logit|)", "state effect on text"),
     "prompt_effect": Channel("state effect (mean |Δ logit|)", "state effect"),
     "mlp_norm": Channel("network's proposal (L2)", "the update network's proposal"),
