@@ -160,6 +160,17 @@ def other_way(parts: "Parts", sign: int) -> str:
     return turned_way([name for name, value in known.items() if side(value, -sign) == CLEAR], len(known))
 
 
+def least(parts: "Parts", sign: int) -> dict[str, "Estimate"]:
+    """The one part that lies least far on that side of zero: where it clearly does, all do. Nothing without a part."""
+    known = [(name, value) for name, value in dict(parts).items() if value.n]
+
+    def end(value: "Estimate") -> float:
+        low = value.low if sign > 0 else -value.high
+        return low if math.isfinite(low) else sign * value.mean
+
+    return dict(sorted(known, key=lambda part: end(part[1]))[:1])
+
+
 def turned_way(turned: Sequence[str], parts: int) -> str:
     """That sentence for the parts that are turned, out of so many; all of them need no names."""
     return OTHER_WAY.format(f" for {listed(turned)}" if len(turned) < parts else "") if turned else ""
