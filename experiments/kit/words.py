@@ -177,7 +177,8 @@ def turned_way(turned: Sequence[str], parts: int) -> str:
 
 
 def difference(
-    claim: str, parts: "Parts", sign: int, unit: str = "", digits: int = 3, pairs: bool = True, otherwise: str = ""
+    claim: str, parts: "Parts", sign: int, unit: str = "", digits: int = 3, pairs: bool = True, otherwise: str = "",
+    nearest: bool = False,
 ) -> Finding:  # fmt: skip
     """The finding on values that should all lie on one side of zero.
 
@@ -185,16 +186,17 @@ def difference(
         claim, otherwise: what is said where all do, and where not.
         parts: what is compared, by name. ByCondition's `values` and `against` give them.
         sign: +1 or -1, the side that the claim says.
-        pairs: whether each is a difference paired by seed.
+        pairs: whether each is a difference paired by seed. nearest: tell the part alone that lies least far on that side.
     """
     known = {name: value for name, value in dict(parts).items() if value.n}
     if not known:
         return Finding(claim, ABSENT, "It needs seeds that both sides of a comparison have.", otherwise)
-    text = "; ".join(f"{name} {interval(value, digits)}" for name, value in known.items())
+    told = least(known, sign) if nearest else known
+    text = "; ".join(f"{name} {interval(value, digits)}" for name, value in told.items())
     n = min(value.n for value in known.values())
     verdict = worst([side(value, sign) for value in known.values()])
-    told = f" {unit.strip()}" * bool(unit.strip()) + ", paired by seed" * pairs
-    return Finding(claim, verdict, f"{text}{told}, n = {n}.{other_way(known, sign)}", otherwise)
+    unit = f" {unit.strip()}" * bool(unit.strip()) + ", paired by seed" * pairs
+    return Finding(claim, verdict, f"{text}{unit}, n = {n}.{other_way(known, sign)}", otherwise)
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
