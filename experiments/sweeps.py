@@ -58,6 +58,8 @@ DIALS = {
                      "Where the corruption is stronger a state does not clearly gain more"),
 }  # fmt: skip
 
+PLAIN = {"decay": "forgetting", "dim": "size", "rate": "switching", "strength": "corruption"}  # in the figure
+
 
 def dials_of(name: str, conditions: Mapping[str, RunConfig]) -> list[str]:
     """The dials that a condition is a point of: all for `base`, the only one it turns for others, none for more than one."""
@@ -159,7 +161,7 @@ def best(tables: Tables, dial: str) -> str:
 FIGURE = draw.sheet(
     "sweeps.png",
     [
-        draw.points("sweep_points", column, f"{dial}, {kind}", "gain (nats a token)" if dial == "decay" else "", by="dial",
+        draw.points("sweep_points", column, f"{PLAIN[dial]}, {kind}", "gain (nats a token)" if dial == "decay" else "", by="dial",
                     where={"dial": dial}, across="value")
         for column, kind in KINDS.items() for dial in DIALS
     ],

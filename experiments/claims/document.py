@@ -16,9 +16,10 @@ from experiments.claims.judge import values
 from experiments.kit import published
 from experiments.kit.levels import FEWEST_SEEDS
 from experiments.kit.pages import shown
+from experiments.kit.placebos import SAID
 from experiments.kit.stats import Estimate, estimate, paired
 from experiments.kit.tables import PUBLISHED, TIME, Tables
-from experiments.kit.words import DASH, MISSING, number, percent, signed, table
+from experiments.kit.words import DASH, MISSING, listed, number, percent, signed, table
 
 HEAD = (
     "the document's number",
@@ -30,7 +31,7 @@ HEAD = (
     "n",
 )
 YES, NEAR, SIZE, NO, UNSETTLED = "yes", "yes, as near zero", "another size", "no", "open"
-HELD, TURNED, UNSEEN = "yes", "no, the other way", "not shown"
+HELD, TURNED, UNSEEN = "yes", "no, the opposite", "not clearly"
 TESTED: Where = {"condition": "analysis", "run_step": 1000, "protocol": "replication"}
 NAMES = dict(zip(published.MEASURES, ("loss", "entropy", "drift", "effect"), strict=True))
 
@@ -202,8 +203,6 @@ def above(tables: Tables) -> dict[str, str]:
     shares = over.groupby(effects["reader"]).mean().reindex(["rotated", "untrained"]).dropna()
     if shares.empty:
         return {}
-    placebos = ", ".join(
-        f"{percent(share)} of the {reader} placebo readers" for reader, share in shares.items()
-    )
+    placebos = listed([f"{percent(share)} of the {SAID[str(reader)]}" for reader, share in shares.items()])
     learned = over[effects["reader"] == "learned"]
     return {"learned": f"{learned.sum()} of {len(learned)}", "placebos": placebos}

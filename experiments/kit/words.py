@@ -24,7 +24,9 @@ VERDICTS = (NOT_CLEAR, OPEN, CLEAR, ABSENT)  # the order of a page: what fails c
 OF_CLAIMS = ("not supported", "inconclusive", "supported", ABSENT)
 _PLACES = {word: place for words in (VERDICTS, OF_CLAIMS) for place, word in enumerate(words)}
 OTHER_WAY = " The opposite holds{}."
-PREFIXES = {OPEN: "Not settled: ", ABSENT: "Not measured: "}  # of a sentence that nothing is known of yet
+PREFIXES = {  # of a sentence that nothing is known of yet, and of a registered claim
+    OPEN: "Not settled: ", ABSENT: "Not measured: ", **{word: f"{word.capitalize()}: " for word in OF_CLAIMS},
+}  # fmt: skip
 MISSING = "The tables hold nothing for this yet."
 
 
