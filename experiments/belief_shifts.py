@@ -19,8 +19,8 @@ from experiments.kit.words import Finding, difference, number
 
 BEWILDERED = "bewilderment"
 STATES = {
-    "calm": Look("calm mean (before)", style.GREY, filled=False),
-    "regime": Look("bewilderment mean (after)", style.BLUE),
+    "calm": Look("mean state in calm", style.GREY, filled=False),
+    "regime": Look("mean state under corruption", style.BLUE),
     "mirrored": Look("mirrored", style.PURPLE, marker="v"),
     "random": Look("random, as far", style.GREY, marker="P", filled=False),
     "foreign": Look("partner seed's mean", style.ORANGE, marker="D", filled=False),
@@ -32,8 +32,8 @@ PANELS = {
     "faint": "faint, calibrated",
     "calibrated_mix": "mix, calibrated",
     "raw_recurring": "recurring, raw mechanism",
-    "yoked": "recurring, yoked",
-    "oracle": "recurring, oracle",
+    "yoked": "recurring, another run's signals",
+    "oracle": "recurring, true regime",
 }
 WORLDS = {
     "recurring": "In the recurring world",
@@ -64,11 +64,12 @@ def findings(tables: Tables) -> dict[str, Finding]:
     found = {}
     for world, condition in ASKED.items():
         after, rivals = shift(tables, condition, AFTER), (BEFORE, "random", "mirrored", "foreign")
-        parts = {
-            f"minus {STATES[name].label}": paired(after, shift(tables, condition, name)) for name in rivals
-        }
-        claim = "the mean state of bewilderment, put in, moves predictions towards its optimum, and further than random, mirrored and foreign states."
-        found[f"{world}_moves"] = difference(f"{WORLDS[world]} {claim}", parts, -1, "nats", 4)
+        parts = {STATES[name].label: paired(after, shift(tables, condition, name)) for name in rivals}
+        found[f"{world}_moves"] = difference(
+            f"{WORLDS[world]} predictions follow a belief that is put in by hand.", parts, -1,
+            "nats from the best prediction, mean state under corruption minus that", 4, nearest=True,
+            otherwise=f"{WORLDS[world]} predictions do not clearly follow a belief that is put in by hand.",
+        )  # fmt: skip
     return found
 
 
@@ -110,14 +111,13 @@ def panel(condition: str, title: str) -> draw.Panel:
 
 
 FIGURE = draw.sheet(
-    "beliefs/intervention.png", [panel(*one) for one in PANELS.items()], grid=(2, 3), height=5.6, share_y=True,
-    title=[f"{world}_moves" for world in WORLDS],
-    shows="Weights frozen, the mean state of bewilderment put in: how far predictions are from its optimum before and after, beside "
+    "beliefs/intervention.png", [panel(*one) for one in PANELS.items()], grid=(2, 3), height=5.6, share_x="all", share_y="all",
+    title=("recurring_moves", "mix_moves"),
+    shows="Weights frozen, the mean state under corruption put in: how far predictions are from the best ones before and after, beside "
     "random, mirrored and foreign states.",
-    caption="{seeds}; bars: mean and, from three seeds on, 95 % t interval; random: mean of its draws. Weights frozen, held-out batches. Optimum of "
-    "bewilderment at probability p: (1 − p) times the prediction under the calm mean, p over the vocabulary; so the calm mean's own KL is what there is "
-    "to gain, and p differs between panels. Mirrored: as far from the calm mean, the other way. Means of the last half of training. "
-    "Yoked: fed another run's statistics; oracle: shown the true regime.",
+    caption="{seeds}, mean and 95 % interval. Weights frozen, held-out batches. Best prediction where targets are uniform draws with "
+    "probability p: (1 − p) times the one in calm plus p over the vocabulary; p differs between panels. Mirrored: as far from the calm mean, "
+    "the other way.",
 )  # fmt: skip
 EXPERIMENT = Experiment(
     "belief_shifts",

@@ -13,7 +13,7 @@ from experiments.kit.levels import FEWEST_SEEDS
 from experiments.kit.marks import level, not_measured, shade
 from experiments.kit.stats import Estimate, estimate, paired, per_seed
 from experiments.kit.style import Look
-from experiments.kit.tables import CALM, Tables, stretches
+from experiments.kit.tables import Tables, stretches
 from experiments.kit.words import (
     ABSENT,
     CLEAR,
@@ -23,7 +23,6 @@ from experiments.kit.words import (
     difference,
     interval,
     number,
-    percent,
 )
 from experiments.readings import (
     ANY,
@@ -51,24 +50,16 @@ DOUBT = (
 SOURCES = {
     STATE: Look("the state", style.BLUE),
     OF_RAW: Look("state, raw mechanism", style.ORANGE, marker="s", filled=False),
-    BATCH: Look("statistics of one batch", style.GREEN, marker="^"),
-    AVERAGES: Look("their averages, at the state's decay", style.VERMILLION, marker="D"),
-    UNTRAINED: Look("state of an untrained network", style.GREY, marker="^", filled=False),
-    SHUFFLE: Look("the state, turned in time", style.GREY, marker="P", filled=False),
-    FILTER: Look("the forward filter itself", style.BLACK, marker="*"),
+    BATCH: Look("signals of one batch", style.GREEN, marker="^"),
+    AVERAGES: Look("averages over batches", style.VERMILLION, marker="D"),
+    UNTRAINED: Look("untrained state", style.GREY, marker="^", filled=False),
+    SHUFFLE: Look("the state, shifted in time", style.GREY, marker="P", filled=False),
+    FILTER: Look("the filter itself", style.BLACK, marker="*"),
 }
 CURVES = {
-    "posterior": Look("posterior", style.BLACK, (0, (4, 1.4))),
+    "posterior": Look("the filter's belief", style.BLACK, (0, (4, 1.4))),
     "decoded": Look("read from the state", style.BLUE, width=1.0),
-    "averages": Look("read from the statistics' averages", style.ORANGE, (0, (1, 1)), width=0.9),
-}
-COLOURS = (style.VERMILLION, style.BLUE, style.GREEN, style.PURPLE, style.ORANGE)
-REGIMES = {
-    CALM: Look(CALM, "#bdbdbd", marker="."),
-    **{
-        name: Look(name, colour, marker=look.marker, filled=False)
-        for (name, look), colour in zip(style.REGIMES.items(), COLOURS, strict=True)
-    },
+    "averages": Look("read from averages over batches", style.ORANGE, (0, (1, 1)), width=0.9),
 }
 
 
@@ -83,33 +74,42 @@ def read(tables: Tables, condition: str, source: str, target: str, column: str =
 
 def beyond(tables: Tables, condition: str, *rivals: str) -> dict[str, Estimate]:
     """R2 of the posterior in the state minus that in each rival; against an untrained network, both on its target."""
-    found = {}
-    for rival in rivals:
-        target, told = (TWIN, ", both on its target") if rival == UNTRAINED else (POSTERIOR, "")
-        pair = (read(tables, condition, source, target) for source in (STATE, rival))
-        found[f"minus {SOURCES[rival].label}{told}"] = paired(*pair)
-    return found
+    targets = {rival: TWIN if rival == UNTRAINED else POSTERIOR for rival in rivals}
+    return {
+        f"beyond {SOURCES[rival].label}": paired(*(read(tables, condition, source, target) for source in (STATE, rival)))
+        for rival, target in targets.items()
+    }  # fmt: skip
 
 
 def findings(tables: Tables) -> dict[str, Finding]:
     """What the page says, world by world."""
     found, kinds = {}, {}
     for world, condition in ASKED.items():
-        own = {"its own R²": estimate(read(tables, condition, STATE, POSTERIOR))}
-        claim = f"{WORLDS[world]} the state tells something of the posterior, in R²."
-        found[f"{world}_tells"] = difference(claim, own | beyond(tables, condition, SHUFFLE), +1, pairs=False)
-        claim = f"{WORLDS[world]} the state tells more of the posterior than each of its rivals, in R²."
-        found[f"{world}_more"] = difference(claim, beyond(tables, condition, BATCH, AVERAGES, UNTRAINED), +1)
+        own = {"R²": estimate(read(tables, condition, STATE, POSTERIOR))}
+        found[f"{world}_tells"] = difference(
+            f"{WORLDS[world]} the filter's belief can be read from the state.", own | beyond(tables, condition, SHUFFLE), +1, pairs=False,
+            otherwise=f"{WORLDS[world]} the filter's belief can't clearly be read from the state.",
+        )  # fmt: skip
+        found[f"{world}_more"] = difference(
+            f"{WORLDS[world]} the state tells more of that belief than one batch, averages over batches or an untrained state.",
+            beyond(tables, condition, BATCH, AVERAGES, UNTRAINED), +1, "of R²", nearest=True,
+            otherwise=f"{WORLDS[world]} the state does not tell clearly more of that belief than one batch, averages over batches and an "
+            "untrained state.",
+        )  # fmt: skip
         kinds[world] = paired(*(read(tables, condition, source, POSTERIOR) for source in (STATE, OF_RAW)))
     one = estimate(per_seed(tables.rows("batch_auc", condition="faint_vanilla", regime=BEWILDERED), "auc"))
     inside = CLEAR if one.low > DOUBT[0] and one.high < DOUBT[1] else NOT_CLEAR
     found["doubt"] = Finding(
-        f"In the faint world one batch leaves real doubt: AUC between {DOUBT[0]} and {DOUBT[1]}.",
+        "In the faint world one batch leaves real doubt about the regime.",
         ABSENT if not one.n else OPEN if one.n < FEWEST_SEEDS else inside,
-        f"`faint_vanilla`: {interval(one, sign=False)}, n = {one.n}." if one.n else "It was not measured.",
-    )
-    claim = "A calibrated state tells more of the posterior than one of the raw mechanism, in R²."
-    return {**found, "kinds": difference(claim, kinds, +1), **belief_shifts.findings(tables)}
+        f"AUC of its loss {interval(one, sign=False)}, n = {one.n}; meant: {DOUBT[0]} to {DOUBT[1]}." if one.n else "It was not measured.",
+        "In the faint world one batch does not leave the doubt that it was meant to leave.",
+    )  # fmt: skip
+    found["kinds"] = difference(
+        "With the calibrated mechanism a state tells more of the filter's belief than with the raw one.", kinds, +1, "of R²",
+        otherwise="With the calibrated mechanism a state does not tell clearly more of the filter's belief in every world.",
+    )  # fmt: skip
+    return {**found, **belief_shifts.findings(tables)}
 
 
 def of_worlds(tables: Tables) -> str:
@@ -117,11 +117,17 @@ def of_worlds(tables: Tables) -> str:
     lines = []
     asked = [(look.label, source, POSTERIOR) for source, look in SOURCES.items() if source != OF_RAW]
     for world, condition in ASKED.items():
-        for label, source, target in [*asked, ("the state, on the untrained network's target", STATE, TWIN)]:
+        for label, source, target in [*asked, ("the state, on the untrained state's target", STATE, TWIN)]:
             r2, area = (read(tables, condition, source, target, column) for column in ("r2", "auc"))
             true = read(tables, condition, source, REGIME, "auc") if target == POSTERIOR else area[:0]
             lines.append([f"{world}: {label}", r2, number(float(r2.median())), area, true])
-    head = ["world, read from", "R² of the posterior", "its median", "AUC, posterior > ½", "AUC, true regime"]
+    head = [
+        "world, read from",
+        "R² of the filter's belief",
+        "its median",
+        "AUC, belief > ½",
+        "AUC, true regime",
+    ]
     return pages.of_seeds(head, lines)
 
 
@@ -131,7 +137,7 @@ def of_states(tables: Tables) -> str:
         [f"`{name}`", read(tables, name, STATE, POSTERIOR), read(tables, name, STATE, REGIME, "auc")]
         for name in dict.fromkeys(tables.rows("beliefs")["condition"])
     ]
-    return pages.of_seeds(["condition", "R² of the posterior", "AUC, true regime"], lines)
+    return pages.of_seeds(["condition", "R² of the filter's belief", "AUC, true regime"], lines)
 
 
 def of_regimes(tables: Tables) -> str:
@@ -145,22 +151,10 @@ def of_regimes(tables: Tables) -> str:
     return words.table(["AUC of the true regime", *asked.values(), "n"], lines) if lines else words.MISSING
 
 
-def of_components(tables: Tables) -> str:
-    """The title of the figure on components."""
-    rows = tables.rows("belief_components", condition=ASKED["mix"])
-    agree = (rows["believed"] == rows["regime"]).mean()
-    commonest = rows["regime"].value_counts(normalize=True)
-    return (
-        f"States of one run among five regimes: the filter names the acting one in {percent(agree)} of the steps, where always "
-        f"saying {commonest.index[0]} is right in {percent(commonest.iloc[0])}; two components hold "
-        f"{percent(rows['share1'].mean() + rows['share2'].mean())} of the state's variance"
-    )
-
-
 def reading(world: str, target: str, column: str) -> draw.Panel:
     """What is read of a target from each source."""
     low, high, chance, label = {
-        "r2": (LOWEST, 1.04, 0.0, "R² of the posterior"), "auc": (0.3, 1.02, 0.5, "AUC of the true regime"),
+        "r2": (LOWEST, 1.04, 0.0, "R² of the filter's belief"), "auc": (0.0, 1.02, 0.5, "AUC of the true regime"),
     }[column]  # fmt: skip
 
     def bounds(axes: Axes) -> None:
@@ -191,74 +185,43 @@ def over_time(world: str) -> draw.Panel:
         rows, seed = rows.sort_values("step").tail(SHOWN), int(rows["seed"].iloc[0])
         shade(axes, stretches(rows))
         for column, look in looks.items():
-            axes.plot(rows["step"], rows[column], c=look.colour, ls=look.line, lw=look.width, zorder=3)
+            axes.plot(
+                rows["step"], rows[column].clip(0, 1), c=look.colour, ls=look.line, lw=look.width, zorder=3
+            )
         axes.set_xlim(rows["step"].min(), rows["step"].max())
-        axes.set_ylim(*axes.dataLim.intervaly.clip([-1.5, 1.2], [-0.2, 2.5]))
+        axes.set_ylim(-0.03, 1.03)
         axes.set_yticks([0, 0.5, 1])
         r2 = read(tables, ASKED[world], STATE, POSTERIOR)
-        here = f"{number(r2.get(seed, np.nan), 2)} here, in seed {seed}"
-        axes.set_title(f"{world}: R² {number(r2.mean(), 2)} over seeds, {here}")
+        axes.set_title(f"{world}, seed {seed}: R² {number(r2.get(seed, np.nan), 2)}")
         axes.set_ylabel("p(a regime acts)")
         return [*looks]
 
     return draw.Panel(["belief_example", "beliefs"], make, along=True)
 
 
-def components(column: str, title: str) -> draw.Panel:
-    """States of one run in two components, by the regime that a column names; surer beliefs larger."""
-
-    def make(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
-        rows = tables.rows("belief_components", condition=ASKED["mix"])
-        for name, look in looks.items():
-            mine = rows[rows[column] == name]
-            axes.scatter(
-                mine["component1"], mine["component2"], 1 + 7 * mine["probability"] ** 2 if column == "believed" else 7.0,
-                marker=look.marker, lw=0.5, alpha=0.6, ec=look.colour, fc=look.colour if look.filled else "none", zorder=1 + (name != CALM),
-            )  # fmt: skip
-        axes.set_xlabel(f"component 1 ({percent(rows['share1'].mean())} of the variance)")
-        axes.set_ylabel(f"component 2 ({percent(rows['share2'].mean())} of the variance)")
-        axes.set_title(title)
-        return [name for name in looks if (rows[["believed", "regime"]] == name).any(axis=None)]
-
-    return draw.Panel(["belief_components"], make)
-
-
 FIGURES = (
     draw.sheet(
         "beliefs/belief-over-time.png", [over_time(world) for world in ASKED], grid=(3, 1), height=5.3, looks=CURVES,
-        marks="line", x="step", title=[f"{world}_tells" for world in ASKED],
-        shows="The forward filter's posterior that a regime acts, and what is read of it from the state, over the last steps of one "
-        "run a world; regimes shaded.",
-        caption=f"The last {SHOWN} steps of the run that is the middle one of its seeds by R². Posterior: forward filter with the true "
-        "switching probabilities; its emission is fitted on the other seeds. Readings: fitted on earlier steps of the run; a linear "
-        "reading can leave 0 to 1, and what leaves the axes is cut off. Grey: a regime acts.",
+        marks="line", x="step", title=("recurring_tells", "faint_tells"),
+        shows="The filter's belief that a regime acts, and what is read of it from the state, over the last steps of one run a world; "
+        "regimes shaded.",
+        caption=f"The last {SHOWN} steps of the run in the middle of its seeds by R². Filter: all signals so far, true switching "
+        "probabilities, an emission fitted on other seeds. Readings: fitted on earlier steps of the run, cut to 0 to 1. Grey: a regime acts.",
     ),
     draw.sheet(
         "beliefs/what-the-state-knows.png",
         [*(reading(world, POSTERIOR, "r2") for world in ASKED), *(reading(world, REGIME, "auc") for world in ASKED)],
-        grid=(2, 3), height=5.6, share_y="row", title=[f"{world}_more" for world in ASKED],
-        shows="How much of the posterior and of the true regime can be read from the state, beside one batch's statistics, their "
-        "averages, an untrained network's state and a state turned in time.",
-        caption="{seeds}; bars: mean and, from three seeds on, 95 % t interval. All read by ridge regression within each run, fitted on "
-        "earlier steps and tested on later ones. Posterior: forward filter over all statistics shown so far, its emission fitted on "
-        "other seeds. Untrained: the same shape, never trained, shown the statistics of the run without a state and read for the "
-        "posterior from those. Turned in time: the run's own states, moved against the "
-        f"steps. Mix: of five regimes, whether any acts. R² below {number(LOWEST, 2)}: an arrowhead at the edge. Dotted: nothing known.",
-    ),
-    draw.sheet(
-        "beliefs/mix-components.png",
-        [components("believed", "likeliest by the posterior"), components("regime", "the regime that acts")],
-        grid=(1, 2), height=4.1, looks=REGIMES, marks="points", columns=6, share_x=True, share_y=True, title=of_components,
-        shows="States of one run among five regimes in two principal components, by the regime that the posterior holds likeliest and "
-        "by the true one.",
-        caption="calibrated_mix, the run that is the middle one of its seeds by R², the steps of the last half, a point each. Left: "
-        "larger points are surer beliefs. self_clamp holds the state, so it leaves it wherever it was. Two components chosen for "
-        "variance, not to part the regimes.",
+        grid=(2, 3), height=5.6, share_y="row", title=("recurring_more",),
+        shows="How much of the filter's belief and of the true regime can be read from the state, beside one batch's signals, their "
+        "averages, an untrained state and a state shifted in time.",
+        caption="{seeds}, mean and 95 % interval. All read by ridge regression within each run, fitted on earlier steps, tested on later "
+        "ones. Untrained: shown the signals of the run without a state. Mix: whether any of five regimes acts. Dotted: nothing known. "
+        f"Arrowhead: R² below {number(LOWEST, 1)}.",
     ),
 )  # fmt: skip
 EXPERIMENT = Experiment(
     "beliefs", "What the state knows: a belief about the regime?",
-    (Table(readings, names=("beliefs", "belief_example", "belief_components")), batch_auc), findings, FIGURES,
+    (Table(readings, names=("beliefs", "belief_example")), batch_auc), findings, FIGURES,
     {
         "worlds": of_worlds, "states": of_states, "regimes": of_regimes, "pushed": belief_shifts.pushed, "losses": belief_shifts.losses,
         "batch": pages.grid("batch_auc", head="regime, condition", across="regime", auc=("AUC of one batch's loss", "3")),

@@ -6,7 +6,6 @@ no response to any regime. Of `self` there is such a run, `self_calm`, which say
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -35,7 +34,7 @@ from experiments.kit.placebos import TESTS, View, effect_table, further, surplus
 from experiments.kit.runs import METRICS, Context
 from experiments.kit.stats import Estimate, estimate, over_seeds, paired, per_seed
 from experiments.kit.style import COMMON, REGIMES
-from experiments.kit.tables import CALM, RUN, Grid, Tables, of_condition, present, stack
+from experiments.kit.tables import CALM, RUN, Grid, Tables, of_condition, stack
 from experiments.kit.words import (
     ABSENT,
     CLEAR,
@@ -45,12 +44,8 @@ from experiments.kit.words import (
     OPEN,
     Finding,
     difference,
-    interval,
     listed,
-    number,
-    other_way,
     plural,
-    signed,
 )  # fmt: skip
 
 CLAMP = "self_clamp"  # the regime that a state which never changes does not get over
@@ -134,79 +129,96 @@ def control_norms(context: Context) -> pd.DataFrame:
 
 def findings(tables: Tables) -> dict[str, Finding]:
     """What the page says, and the large figure's title."""
-    losses, norms = tables.by_condition("control_losses"), tables.by_condition("control_norms")
-    steered = {name: last_tests(tables, name) for name in FROZEN}
-    pair = f"`{ONE[0]}` − `{CALM_RUN}`"
-    less, further_off = (
-        {pair: paired(*(of(steered[name]) for name in (ONE[0], CALM_RUN)))}
-        for of in (partial(per_seed, column="effect"), surpluses)
-    )
-    lengths = {"before any regime": "norm_before", "over the run": "norm"}
+    losses = tables.by_condition("control_losses")
+    one, calm = (surpluses(last_tests(tables, name)) for name in (ONE[0], CALM_RUN))
+
+    def gains(claim: str, others: Sequence[str], otherwise: str) -> Finding:
+        parts = {LOOKS[name].label: losses.minus("self", name, "heldout_loss") for name in others}
+        unit = "nats, the self-state's held-out loss minus that"
+        return difference(claim, parts, -1, unit, otherwise=otherwise, nearest=True)
+
     return {
-        "effect": _unlike(tables, "The self-state's effect on the output answers to regimes as no constant bias's does.", (EFFECT,)),
+        "effect": _unlike(
+            tables, "The self-state's effect on the output reacts to regimes otherwise than every constant bias's.",
+            "The effect of some constant bias reacts to regimes much as the self-state's does.", (EFFECT,),
+        ),
         "outcome": _unlike(
-            tables, "Loss, entropy, confidence and gradient norm react otherwise with a self-state than with a constant bias.", COMMON
+            tables, "Loss, entropy, confidence and gradient norm react otherwise with a self-state than with every constant bias.",
+            "Loss, entropy, confidence and gradient norm react with some constant bias much as with a self-state.", COMMON,
         ),
-        "stronger": _answers(tables, "The self-state's effect answers to regimes more strongly than any constant bias's.", STATIC, +1),
+        "stronger": _answers(
+            tables, "The self-state's effect answers to regimes more strongly than every constant bias's.", STATIC, +1,
+            "The effect of some constant bias changes under regimes about as much as the self-state's, or more.",
+        ),
         "relative": _answers(
-            tables, "Relative to its own effect, too, the self-state answers more strongly than any constant bias.", STATIC, +1, "relative"
-        ),
-        "longer": difference(
-            "The bias of the self-state is longer than that of the published fixed state.",
-            {when: norms.minus("self", "fixed_one", column) for when, column in lengths.items()}, +1, "L2",
-        ),
-        "weaker": _answers(tables, "A state of one dimension responds more weakly.", ONE[:1], -1),
-        "matched": _answers(tables, "With its bias's norm matched, too, a state of one dimension responds more weakly.", ONE[1:], -1),
-        "relative_one": _answers(
-            tables, "Relative to its own effect, too, a state of one dimension responds more weakly.", ONE, -1, "relative"
+            tables, "Measured against its own size, too, it answers more strongly than every constant bias's.", STATIC, +1,
+            "Measured against its own size, the self-state's effect does not answer clearly more strongly than every constant bias's.",
+            "relative",
         ),
         "senses": _answers(
-            tables, "The self-state answers more strongly than states that sense another run, a mixed-up one or the time.", SENSES, +1
+            tables, "The self-state answers more strongly than the same state fed wrong signals.", SENSES, +1,
+            "Fed wrong signals, the same state answers about as strongly, or more.",
         ),
         "senses_relative": _answers(
-            tables, "Relative to its own effect, too, it answers more strongly than states that sense another run, a mixed-up one or "
-            "the time.", SENSES, +1, "relative",
+            tables, "Measured against its own size, too, it answers more strongly than the same state fed wrong signals.", SENSES, +1,
+            "Measured against its own size, it does not answer clearly more strongly than the same state fed wrong signals.", "relative",
+        ),
+        "weaker": _answers(
+            tables, "A state of one number answers more weakly than one of 32.", ONE[:1], -1,
+            "A state of one number does not answer clearly more weakly than one of 32.",
+        ),
+        "matched": _answers(
+            tables, "With a bias as long as the self-state's, too, a state of one number answers more weakly.", ONE[1:], -1,
+            "With a bias as long as the self-state's, a state of one number does not answer clearly more weakly.",
+        ),
+        "relative_one": _answers(
+            tables, "Measured against its own size, too, a state of one number answers more weakly.", ONE, -1,
+            "Measured against its own size, a state of one number does not answer clearly more weakly.", "relative",
         ),
         "better": difference(
             "With a self-state the model predicts held-out text better than without.",
-            losses.against("self", [VANILLA], "heldout_loss"), -1, "nats", 4,
+            {"loss": losses.minus("self", VANILLA, "heldout_loss")}, -1, "nats, with minus without",
+            otherwise="With a self-state the model does not predict held-out text clearly better than without.",
         ),
-        "more": difference(
-            "A self-state gains more than every constant bias.", losses.against("self", STATIC, "heldout_loss"), -1, "nats", 4
+        "more": gains(
+            "A self-state gains more than every constant bias.", STATIC, "Some constant bias gains about as much as a self-state, or more.",
         ),
-        "more_senses": difference(
-            "A self-state gains more than states that sense another run, a mixed-up one or the time.",
-            losses.against("self", SENSES, "heldout_loss"), -1, "nats", 4,
+        "more_senses": gains(
+            "A self-state gains more than the same state fed wrong signals.", SENSES,
+            "Fed wrong signals, the same state gains about as much, or more.",
         ),
-        "further": further(View(tables, CALM_RUN), "heldout", "dimension"),
-        **{f"further_{name}": further(View(tables, name), "heldout", "gradient") for name in FROZEN},
-        "less": difference("A state of one dimension steers less far (gradient finder).", less, -1, "nats"),
-        "less_beyond": difference(
-            "Beyond what its placebos reach, too, a state of one dimension steers less far.", further_off, -1, "nats"
+        "further": further(
+            View(tables, CALM_RUN), "heldout", "gradient", "The learned reader steers the model further than untrained readers do.",
+            "The learned reader does not steer the model clearly further than untrained readers do.",
+        ),
+        "further_one": further(
+            View(tables, ONE[0]), "heldout", "gradient", "So does the reader of a state of one number.",
+            "The reader of a state of one number does not steer clearly further than untrained ones.",
+        ),
+        "less": difference(
+            "Beyond what untrained readers do, a state of one number steers less far than one of 32.", {"steering": paired(one, calm)}, -1,
+            "nats, one number minus 32",
+            otherwise="Beyond what untrained readers do, a state of one number does not steer clearly less far than one of 32.",
         ),
     }  # fmt: skip
 
 
 def _answers(
-    tables: Tables, claim: str, others: Sequence[str], sign: int, column: str = "detrended"
+    tables: Tables, claim: str, others: Sequence[str], sign: int, otherwise: str, column: str = "detrended"
 ) -> Finding:
-    """How strongly the self-state answers beside each of some others: sign +1 where self should answer more, else -1."""
-    mine, theirs = response(tables, "self", column), {name: response(tables, name, column) for name in others}
+    """How strongly the self-state answers beside the nearest of some others: sign +1 where it should answer more, else -1."""
+    mine = response(tables, "self", column)
     parts = {
-        f"`self` − `{name}`" if sign > 0 else f"`{name}` − `self`": paired(*((mine, one) if sign > 0 else (one, mine)))
-        for name, one in theirs.items()
-    }  # fmt: skip
-    found = difference(claim, parts, sign, "mean |Δ logit|", 4)
-    if found.verdict == ABSENT or column == "detrended":
-        return found
-    both = zip(theirs.items(), parts.items(), strict=True)
-    told = [f"`{name}` {number(one.mean())} ({pair} {interval(value)})" for (name, one), (pair, value) in both if value.n]  # fmt: skip
-    n = min(value.n for value in parts.values() if value.n)
-    said = f"Relative to its own effect the self-state answers {interval(estimate(mine), sign=False)}, {listed(told)}"
-    return replace(found, evidence=f"{said}; paired by seed, n = {n}.{other_way(parts, sign)}")
+        LOOKS[name].label: paired(*((mine, one) if sign > 0 else (one, mine)))
+        for name in others
+        for one in [response(tables, name, column)]
+    }
+    whose = "self-state minus that" if sign > 0 else "that minus self-state"
+    unit = "mean |Δ logit|" if column == "detrended" else "of the effect before"
+    return difference(claim, parts, sign, f"{unit}, {whose}", otherwise=otherwise, nearest=True)
 
 
-def _unlike(tables: Tables, claim: str, metrics: Sequence[str]) -> Finding:
+def _unlike(tables: Tables, claim: str, otherwise: str, metrics: Sequence[str]) -> Finding:
     """Whether the self-state's reactions differ from those of every constant bias, in some of these channels."""
     rows = tables.rows("controls_comparison")
     rows = rows[rows["metric"].isin(metrics)]
@@ -214,25 +226,19 @@ def _unlike(tables: Tables, claim: str, metrics: Sequence[str]) -> Finding:
     shared = {name: len(mine & {*of_condition(rows, name)["seed"]}) for name in STATIC}
     static = [name for name, seeds in shared.items() if seeds]
     if not static:
-        return Finding(claim, ABSENT, "It needs seeds that both `self` and a constant bias have.")
+        return Finding(
+            claim, ABSENT, "It needs seeds that both a self-state and a constant bias have.", otherwise
+        )
     n, tested = min(shared[name] for name in static), rows.groupby(["regime", "metric"]).ngroups
     if n < FEWEST_SEEDS:
-        return Finding(claim, OPEN, f"{plural(n, 'seed')}: too few to test.")
-    parts, marked = [], 0
-    for name in static:
-        found = unlike(rows, name)
-        where = [
-            f"{f'{metric} in ' if len(metrics) > 1 else ''}{regime} {signed(value.mean)}"
-            for (regime, metric), value in found.items()
-        ]
-        parts.append(f"from `{name}` in {len(where)}" + (f" ({', '.join(where)})" if where else ""))
-        marked += bool(found)
+        return Finding(claim, OPEN, f"{plural(n, 'seed')}: too few to test.", otherwise)
+    counts = {name: len(unlike(rows, name)) for name in static}
+    said = listed([f"{count} ({LOOKS[name].label})" for name, count in counts.items()])
     return Finding(
-        claim,
-        CLEAR if marked == len(static) else OPEN if marked else NOT_CLEAR,
-        f"Of {plural(tested, 'reaction')} beyond the calm course the self-state's differ {'; '.join(parts)}. t test over seeds, "
-        f"paired, p < {ALPHA} / {tested}, n = {n}.",
-    )
+        claim, CLEAR if all(counts.values()) else NOT_CLEAR,
+        f"Of {plural(tested, 'reaction')} beyond the calm course, clearly otherwise: {said}. Paired t test over seeds, "
+        f"p < {ALPHA} / {tested}, n = {n}.", otherwise,
+    )  # fmt: skip
 
 
 def unlike(rows: pd.DataFrame, other: str) -> dict[tuple[str, str], Estimate]:
@@ -317,7 +323,7 @@ GRIDS = {
         detrended=("Δ beyond the calm course", "±4"), beyond=(f"Δ beyond `{CALM_RUN}`", _beyond_calm),
     ),
     "strength": pages.grid(
-        "controls_comparison", [*LOOKS], only=True, where={"metric": EFFECT}, n=False,
+        "controls_comparison", LOOKS, only=True, where={"metric": EFFECT}, n=False,
         strength=("strength, mean |Δ logit|", _strength("detrended")), more=("− `self`", _strength("detrended", True)),
         relative=("relative to the effect before", _strength("relative")), times=("− `self`", _strength("relative", True)),
         clear=("regimes with a clear reaction", _clear), seeds=("n", lambda rows, tables: str(rows["seed"].nunique())),
@@ -337,5 +343,5 @@ GRIDS = {
 
 EXPERIMENT = Experiment(
     "controls", "Controls: is it the sensing, or only a bias?", (controls_comparison, control_losses, control_norms), findings,
-    FIGURES, GRIDS, values=lambda tables: {"conditions": present(tables.rows("controls_comparison"), ORDER), "alpha": ALPHA},
+    FIGURES, GRIDS, values=lambda tables: {"alpha": ALPHA},
 )  # fmt: skip

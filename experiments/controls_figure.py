@@ -1,4 +1,6 @@
-"""The figures of the controls: what regimes do to each, what each gains, and a scatter a condition; and what they read."""
+"""The figures of the controls: what regimes do to each, and what each gains; and what they read."""
+
+import textwrap
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -8,7 +10,7 @@ from experiments.kit import style
 from experiments.kit.levels import ALPHA, FEWEST_SEEDS
 from experiments.kit.marks import DARKER, by_seed, categories, cloud, level, not_measured
 from experiments.kit.stats import over_seeds, per_seed
-from experiments.kit.style import CHANNELS, REGIMES, Look
+from experiments.kit.style import REGIMES, Look
 from experiments.kit.tables import Tables
 
 VANILLA, CALM_RUN, EFFECT = "vanilla", "self_calm", "prompt_effect"
@@ -16,18 +18,18 @@ STATIC = ("fixed_half", "fixed_one", "fixed_two", "fixed_state", "fixed_bias", "
 ONE = ("state_1d", "state_1d_matched")
 SENSES = ("yoked", "shuffled", "clock")
 LOOKS = {
-    "self": Look("self", style.BLUE),
-    "state_1d": Look("one dimension", style.SKY, marker="P", filled=False),
-    "state_1d_matched": Look("one dimension, matched", style.SKY, marker="H"),
-    "fixed_half": Look("fixed state, half the norm", style.ORANGE, marker="v", filled=False),
-    "fixed_one": Look("fixed state, the norm", style.ORANGE, marker="D"),
-    "fixed_two": Look("fixed state, twice the norm", style.ORANGE, marker="^", filled=False),
+    "self": Look("self-state", style.BLUE),
+    "state_1d": Look("state of one number", style.SKY, marker="P", filled=False),
+    "state_1d_matched": Look("state of one number, matched", style.SKY, marker="H"),
+    "fixed_half": Look("fixed state, half as long", style.ORANGE, marker="v", filled=False),
+    "fixed_one": Look("fixed state, as long", style.ORANGE, marker="D"),
+    "fixed_two": Look("fixed state, twice as long", style.ORANGE, marker="^", filled=False),
     "fixed_state": Look("fixed state, matched", style.YELLOW, marker="D", filled=False),
-    "fixed_bias": Look("fixed bias, matched", style.YELLOW, marker="s"),
-    "learned_bias": Look("learned bias, matched", style.GREEN, marker="<"),
+    "fixed_bias": Look("fixed random bias, matched", style.YELLOW, marker="s"),
+    "learned_bias": Look("learned constant bias, matched", style.GREEN, marker="<"),
     "yoked": Look("another run's signals, matched", style.PURPLE, marker="X"),
-    "shuffled": Look("own signals mixed up, matched", style.VERMILLION, marker="v"),
-    "clock": Look("time alone, matched", style.GREY, marker="d", filled=False),
+    "shuffled": Look("its signals in random order, matched", style.VERMILLION, marker="v"),
+    "clock": Look("clock alone, matched", style.GREY, marker="d", filled=False),
 }
 ORDER = (*LOOKS, VANILLA)
 FROZEN = {CALM_RUN: LOOKS["self"], ONE[0]: LOOKS[ONE[0]]}  # those whose weights are steered
@@ -53,16 +55,16 @@ def last_tests(tables: Tables, condition: str) -> pd.DataFrame:
 
 
 def _frozen(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
-    """The effect of the last weights' learned directions, on a bar that is the mean of placebos'."""
+    """How far the last weights' learned reader steers, on a bar that is the mean of untrained readers'."""
     found = {name: rows for name in FROZEN if len(rows := last_tests(tables, name))}
-    axes.set_title("frozen-weight test")
+    axes.set_title("steering, weights frozen")
     if not found:
         not_measured(axes)
         return []
     for place, (name, rows) in enumerate(found.items()):
         axes.bar(place, per_seed(rows, "placebo_mean").mean(), 0.7, color=DARKER, zorder=0)
         by_seed(axes, place, per_seed(rows, "effect"), FROZEN[name], apart=0.12, bar=0.16)
-    categories(axes, [*found], striped=False)
+    categories(axes, [textwrap.fill(FROZEN[name].label, 12) for name in found], striped=False)
     axes.set_ylim(0, None)
     axes.set_ylabel("effect size (nats)")
     return [name for name in found if name in looks]
@@ -72,79 +74,65 @@ COMPARED = draw.sheet(
     "controls/controls-comparison.png",
     [
         draw.points(
-            "controls_comparison", "difference", "training loss: Δ in the regime minus vanilla's Δ, same seed and steps",
-            "Δ loss − vanilla's\n(nats)", across="regime", order=REGIMES, where={"metric": "loss"},
+            "controls_comparison", "difference", "training loss: change in the regime minus no state's, same seed and steps",
+            "Δ loss − no state's\n(nats)", across="regime", order=REGIMES, where={"metric": "loss"},
         ),
         draw.points(
-            "controls_comparison", "detrended", "effect of the injected bias: Δ in the regime beyond the run's calm course",
+            "controls_comparison", "detrended", "effect of what is injected: change in the regime beyond the run's calm course",
             "Δ effect\n(mean |Δ logit|)", across="regime", order=REGIMES, where={"metric": EFFECT},
         ),
         draw.points(
-            "controls_comparison", "relative", "the same, relative to the run's own effect before", "Δ effect / effect",
+            "controls_comparison", "relative", "the same, measured against the run's own effect before", "Δ effect / effect",
             across="regime", order=REGIMES, where={"metric": EFFECT},
         ),
         draw.points(
-            "control_losses", "difference", "final held-out loss minus vanilla's", "difference (nats a token; left: better)", upright=False
+            "control_losses", "difference", "final held-out loss", "minus no state's (nats; left: better)", upright=False
         ),
         draw.Panel(("frozen_effects_summary",), _frozen),
     ],
-    grid="aaaaaaa;bbbbbbb;ccccccc;ddddeee", height=9.6, looks=LOOKS, marks="points", columns=3, title=("stronger", "relative", "more"),
+    grid="aaaaaaa;bbbbbbb;ccccccc;ddddeee", height=9.6, looks=LOOKS, marks="points", columns=3, title=("stronger", "more"),
     shows="How self-states and biases that sense nothing react to each regime, what each gains in held-out loss, and how far "
     "states steer with frozen weights.",
-    caption="Every point a seed; bars: mean and, from three seeds on, 95 % t interval. Calm course: a parabola through the run's own "
-    "calm steps, since a self-state's bias grows through training. A fixed state stays cut off after self_clamp, so bewilderment, "
-    "right after it, holds that cut. Frozen-weight test: held-out protocol, gradient finder, the one that a state of one dimension "
-    "has; grey: untrained placebos, mean over seeds.",
+    caption="One point a seed, mean and 95 % interval. Matched: as long a bias as the self-state's. Calm course: a parabola through the "
+    "run's calm steps. A fixed state stays cut off after self_clamp, and bewilderment comes right after it. Steering: held-out text, "
+    "gradient finder; grey: untrained readers.",
 )  # fmt: skip
 
 
-def plane(tables: Tables, condition: str, metric: str) -> pd.DataFrame:
-    """Columns regime, seed, and the detrended changes `loss` and `metric`, where a condition has both."""
+def plane(tables: Tables, condition: str) -> pd.DataFrame:
+    """Columns regime, seed, and the detrended changes of loss and effect, where a condition has both."""
     rows = tables.rows("controls_comparison", condition=condition)
-    rows = rows[rows["metric"].isin(["loss", metric])]
+    rows = rows[rows["metric"].isin(["loss", EFFECT])]
     wide = rows.pivot_table(index=["regime", "seed"], columns="metric", values="detrended")
-    return wide.reindex(columns=["loss", metric]).dropna().reset_index()
+    return wide.reindex(columns=["loss", EFFECT]).dropna().reset_index()
 
 
-def scatter(condition: str) -> draw.Figure:
-    """Change of loss against change of the bias's effect, or of entropy where there is no bias, by regime and seed."""
-    metric, what = ("entropy", "entropy") if condition == VANILLA else (EFFECT, "the bias's effect")
-    label, name = CHANNELS[metric].label, CHANNELS[metric].name
-    if condition in STATIC:
-        label, name = label.replace("state effect", "effect of the bias"), "effect of the bias"
-    beside = "" if condition in ("self", VANILLA) else " Grey outlines: means of self."
+def reactions(condition: str) -> draw.Panel:
+    """Change of loss against change of effect, by regime and seed."""
 
     def panel(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
-        rows, own = plane(tables, condition, metric), plane(tables, "self", metric)
+        rows = plane(tables, condition)
         level(axes, c=style.LIGHT)
         level(axes, c=style.LIGHT, upright=False)
-        for regime, look in looks.items():
-            here, mean = rows[rows["regime"] == regime], own[own["regime"] == regime].mean(numeric_only=True)
-            if len(here):
-                cloud(axes, here["loss"], here[metric], look, crossed=True)
-            if len(here) and beside:
-                axes.plot(
-                    mean["loss"], mean[metric], look.marker, mfc="none", mec=style.GREY, ms=6.5, zorder=1
-                )
-        axes.set_xlabel("Δ " + CHANNELS["loss"].label)
-        axes.set_ylabel("Δ " + label)
-        axes.margins(0.08)
-        return [regime for regime in looks if regime in {*rows["regime"]}]
+        parts = {name: here for name in looks if len(here := rows[rows["regime"] == name])}
+        for name, here in parts.items():
+            cloud(axes, here["loss"], here[EFFECT], looks[name], crossed=True)
+        axes.set_title(textwrap.fill(LOOKS[condition].label, 22))
+        if not parts:
+            not_measured(axes, "not measured")
+        axes.set_xlabel("Δ loss (nats)")
+        axes.set_ylabel("Δ effect\n(mean |Δ logit|)")
+        axes.label_outer()
+        return [*parts]
 
-    def title(tables: Tables) -> str:
-        if plane(tables, condition, metric)["seed"].nunique() < FEWEST_SEEDS:
-            return f"{condition}: loss and {name} by regime"
-        found = clear(tables, condition, metric)
-        return f"{condition}: {name} reacts clearly to {', '.join(found) or 'no regime'}"
-
-    return draw.sheet(
-        f"controls/{condition}.png", [draw.Panel(("controls_comparison",), panel)], width=style.COLUMN, looks=OF_REGIME, marks="points",
-        columns=2, title=title,
-        shows=f"Change of loss against change of {what} in `{condition}`, by regime and seed.",
-        caption=lambda tables: f"Small: seeds (n = {plane(tables, condition, metric)['seed'].nunique()}). Large: means, with 95 % t "
-        f"intervals from three seeds on. Change in the regime beyond the run's calm course.{beside} Title: t test, p < {ALPHA} / "
-        f"{len(REGIMES)}.",
-    )  # fmt: skip
+    return draw.Panel(("controls_comparison",), panel)
 
 
-FIGURES = (COMPARED, *map(scatter, ORDER))
+REACTIONS = draw.sheet(
+    "controls/reactions.png", [*map(reactions, LOOKS)], grid=(4, 3), height=8.2, looks=OF_REGIME, marks="points", columns=5,
+    share_x="all", share_y="all", title=("effect",),
+    shows="Change of loss against change of what is injected, by regime and seed, a panel a condition.",
+    caption="Change in the regime beyond the run's calm course. Small: one point a seed; large: means, with 95 % intervals of both.",
+)  # fmt: skip
+
+FIGURES = (COMPARED, REACTIONS)

@@ -70,34 +70,31 @@ def findings(tables: Tables) -> dict[str, Finding]:
     """What the page says, and the figure's title."""
     live, calm, plain = (STATE, "live"), (STATE, "calm"), (VANILLA, "live")
 
-    def lower(claim: str, parts: dict[str, Estimate]) -> Finding:
-        return difference(claim, parts, -1, "nats", 4)
+    def lower(claim: str, parts: dict[str, Estimate], otherwise: str) -> Finding:
+        return difference(claim, parts, -1, "nats, its loss minus that", 4, otherwise=otherwise)
 
     return {
         "live": lower(
-            "With the weights frozen a live state predicts better than the best constant one and than another life's course.",
-            {
-                f"live − {WAYS[way].label}": minus(tables, live, (STATE, way), "all")
-                for way in ("constant", "elsewhere")
-            },
+            "With the weights frozen, a live state predicts better than one that is set by hand.",
+            {said: minus(tables, live, (STATE, way), "all") for way, said in (("constant", "best constant"), ("elsewhere", "the course of another life"))},
+            "With the weights frozen, a live state does not predict clearly better than one that is set by hand.",
         ),
         "used": lower(
-            "Put to use in calm, its state set to calm, the model predicts clean text better than one trained without a state.",
-            {"set to calm − no state": minus(tables, calm, plain, "clean")},
+            "Put to use in calm, the model with a state predicts clean text better than one trained without.",
+            {"no state": minus(tables, calm, plain, "clean")},
+            "Put to use in calm, the model with a state does not predict clean text clearly better than one trained without.",
         ),
         "bias": lower(
             "It predicts clean text better than a model with a fixed random bias.",
-            {"set to calm − fixed bias": minus(tables, calm, (FIXED, "live"), "clean")},
+            {"fixed random bias": minus(tables, calm, (FIXED, "live"), "clean")},
+            "It does not predict clean text clearly better than a model with a fixed random bias.",
         ),
         "tempered": lower(
-            "It predicts clean text better than a model without a state at its best temperature.",
-            {
-                "set to calm − no state at its best temperature": minus(
-                    tables, calm, plain, "clean", "tempered"
-                )
-            },
+            "It predicts clean text better than no state at its best temperature.",
+            {"no state, tempered": minus(tables, calm, plain, "clean", "tempered")},
+            "It does not predict clean text clearly better than no state at its best temperature.",
         ),
-    }
+    }  # fmt: skip
 
 
 FIGURE = draw.sheet(
@@ -105,17 +102,17 @@ FIGURE = draw.sheet(
     [
         draw.strip(
             ("deployed_losses",), WAYS, lambda tables, way: cell(tables, (STATE, way), "all") - cell(tables, (STATE, "live"), "all"),
-            "A fresh life: loss minus the live state's", "nats", lambda axes: axes.axvline(0, c="k", lw=0.6),
+            "a fresh life", "loss minus the live state's (nats)", lambda axes: axes.axvline(0, c="k", lw=0.6),
         ),
         draw.strip(
             ("deployed_losses",), {"|".join(place): look for place, look in USED.items()},
             lambda tables, place: cell(tables, _place(place), "clean") - cell(tables, (VANILLA, "live"), "tempered"),
-            "Clean text: loss minus no state's at its best temperature", "nats", lambda axes: axes.axvline(0, c="k", lw=0.6),
+            "clean text", "loss minus no state's\nat its best temperature (nats)", lambda axes: axes.axvline(0, c="k", lw=0.6),
         ),
     ],
     grid=(1, 2), height=3.0, title=("live", "used"), tables=("deployed_losses",),
     shows="Weights frozen: what the state is worth live, and what the model trained with it is worth in calm.",
-    caption="Recurring world; one point a seed, mean and 95 % t interval. Left: the same model and batches, its state live or set. "
+    caption="Recurring world; one point a seed, mean and 95 % interval. Left: the same model and batches, its state live or set. "
     "Right: clean held-out text.",
 )  # fmt: skip
 

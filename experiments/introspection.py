@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.introspection_document import of_document
-from experiments.introspection_figure import FIGURES, LOOKS, MOVING, PUSHES, SHORT, of
+from experiments.introspection_figure import FIGURES, LOOKS, MOVING, SHORT, of
 from experiments.kit import pages, style
 from experiments.kit.experiment import Experiment
 from experiments.kit.levels import FEWEST_SEEDS
@@ -16,7 +16,7 @@ from experiments.kit.runs import Context
 from experiments.kit.stats import Estimate, estimate, paired
 from experiments.kit.style import Look
 from experiments.kit.tables import Tables
-from experiments.kit.words import ABSENT, CLEAR, NOT_CLEAR, OPEN, Finding, difference, number
+from experiments.kit.words import ABSENT, CLEAR, NOT_CLEAR, OPEN, Finding, difference, interval
 
 PROBE = "introspection"
 SOURCES = {
@@ -55,13 +55,6 @@ def neuron_reports(context: Context) -> pd.DataFrame:
     rows.loc[rows["lesson"].isin(MOVING), ["r", "r2", "blind_r2"]] = np.nan
     neuron = "block " + rows["block"].astype(str) + ", rank " + rows["rank"].astype(str)
     return rows.assign(bias_share=rows["bias2"] / rows["mse"], neuron=neuron)
-
-
-def neuron_pushes(context: Context, neuron_reports: pd.DataFrame) -> pd.DataFrame:
-    """One row a run, neuron, lesson of the summary, by its short name, and push: value, the slope of the report (see
-    neuron_reports)."""
-    rows = neuron_reports[neuron_reports["lesson"].isin(SHORT)].replace({"lesson": SHORT})
-    return rows.melt(["suite", "condition", "seed", "block", "rank", "lesson"], list(PUSHES), "push", "value")
 
 
 def neuron_floors(context: Context) -> pd.DataFrame:
@@ -113,53 +106,53 @@ def neuron_words(context: Context) -> pd.DataFrame:
     return _named(context.probed(PROBE, "words"))
 
 
-def within(claim: str, value: Estimate, bound: float, evidence: str) -> Finding:
+def within(claim: str, value: Estimate, bound: float, evidence: str, otherwise: str) -> Finding:
     """The finding that a number lies within a bound of zero: clear where its interval does."""
     if not value.n:
-        return Finding(claim, ABSENT, "It needs seeds that both sides of a comparison have.")
+        return Finding(claim, ABSENT, "It needs seeds that both sides of a comparison have.", otherwise)
     inside = CLEAR if max(abs(value.low), abs(value.high)) < bound else NOT_CLEAR
-    return Finding(claim, OPEN if value.n < FEWEST_SEEDS else inside, f"{evidence}, n = {value.n}.")
+    return Finding(
+        claim,
+        OPEN if value.n < FEWEST_SEEDS else inside,
+        f"{evidence}: {interval(value)}, n = {value.n}.",
+        otherwise,
+    )
 
 
 def findings(tables: Tables) -> dict[str, Finding]:
     """The five sentences that open the page, each with its numbers."""
-    own, out, blind = of(tables, "above", "r2"), of(tables, "outsider", "r2"), of(tables, "above", "blind_r2")
-    slopes = {lesson: of(tables, lesson, "slope") for lesson in ("above", "above_changed")}
-    pairs = {
-        "minus when other neurons are changed as far": paired(
-            slopes["above_changed"], of(tables, "above_changed", "slope_foreign")
-        ),
-        "minus when random directions are": paired(
-            slopes["above_changed"], of(tables, "above_changed", "slope_random")
-        ),
+    slope = {lesson: of(tables, lesson, "slope") for lesson in ("above", "above_changed")}
+    pushed = {
+        f"beyond {said}": paired(slope["above_changed"], of(tables, "above_changed", column))
+        for said, column in (("other neurons", "slope_foreign"), ("random directions", "slope_random"))
     }
-    told = (
-        f"R² {number(own.mean())} by itself, {number(out.mean())} by the other model, {number(blind.mean())} with the neuron "
-        f"held still, {number(of(tables, 'pair', 'r2', 'neuron_floors', 'source').mean())} from the last two characters"
-    )
     return {
         "accurate": within(
-            "On natural text a model reports its neuron no better than another seed's model that cannot see it.",
-            paired(own, out), AS_GOOD, told,
+            "On natural text another seed's model, which cannot see the neuron, reports it as well as the model itself.",
+            paired(of(tables, "above", "r2"), of(tables, "outsider", "r2")), AS_GOOD, "R² of the own report minus the other's",
+            "On natural text it is not shown that another seed's model reports the neuron as well as the model itself.",
         ),
         "blind": within(
-            "A report learned on natural text does not follow the neuron when the neuron alone is changed.",
-            estimate(slopes["above"]), 0.1, f"Slope {number(slopes['above'].mean())}, where 1 would be to follow it",
+            "A report taught on natural text does not follow the neuron when it alone is changed.", estimate(slope["above"]), 0.1,
+            "Slope, where 1 would be to follow it", "A report taught on natural text may follow the neuron when it alone is changed.",
         ),
         "reader": difference(
-            "After lessons in which the neuron is changed, the report follows it, further than it follows equal pushes elsewhere.",
-            {"slope": estimate(slopes["above_changed"]), **pairs}, +1, pairs=False,
+            "Taught with changes of the neuron, the report follows it further than equal pushes elsewhere.",
+            {"slope": estimate(slope["above_changed"]), **pushed}, +1, pairs=False,
+            otherwise="Taught with changes of the neuron, the report does not clearly follow it further than equal pushes elsewhere.",
         ),
         "constant": difference(
-            "Where all weights learn, the model makes its neuron nearly constant, also when it keeps its language.",
+            "Where all weights learn, the neuron comes to vary less, even when the model has to keep its language.",
             {
-                f"σ after over before, `{lesson}` minus `language`": paired(of(tables, lesson, "sd"), of(tables, "language", "sd"))
-                for lesson in ("all", "all_language")
-            }, -1,
+                said: paired(of(tables, lesson, "sd"), of(tables, "language", "sd"))
+                for said, lesson in (("the report alone", "all"), ("language loss kept", "all_language"))
+            }, -1, "of σ before, minus that after a lesson on language alone",
+            otherwise="Where all weights learn, the neuron does not clearly come to vary less.",
         ),
         "struggle": difference(
             "With a head fixed at random the error is larger than with a head that learns.",
-            {"MSE, `random_head` minus `above`": paired(of(tables, "random_head", "mse"), of(tables, "above", "mse"))}, +1,
+            {"MSE": paired(of(tables, "random_head", "mse"), of(tables, "above", "mse"))}, +1, "σ², fixed minus learned",
+            otherwise="With a head fixed at random the error is not clearly larger than with a head that learns.",
         ),
     }  # fmt: skip
 
@@ -197,6 +190,6 @@ GRIDS = {
 }  # fmt: skip
 EXPERIMENT = Experiment(
     "introspection", "Introspection: can a model report one of its own neurons?",
-    (neuron_reports, neuron_pushes, neuron_floors, neuron_course, neuron_points, neuron_several, neuron_twins, neuron_words),
+    (neuron_reports, neuron_floors, neuron_course, neuron_points, neuron_several, neuron_twins, neuron_words),
     findings, FIGURES, GRIDS,
 )  # fmt: skip

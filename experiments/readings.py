@@ -215,17 +215,15 @@ def sources(subject: Subject) -> dict[str, list[np.ndarray]]:
 
 
 def readings(context: Context) -> dict[str, pd.DataFrame]:
-    """Three tables, from all runs whose schedule is recurring. Posteriors need a second seed.
+    """Two tables, from all runs whose schedule is recurring. Posteriors need a second seed.
 
     beliefs: a row a run, source, target and regime. r2, auc: of the target's reading, over `steps` tested ones; means over
     draws where a source has several.
     belief_example: of each condition's run in the middle by r2, so that what is shown is not the best, the last steps:
     step, regime, the posterior that any regime acts, what is read of it from the state (decoded) and from averages.
-    belief_components: of the same run, where there are several regimes, states of the last half in their first two
-    principal components, share1 and share2 of the variance, beside the regime that is believed in and its probability.
     """
     asked = subjects(recurring(context))
-    scored, examples, components = [], [], []
+    scored, examples = [], []
     for condition in dict.fromkeys(subject.run.condition for subject in asked):
         ranked = []
         for subject in (one for one in asked if one.run.condition == condition):
@@ -239,13 +237,7 @@ def readings(context: Context) -> dict[str, pd.DataFrame]:
         for _, _, subject in ranked[(len(ranked) - 1) // 2 :][:1]:
             if is_full(subject.run):
                 examples.append(subject.run.label(_example(subject)))
-                if len(subject.chain.names) > 2:
-                    components.append(subject.run.label(_components(subject)))
-    return {
-        "beliefs": stack(scored),
-        "belief_example": stack(examples),
-        "belief_components": stack(components),
-    }
+    return {"beliefs": stack(scored), "belief_example": stack(examples)}
 
 
 def _goals(
@@ -304,22 +296,6 @@ def _example(subject: Subject) -> pd.DataFrame:
         "averages": averages,
     }
     return pd.DataFrame(made).dropna().tail(EXAMPLE)
-
-
-def _components(subject: Subject) -> pd.DataFrame:
-    """Rows of `belief_components`."""
-    assert subject.posterior is not None
-    late = subject.steps >= subject.run.config.train.steps // 2
-    states, posterior = subject.states[late] - subject.states[late].mean(0), subject.posterior[late]
-    _, sizes, axes = np.linalg.svd(states, full_matrices=False)
-    shares = np.append(sizes**2 / max((sizes**2).sum(), 1e-300), 0.0)
-    points = np.column_stack([states @ axes[:2].T, np.zeros(len(states))])
-    made = {
-        "step": subject.steps[late], "component1": points[:, 0], "component2": points[:, 1], "share1": shares[0],
-        "share2": shares[1], "believed": np.array(subject.chain.names)[posterior.argmax(1)],
-        "probability": posterior.max(1), "regime": subject.regimes[late],
-    }  # fmt: skip
-    return pd.DataFrame(made)
 
 
 def batch_auc(context: Context) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """What a self-state pays: losses on calm and on perturbed steps against no state, in each world and beside each control."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -16,7 +16,19 @@ from experiments.kit.runs import Context
 from experiments.kit.stats import Estimate
 from experiments.kit.style import Look
 from experiments.kit.tables import ByCondition, Tables
-from experiments.kit.words import ABSENT, CLEAR, NOT_CLEAR, OPEN, Finding, difference, interval, listed, side
+from experiments.kit.words import (
+    ABSENT,
+    CLEAR,
+    NOT_CLEAR,
+    OPEN,
+    Finding,
+    difference,
+    interval,
+    least,
+    listed,
+    side,
+    worst,
+)
 from experiments.shares import contrast, recurring_summary
 
 MECHANISMS = {
@@ -24,22 +36,17 @@ MECHANISMS = {
     "raw": Look("raw mechanism", style.ORANGE, marker="s", filled=False),
 }
 STATES = (*(f"calibrated_{world}" for world in WORLDS), "faint", *(f"raw_{world}" for world in WORLDS))
-ENOUGH = {  # what it means where a control gains as much
-    "learned_bias": "a learned constant is enough",
-    "fixed_bias": "a random constant of that norm is enough",
-    "shuffled": "statistics in random order are enough: their values do it, not their time",
-    "yoked": "another run's statistics are enough: nothing of its own is sensed",
-    "clock": "knowing the time is enough",
-    "state_1d": "one dimension is enough",
-    "direct": "reading the last batch's statistics is enough: nothing has to be carried on from step to step",
+RIVALS = {  # what the self-state is compared with, as a sentence says it
+    "vanilla_recurring": "no state",
+    "learned_bias": "a learned constant bias",
+    "fixed_bias": "a fixed random bias",
+    "shuffled": "its own signals in random order",
+    "yoked": "another run's signals",
+    "clock": "the clock alone",
+    "state_1d": "a state of one number",
+    "direct": "reading the last batch only",
 }
-IN_WORLD = {
-    "recurring": "In the recurring world",
-    "mix": "In the mix of five regimes",
-    "windows": "Where each regime comes once, at set times,",
-    "random": "Where each regime comes once, at random times,",
-}
-BLIND = tuple(ENOUGH)[:5]  # sense nothing of their own run's present
+BLIND = tuple(RIVALS)[1:6]  # sense nothing of their own run's present
 
 
 def recurring_losses(context: Context) -> pd.DataFrame:
@@ -48,132 +55,125 @@ def recurring_losses(context: Context) -> pd.DataFrame:
 
 
 def findings(tables: Tables) -> dict[str, Finding]:
-    """What each mechanism gains in each world, what explains it, and where else it pays."""
+    """What each mechanism gains, what gains as much without sensing or without a state, and where else it pays."""
     at = tables.by_condition("recurring_losses")
 
-    def plain(name: str, vanilla: str = "vanilla") -> dict[str, Estimate]:
-        return {f"{kind}, `{name}` − {vanilla}": at.value(name, column) for column, kind in KINDS.items()}
+    def plain(name: str) -> dict[str, Estimate]:
+        return {kind: at.value(name, column) for column, kind in KINDS.items()}
 
-    def apart(one: str, *others: str) -> dict[str, Estimate]:
-        kinds = [(name, *kind) for name in others for kind in KINDS.items()]
-        return {f"{kind}, `{one}` − `{name}`": at.minus(one, name, column) for name, column, kind in kinds}
+    def apart(one: str, other: str) -> dict[str, Estimate]:
+        return {kind: at.minus(one, other, column) for column, kind in KINDS.items()}
 
-    def depends() -> dict[str, Estimate]:
-        where = {"quantity": "interaction", "condition": "calibrated - raw", "world": "recurring"}
-        name = "(`calibrated` − `raw`) in recurring − in windows"
-        return {f"{kind}, {name}": contrast(tables, column, **where) for column, kind in KINDS.items()}
+    def beyond(one: str, others: Mapping[str, str]) -> dict[str, Estimate]:
+        """On each kind of steps, the difference from the strongest of some others."""
+        told: dict[str, Estimate] = {}
+        for column, kind in KINDS.items():
+            parts = {f"{kind}, {said}": at.minus(one, name, column) for name, said in others.items()}
+            told |= least(parts, -1)
+        return told
 
-    def heldout(measure: str, *others: str) -> dict[str, Estimate]:
-        column = f"heldout_{measure}_difference"
-        return {f"`{STATE}` − vanilla": at.value(STATE, column), **at.against(STATE, others, column)}
+    def lower(claim: str, parts: dict[str, Estimate], otherwise: str, minus: str = "no state's") -> Finding:
+        return difference(claim, parts, -1, f"nats, its loss minus {minus}", otherwise=otherwise)
 
-    def lower(claim: str, parts: dict[str, Estimate], unit: str = "nats") -> Finding:
-        return difference(claim, parts, -1, unit, 4)
-
+    where = {"quantity": "interaction", "condition": "calibrated - raw", "world": "recurring"}
+    heldout, large = (
+        at.value(STATE, "heldout_loss_difference"),
+        ("large_bias", "large_fixed_bias", "large_yoked"),
+    )
     return {
-        **{f"unexplained_{kind}": unexplained(at, column) for column, kind in KINDS.items()},
-        **{f"half_{kind}": half(tables, column) for column, kind in KINDS.items()},
-        **{
-            f"pays_{kind}": lower(
-                f"In the recurring world the calibrated state lowers the loss on {kind}.",
-                {f"{kind}, `{STATE}` − vanilla": at.value(STATE, column)},
-            )
-            for column, kind in KINDS.items()
-        },
-        **{
-            name: lower(f"{where} {who} lowers the loss, on calm and on perturbed steps.", plain(name))
-            for mechanism, who in (("calibrated", "the calibrated state"), ("raw", "the raw mechanism"))
-            for world, where in IN_WORLD.items()
-            if (name := f"{mechanism}_{world}") != STATE
-        },
+        "pays": lower(
+            "In the recurring world the self-state lowers the loss.", plain(STATE),
+            "In the recurring world the self-state does not clearly lower the loss on both kinds of steps.",
+        ),
+        "raw": lower(
+            "With the raw mechanism, too, it lowers the loss there.", plain("raw_recurring"),
+            "With the raw mechanism it does not clearly lower the loss on both kinds of steps.",
+        ),
         "depends": lower(
-            "What the calibrated mechanism gains over the raw one depends on the world: more in the recurring world than in "
-            "windows.", depends(),
+            "Calibrating the senses pays more in the recurring world than where each regime comes once.",
+            {kind: contrast(tables, column, **where) for column, kind in KINDS.items()},
+            "Calibrating the senses does not pay clearly more in the recurring world than where each regime comes once.",
+            "the raw mechanism's, there minus where each comes once",
         ),
-        **{
-            f"senses_{kind}": lower(
-                f"On {kind} the self-state has a lower loss than every bias and every state that senses nothing of its own run's "
-                "present.", at.against(STATE, BLIND, column),
-            )
-            for column, kind in KINDS.items()
-        },
-        "carried": lower(
-            "A state that is carried on gains more than a direct reading of the last statistics, on calm and on perturbed steps.",
-            apart(STATE, "direct"),
+        **{f"beside_{kind.split()[0]}": beside(at, column) for column, kind in KINDS.items()},
+        "blind": lower(
+            "The self-state gains more than whatever cannot sense what its own run is going through.",
+            beyond(STATE, {name: RIVALS[name] for name in BLIND}),
+            "The self-state does not gain clearly more than all that cannot sense what its own run is going through.",
+            "that",
         ),
-        "wide": lower(
-            "A state of 32 dimensions gains more than one of a single dimension, on calm and on perturbed steps.",
-            apart(STATE, "state_1d"),
-        ),
+        "half": half(tables),
         "heldout": lower(
-            "Over all moments, disturbed or not, the self-state predicts held-out text better than none and than a fixed random bias.",
-            heldout("loss", "fixed_bias"),
+            "Over a whole run the self-state predicts held-out text better than no state and than a fixed random bias.",
+            {"no state": heldout, "a fixed random bias": at.minus(STATE, "fixed_bias", "heldout_loss_difference")},
+            "Over a whole run the self-state does not predict held-out text clearly better than both no state and a fixed random bias.",
+            "that",
         ),
-        "heldout_calm": lower("At calm moments the self-state predicts held-out text better.", heldout("loss_calm")),
+        "heldout_calm": lower(
+            "At calm moments it predicts held-out text better than no state.",
+            {"held-out text": at.value(STATE, "heldout_loss_calm_difference")},
+            "At calm moments it does not predict held-out text clearly better than no state.",
+        ),
         "heldout_acting": lower(
-            "While targets are corrupted, too, the self-state predicts clean held-out text better.", heldout("loss_acting")
-        ),
-        "ece_calm": lower("At calm moments the self-state is better calibrated on held-out text.", heldout("ece_calm"), ""),
-        "ece_acting": lower(
-            "While targets are corrupted, too, the self-state is better calibrated on clean held-out text.", heldout("ece_acting"), ""
+            "While training targets are corrupted, too, it predicts clean held-out text better than no state.",
+            {"held-out text": at.value(STATE, "heldout_loss_acting_difference")},
+            "While training targets are corrupted it does not predict clean held-out text clearly better.",
         ),
         "faint": lower(
-            "In the faint world the self-state lowers the loss, on calm and on perturbed steps.", plain("faint", "`faint_vanilla`")
+            "In the faint world the self-state lowers the loss.", plain("faint"),
+            "In the faint world the self-state does not clearly lower the loss on both kinds of steps.",
         ),
         "faint_oracle": lower(
-            "In the faint world the model that is shown the true regime has the lower loss, on calm and on perturbed steps.",
-            plain("faint_oracle", "`faint_vanilla`"),
+            "Shown the true regime, a model has a lower loss there.", plain("faint_oracle"),
+            "Even shown the true regime, a model does not have a clearly lower loss there on both kinds of steps.",
         ),
         "faint_carried": lower(
-            "In the faint world carrying the state on gains more than reading the last batch.", apart("faint", "faint_direct")
+            "Carrying a state on gains more there than reading the last batch only.", apart("faint", "faint_direct"),
+            "Carrying a state on does not gain clearly more there than reading the last batch only.", "the last batch's",
         ),
         "large": lower(
-            "At the published size the self-state lowers the loss, on calm and on perturbed steps.", plain("large", "`large_vanilla`")
+            "At the published size the self-state lowers the loss, too.", plain("large"),
+            "At the published size the self-state does not clearly lower the loss on both kinds of steps.",
         ),
         "large_beyond": lower(
-            "At the published size it gains more than a learned constant, a fixed random one and a yoked state.",
-            apart("large", "large_bias", "large_fixed_bias", "large_yoked"),
+            "At that size it gains more than two constant biases and than another run's signals.",
+            beyond("large", dict(zip(large, ("a learned constant bias", "a fixed random bias", "another run's signals"), strict=True))),
+            "At that size it does not gain clearly more than two constant biases and another run's signals.", "that",
         ),
     }  # fmt: skip
 
 
-def unexplained(at: ByCondition, column: str) -> Finding:
-    """Whether no control gains as much as the self-state, or not clearly less; those that do are named with what it means."""
-    claim = f"No control explains the self-state's gain on {KINDS[column]}."
-    mine = at.value(STATE, column)
-    tested = {name: value for name in ENOUGH if (value := at.minus(STATE, name, column)).n}
-    if not mine.n or not tested:
-        return Finding(claim, ABSENT, "It needs the self-state and controls in the recurring world.")
-    n = min(mine.n, *(value.n for value in tested.values()))
-    if n < FEWEST_SEEDS:
-        return Finding(claim, OPEN, f"n = {n}: too few seeds to test.")
-    if side(mine, -1) != CLEAR:
-        none = f"There is no clear gain to explain: `{STATE}` − vanilla {interval(mine, 4)} nats, n = {n}."
-        return Finding(claim, NOT_CLEAR, none)
-    alike = {name: value for name, value in tested.items() if side(value, -1) != CLEAR}
-    if not alike:
-        named = listed([f"`{name}`" for name in tested])
-        return Finding(claim, CLEAR, f"{named} all gain clearly less, n = {n}.")
-    beyond = {name: f"self-state − it {interval(value, 4)}" for name, value in alike.items()}
-    named = listed([f"`{name}` ({ENOUGH[name]}; {beyond[name]})" for name in alike])
-    gain = "gain" if len(alike) > 1 else "gains"
-    return Finding(claim, NOT_CLEAR, f"{named} {gain} as much, or not clearly less, in nats, n = {n}.")
+def beside(at: ByCondition, column: str) -> Finding:
+    """Whether the self-state has the lowest loss; where not, the rivals that do about as well are named."""
+    parts = {said: at.value(STATE, column) if name.startswith("vanilla") else at.minus(STATE, name, column) for name, said in RIVALS.items()}  # fmt: skip
+    alike = {said: value for said, value in parts.items() if side(value, -1) == NOT_CLEAR}
+    do = "do" if len(alike) > 1 else "does"
+    better = " or better" * any(side(value, +1) == CLEAR for value in alike.values())
+    return difference(
+        f"On {KINDS[column]} the self-state has a lower loss than every rival.",
+        alike or least(parts, -1), -1, "nats, the self-state's loss minus that",
+        otherwise=f"On {KINDS[column]} {listed([*alike])} {do} about as well as the self-state{better}.",
+    )  # fmt: skip
 
 
-def half(tables: Tables, column: str) -> Finding:
-    """Whether the share of the oracle's gain lies above one half."""
-    claim = f"The self-state gets more than half of the oracle's gain on {KINDS[column]}."
-    share = contrast(tables, column, quantity="share", condition=STATE)
-    if not share.n:
-        needs = "It needs two seeds in which both were measured, and a clear gain of the oracle."
-        return Finding(claim, ABSENT, needs)
-    verdict = OPEN if share.n < FEWEST_SEEDS else CLEAR if share.low > 0.5 else NOT_CLEAR
-    said = f"Share {interval(share, 2, sign=False)}, ratio of means with Fieller's interval, n = {share.n}."
-    return Finding(claim, verdict, said)
+def half(tables: Tables) -> Finding:
+    """Whether the share of the gain of a model that is shown the true regime lies above one half."""
+    claim = "The self-state gets more than half of what a model gains that is shown the true regime."
+    otherwise = "It does not clearly get more than half of what a model gains that is shown the true regime."
+    shares = {kind: contrast(tables, column, quantity="share", condition=STATE) for column, kind in KINDS.items()}  # fmt: skip
+    shares = {kind: share for kind, share in shares.items() if share.n}
+    if not shares:
+        return Finding(claim, ABSENT, "It needs two seeds of both, and a clear gain with the true regime.")
+    verdict = worst(
+        OPEN if share.n < FEWEST_SEEDS else CLEAR if share.low > 0.5 else NOT_CLEAR
+        for share in shares.values()
+    )
+    said = "; ".join(f"{kind} {interval(share, 2, sign=False)}" for kind, share in shares.items())
+    return Finding(claim, verdict, f"Share: {said}, n = {min(one.n for one in shares.values())}.", otherwise)
 
 
 def controls(column: str, labelled: bool) -> draw.Panel:
-    """A row a control in the recurring world, with its share of the oracle's gain beside it; dotted: the oracle's."""
+    """A row a control in the recurring world, with its share of what the true regime gains beside it; dotted: that gain."""
     points = draw.points("recurring_losses", column, f"{KINDS[column]}: controls", NATS, upright=False)
 
     def panel(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
@@ -182,7 +182,9 @@ def controls(column: str, labelled: bool) -> draw.Panel:
         level(axes, at.value(ORACLE, column).mean, upright=False, ls=(0, (1, 1.2)), lw=1)
         axes.set_yticks(range(len(names)), [LOOKS[name].label for name in names] if labelled else [])
         axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.text(1.02, -0.6, "share of the\noracle's gain", transform=axes.get_yaxis_transform(), fontsize=7)
+        axes.text(
+            1.02, -0.6, "share of true\nregime's gain", transform=axes.get_yaxis_transform(), fontsize=7
+        )
         for place, name in enumerate(names):
             said = pages.shown(contrast(tables, column, quantity="share", condition=name), "2")
             axes.text(1.02, place, said, transform=axes.get_yaxis_transform(), va="center", fontsize=7)
@@ -199,20 +201,18 @@ WORLD_BY_WORLD = draw.sheet(
         )
         for column, kind in KINDS.items()
     ],
-    grid=(1, 2), looks=MECHANISMS, marks="points", title=("pays_calm steps", "depends"),
+    grid=(1, 2), looks=MECHANISMS, marks="points", title=("pays", "depends"), share_y=True,
     shows="What each mechanism gains against no state in each world, on calm and on perturbed steps.",
-    caption="Every point a seed ({seeds}); bars: mean and, from three seeds on, 95 % t interval. Loss minus that of the model without "
-    "a state, on the same training batches under the same regimes, over the last three quarters of the run. Worlds: windows: each of "
-    "five regimes once, at set times; random: each once, at random times; recurring: targets corrupted, on and off; mix: five "
-    "regimes, on and off; faint: weak corruption, on and off; large: recurring, with the model of the published size.",
+    caption="One point a seed ({seeds}), mean and 95 % interval; same batches and regimes with and without a state. Worlds: each of "
+    "five regimes once, at set (windows) or random times; targets corrupted, on and off (recurring; faint: few of them; large: "
+    "the published size); five regimes, on and off (mix).",
 )  # fmt: skip
 BESIDE_CONTROLS = draw.sheet(
     "recurring/controls.png", [controls(column, labelled=not place) for place, column in enumerate(KINDS)],
-    grid=(1, 2), title=("unexplained_calm steps", "unexplained_perturbed steps"),
-    shows="Every control of the recurring world beside the self-state, with its share of the oracle's gain.",
-    caption="All in the recurring world. Every point a seed ({seeds}); bars: mean and, from three seeds on, 95 % t interval. Loss minus "
-    "that of the model without a state, same batches. Dotted line: the mean of the oracle, which is shown the true regime; right: share "
-    "of its gain, ratio of means with Fieller's 95 % interval.",
+    grid=(1, 2), title=("blind", "beside_calm"), share_x="all",
+    shows="Every control of the recurring world beside the self-state, with its share of what the true regime gains.",
+    caption="The recurring world; one point a seed ({seeds}), mean and 95 % interval. Dotted line: mean with the true regime; right: "
+    "share of that gain, with its interval.",
 )  # fmt: skip
 
 
@@ -234,14 +234,14 @@ GRIDS = {
         mechanism=("mechanism", lambda rows, tables: rows["mechanism"].iloc[0]), **BY_KIND,
     ),
     "controls": pages.grid(
-        "recurring_losses", tuple(LOOKS), only=True,
+        "recurring_losses", LOOKS, only=True,
         **{
             name: measure
             for column in KINDS
             for name, measure in {
                 column: BY_KIND[column],
-                f"{column}_control": ("self-state − this", of_summary("control", column)),
-                f"{column}_share": ("share of the oracle's gain", of_summary("share", column)),
+                f"{column}_control": ("self-state's loss − this", of_summary("control", column)),
+                f"{column}_share": ("share of the true regime's gain", of_summary("share", column)),
                 f"{column}_beyond": ("share beyond blind", of_summary("share_beyond", column)),
             }.items()
         },
@@ -263,5 +263,5 @@ GRIDS = {
 }  # fmt: skip
 EXPERIMENT = Experiment(
     "recurring", "What a self-state pays: worlds, mechanisms and controls", (recurring_losses, recurring_summary), findings,
-    (WORLD_BY_WORLD, BESIDE_CONTROLS), GRIDS,
+    (WORLD_BY_WORLD, BESIDE_CONTROLS), GRIDS, values=lambda tables: {"looks": LOOKS},
 )  # fmt: skip

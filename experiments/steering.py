@@ -16,6 +16,7 @@ import scipy
 from configs.run import RunConfig
 from experiments.kit.experiment import Experiment
 from experiments.kit.levels import ALPHA
+from experiments.kit.pairs import STATE as SHOWN
 from experiments.kit.pairs import world_of
 from experiments.kit.placebos import USUAL, at_usual_norm, rank_p_value, surplus, usual_table
 from experiments.kit.runs import Context
@@ -37,16 +38,15 @@ from experiments.kit.words import (
     signed,
     table,
 )  # fmt: skip
-from experiments.steering_figure import FIGURE, FINDER, LARGEST, PAIR, PLACEBOS, SHOWN, learned_effects
+from experiments.steering_figure import FIGURE, FINDER, SMALL, learned_effects
 
-SHUFFLED, YOKED = "shuffled", "yoked"
+SHUFFLED, YOKED, LARGEST = "shuffled", "yoked", "largest"
 KEPT = (SHOWN, "raw_recurring", YOKED, "large")  # in the long tables; the CSV tables have all conditions
 SMALL_KL = (
     0.02,
     0.05,
     0.1,
 )  # nats; chosen after seed 1, whose largest common KL lies past the curve's turning point
-SMALL = "0.05"  # as `at`: the one of them that findings are told at
 CONFIDENT = {
     "dimension": ("confident", +1),
     "gradient": ("gradient", -1),
@@ -155,54 +155,54 @@ def confident_curve(curve: pd.DataFrame, sign: int) -> pd.DataFrame:
 
 
 def findings(tables: Tables) -> dict[str, Finding]:
-    """What the page says of SHOWN."""
-    rows, usual, matched = (
-        learned_effects(tables.rows("frozen_effects_summary")), tables.rows(USUAL), tables.rows("steering_matched", condition=SHOWN)
-    )  # fmt: skip
-    mine = rows[rows["condition"] == SHOWN]
+    """What the page says of the self-state of the recurring world."""
+    rows, usual = learned_effects(tables.rows("frozen_effects_summary")), tables.rows(USUAL)
+    matched = tables.rows("steering_matched", condition=SHOWN, at=SMALL)
+    mine, yoked = (rows[rows["condition"] == name] for name in (SHOWN, YOKED))
     trained = tables.rows("steering_trained", finder=FINDER, condition=SHOWN)
-    against = {
-        "− untrained": surplus(mine[mine["placebo"] == "untrained"]),
-        "− partner's directions": surplus(mine[mine["placebo"] == "foreign"]),
-        "− trained on shuffled statistics": estimate(per_seed(trained, "difference")),
-        "− yoked": paired(per_seed(mine, "effect"), per_seed(rows[rows["condition"] == YOKED], "effect")),
-    }
-    readers = {
-        f"{finder} finder, − untrained readers": at_usual_norm(usual, SHOWN, finder, "untrained")
-        for finder in ("dimension", FINDER)
-    }
-    turned = {"− rotated readers": at_usual_norm(usual, SHOWN, "dimension", "rotated")}
-    found = {
+    gradient = {"condition": SHOWN, "direction": "gradient"}
+    parts = {f"{finder} finder": gaps(here) for finder, here in matched.groupby("finder")}
+    return {
         "steers": difference(
-            f"`{SHOWN}`, {FINDER} finder: steers further than every placebo.", against, +1, "nats", 3
+            "At the largest norms the self-state steers further than untrained readers do.",
+            {"beyond untrained readers": surplus(mine[mine["placebo"] == "untrained"])}, +1, "nats",
+            otherwise="At the largest norms the self-state does not steer clearly further than untrained readers do.",
+        ),
+        "own": difference(
+            "It steers further along its own direction than along its partner seed's.",
+            {"own minus partner's": surplus(mine[mine["placebo"] == "foreign"])}, +1, "nats",
+            otherwise="It does not steer clearly further along its own direction than along its partner seed's.",
+        ),
+        "trained": difference(
+            "It steers further than states that were trained on meaningless signals.",
+            {
+                "its own in random order": estimate(per_seed(trained, "difference")),
+                "another run's": paired(per_seed(mine, "effect"), per_seed(yoked, "effect")),
+            }, +1, "nats, self-state minus that",
+            otherwise="It does not steer clearly further than states that were trained on meaningless signals.",
         ),
         "usual": difference(
-            f"`{SHOWN}` at its usual norm steers further than untrained readers.", readers, +1, "nats", 3
+            "At the norms that it usually has, the self-state steers further than untrained readers do.",
+            {f"{finder} finder": at_usual_norm(usual, SHOWN, finder, "untrained") for finder in ("dimension", FINDER)}, +1, "nats",
+            otherwise="At the norms that it usually has, the self-state does not steer clearly further than untrained readers do.",
         ),
         "axes": difference(
-            f"`{SHOWN}` at its usual norm steers further along its own axes than along turned ones.",
-            turned,
-            +1,
-            "nats",
-            3,
+            "At those norms it steers further than through a scrambled reader.",
+            {"beyond scrambled readers": at_usual_norm(usual, SHOWN, "dimension", "rotated")}, +1, "nats",
+            otherwise="At those norms it does not steer clearly further than through a scrambled reader.",
         ),
-    }
-    for at, said in ((SMALL, f"a KL of {SMALL} nats"), (LARGEST, "the largest KL that all reach")):
-        parts = {
-            finder: here
-            for finder in ("dimension", FINDER)
-            if len(here := matched[(matched["finder"] == finder) & (matched["at"] == at)])
-        }
-        for place, (verb, what) in enumerate(
-            (("lowers entropy further", "Δ entropy"), ("costs less NLL", "Δ NLL"))
-        ):
-            values = {f"{what}, {finder} finder": gaps(here)[place] for finder, here in parts.items()}
-            claim = f"`{SHOWN}`: at {said} the learned confident direction {verb} than an untrained one's."
-            found[f"{at}_{what[2:]}"] = difference(claim, values, -1, "nats", 4)
-    gradient = tables.rows("steering_doses", condition=SHOWN, direction="gradient")
-    return found | {
-        "follows": follows(gradient, tables.rows("frozen_doses", condition=SHOWN, direction="gradient"))
-    }
+        "sharper": difference(
+            "Its confident direction sharpens predictions more than an untrained reader's.",
+            {finder: entropy for finder, (entropy, _) in parts.items()}, -1, f"nats of entropy at the same KL, {SMALL}, learned minus untrained",
+            otherwise="Its confident direction does not sharpen predictions clearly more than an untrained reader's.",
+        ),
+        "cheaper": difference(
+            "At the same change of predictions it costs the true token less likelihood.", {finder: nll for finder, (_, nll) in parts.items()}, -1,
+            f"nats at a KL of {SMALL}, learned minus untrained",
+            otherwise="At the same change of predictions it does not clearly cost the true token less likelihood.",
+        ),
+        "follows": follows(tables.rows("steering_doses", **gradient), tables.rows("frozen_doses", **gradient)),
+    }  # fmt: skip
 
 
 def gaps(here: pd.DataFrame) -> tuple[Estimate, Estimate]:
@@ -222,13 +222,10 @@ def follows(gradient: pd.DataFrame, curves: pd.DataFrame) -> Finding:
     """
     tau, share = (per_seed(gradient, column) for column in ("tau", "rises"))
     steady = difference(
-        f"`{SHOWN}`: entropy rises with the dose along the gradient.",
-        [("Kendall's τ", estimate(tau)), ("share of the steps that rise − ½", estimate(share - 0.5))],
-        +1,
-        "",
-        2,
-        pairs=False,
-    )
+        "Along the gradient entropy rises with the dose.",
+        [("Kendall's τ", estimate(tau)), ("share of the steps that rise − ½", estimate(share - 0.5))], +1, "", 2, pairs=False,
+        otherwise="Along the gradient entropy does not rise steadily with the dose.",
+    )  # fmt: skip
     if steady.verdict in (CLEAR, ABSENT):
         return steady
     changes = {
@@ -238,7 +235,7 @@ def follows(gradient: pd.DataFrame, curves: pd.DataFrame) -> Finding:
     if not turned or side(changes[ABOUT], +1) != CLEAR:
         return steady
     return Finding(
-        f"`{SHOWN}`: along the gradient entropy rises about zero, then turns further out, at {listed(turned)}.",
+        f"Along the gradient entropy rises about zero, then turns further out, at {listed(turned)}.",
         CLEAR,
         f"Δ entropy from the smallest negative dose to the smallest positive one {interval(changes[ABOUT])} nats; from the lowest dose "
         f"of a sign to the highest, {'; '.join(f'{name} {interval(changes[name])}' for name in OUTER)} nats, n = {changes[ABOUT].n}. "
@@ -275,13 +272,13 @@ def _effects_grid(tables: Tables) -> str:
     lines = []
     for name in dict.fromkeys(rows["condition"]):
         here, third = rows[rows["condition"] == name], trained[trained["condition"] == name]
-        untrained, foreign = (here[here["placebo"] == kind] for kind in PLACEBOS)
+        untrained, foreign = (here[here["placebo"] == kind] for kind in ("untrained", "foreign"))
         lines.append([
             f"`{name}`", interval(estimate(per_seed(here, "effect")), sign=False), interval(surplus(untrained)), interval(surplus(foreign)),
             interval(estimate(per_seed(third, "difference"))) if len(third) else DASH,
             f"{(untrained['effect'] > untrained['placebo_mean']).sum()} of {here['seed'].nunique()}", str(len(per_seed(here, "effect"))),
         ])  # fmt: skip
-    head = ["condition", "effect, nats", "− untrained readers", "− partner's directions", "− trained on shuffled statistics",
+    head = ["condition", "effect, nats", "− untrained readers", "− partner's directions", "− trained on signals in random order",
             "seeds above the mean of untrained readers", "n"]  # fmt: skip
     return table(head, lines) if lines else MISSING
 
@@ -303,7 +300,7 @@ def _matched_grid(tables: Tables) -> str:
         ["condition", "finder", "at"], sort=False
     ):
         if at == LARGEST or name == SHOWN:
-            readers = [here[here["reader"] == reader] for reader in PAIR]
+            readers = [here[here["reader"] == reader] for reader in ("learned", "untrained")]
             values = [
                 estimate(per_seed(part, column))
                 for column in ("delta_entropy", "delta_nll")

@@ -7,7 +7,6 @@ point of every dial.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import product
 
 import pandas as pd
 
@@ -30,11 +29,12 @@ KINDS = {"clean_gain": "calm steps", "perturbed_gain": "perturbed steps"}
 
 @dataclass(frozen=True)
 class Dial:
-    """What is turned. value: of a run. claim: that the gain has a trend of this sign."""
+    """What is turned. value: of a run. claim, otherwise: that the gain has a trend of this sign, and that it has none."""
 
     value: Callable[[RunConfig], float]
     look: Look
     claim: str
+    otherwise: str
     sign: int = +1
 
 
@@ -44,15 +44,21 @@ def _rate(run: RunConfig) -> float:
 
 DIALS = {
     "decay": Dial(lambda run: run.self_state.decay, Look("decay: share of the new in each update", style.BLUE),
-                  "The slower a state forgets, the more it gains", -1),
-    "dim": Dial(lambda run: float(run.self_state.dim), Look("dimensions of the state", style.VERMILLION, marker="s"),
-                "The more dimensions a state has, the more it gains"),
+                  "The slower a state forgets, the more it gains",
+                  "A state that forgets more slowly does not clearly gain more", -1),
+    "dim": Dial(lambda run: float(run.self_state.dim), Look("numbers that the state holds", style.VERMILLION, marker="s"),
+                "The more numbers a state holds, the more it gains",
+                "A state that holds more numbers does not clearly gain more"),
     "rate": Dial(_rate, Look("probability of a switch at each step", style.GREEN, marker="^"),
-                 "The more often the world switches, the more a state gains"),
+                 "The more often the world switches, the more a state gains",
+                 "Where the world switches more often a state does not clearly gain more"),
     "strength": Dial(lambda run: run.regimes.bewilderment.probability,
                      Look("probability of a corrupted target", style.PURPLE, marker="D"),
-                     "The stronger the corruption, the more a state gains"),
+                     "The stronger the corruption, the more a state gains",
+                     "Where the corruption is stronger a state does not clearly gain more"),
 }  # fmt: skip
+
+PLAIN = {"decay": "forgetting", "dim": "size", "rate": "switching", "strength": "corruption"}  # in the figure
 
 
 def dials_of(name: str, conditions: Mapping[str, RunConfig]) -> list[str]:
@@ -99,14 +105,23 @@ def trend(wide: pd.DataFrame) -> Estimate:
 
 
 def findings(tables: Tables) -> dict[str, Finding]:
+    """Of each dial, whether the gain has the trend that its claim says, on calm and on perturbed steps."""
     made = {}
-    for (dial, one), (column, kind) in product(DIALS.items(), KINDS.items()):
-        claim, rows = f"{one.claim}, on {kind}.", tables.rows("sweep_points", dial=dial)
-        found = UNKNOWN if rows.empty else trend(by_value(tables, dial, column))
-        made[f"{dial}_{column}"] = (
-            difference(claim, {f"Spearman's ρ of `{dial}` and gain within each seed": found}, one.sign, "", 2, pairs=False)
-            if found.n else Finding(claim, words.ABSENT, "It needs seeds that were run at three values or more.")
-        )  # fmt: skip
+    for dial, one in DIALS.items():
+        rows, said = tables.rows("sweep_points", dial=dial), (f"{one.claim}.", f"{one.otherwise}.")
+        found = (
+            {}
+            if rows.empty
+            else {kind: trend(by_value(tables, dial, column)) for column, kind in KINDS.items()}
+        )
+        unit = "rank correlation of dial and gain within each seed"
+        made[dial] = (
+            difference(said[0], found, one.sign, unit, 2, pairs=False, otherwise=said[1])
+            if any(value.n for value in found.values())
+            else Finding(
+                said[0], words.ABSENT, "It needs seeds that were run at three values or more.", said[1]
+            )
+        )
     return made
 
 
@@ -129,7 +144,7 @@ def best(tables: Tables, dial: str) -> str:
     """The value with the largest mean gain on calm steps, and whether it is clearly better than the base."""
     points, means = tables.rows("sweep_points", dial=dial), by_value(tables, dial, "clean_gain").mean(axis=1)
     if means.empty:
-        return "No value has been measured against its vanilla yet."
+        return "No value has been measured against no state yet."
     base, top = points[points["base"]], means.idxmax()
     said = f"The largest mean gain on calm steps is that of {top:g}"
     if base.empty or top == base["value"].iloc[0]:
@@ -146,16 +161,16 @@ def best(tables: Tables, dial: str) -> str:
 FIGURE = draw.sheet(
     "sweeps.png",
     [
-        draw.points("sweep_points", column, f"{dial}, {kind}", "gain (nats a token)" if dial == "decay" else "", by="dial",
+        draw.points("sweep_points", column, f"{PLAIN[dial]}, {kind}", "gain (nats a token)" if dial == "decay" else "", by="dial",
                     where={"dial": dial}, across="value")
         for column, kind in KINDS.items() for dial in DIALS
     ],
     grid=(2, 4), height=5.2, looks={name: dial.look for name, dial in DIALS.items()}, marks="points", columns=2,
-    title=[f"{dial}_clean_gain" for dial in DIALS], share_x="col", share_y=True,
+    title=("strength", "dim"), share_x="col", share_y=True,
     shows="What the self-state gains in the recurring world as decay, dimensions, switching rate and strength of the "
     "corruption are turned, one at a time.",
-    caption="A point a seed ({seeds}); bars: mean and, from three seeds on, 95 % t interval. Gain: loss of the model without a "
-    "state in the same world minus loss of this one, same batches.",
+    caption="One point a seed ({seeds}), mean and 95 % interval. Gain: loss of the model without a state in the same world minus loss of "
+    "this one, same batches.",
 )  # fmt: skip
 EXPERIMENT = Experiment(
     "sweeps", "Sweeps: how what a self-state pays depends on one dial", [sweep_points], findings, [FIGURE],

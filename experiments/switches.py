@@ -18,7 +18,7 @@ from experiments.kit.experiment import Experiment, Table
 from experiments.kit.marks import categories, level
 from experiments.kit.pairs import BY_KIND, KINDS, LOOKS, NATS, ORACLE, STATE, Pair, paired_logs
 from experiments.kit.runs import Context
-from experiments.kit.stats import tabled
+from experiments.kit.stats import Estimate, tabled
 from experiments.kit.tables import CALM, NothingToDraw, Tables, stack
 from experiments.kit.words import Finding, difference, number, percent
 
@@ -150,32 +150,37 @@ def kaplan_meier(seen: np.ndarray, watched: np.ndarray) -> tuple[float, float]:
 
 
 def findings(tables: Tables) -> dict[str, Finding]:
-    """Whether the self-state recovers sooner and loses less than vanilla after each kind of switch, and whether old news pays."""
-    found = {}
-    for kind in SWITCHES:
-        at, name = tables.by_condition("recurring_recovery", switch=kind), f"`{STATE}` − vanilla"
-        found[f"sooner_{kind}"] = difference(
-            f"After corruption switches {kind} the self-state recovers in fewer steps.",
-            {name: at.value(STATE, "steps_difference")}, -1, "steps", 1,
-        )  # fmt: skip
-        found[f"less_{kind}"] = difference(
-            f"In the {AFTER} steps after corruption switches {kind} the self-state loses less.",
-            {name: at.value(STATE, "loss_after_difference")}, -1, "nats", 2,
-        )  # fmt: skip
-    at = tables.by_condition("recurring_losses")
-    found["newer"] = difference(
-        "Statistics of the last step pay more than those of 64 steps ago, on calm and on perturbed steps.",
-        {f"{kind}, `{STATE}` − `{AGES[-1]}`": at.minus(STATE, AGES[-1], column) for column, kind in KINDS.items()}, -1, "nats", 4,
-    )  # fmt: skip
-    found["old"] = difference(
-        "Statistics 64 steps old still pay on calm steps.",
-        {f"`{AGES[-1]}` − vanilla": at.value(AGES[-1], "clean_loss_difference")}, -1, "nats", 4,
-    )  # fmt: skip
-    return found
+    """Whether the self-state recovers sooner and loses less than no state after switches, and whether old news pays."""
+    losses = tables.by_condition("recurring_losses")
+
+    def switched(column: str) -> dict[str, Estimate]:
+        recovered = {kind: tables.by_condition("recurring_recovery", switch=kind) for kind in SWITCHES}
+        return {f"corruption {kind}": at.value(STATE, column) for kind, at in recovered.items()}
+
+    return {
+        "sooner": difference(
+            "After a switch the self-state is back at its usual loss sooner than no state.", switched("steps_difference"), -1,
+            "steps, minus no state's", 1, otherwise="After a switch the self-state is not clearly back at its usual loss sooner than no state.",
+        ),
+        "less": difference(
+            f"In the {AFTER} steps after a switch the self-state loses less than no state.", switched("loss_after_difference"), -1,
+            f"nats over {AFTER} steps, minus no state's", 2,
+            otherwise=f"In the {AFTER} steps after a switch the self-state does not lose clearly less than no state.",
+        ),
+        "newer": difference(
+            "Signals of the last step pay more than those of 64 steps ago.",
+            {kind: losses.minus(STATE, AGES[-1], column) for column, kind in KINDS.items()}, -1, "nats, loss with new minus with old",
+            otherwise="Signals of the last step do not pay clearly more than those of 64 steps ago.",
+        ),
+        "old": difference(
+            "Signals 64 steps old still pay on calm steps.", {"loss": losses.value(AGES[-1], "clean_loss_difference")}, -1,
+            "nats, minus no state's", otherwise="Signals 64 steps old do not clearly pay on calm steps.",
+        ),
+    }  # fmt: skip
 
 
 def by_age(column: str) -> draw.Panel:
-    """A place an age of the statistics; across: the means of the oracle and of the yoked state."""
+    """A place an age of the statistics; across: the means with the true regime and with another run's signals."""
     points = draw.points("recurring_losses", column, KINDS[column], NATS)
 
     def panel(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
@@ -185,7 +190,7 @@ def by_age(column: str) -> draw.Panel:
             raise NothingToDraw(f"recurring_losses has fewer than two of {', '.join(AGES)}")
         told = [(at.value(name, "age").mean, at.value(name, "fresh").mean) for name in names]
         categories(axes, [f"{age:.0f}\n{percent(fresh)}" for age, fresh in told], striped=False)
-        axes.set_xlabel("age of the statistics (steps)\nregime still the same")
+        axes.set_xlabel("age of the signals (steps)\nregime still the same")
         axes.plot([at.value(name, column).mean for name in names], c=looks[STATE].colour, lw=1, zorder=1.5)
         for name in (ORACLE, "yoked"):
             level(axes, at.value(name, column).mean, c=looks[name].colour, ls=looks[name].line, lw=1.2)
@@ -203,26 +208,26 @@ AROUND = draw.sheet(
         )
         for kind, acts in zip(SWITCHES, LAGS[::-1], strict=True)
     ],
-    grid=(1, 2), height=3.9, share_y=True, x="steps since the switch", title=("less_on", "less_off"),
+    grid=(1, 2), height=3.9, share_y=True, x="steps since the switch", title=("less", "sooner"),
     looks={name: LOOKS[name] for name in ("oracle", "direct", STATE, "yoked")},
-    shows="Loss minus vanilla's around each switch of the corruption, on and off, for the self-state, the direct reading, the "
-    "yoked state and the oracle.",
-    caption="{seeds}. Lines: means over seeds of each seed's mean over its switches; faint: single seeds; bands: 95 % t intervals "
-    "over seeds, from three on. Grey: targets are corrupted. Zero: the model without a state, same batches. Steps that belong to "
-    "another stretch are left out, so fewer switches reach far from zero. At step 0 a state still tells what was before the switch.",
+    shows="Loss minus no state's around each switch of the corruption, on and off: self-state, last batch only, another run's "
+    "signals, true regime.",
+    caption="Mean over {seeds} of each seed's mean over its switches, with 95 % bands; faint: single seeds. Grey: targets are "
+    "corrupted. Zero: no state, same batches. Fewer switches reach far from zero, since other stretches are left out. At step 0 a state "
+    "still tells what was before.",
 )  # fmt: skip
 FRESHNESS = draw.sheet(
-    "recurring/freshness.png", [by_age(column) for column in KINDS], grid=(1, 2), title=("newer", "old"),
+    "recurring/freshness.png", [by_age(column) for column in KINDS], grid=(1, 2), title=("newer", "old"), share_y=True,
     looks={name: LOOKS[name] for name in (STATE, ORACLE, "yoked")},
-    shows="What the state gains when the statistics that it is shown are 1, 4, 16 and 64 steps old.",
-    caption="In the recurring world. Every point a seed ({seeds}); bars: mean and, from three seeds on, 95 % t interval. Under each "
-    "age: share of the steps whose regime is the one that the statistics were measured under; 50 % tells nothing where calm and "
-    "corrupted steps are equally common. Horizontal: means of the oracle and of the yoked state, which is shown another run's statistics.",
+    shows="What the state gains when the signals that it is shown are 1, 4, 16 and 64 steps old.",
+    caption="The recurring world; one point a seed ({seeds}), mean and 95 % interval. Under each age: share of the steps whose regime is "
+    "still that of the signals; 50 % tells nothing where calm and corrupted steps are equally common. Horizontal: means with the true "
+    "regime and with another run's signals.",
 )  # fmt: skip
 
 
 def share(rows: pd.DataFrame, tables: Tables) -> str:
-    """The cell with a condition's share of the oracle's gain on calm steps."""
+    """The cell with a condition's share of the true regime's gain on calm steps."""
     where = {"quantity": "share", "condition": rows["condition"].iloc[0], "measure": "clean_loss"}
     return pages.shown(tabled(tables.rows("recurring_summary", **where)), "2")
 
@@ -230,14 +235,14 @@ def share(rows: pd.DataFrame, tables: Tables) -> str:
 GRIDS = {
     "recovery": pages.grid(
         "recurring_recovery", ("vanilla_recurring", *LOOKS), only=True, head="switch, condition", across="switch", order=SWITCHES,
-        steps=("steps to recover", "1"), median=("median", "1"), steps_difference=("steps − vanilla's", "±1"),
+        steps=("steps to recover", "1"), median=("median", "1"), steps_difference=("steps − no state's", "±1"),
         excess=(f"excess over {AFTER} steps, nats", "±2"),
-        loss_after_difference=(f"loss − vanilla's over {AFTER} steps, nats", "±2"),
+        loss_after_difference=(f"loss − no state's over {AFTER} steps, nats", "±2"),
         censored=("censored", lambda rows, tables: percent(rows["censored"].sum() / rows["events"].sum())),
     ),
     "ages": pages.grid(
         "recurring_losses", AGES, only=True, age=("age in steps", lambda rows, tables: number(rows["age"].mean(), 0)),
-        fresh=("regime still the same", "%"), **BY_KIND, share=("share of the oracle's gain, calm", share),
+        fresh=("regime still the same", "%"), **BY_KIND, share=("share of the true regime's gain, calm", share),
     ),
 }  # fmt: skip
 EXPERIMENT = Experiment(

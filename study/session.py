@@ -245,9 +245,7 @@ def run(request: Request) -> int:
             if changed:
                 print(f"published {len(changed)} files to figures/ and docs/results/")
         if runner.made_any and kinds:
-            print(
-                f"results: {opens}, {study.out / 'figures'}, {study.out / 'tables'}"
-            )
+            print(f"results: {opens}, {study.out / 'figures'}, {study.out / 'tables'}")
     return 0
 
 

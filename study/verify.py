@@ -36,7 +36,6 @@ NEEDS_OTHERS: dict[str, tuple[str, ...]] = {
     "steering_trained": ("shuffled_mean", "p_value", "draws"),
     "beliefs": (),
     "belief_example": (),
-    "belief_components": (),
 }
 """By table, values in a seed's rows that are made with other seeds' runs too, which fewer seeds can't give; (): all."""
 

@@ -1,5 +1,6 @@
 """Living on and being put to use on a text, with the weights frozen."""
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ from base.storage import UserError
 from configs.probes.deployed import Deployed
 from data.corpus import Corpus
 from data.prepare import prepare_text
+from experiments import deployed as page_on
 from probes import deployed
 from probes.closed_loop import live, living, open_subject
+from tests.made_runs import Page, drawn_of, page_of, title_of, verdict
 from tests.test_train import TEXT, tiny
 
 RECURRING = {"kind": "recurring", "regimes": ["bewilderment"], "enter": 0.3, "leave": 0.3}
@@ -84,3 +87,65 @@ def test_what_cannot_be_done_is_told() -> None:
     assert "keeps no checkpoint" in Deployed().misfit(tiny(**{**KEPT, "log__keep_checkpoints": []}))
     assert "no recurring regimes" in Deployed().misfit(tiny())
     assert "`floors` is for that" in Deployed().misfit(tiny(process={"kind": "chain"}))
+
+
+def losses(live: float, clean: float, seeds: int = 4) -> dict[str, pd.DataFrame]:
+    """Losses of a live state and, set to calm, on clean text; 2.0 of every rival, 1.9 of no state at its best temperature."""
+    rows = []
+    for (condition, way), seed in product(
+        (
+            (page_on.STATE, "live"),
+            *page_on.USED,
+            *((page_on.STATE, way) for way in page_on.WAYS if way != "live"),
+        ),
+        range(1, seeds + 1),
+    ):
+        mine = condition == page_on.STATE
+        every = (live if mine and way == "live" else 2.0) + 0.001 * seed * mine
+        text = (clean if mine and way == "calm" else 2.0) + 0.001 * seed * mine
+        rows.append(
+            (
+                "recurring",
+                condition,
+                seed,
+                way,
+                every,
+                every,
+                every,
+                text,
+                1.9 if condition == page_on.VANILLA else text,
+            )
+        )
+    columns = [
+        "suite",
+        "condition",
+        "seed",
+        "way",
+        "all",
+        "calm_steps",
+        "perturbed_steps",
+        "clean",
+        "tempered",
+    ]
+    return {
+        "deployed_losses": pd.DataFrame(rows, columns=columns).drop_duplicates(["condition", "seed", "way"])
+    }
+
+
+@pytest.mark.parametrize(
+    ("live", "clean", "expected"),
+    [
+        (1.8, 1.8, ("Clear", "Clear", "Clear")),
+        (1.8, 1.95, ("Clear", "Clear", "Not clear")),
+        (2.1, 2.1, ("Not clear", "Not clear", "Not clear")),
+    ],
+)
+def test_the_page_says_whether_a_state_pays_with_frozen_weights(
+    live: float, clean: float, expected: tuple[str, ...], tmp_path: Path
+) -> None:
+    page = page_of(page_on.EXPERIMENT, tmp_path, losses(live, clean))
+    assert isinstance(page, Page) and "nan" not in page
+    claims = ("a live state predicts better", "better than one trained without", "at its best temperature")
+    assert tuple(verdict(page, words) for words in claims) == expected
+    title = title_of(drawn_of(page_on.EXPERIMENT.figures[0], tmp_path, losses(live, clean), "recurring"))
+    assert ("does not predict clearly better" in title) == (live > 2)

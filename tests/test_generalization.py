@@ -18,6 +18,7 @@ from experiments.kit.style import REGIMES
 from experiments.kit.tables import NothingToDraw
 from tests.made_runs import (
     MadeRun,
+    Page,
     assert_tables,
     cells,
     context,
@@ -94,7 +95,7 @@ def shakespeare(**how: Any) -> dict[str, pd.DataFrame]:
     return corpus("shakespeare", **({"name": "shakespeare_char"} | how))
 
 
-def page(folder: Path, first: dict[str, pd.DataFrame], second: dict[str, pd.DataFrame]) -> str:
+def page(folder: Path, first: dict[str, pd.DataFrame], second: dict[str, pd.DataFrame]) -> Page:
     read_from(folder, "shakespeare", first)
     return page_of(EXPERIMENT, folder, second)
 
@@ -126,20 +127,19 @@ def test_changes_stand_beside_those_of_the_baseline_at_the_same_steps() -> None:
     assert not len(dropout_deltas(context([])))
 
 
-@pytest.mark.parametrize(("sign", "verdict"), [(1.0, "Clear"), (-1.0, "Not clear")])
-def test_the_title_says_whether_signs_come_back(sign: float, verdict: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("sign", "said"), [(1.0, "they do on the second"), (-1.0, "they do not all do on the second")]
+)
+def test_the_title_says_whether_signs_come_back(sign: float, said: str, tmp_path: Path) -> None:
     title = title_of(drawing(tmp_path, shakespeare(), corpus("generalization", sign=sign)))
-    assert title.startswith(
-        f"{verdict}: What regimes do on the first corpus, beyond a run without them, comes"
-    )
+    assert title.startswith(f"What regimes do on the first corpus, {said}")
     text = page(tmp_path, shakespeare(), corpus("generalization", sign=sign))
     number = len(REGIMES) * len(SHOWN)
     same, opposite = (number, 0) if sign > 0 else (0, number)
     assert (
-        f"Of {number} changes whose interval leaves zero out on shakespeare_char (characters), {same} do "
-        in text
+        f"Of {number} changes that are clear on shakespeare_char (characters), {same} are clear on openwebtext (characters) with the "
+        f"same sign, {opposite} with the opposite one." in text
     )
-    assert f"same sign on openwebtext (characters), {opposite} with the opposite one." in text
 
 
 def test_changes_are_drawn_seed_by_seed_beside_the_published_ones(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_changes_are_drawn_seed_by_seed_beside_the_published_ones(tmp_path: Path
 
 def test_few_seeds_and_missing_conditions_draw(tmp_path: Path) -> None:
     few = drawing(tmp_path / "few", shakespeare(seeds=1), corpus("generalization", seeds=2))
-    assert title_of(few).startswith("Open: ")
+    assert title_of(few).startswith("Not settled: ")
     without = corpus("generalization", seeds=1)
     without["dropout_deltas"][["calm", "beyond"]] = np.nan
     assert title_of(drawing(tmp_path / "one", shakespeare(seeds=3), without)).startswith("Not measured: ")
@@ -165,11 +165,11 @@ def test_few_seeds_and_missing_conditions_draw(tmp_path: Path) -> None:
 
 GAIN, SIGN, DRIFT, LESS = (
     "model predicts held-out text better",
-    "comes back on the second with the same sign",
+    "they do on the second, with the same sign",
     "further from its average",
-    "the state's effect is smaller",
+    "has a smaller effect",
 )
-STEERS = "held-out protocol, gradient finder"
+STEERS = "On held-out text, too, it steers"
 
 
 @pytest.mark.parametrize(
@@ -190,13 +190,13 @@ def test_verdicts_follow_the_tables(tmp_path: Path, given: dict[str, Any], expec
     assert {words: verdict(text, words) for words in expected} == expected
 
 
-def test_a_part_that_comes_back_is_inconclusive_and_the_rest_is_named(tmp_path: Path) -> None:
+def test_where_not_all_comes_back_the_rest_is_named(tmp_path: Path) -> None:
     second = corpus("generalization")
     rows = second["dropout_deltas"]
     rows.loc[(rows["regime"] == "self_clamp") & (rows["metric"] == "state_ema_drift"), "beyond"] *= -1
     text = page(tmp_path, shakespeare(), second)
-    assert verdict(text, SIGN) == "Open"
-    assert "19 do with the same sign on openwebtext (characters), 1 with the opposite one" in text
+    assert verdict(text, SIGN) == "Not clear"
+    assert "19 are clear on openwebtext (characters) with the same sign, 1 with the opposite one" in text
     assert "Not the same: state_ema_drift in self_clamp." in text
 
 

@@ -18,12 +18,12 @@ from configs.world import Bewilderment
 from experiments import recurring, shares, switches
 from experiments.kit import pairs
 from experiments.kit.experiment import make_tables
-from experiments.kit.pages import render
 from experiments.kit.pairs import LOOKS, STATE
 from experiments.kit.runs import Context
 from experiments.kit.tables import CALM, NothingToDraw
 from tests.made_runs import (
     MadeRun,
+    Page,
     assert_tables,
     cells,
     drawn_of,
@@ -378,12 +378,9 @@ def test_the_faint_world_has_a_ceiling_and_no_share(tmp_path: Path) -> None:
 
     faint = section("poor", made)
     assert "hardly tells (AUC 0.74 [0.72, 0.77], n = 8): to know" in faint
-    assert (
-        "the calm one, 0.0031 nats; on calm steps that of the calm one from the best one under corruption, 0.0020"
-        in faint
-    )
-    assert "The mean gain of the oracle is larger than that" in faint
-    assert "share of the oracle's gain, calm" not in faint
+    assert "at most 0.0031 nats on corrupted steps and 0.0020 nats on calm ones" in faint
+    assert "With the true regime the mean gain is larger than that" in faint
+    assert "share" not in faint.replace("no share of a gain", "")
     spread = made["recurring_losses"].query("condition == 'faint'")["clean_loss_difference"].std()
     assert ("this world decides nothing" in faint) == (spread > 0.0031)
     noisy = {**made, "belief_shifts": made["belief_shifts"].assign(kl=2 * spread)}
@@ -475,11 +472,14 @@ def drawn(figure: Any, folder: Path, tables: dict[str, pd.DataFrame]) -> Any:
 def test_figures_say_what_the_tables_say(tmp_path: Path) -> None:
     made = {figure.name: drawn(figure, tmp_path, whole()) for figure in FIGURES.values()}
     titles = {name: title_of(drawing) for name, drawing in made.items()}
-    assert "Clear: In the recurring world the calibrated state lowers the loss on calm" in titles[PAY.name]
-    assert titles[CONTROLS.name].count("Clear: No control explains") == 2
-    assert titles[SWITCH.name].count("Clear: In the 20 steps after corruption") == 2
-    assert "Clear: Statistics of the last step pay more" in titles[FRESH.name]
-    assert "Not clear: Statistics 64 steps old still pay" in titles[FRESH.name]
+    assert titles[PAY.name].startswith(
+        "In the recurring world the self-state lowers the loss. Calibrating the senses pays more"
+    )
+    assert "On calm steps the self-state has a lower loss than every rival." in titles[CONTROLS.name]
+    assert titles[SWITCH.name].startswith("In the 20 steps after a switch the self-state loses less")
+    assert titles[FRESH.name] == (
+        "Signals of the last step pay more than those of 64 steps ago. Signals 64 steps old do not clearly pay on calm steps."
+    )
     told = whole()["recurring_summary"]
     shown = [text.get_text() for text in made[CONTROLS.name].axes[0].texts]
     for name in ("calibrated_recurring", "direct", "yoked"):
@@ -492,7 +492,8 @@ def test_figures_say_what_the_tables_say(tmp_path: Path) -> None:
 def test_figures_claim_no_gain_where_none_is_planted(tmp_path: Path) -> None:
     tables = study(IN_RECURRING, gains={}, waits={}, seeds=4)
     for figure in FIGURES.values():
-        assert "Clear:" not in title_of(drawn(figure, tmp_path, tables))
+        assert " not " in title_of(drawn(figure, tmp_path, tables)) or figure is CONTROLS
+    assert "no state, " in title_of(drawn(CONTROLS, tmp_path, tables))
     assert "–" in [text.get_text() for text in drawn(CONTROLS, tmp_path, tables).axes[0].texts]
 
 
@@ -500,7 +501,7 @@ def test_figures_claim_no_gain_where_none_is_planted(tmp_path: Path) -> None:
 def test_few_seeds_and_missing_conditions_draw(tmp_path: Path, seeds: int) -> None:
     tables = smaller(seeds, "vanilla_recurring", "calibrated_recurring", "yoked", "delayed_16")
     for figure in FIGURES.values():
-        assert "lear:" not in title_of(drawn(figure, tmp_path, tables))
+        assert title_of(drawn(figure, tmp_path, tables)).startswith(("Not settled: ", "Not measured: "))
     for figure, names in (
         (PAY, ["vanilla_recurring"]), (CONTROLS, ["vanilla_recurring"]), (SWITCH, ["delayed_16"]), (FRESH, ["calibrated_recurring"]),
     ):  # fmt: skip
@@ -514,35 +515,34 @@ def test_few_seeds_and_missing_conditions_draw(tmp_path: Path, seeds: int) -> No
 
 # fmt: off
 # words of the findings
-CALM_PAYS, ACTING_PAYS, MIX = "the loss on calm steps", "the loss on perturbed steps", "In the mix of five regimes the calibrated"
-ONCE, SEED = "at set times, the calibrated", "In the recurring world the raw mechanism lowers"
-DEPENDS, HALF = "depends on the world", "half of the oracle's gain on calm"
-BLIND, EXPLAINED = "On calm steps the self-state has a lower loss than every", "No control explains the self-state's gain on calm"
-CARRIED, WIDE = "that is carried on gains more", "32 dimensions gains more"
-CLEAN_TEXT, ACTING_TEXT = "At calm moments the self-state predicts", "too, the self-state predicts clean"
-SOONER, LESS = "switches on the self-state recovers", "after corruption switches off the self-state loses less"
+PAYING, RAW = "recurring world the self-state lowers", "With the raw mechanism"
+DEPENDS, HALF = "Calibrating the senses pays", "more than half of what a model gains"
+BLIND, BESIDE, BESIDE_ACTING = "than whatever cannot sense", "On calm steps the self-state has", "On perturbed steps the self-state has"
+CLEAN_TEXT, ACTING_TEXT = "At calm moments", "While training targets are corrupted, too"
+SOONER, LESS = "back at its usual loss sooner", "the self-state loses less"
 NEWER, OLD = "those of 64 steps ago", "64 steps old still"
-FAINT, FAINT_ORACLE = "faint world the self-state", "faint world the model that is shown the true"
+FAINT, FAINT_ORACLE = "faint world the self-state", "Shown the true regime"
 ALL_OF = (
-    CALM_PAYS, ACTING_PAYS, MIX, ONCE, SEED, DEPENDS, BLIND, EXPLAINED, CARRIED, WIDE, CLEAN_TEXT, SOONER, LESS, NEWER, OLD, FAINT,
+    PAYING, RAW, DEPENDS, BLIND, BESIDE, BESIDE_ACTING, CLEAN_TEXT, SOONER, LESS, NEWER, OLD, FAINT,
 )
 YES, NO = "Clear", "Not clear"
 # fmt: on
 
 
-def page(folder: Path, tables: dict[str, pd.DataFrame]) -> str:
-    """Both pages."""
-    known = read_from(folder, "recurring", tables)
-    return "\n".join(render(one, known, "figures") for one in ASKED)
+def page(folder: Path, tables: dict[str, pd.DataFrame]) -> Page:
+    """Both pages, as one."""
+    both = [page_of(one, folder, tables) for one in ASKED]
+    page = Page("\n".join(both))
+    page.findings = both[0].findings | both[1].findings
+    return page
 
 
 def test_verdicts_follow_the_tables(tmp_path: Path) -> None:
     text = page(tmp_path, whole())
     expected = dict.fromkeys(
-        (CALM_PAYS, ACTING_PAYS, MIX, DEPENDS, BLIND, EXPLAINED, CARRIED, WIDE, CLEAN_TEXT, SOONER, LESS, NEWER, FAINT_ORACLE, HALF), YES
-    ) | dict.fromkeys((ONCE, SEED, ACTING_TEXT, OLD, FAINT), NO)  # fmt: skip
+        (PAYING, DEPENDS, BLIND, BESIDE, BESIDE_ACTING, CLEAN_TEXT, SOONER, LESS, NEWER, FAINT_ORACLE, HALF), YES
+    ) | dict.fromkeys((RAW, ACTING_TEXT, OLD, FAINT), NO)  # fmt: skip
     assert {words: verdict(text, words) for words in expected} == expected
-    assert text.index("Not clear:") < text.index("Clear:")  # what fails comes first
     assert "nan" not in text
     assert_tables(text)
     row = cells(text, "`calibrated_mix` | mix")
@@ -559,38 +559,39 @@ def test_verdicts_follow_the_tables(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("gains", "waits", "expected"),
     [
-        ({}, {}, dict.fromkeys((CALM_PAYS, ACTING_PAYS, BLIND, EXPLAINED, CARRIED, CLEAN_TEXT, SOONER, LESS, NEWER, OLD), NO)),
-        (PAYS | {"direct": (0.1, 0.05)}, {}, {CALM_PAYS: YES, BLIND: YES, CARRIED: NO, EXPLAINED: NO, WIDE: YES}),
-        (PAYS | {"yoked": (0.1, 0.05)}, {}, {CALM_PAYS: YES, BLIND: NO, CARRIED: YES, EXPLAINED: NO}),
-        (PAYS | {"learned_bias": (0.15, 0.05)}, {}, {CALM_PAYS: YES, BLIND: NO, EXPLAINED: NO}),
+        ({}, {}, dict.fromkeys((PAYING, BLIND, BESIDE, BESIDE_ACTING, CLEAN_TEXT, SOONER, LESS, NEWER, OLD), NO)),
+        (PAYS | {"direct": (0.1, 0.05)}, {}, {PAYING: YES, BLIND: YES, BESIDE: NO, BESIDE_ACTING: NO}),
+        (PAYS | {"yoked": (0.1, 0.03)}, {}, {PAYING: YES, BLIND: NO, BESIDE: NO, BESIDE_ACTING: YES}),
+        (PAYS | {"learned_bias": (0.15, 0.05)}, {}, {PAYING: YES, BLIND: NO, BESIDE: NO}),
         (PAYS | {"delayed_64": (0.1, 0.05)}, {}, {OLD: YES, NEWER: NO}),
-        (PAYS | {"calibrated_recurring": (0.1, -0.05)}, {}, {CALM_PAYS: YES, ACTING_PAYS: NO, WIDE: NO}),
-        (PAYS | {"calibrated_recurring": (0.15, 0.1)}, {"calibrated_recurring": 18}, {SOONER: NO, HALF: YES}),
+        (PAYS | {"calibrated_recurring": (0.1, -0.05)}, {}, {PAYING: NO, BESIDE: YES, BESIDE_ACTING: NO}),
+        (PAYS | {"calibrated_recurring": (0.15, 0.2)}, {"calibrated_recurring": 18}, {SOONER: NO, HALF: YES}),
         (PAYS | {"oracle": (0.3, 0.1)}, {}, {HALF: NO}),
     ],
 )  # fmt: skip
 def test_verdicts_turn_with_what_is_planted(
     tmp_path: Path, gains: Gains, waits: Mapping[str, int], expected: dict[str, str]
 ) -> None:
-    tables = read_from(tmp_path, "recurring", changed(gains, waits))
-    said = [finding.title() for one in ASKED for finding in one.findings(tables).values()]
-    text = "\n".join(f"- **{title}** " for title in said)
+    tables, text = read_from(tmp_path, "recurring", changed(gains, waits)), Page()
+    text.findings = {name: found for one in ASKED for name, found in one.findings(tables).items()}
     assert {words: verdict(text, words) for words in expected} == expected
 
 
-def test_controls_that_explain_a_gain_are_named(tmp_path: Path) -> None:
+def test_rivals_that_do_as_well_are_named(tmp_path: Path) -> None:
     gains = PAYS | {"direct": (0.1, 0.05), "clock": (0.2, 0.05)}
     text = page(tmp_path, changed(gains, {}))
-    (line,) = [line for line in text.splitlines() if EXPLAINED in line]
-    assert "`direct` (reading the last batch's statistics is enough" in line
-    assert "`clock` (knowing the time is enough" in line
-    assert "`yoked`" not in line and "`state_1d`" not in line
+    (line,) = [line for line in text.splitlines() if "do about as well" in line and "On calm" in line]
+    assert line.startswith(
+        "- **On calm steps the clock alone and reading the last batch only do about as well as the self-state or better.** the clock "
+        "alone +0.1"
+    )
+    assert "another run" not in line and "one number" not in line
 
 
 def test_few_seeds_decide_nothing(tmp_path: Path) -> None:
     text = page(tmp_path, smaller(2))
-    assert {verdict(text, words) for words in ALL_OF} == {"Open"}
-    assert "- **Clear" not in text and "- **Not clear" not in text and "nan" not in text
+    assert {verdict(text, words) for words in ALL_OF} == {"Open"} and "nan" not in text
+    assert "- **Not settled: In the recurring world" in text
 
 
 @pytest.mark.parametrize(
@@ -604,12 +605,12 @@ def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
         assert text.count("The tables hold nothing for this yet.") == 7
         assert {verdict(text, words) for words in ALL_OF} == {"Not measured"}
     if absent == "recurring_summary":
-        assert verdict(text, CALM_PAYS) == verdict(text, EXPLAINED) == YES
+        assert verdict(text, PAYING) == verdict(text, BESIDE) == YES
         assert verdict(text, HALF) == verdict(text, DEPENDS) == "Not measured"
 
 
 def test_a_part_of_the_conditions_has_a_page(tmp_path: Path) -> None:
     text = page(tmp_path, some(whole(), "calibrated_recurring", "vanilla_recurring", "direct", "raw_mix"))
-    assert verdict(text, CALM_PAYS) == YES and verdict(text, MIX) == "Not measured" and "nan" not in text
-    assert verdict(text, CARRIED) == YES and verdict(text, BLIND) == "Not measured"
+    assert verdict(text, PAYING) == YES and verdict(text, RAW) == "Not measured" and "nan" not in text
+    assert verdict(text, BESIDE) == YES and verdict(text, BLIND) == "Not measured"
     assert_tables(text)

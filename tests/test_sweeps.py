@@ -142,9 +142,15 @@ def test_the_base_is_a_point_of_every_dial() -> None:
 
 def test_the_figure_says_which_dials_matter(tmp_path: Path) -> None:
     title = title_of(drawn_of(FIGURE, tmp_path, study(), "sweeps"))
-    assert "Clear: The stronger the corruption" in title and "Not clear: The slower" in title
-    assert not title_of(drawn_of(FIGURE, tmp_path, study(flat=True), "sweeps")).count("Clear")
-    assert title_of(drawn_of(FIGURE, tmp_path, study(2), "sweeps")).count("Open") == 4
+    assert (
+        title
+        == "The stronger the corruption, the more a state gains. A state that holds more numbers does not clearly gain more."
+    )
+    assert (
+        title_of(drawn_of(FIGURE, tmp_path, study(flat=True), "sweeps")).count("does not clearly gain more")
+        == 2
+    )
+    assert title_of(drawn_of(FIGURE, tmp_path, study(2), "sweeps")).count("Not settled: ") == 2
 
 
 def test_a_part_of_the_points_draws(tmp_path: Path) -> None:
@@ -170,7 +176,7 @@ def test_a_trend_is_spearmans() -> None:
 STRONG, OFTEN, MANY, SLOW = (
     "The stronger the corruption",
     "The more often the world",
-    "The more dimensions",
+    "The more numbers",
     "The slower a state",
 )
 
@@ -178,8 +184,7 @@ STRONG, OFTEN, MANY, SLOW = (
 def test_verdicts_follow_the_table(tmp_path: Path) -> None:
     text = page_of(sweeps.EXPERIMENT, tmp_path, study())
     expected = {STRONG: "Clear", OFTEN: "Not clear", MANY: "Not clear", SLOW: "Not clear"}
-    for words, wanted in expected.items():
-        assert {verdict(text, f"{words}{rest}") for rest in ends(text, words)} == {wanted}
+    assert {words: verdict(text, words) for words in expected} == expected
     assert "nan" not in text
     assert_tables(text)
     row = study()["sweep_points"]
@@ -188,32 +193,23 @@ def test_verdicts_follow_the_table(tmp_path: Path) -> None:
     assert text.count("(base)") == 4
     assert "The largest mean gain on calm steps is that of 0.005" in text
     flat = page_of(sweeps.EXPERIMENT, tmp_path, study(flat=True))
-    assert "- **Clear" not in flat
-
-
-def ends(text: str, words: str) -> list[str]:
-    """How the claims that begin with these words go on."""
-    found = [
-        line.split(words)[1].split("**")[0]
-        for line in text.splitlines()
-        if line.startswith("- **") and words in line
-    ]
-    assert len(found) == 2
-    return found
+    assert {found.verdict for found in flat.findings.values()} == {"not clear"}
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_few_seeds_decide_nothing(tmp_path: Path, seeds: int) -> None:
     text = page_of(sweeps.EXPERIMENT, tmp_path, study(seeds))
-    assert text.count("- **Open") == 8 and "nan" not in text
+    assert {found.verdict for found in text.findings.values()} == {"open"} and "nan" not in text
 
 
 def test_partial_and_empty_studies_have_pages(tmp_path: Path) -> None:
     text = page_of(sweeps.EXPERIMENT, tmp_path / "none", {})
-    assert text.count("The tables hold nothing for this yet.") == 4 and text.count("- **Not measured") == 8
+    assert (
+        text.count("The tables hold nothing for this yet.") == 4 and "Nothing has been measured yet." in text
+    )
     points = study(3)["sweep_points"]
     text = page_of(sweeps.EXPERIMENT, tmp_path / "one", {"sweep_points": points[points["dial"] == "dim"]})
     assert text.count("The tables hold nothing for this yet.") == 3 and "nan" not in text
     lacking = points.assign(clean_gain=np.nan)  # vanilla not finished
     text = page_of(sweeps.EXPERIMENT, tmp_path / "two", {"sweep_points": lacking})
-    assert "nan" not in text and "No value has been measured against its vanilla yet." in text
+    assert "nan" not in text and "No value has been measured against no state yet." in text

@@ -16,9 +16,10 @@ from experiments.claims.judge import values
 from experiments.kit import published
 from experiments.kit.levels import FEWEST_SEEDS
 from experiments.kit.pages import shown
+from experiments.kit.placebos import PLACEBOS
 from experiments.kit.stats import Estimate, estimate, paired
 from experiments.kit.tables import PUBLISHED, STATE, TIME, Tables
-from experiments.kit.words import DASH, MISSING, number, percent, signed, table
+from experiments.kit.words import DASH, MISSING, listed, number, percent, signed, table
 
 HEAD = (
     "the document's number",
@@ -43,7 +44,7 @@ TEN = {
 }
 """What the essay says, for README, by the number that it prints for it."""
 YES, NEAR, SIZE, NO, UNSETTLED = "yes", "yes, as near zero", "another size", "no", "open"
-HELD, TURNED, UNSEEN = "yes", "no, the other way", "not shown"
+HELD, TURNED, UNSEEN = "yes", "no, the opposite", "not clearly"
 TESTED: Where = {"condition": "analysis", "run_step": 1000, "protocol": "replication"}
 NAMES = dict(zip(published.MEASURES, ("loss", "entropy", "drift", "effect"), strict=True))
 
@@ -228,8 +229,8 @@ def above(tables: Tables) -> dict[str, str]:
     shares = over.groupby(effects["reader"]).mean().reindex(["rotated", "untrained"]).dropna()
     if shares.empty:
         return {}
-    placebos = ", ".join(
-        f"{percent(share)} of the {reader} placebo readers" for reader, share in shares.items()
+    placebos = listed(
+        [f"{percent(share)} of the {PLACEBOS[str(reader)]} readers" for reader, share in shares.items()]
     )
     learned = over[effects["reader"] == "learned"]
     return {"learned": f"{learned.sum()} of {len(learned)}", "placebos": placebos}

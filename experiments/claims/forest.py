@@ -11,9 +11,8 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from experiments.claims.file import PRIMARY
 from experiments.claims.judge import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
-from experiments.claims.row import MARKS, Row, in_order, marked, tally
+from experiments.claims.row import MARKS, Row, in_order, marked
 from experiments.kit import style
 from experiments.kit.panels import Figure
 from experiments.kit.tables import NothingToDraw, Tables
@@ -23,15 +22,11 @@ FACES = {SUPPORTED: style.BLACK, INCONCLUSIVE: "#a8a8a8", NOT_SUPPORTED: "white"
 ROW = 0.148  # inches
 NUMBERS = 84  # points from the axes to where the numbers end
 FURTHEST = 300.0  # smallest effects of interest: what lies beyond is drawn at the edge
+TITLE = "What holds lies beyond the grey band, to its right; what fell ends short of the band's right edge"
 CAPTION = (
-    "Each effect counts from its null, in units of its own smallest effect of interest (linear to ±1, logarithmic beyond; the "
-    "claimed side is to the right). Grey band: too small to matter; for claims of no difference (≈) the band is what is claimed. "
-    "Black: supported, that is p (Holm) below 0.05, the whole bar on the claimed side, and the effect itself beyond the band; white: not "
-    "supported, the whole bar short of the band's right edge; grey: inconclusive. Bars: 95 % intervals over seeds; dots: single seeds, n = "
-    "{n}. Diamond: the published value, taken as published, without a control. Square: what a placebo or a "
-    "control reaches. Where directions are ranked among placebos, everything counts from the placebos' mean. Italics: claims of this study. "
-    "p-values exact, Holm within each family. Two words: whether the published protocol's own number comes back; what is left of the "
-    "claim beside its control. {marks}"
+    "Each effect counts from its null, the claimed side to the right; where readers are ranked, from the placebos' mean. Grey band: too small "
+    "to matter; ≈: the band is what is claimed. Black: supported; white: not; grey: inconclusive. 95 % intervals, n = {n}; axis linear to ±1. "
+    "Italics: claims of this study. {marks}"
 )
 
 
@@ -57,10 +52,8 @@ def forest(tables: Tables, note: str, findings: Mapping[str, Finding]) -> Drawin
         _left(axes, of["y"].max() + 1, of["family_title"].iloc[0], weight="bold")
     for _, row in rows.iterrows():
         _words(axes, row)
-    theirs, primary = known[known["origin"] == "published"], known[known["family"] == PRIMARY]
-    title = tally({"published claim": theirs, "primary claim": primary})
     caption = CAPTION.format(n=" to ".join(map(str, sorted({n.min(), n.max()}))), marks=marked(known))
-    return style.finish(made, title, caption, note, ([*shown.values()], [*shown]), 5)
+    return style.finish(made, TITLE, caption, note, ([*shown.values()], [*shown]), 5)
 
 
 def _scaled(rows: pd.DataFrame, column: str, beyond: Any = 0.0) -> "pd.Series[float]":

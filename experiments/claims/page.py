@@ -61,6 +61,7 @@ def values(tables: Tables) -> dict[str, Any]:
         "tally": tally({"published claim": theirs, "claim of this study": known[known["origin"] == "ours"]}),
         "registered": {text: [f"`{name}`" for name in rows[rows["changed"] == text]["id"]] for text in MARKS},
         "hashes": [*zip(rows["id"], rows["hash"], rows["changed"].astype(object).fillna("registered"), strict=True)],
+        "leading": [one["id"] for one in claims_of(tables, known[known["family"] == PRIMARY])][:5],
         "sha256": next(iter(rows["file_sha256"]), ""), "above": above(tables), "withdrawn": load().withdrawn(),
     }  # fmt: skip
 

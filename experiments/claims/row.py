@@ -49,7 +49,7 @@ def told(row: Row, beside: pd.DataFrame) -> dict[str, Any]:
     held, smallest = _held(row), f"{'± ' * (row['direction'] == 'equal within')}{row['smallest']:g}"
     p, p_holm = ("< 0.0001" if row[name] < 0.0001 else number(row[name], 4) for name in ("p", "p_holm"))
     against = f"; {held}" if held != DASH else ""
-    numbers = f"{_ours(row)}, smallest of interest {smallest}{against}; p (Holm) {p_holm}, n = {row['n']}."
+    numbers = f"{_ours(row)}{against}; smallest of interest {smallest}, p (Holm) {p_holm}, n = {row['n']}."
     strongest = [
         f"; {one['label']} {number(one['mean'], _digits(row))} ({one['name']})"
         for _, one in beside[beside["name"].notna()].iterrows()
@@ -90,13 +90,11 @@ def _published(row: Row) -> str:
 
 
 def _ours(row: Row) -> str:
-    """The effect with its interval; among placebos, the number itself and how far it lies beyond them."""
+    """The effect with its interval; among placebos, how far the number lies beyond their mean."""
     if not row["n"] or not _known(row["effect"]):
         return "no seed decides" if row["n"] else DASH
     counted = row["test"] == "binomial" or (row["null"] and not _known(row["rival"]))
-    shown = f"{_mean(row, 'effect low high', _digits(row), not counted)} {row['unit']}"
-    ranked = row["test"] == "placebo_ranks"
-    return f"{number(row['value'], _digits(row))}, {shown} beyond placebos" if ranked else shown
+    return f"{_mean(row, 'effect low high', _digits(row), not counted)} {row['unit']}"
 
 
 def _own(row: Row) -> str:
@@ -128,8 +126,8 @@ def _leaning(row: Row) -> str:
     above, below = row["low"] > row["null"], row["high"] < row["null"]
     claimed, other = {"greater": (above, below), "less": (below, above)}.get(row["direction"], (False, False))
     if claimed:
-        return "It lies on the claimed side, and below the smallest effect of interest ({})."
-    return "It lies on the other side." if other else ""
+        return "It lies on the claimed side, but is smaller than the smallest effect of interest ({})."
+    return "It lies on the opposite side." if other else ""
 
 
 def _shown(row: Row, one: Row) -> str:

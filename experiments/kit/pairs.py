@@ -32,23 +32,23 @@ LONE = ("faint", "large")
 HELDOUT = ("heldout_loss", "heldout_ece")
 LOGGED = ("loss", *HELDOUT)
 KINDS = {"clean_loss_difference": "calm steps", "perturbed_loss_difference": "perturbed steps"}
-BY_KIND: dict[str, Any] = {column: (f"{kind}: loss − vanilla's", "±4") for column, kind in KINDS.items()}
+BY_KIND: dict[str, Any] = {column: (f"{kind}: loss − no state's", "±4") for column, kind in KINDS.items()}
 """Columns of a page's table."""
-NATS = "loss − vanilla's (nats a token)\nbelow zero: better"
+NATS = "loss − no state's (nats)\nbelow zero: better"
 """Label of a figure's axis."""
 
 STATE, ORACLE = "calibrated_recurring", "oracle"
 LOOKS = {  # of the recurring world
-    ORACLE: Look("oracle: the true regime", style.BLACK, (0, (1, 1.2)), "D"),
-    "direct": Look("direct: nothing carried on", style.GREEN, (0, (6, 1.5, 1, 1.5)), "^"),
-    STATE: Look("calibrated: the self-state", style.BLUE, "-", "o"),
-    "state_1d": Look("state_1d: one dimension", style.SKY, (0, (3, 1, 1, 1)), "P", filled=False),
+    ORACLE: Look("true regime", style.BLACK, (0, (1, 1.2)), "D"),
+    "direct": Look("last batch only", style.GREEN, (0, (6, 1.5, 1, 1.5)), "^"),
+    STATE: Look("self-state", style.BLUE, "-", "o"),
+    "state_1d": Look("state of one number", style.SKY, (0, (3, 1, 1, 1)), "P", filled=False),
     "raw_recurring": Look("raw mechanism", style.ORANGE, (0, (2, 1)), "s", filled=False),
-    "learned_bias": Look("learned_bias: a constant", style.GREEN, ":", "<", filled=False),
-    "fixed_bias": Look("fixed_bias: a random one", style.ORANGE, ":", ">", filled=False),
-    "shuffled": Look("shuffled: own past, mixed up", style.VERMILLION, (0, (1, 2)), "v", filled=False),
-    "yoked": Look("yoked: another run's senses", style.PURPLE, (0, (4, 1.6)), "X"),
-    "clock": Look("clock: time alone", style.GREY, (0, (5, 3)), "d", filled=False),
+    "learned_bias": Look("learned constant bias", style.GREEN, ":", "<", filled=False),
+    "fixed_bias": Look("fixed random bias", style.ORANGE, ":", ">", filled=False),
+    "shuffled": Look("its signals in random order", style.VERMILLION, (0, (1, 2)), "v", filled=False),
+    "yoked": Look("another run's signals", style.PURPLE, (0, (4, 1.6)), "X"),
+    "clock": Look("clock alone", style.GREY, (0, (5, 3)), "d", filled=False),
 }
 
 

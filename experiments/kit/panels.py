@@ -233,7 +233,8 @@ def points(
             f"{place:g}" if isinstance(place, float) else (said or {}).get(place, str(place))
             for place in places
         ]
-        names = [textwrap.fill(name, 16, break_long_words=False) for name in names]
+        names = names if across or upright else [looks[name].label for name in names]
+        names = [textwrap.fill(name, 16 if upright else 34, break_long_words=False) for name in names]
         categories(axes, names, upright, striped=bool(across))
         if never:
             low, high = axes.dataLim.intervaly  # with the longest count only where a seed never gets there

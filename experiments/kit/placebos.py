@@ -20,6 +20,7 @@ from experiments.kit.words import (
     OPEN,
     Finding,
     all_of,
+    difference,
     interval,
     listed,
     number,
@@ -166,31 +167,18 @@ def beats(view: View, protocol: str, finder: str) -> Finding:
     )  # fmt: skip
 
 
-def further(view: View, protocol: str, finder: str) -> Finding:
-    """Whether learned directions steer further than the mean of placebos, over seeds.
+def further(view: View, protocol: str, finder: str, claim: str, otherwise: str) -> Finding:
+    """Whether the learned reader steers further than the mean of placebo readers, over seeds.
 
     For tests with too few draws for a rank within a seed, where `beats` can decide nothing.
     """
-    claim = (
-        f"`{view.condition}`, {TESTS[protocol, finder]}: learned directions steer further than the mean of "
-        "placebos selected alike."
-    )
-    verdicts, parts = [], []
-    beyonds: dict[str, Estimate] = {}
+    parts, steps = {}, view.steps()
     for step, by_placebo in view.by_placebo(protocol, finder):
-        beyond = {placebo: surplus(found) for placebo, found in by_placebo.items()}
-        beyonds |= {f"{placebo} at step {step}": value for placebo, value in beyond.items()}
-        rivals = [
-            f"{placebo} {interval(beyond[placebo])}, above every draw in "
-            f"{int((found['effect'] > found['placebo_max']).sum())} of {len(found)}"
-            for placebo, found in by_placebo.items()
-        ]
-        if rivals:
-            verdicts.append(worst([side(value, +1) for value in beyond.values()]))
-            parts.append(f"At step {step}, nats beyond the mean: {'; '.join(rivals)}.")
-    if not parts:
-        return Finding(claim, ABSENT, "It was not run.")
-    return Finding(claim, all_of(verdicts), " ".join(parts) + other_way(beyonds, +1))
+        for placebo, found in by_placebo.items():
+            parts[f"beyond {PLACEBOS[placebo]} readers{f' at step {step}' * (len(steps) > 1)}"] = surplus(
+                found
+            )
+    return difference(claim, parts, +1, "nats", otherwise=otherwise)
 
 
 def at_usual_norm(rows: pd.DataFrame, condition: str, finder: str, placebo: str) -> Estimate:

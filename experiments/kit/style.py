@@ -185,7 +185,7 @@ def finish(
             break
         shown.remove()
         columns -= 1
-    text = textwrap.fill(f"{caption} {note}".strip(), int(width * 19.6))
+    text = textwrap.fill(f"{caption} {note}".strip(), int(width * 19.2))
     made.text(0.01, pad / height, text, ha="left", va="bottom", fontsize=7, color="#333333", linespacing=1.3)
     bottom = pad + 0.135 * (text.count("\n") + 1) + 0.03
     engine = made.get_layout_engine()

@@ -24,7 +24,9 @@ VERDICTS = (NOT_CLEAR, OPEN, CLEAR, ABSENT)  # the order of a page: what fails c
 OF_CLAIMS = ("not supported", "inconclusive", "supported", ABSENT)
 _PLACES = {word: place for words in (VERDICTS, OF_CLAIMS) for place, word in enumerate(words)}
 OTHER_WAY = " The opposite holds{}."
-PREFIXES = {OPEN: "Not settled: ", ABSENT: "Not measured: "}  # of a sentence that nothing is known of yet
+PREFIXES = {  # of a sentence that nothing is known of yet, and of a registered claim
+    OPEN: "Not settled: ", ABSENT: "Not measured: ", **{word: f"{word.capitalize()}: " for word in OF_CLAIMS},
+}  # fmt: skip
 MISSING = "The tables hold nothing for this yet."
 
 
@@ -161,13 +163,25 @@ def other_way(parts: "Parts", sign: int) -> str:
     return turned_way([name for name, value in known.items() if side(value, -sign) == CLEAR], len(known))
 
 
+def least(parts: "Parts", sign: int) -> dict[str, "Estimate"]:
+    """The one part that lies least far on that side of zero: where it clearly does, all do. Nothing without a part."""
+    known = [(name, value) for name, value in dict(parts).items() if value.n]
+
+    def end(value: "Estimate") -> float:
+        low = value.low if sign > 0 else -value.high
+        return low if math.isfinite(low) else sign * value.mean
+
+    return dict(sorted(known, key=lambda part: end(part[1]))[:1])
+
+
 def turned_way(turned: Sequence[str], parts: int) -> str:
     """That sentence for the parts that are turned, out of so many; all of them need no names."""
     return OTHER_WAY.format(f" for {listed(turned)}" if len(turned) < parts else "") if turned else ""
 
 
 def difference(
-    claim: str, parts: "Parts", sign: int, unit: str = "", digits: int = 3, pairs: bool = True, otherwise: str = ""
+    claim: str, parts: "Parts", sign: int, unit: str = "", digits: int = 3, pairs: bool = True, otherwise: str = "",
+    nearest: bool = False,
 ) -> Finding:  # fmt: skip
     """The finding on values that should all lie on one side of zero.
 
@@ -175,16 +189,17 @@ def difference(
         claim, otherwise: what is said where all do, and where not.
         parts: what is compared, by name. ByCondition's `values` and `against` give them.
         sign: +1 or -1, the side that the claim says.
-        pairs: whether each is a difference paired by seed.
+        pairs: whether each is a difference paired by seed. nearest: tell the part alone that lies least far on that side.
     """
     known = {name: value for name, value in dict(parts).items() if value.n}
     if not known:
         return Finding(claim, ABSENT, "It needs seeds that both sides of a comparison have.", otherwise)
-    text = "; ".join(f"{name} {interval(value, digits)}" for name, value in known.items())
+    told = least(known, sign) if nearest else known
+    text = "; ".join(f"{name} {interval(value, digits)}" for name, value in told.items())
     n = min(value.n for value in known.values())
     verdict = worst([side(value, sign) for value in known.values()])
-    told = f" {unit.strip()}" * bool(unit.strip()) + ", paired by seed" * pairs
-    return Finding(claim, verdict, f"{text}{told}, n = {n}.{other_way(known, sign)}", otherwise)
+    unit = f" {unit.strip()}" * bool(unit.strip()) + ", paired by seed" * pairs
+    return Finding(claim, verdict, f"{text}{unit}, n = {n}.{other_way(known, sign)}", otherwise)
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
