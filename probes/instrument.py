@@ -200,6 +200,8 @@ def command(
     step = trained.last if given.step is None else given.step
     torch.set_num_threads(1)
     corpus = trained_corpus(given.run, trained, given.out / "data")
+    if other is not None:
+        check_corpus(other, corpus)
     destination = given.out / "probes" / name / f"{given.run.resolve().name}-step{step}"
     with command_line.progress_bar(f"{name} test") as progress:
         test(given.run, step, settings, corpus, destination, progress, other)

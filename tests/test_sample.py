@@ -12,7 +12,7 @@ from scipy.special import softmax
 import frozen_test
 import train
 from base.rng import Stream, generator
-from data.corpus import Corpus
+from data.corpus import Corpus, load
 from data.prepare import prepare_text
 from runs import state_file
 from runs.state import load_models
@@ -247,4 +247,8 @@ def test_every_reader_of_a_text_refuses_another_and_writes_nothing(
             ends(main, str(tmp_path / "runs" / "one"), *rest, "--out", str(tmp_path)), "another corpus"
         )
     (tmp_path / "state.json").unlink()
+    stranger = finished(tmp_path / "other", load("tiny_text", tmp_path / "data"))
+    before = contents(tmp_path)
+    line = [str(study["a command"]), "--other", str(stranger), "--out", str(tmp_path)]
+    assert_refused(ends(frozen_test.main, *line), f"{stranger} was trained on another corpus")
     assert contents(tmp_path) == before
