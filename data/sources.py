@@ -133,7 +133,7 @@ def find_elsewhere(source: Source, kept: Path, root: Path = ROOT) -> Found:
         fetched = f"fetch some with: python data/{source.name}/prepare.py"
         given = f"give it one with: python -m data.prepare {source.name} --from PATH, or take one of {known}"
         raise SourceNotFound(
-            f"there is no text for corpus {source.name!r}: put a UTF-8 text at {path}, or "
+            f"there is no text for corpus {source.name!r}: put a UTF-8 text (any: no checksum is asked for) at {path}, or "
             f"{fetched if source.name in SOURCES else given}"
         )
     try:
