@@ -1,5 +1,7 @@
 """The figures on memory: the parts of an update through bewilderment, and stability against leverage."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -35,9 +37,9 @@ PANELS = (  # column of memory_dynamics, its axis, whether it is drawn from zero
 )
 
 
-def look(name: str) -> Look:
-    """The look of a memory; of a condition unknown here, the one that any condition gets."""
-    return LOOKS.get(name) or style.condition(name)
+def looks_of(names: Iterable[str]) -> dict[str, Look]:
+    """The looks of memories, and of conditions unknown here, in one figure."""
+    return style.conditions(names, {**style.CONDITIONS, **LOOKS})
 
 
 def dynamics(tables: Tables, note: str, condition: str) -> Drawing:
@@ -57,7 +59,7 @@ def dynamics(tables: Tables, note: str, condition: str) -> Drawing:
             reason = "no memory" if column in ("memory_norm", "gate", "memory_share") else "not measured"
             axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", color="#555555")
         else:
-            _lines(axes, wide, look(condition))
+            _lines(axes, wide, looks_of((condition,))[condition])
         if column == "force":
             _memory_pull(axes, rows)
         _limits(axes, table, column, from_zero)
@@ -103,7 +105,7 @@ def _limits(axes: Axes, table: pd.DataFrame, column: str, from_zero: bool) -> No
 
 def _dynamics_title(rows: pd.DataFrame, condition: str) -> str:
     """What bewilderment does to the memory share: during it minus before, paired by seed."""
-    name = look(condition).label
+    name = looks_of((condition,))[condition].label
     name = name[0].upper() + name[1:]
     if rows["memory_share"].isna().all():
         return f"{name}: the updates through {REGIME}"
@@ -135,13 +137,14 @@ def tradeoff(tables: Tables, note: str) -> Drawing:
     """Stability against leverage: a point a seed and memory, and the mean of each memory, larger."""
     table = tables.rows("memory_tradeoff")
     names = [*present(table, tuple(LOOKS)), *sorted(set(table["condition"]) - set(LOOKS))]
+    looks = looks_of(names)
     if table["leverage"].isna().all():
         raise NothingToDraw("memory_tradeoff has no frozen-weight test")
     made = style.figure(style.WIDE, 6.2)
     for (x, y, label), axes in zip(AXES, made.subplots(2, 2).ravel(), strict=True):
         drawn: list[pd.DataFrame] = []
-        for name in names:
-            own, rows = look(name), of_condition(table, name).dropna(subset=[x, y])
+        for name, own in looks.items():
+            rows = of_condition(table, name).dropna(subset=[x, y])
             if rows.empty:
                 continue
             drawn.append(rows)
@@ -159,8 +162,8 @@ def tradeoff(tables: Tables, note: str) -> Drawing:
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_ylabel(label)
     handles = [
-        Line2D([], [], ls="", marker=look(name).marker, color=look(name).colour, mfc=look(name).face, ms=4.5)
-        for name in names
+        Line2D([], [], ls="", marker=own.marker, color=own.colour, mfc=own.face, ms=4.5)
+        for own in looks.values()
     ]
     caption = (
         f"In {REGIME}. Small: single seeds (n = {table['seed'].nunique()} at most), a grey line through those of one seed; large: their mean. Leverage: held-out effect of the frozen-weight "
@@ -169,7 +172,7 @@ def tradeoff(tables: Tables, note: str) -> Drawing:
         "follow the scale of a state; displacement does not. Title: Spearman's correlation of little movement with leverage beyond placebo over the "
         "memories of each seed, mean and 95 % t interval; below zero, stiller steers less."
     )
-    legend = (handles, [look(name).label for name in names])
+    legend = (handles, [own.label for own in looks.values()])
     return style.finish(made, _tradeoff_title(tables.rows("memory_ranks")), caption, note, legend)
 
 

@@ -121,19 +121,19 @@ def learning_curves(tables: Tables, note: str, findings: Mapping[str, Finding]) 
         name for name in metrics["condition"].unique() if name not in {*TWINS, *TWINS.values()}
     ]
     groups = {name: group for name, group in groups.items() if group}
-    looks = {name: style.condition(name) for group in groups.values() for name in group}
+    looks = style.conditions([name for group in groups.values() for name in group])
     made = style.figure(style.WIDE, 5.6)
     grid = made.add_gridspec(2, 1, height_ratios=[1, 1.15])
     top = grid[0].subgridspec(1, len(groups)).subplots(sharey=True, squeeze=False)[0]
     heldout, last = grid[1].subgridspec(1, 2, width_ratios=[1.15, 1]).subplots(squeeze=False)[0]
     for (name, group), axes in zip(groups.items(), top, strict=True):
         for condition in group:
-            _by_step(axes, of_condition(metrics, condition), "loss", bin_width(metrics))
+            _by_step(axes, of_condition(metrics, condition), "loss", bin_width(metrics), looks[condition])
         _shade(axes, of_condition(metrics, group[0]))
         axes.set(title=name, xlabel="step")
     top[0].set_ylabel("training loss (nats)")
-    for condition in looks:
-        _by_step(heldout, of_condition(metrics, condition), LOSS, 1)
+    for condition, look in looks.items():
+        _by_step(heldout, of_condition(metrics, condition), LOSS, 1, look)
     _shade(heldout, of_condition(metrics, "self"))
     heldout.set(title="held-out loss (grey: windows of self)", xlabel="step", ylabel="held-out loss (nats)")
     _final(last, tables, looks)
@@ -148,9 +148,8 @@ def learning_curves(tables: Tables, note: str, findings: Mapping[str, Finding]) 
     )
 
 
-def _by_step(axes: Axes, rows: pd.DataFrame, column: str, width: int) -> None:
+def _by_step(axes: Axes, rows: pd.DataFrame, column: str, width: int, look: Look) -> None:
     if rows[column].notna().any():
-        look = style.condition(rows["condition"].iloc[0])
         marks.curve(axes, binned(rows, column, width), look, summary=same_regimes(rows))
 
 
@@ -165,7 +164,7 @@ def _final(axes: Axes, tables: Tables, looks: Mapping[str, Look]) -> None:
     at = tables.by_condition("runs", looks)
     marks.categories(axes, at.conditions, upright=False, striped=False)
     for place, name in enumerate(at.conditions):
-        marks.by_seed(axes, place, at.of(name, LOSS), style.condition(name), upright=False, apart=0.15)
+        marks.by_seed(axes, place, at.of(name, LOSS), looks[name], upright=False, apart=0.15)
         twin = TWINS.get(name, "")
         if twin in at.conditions:
             middle = (place + at.conditions.index(twin)) / 2
