@@ -6,6 +6,7 @@ colour, line style and marker in every figure, so that it can be read in greysca
 
 import io
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -158,17 +159,19 @@ def conditions(names: Iterable[str], known: Mapping[str, Look] = CONDITIONS) -> 
     """The looks of the conditions that one figure shows, by name, no two alike.
 
     One that is not among the known ones gets a spare look: the one that its name's letters lead to, or the next that is
-    free. Where none is free any more, its label names whom it looks like.
+    free, of a colour that is used least. Where none is free any more, its label names whom it looks like.
     """
     found = {name: known[name] for name in dict.fromkeys(names) if name in known}
     for name in sorted({*names} - {*found}):
         first = sum(name.encode()) % len(_SPARE)
         spares = [Look(name, *spare) for spare in (*_SPARE[first:], *_SPARE[:first])]
-        free = next((one for one in spares if not any(alike(one, other) for other in found.values())), None)
-        if free is None:
+        free = [one for one in spares if not any(alike(one, other) for other in found.values())]
+        used = Counter(look.colour for look in found.values())
+        if free:
+            found[name] = min(free, key=lambda one: used[one.colour])
+        else:
             twin = next(other for other, look in found.items() if alike(look, spares[0]))
-            free = replace(spares[0], label=f"{name} (looks like {twin})")
-        found[name] = free
+            found[name] = replace(spares[0], label=f"{name} (looks like {twin})")
     return {name: found[name] for name in names}
 
 
