@@ -50,6 +50,7 @@ made_from() {
     cat "$here/Pipfile"
 }
 if ! made_from | cmp -s - "$stamp" || ! "$here/.venv/bin/python" -c '' 2>/dev/null; then
+    [ ! -L "$here/.venv" ] || rm "$here/.venv" # what it leads to is another clone's
     rm -f "$stamp"
     if ! "$here/.tools/pipenv/bin/pipenv" --version >/dev/null 2>&1; then
         echo "run.sh: installing pipenv into .tools/" >&2

@@ -34,7 +34,7 @@ from configs import size
 from configs.run import RunConfig, Train
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
-from data.tokens import Tokens, prepare
+from data.tokens import Tokens, described, prepare
 from runs import folder as run_folder
 from runs import number_type
 from runs.evaluate import PROBE, batch, heldout, prompt_effect, seen_batch, state_effect, statistics, told
@@ -290,9 +290,12 @@ def main(arguments: Sequence[str]) -> None:
 
     def trained(condition: str, seed: int) -> Path:
         """The run of a condition, after those it needs."""
-        run = suite.run(condition, seed)
+        run = number_type.resolved(given.out, suite.run(condition, seed), given.device)
         inputs = {part: trained(*reference) for part, reference in run.references().items()}
         tokens = prepare(run, given.out / "data")
+        keys = {part: str(run_folder.check(folder)["key"]) for part, folder in inputs.items()}
+        key = run_folder.run_key(run, tokens.tokens_sha256, keys)
+        run_folder.keep_vocabulary(run_folder.folder_of(given.out / "runs", key), described(tokens))
         with command_line.progress_bar(f"{condition}, seed {seed}") as progress:
             return train(run, tokens, given.out / "runs", progress, given.device, inputs)
 

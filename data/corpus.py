@@ -28,8 +28,8 @@ SPLITS = ("train", "dev", "heldout")
 class Corpus:
     """A prepared corpus; its splits are read-only uint16 views of one memory-mapped file.
 
-    vocab_size: ids run from 0 to vocab_size - 1. source_kind: "own folder", "collected" (by prepare.py, from a path or
-    a hub), "data folder", "download", "embedded", or what the caller of `prepare_text` said.
+    vocab_size: ids run from 0 to vocab_size - 1. source_kind: "own folder", "data folder", "download", "embedded",
+    or what the caller of `prepare_text` said.
     """
 
     name: str

@@ -1,6 +1,10 @@
-"""Making corpora: find a text, split it, turn it into tokens, write them for data/corpus.py to load."""
+"""Making corpora: find a text, split it, turn it into tokens, write them for data/corpus.py to load.
+
+python -m data.prepare NAME --from PATH    a corpus of your own, of a text, of JSON or of a folder of these
+"""
 
 import argparse
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,9 +15,12 @@ if __name__ == "__main__":
 
 from base.errors import UserError
 from base.storage import sha256_bytes, write_bytes, write_sealed
+from data import documents
 from data.corpus import FORMAT, SPLITS, Corpus, command, folder_name, load
-from data.sources import ROOT, SOURCES, Source, find_elsewhere, find_local
+from data.sources import ROOT, SOURCES, Source, find_elsewhere, find_local, own_text
 from data.tokenizers import MAX_VOCABULARY, check_text, make
+
+MOST_DOCUMENTS = 1_000_000_000
 
 
 def prepare_text(
@@ -107,6 +114,20 @@ def prepare(
     )
 
 
+def keep(name: str, text: bytes, place: str, data_dir: Path, tokenizer: str, root: Path = ROOT) -> Corpus:
+    """Give a text a name: its tokens go to data_dir, itself to data/<name>/input.txt, where every study finds it.
+
+    place names the text in errors. UserError where another text has that name, and as of `prepare_text`.
+    """
+    folder_name(name, tokenizer)
+    path = own_text(name, root)
+    if path.is_file() and path.read_bytes() != text:
+        raise UserError(f"{path} is another text of the name {name!r}; choose another name, or remove it")
+    corpus = prepare_text(name, text, data_dir, tokenizer, kind="own folder", place=place)
+    write_bytes(path, text)
+    return corpus
+
+
 def main(name: str, arguments: Sequence[str]) -> None:
     """The command line of data/<name>/prepare.py. UserError for what the user can mend."""
     given = arguments_parser(name).parse_args(arguments)
@@ -125,6 +146,18 @@ def arguments_parser(name: str, tokenizer: str = "char") -> argparse.ArgumentPar
     return parser
 
 
+def add_documents(parser: argparse.ArgumentParser, of: str) -> None:
+    """`--documents N`: how many are taken of what."""
+    parser.add_argument("--documents", type=_count, metavar="N", help=f"take the first N documents {of}")
+
+
+def _count(text: str) -> int:
+    with contextlib.suppress(ValueError):
+        if 1 <= int(text) <= MOST_DOCUMENTS:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"give a number from 1 to {MOST_DOCUMENTS:,}")
+
+
 def report(corpus: Corpus, out: Path) -> None:
     """Print what a corpus in a folder of corpora is."""
     sizes = ", ".join(f"{split} {len(getattr(corpus, split)):,}" for split in SPLITS)
@@ -137,8 +170,25 @@ def report(corpus: Corpus, out: Path) -> None:
 
 def _main(arguments: Sequence[str]) -> None:
     if not arguments or arguments[0].startswith("-"):
-        raise UserError("give the name of a corpus: python -m data.prepare NAME [--out DIR]")
-    main(arguments[0], arguments[1:])
+        raise UserError("give the name of a corpus: python -m data.prepare NAME [--from PATH] [--out DIR]")
+    name = arguments[0]
+    parser = arguments_parser(name)
+    parser.add_argument(
+        "--from", dest="path", type=Path, metavar="PATH",
+        help="the text of a new corpus: a text file, JSON (.json, .jsonl, .jsonl.gz), or a folder of these",
+    )  # fmt: skip
+    add_documents(parser, "of PATH (default: all)")
+    given = parser.parse_args(arguments[1:])
+    if given.path is None:
+        if given.documents is not None:
+            raise UserError("--documents goes with --from PATH")
+        report(prepare(name, given.out, given.tokenizer), given.out)
+        return
+    if name in SOURCES:
+        raise UserError(f"{name} is a corpus of this project's own; give your text another name")
+    text = documents.read(given.path, given.documents)
+    report(keep(name, text, str(given.path), given.out, given.tokenizer), given.out)
+    print(f"text        kept as {own_text(name)}; any suite can say: corpus = {name!r}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ the network or in what Python itself carries. Whatever has a known checksum is u
 """
 
 import os
-import shlex
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -41,7 +40,6 @@ class Source:
     build: makes the text of an embedded corpus; recipe: changes whenever `build` would make another text.
     A source with none of these is a user's own file in data/<name>/input.txt.
     aliases: other names that its folder has in the folders of $INTEROCEPTION_DATA, looked for after `name`.
-    collected: data/<name>/prepare.py collects a text (--from PATH) and puts it beside the tokens.
     """
 
     name: str
@@ -51,7 +49,6 @@ class Source:
     build: Callable[[], bytes] | None = None
     recipe: str | None = None
     aliases: tuple[str, ...] = ()
-    collected: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Found:
     """The bytes of a text, the kind of place they came from, and the place itself in words."""
 
     content: bytes
-    kind: str  # "own folder", "collected", "data folder", "download" or "embedded"
+    kind: str  # "own folder", "data folder", "download" or "embedded"
     place: str
     recipe: str | None = None  # only of an embedded text
 
@@ -74,7 +71,7 @@ SOURCES: dict[str, Source] = {
             sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
         ),
         Source(name="pydoc_char", build=pydoc_text.build, recipe=pydoc_text.RECIPE),
-        Source(name="openwebtext", aliases=("openwebtext_small",), collected=True),
+        Source(name="openwebtext", aliases=("openwebtext_small",)),
     )
 }
 
@@ -87,15 +84,18 @@ def data_folders(root: Path = ROOT) -> list[Path]:
     return [at_home(Path(entry), f"${DATA_VARIABLE}") for entry in setting.split(os.pathsep) if entry]
 
 
+def own_text(name: str, root: Path = ROOT) -> Path:
+    """Where a text stands in the clone that is a user's own, or that a user put there: the first place of looking."""
+    return root / "data" / name / "input.txt"
+
+
 def find_local(source: Source, kept: Path, root: Path = ROOT) -> Found | None:
-    """The text from this machine's disk, or None. `kept` is where a download or a collected text was put.
+    """The text from this machine's disk, or None. `kept` is where a download was put.
 
     UserError names a file that cannot be read or has another checksum than expected: it is never passed over
     in silence.
     """
-    places = [("own folder", root / "data" / source.name / "input.txt")]
-    if source.collected:  # someone chose it: before what happens to lie in a data folder
-        places.append(("collected", kept))
+    places = [("own folder", own_text(source.name, root))]
     names = (source.name, *source.aliases)
     places += [
         ("data folder", folder / name / "input.txt") for folder in data_folders(root) for name in names
@@ -125,19 +125,16 @@ def find_elsewhere(source: Source, kept: Path, root: Path = ROOT) -> Found:
 
     SourceNotFound says which file to put where: path, URL and checksum.
     """
-    path = root / "data" / source.name / "input.txt"
-    if source.collected:
-        raise SourceNotFound(
-            f"there is no text for corpus {source.name!r}: put a UTF-8 text (any, so no checksum is asked for) at {path}, "
-            f"or collect one with: "
-            f"python data/{source.name}/prepare.py --from PATH --out {shlex.quote(str(kept.parent.parent))}"
-        )
+    path = own_text(source.name, root)
     if source.build is not None:
         return Found(source.build(), "embedded", "the documentation that Python carries", source.recipe)
     if source.url is None or source.sha256 is None:
         known = ", ".join(sorted(SOURCES))
+        fetched = f"fetch some with: python data/{source.name}/prepare.py"
+        given = f"give it one with: python -m data.prepare {source.name} --from PATH, or take one of {known}"
         raise SourceNotFound(
-            f"there is no text for corpus {source.name!r}: put a UTF-8 text at {path}, or take one of {known}"
+            f"there is no text for corpus {source.name!r}: put a UTF-8 text (any: no checksum is asked for) at {path}, or "
+            f"{fetched if source.name in SOURCES else given}"
         )
     try:
         content = _fetch(source.url, source.size)

@@ -9,13 +9,14 @@ import importlib
 import os
 import re
 import tempfile
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tiktoken
+from tqdm import tqdm
 
 from base import machine
 from base.errors import UserError
@@ -188,55 +189,66 @@ def train_bpe(text: str, size: int) -> list[bytes]:
     Again and again the neighbours that stand together most often in the pieces of `text` become one token; of equally
     frequent ones the first in byte order. Shorter than `size` where no pair is left that was seen SEEN times.
     """
-    pieces = Counter(re.findall(PATTERN, text))
-    times = list(pieces.values())
-    words = [[bytes([byte]) for byte in piece.encode()] for piece in pieces]
+    parts, before, after, times = _places(Counter(re.findall(PATTERN, text)))
     counts: Counter[bytes] = Counter()  # joined neighbours -> places in the text
-    holders: defaultdict[bytes, set[int]] = defaultdict(set)  # -> words that have, or had, them
-    for number, word in enumerate(words):
-        for joined in _joined(word):
-            counts[joined] += times[number]
-            holders[joined].add(number)
+    holders: defaultdict[bytes, array[int]] = defaultdict(
+        lambda: array("i")
+    )  # -> places that have, or had, them
+    for place, right in enumerate(after):
+        if right >= 0:
+            counts[parts[place] + parts[right]] += times[place]
+            holders[parts[place] + parts[right]].append(place)
     # An entry is stale when its count is not the present one: then a newer entry is in the heap as well.
     heap = [(-count, joined) for joined, count in counts.items() if count >= SEEN]
     heapq.heapify(heap)
     ranks = {bytes([byte]): byte for byte in range(256)}
-    while heap and len(ranks) < size:
-        count, token = heapq.heappop(heap)
-        if counts[token] != -count:
-            continue
-        ranks.setdefault(token, len(ranks))
-        change: Counter[bytes] = Counter()
-        for number in holders.pop(token):
-            for joined in _joined(words[number]):
-                change[joined] -= times[number]
-            words[number] = _merge(words[number], token)
-            for joined in _joined(words[number]):
-                change[joined] += times[number]
-                holders[joined].add(number)
-        for joined, difference in change.items():
-            counts[joined] += difference
-            if difference and counts[joined] >= SEEN:
-                heapq.heappush(heap, (-counts[joined], joined))
+    with tqdm(total=size, initial=len(ranks), unit=" tokens", desc="bpe", disable=None, leave=False) as bar:
+        while heap and len(ranks) < size:
+            count, token = heapq.heappop(heap)
+            if counts[token] != -count:
+                continue
+            ranks.setdefault(token, len(ranks))
+            bar.update(len(ranks) - bar.n)
+            change: Counter[bytes] = Counter()
+            for place in sorted(holders.pop(token)):  # from the left, as a text is encoded
+                right = after[place]
+                if right < 0 or parts[place] + parts[right] != token:
+                    continue
+                left, beyond = before[place], after[right]
+                change[token] -= times[place]
+                if left >= 0:
+                    change[parts[left] + parts[place]] -= times[place]
+                    change[parts[left] + token] += times[place]
+                    holders[parts[left] + token].append(left)
+                if beyond >= 0:
+                    change[parts[right] + parts[beyond]] -= times[place]
+                    change[token + parts[beyond]] += times[place]
+                    holders[token + parts[beyond]].append(place)
+                    before[beyond] = place
+                parts[place], after[place], after[right] = token, beyond, -1
+            for joined, difference in change.items():
+                counts[joined] += difference
+                if difference and counts[joined] >= SEEN:
+                    heapq.heappush(heap, (-counts[joined], joined))
     return list(ranks)
 
 
-def _joined(word: Sequence[bytes]) -> Iterable[bytes]:
-    return (left + right for left, right in pairwise(word))
+def _places(pieces: Mapping[str, int]) -> "tuple[list[bytes], array[int], array[int], array[int]]":
+    """Pieces one after another as lists of bytes: each byte, its neighbours' places (-1: none), how often its piece came.
 
-
-def _merge(word: Sequence[bytes], token: bytes) -> list[bytes]:
-    """The word with neighbours that make up `token` joined, from the left."""
-    merged: list[bytes] = []
-    last = None  # the part before, where it may still be joined to the next
-    for part in word:
-        if last is not None and last + part == token:
-            merged[-1] = token
-            last = None
-        else:
-            merged.append(part)
-            last = part
-    return merged
+    A merge touches the places that it joins, whatever the length of their piece: a text without blanks is one long piece.
+    """
+    parts: list[bytes] = []
+    before, after, times = array("i"), array("i"), array("i")
+    singles = [bytes([byte]) for byte in range(256)]
+    for piece, count in pieces.items():
+        start = len(parts)
+        parts += [singles[byte] for byte in piece.encode()]
+        before.extend(range(start - 1, len(parts) - 1))
+        after.extend(range(start + 1, len(parts) + 1))
+        before[start] = after[-1] = -1
+        times.extend([count] * (len(parts) - start))
+    return parts, before, after, times
 
 
 GPT2_URL = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/"

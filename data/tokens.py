@@ -1,6 +1,7 @@
 """The tokens that a run is trained on: a prepared text, or a process that is drawn from."""
 
 from pathlib import Path
+from typing import Any
 
 from configs.process import Process
 from configs.rows import Rows
@@ -17,6 +18,11 @@ Tokens = Corpus | Generated | RowSource
 def drawn_from(name: str, process: Process, seed: int) -> Generated | RowSource:
     """A process as a corpus, for the runs of a seed."""
     return row_source(name, process, seed) if isinstance(process, Rows) else generated(name, process, seed)
+
+
+def described(tokens: Tokens) -> dict[str, Any] | None:
+    """What `data.tokenizers.restore` makes the tokenizer of a text again from; None for a process, which has none."""
+    return tokens.tokenizer.describe() if isinstance(tokens, Corpus) else None
 
 
 def load(run: RunConfig, data_dir: Path) -> Tokens:

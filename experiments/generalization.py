@@ -125,8 +125,8 @@ def stand_in(tables: Tables) -> str:
     """What to say where another corpus stands in for the wanted one."""
     others = sorted({*tables.rows("runs")["corpus"].astype(str)} - {WANTED})
     return (
-        f"**OpenWebText was not at hand: {listed([f'`{name}`' for name in others])} stands in for it, the embedded corpus, which is made "
-        "from Python's own documentation. Nothing here was measured on web text.**"
+        f"**Not on OpenWebText: {listed([f'`{name}`' for name in others])} {'stand' if len(others) > 1 else 'stands'} in for it. "
+        "Nothing here was measured on web text.**"
     ) * bool(others)
 
 

@@ -114,9 +114,9 @@ def _heldout(axes: Axes, tables: Tables, looks: Mapping[str, Look]) -> list[str]
     """Held-out loss through the run, without and with regimes in fixed windows."""
     metrics = tables.rows("metrics")
     drawn = present(metrics, LOOKS) or list(metrics["condition"].unique())[: len(LOOKS)]
-    for condition in drawn:
+    for condition, look in style.conditions(drawn).items():
         rows = of_condition(metrics, condition).dropna(subset=[LOSS])
-        marks.curve(axes, binned(rows, LOSS, 1), style.condition(condition), summary=same_regimes(rows))
+        marks.curve(axes, binned(rows, LOSS, 1), look, summary=same_regimes(rows))
     _shade(axes, of_condition(metrics, "self"))
     axes.set(title="through training", xlabel="step", ylabel="held-out loss (nats)")
     return drawn
@@ -133,10 +133,12 @@ def _final(axes: Axes, tables: Tables, looks: Mapping[str, Look]) -> list[str]:
     runs = tables.rows("runs")
     at = ByCondition(runs[runs["condition"].isin(list(style.CONDITIONS))], style.CONDITIONS)
     at = at if at.conditions else ByCondition(runs)
-    names = [textwrap.fill(style.condition(name).label, 22) for name in at.conditions]
-    marks.categories(axes, names, upright=False, striped=False)
-    for place, name in enumerate(at.conditions):
-        marks.by_seed(axes, place, at.of(name, LOSS), style.condition(name), upright=False, apart=0.15)
+    own = style.conditions(at.conditions)
+    marks.categories(
+        axes, [textwrap.fill(look.label, 22) for look in own.values()], upright=False, striped=False
+    )
+    for place, (name, look) in enumerate(own.items()):
+        marks.by_seed(axes, place, at.of(name, LOSS), look, upright=False, apart=0.15)
         twin = TWINS.get(name, "")
         if twin in at.conditions:
             middle = (place + at.conditions.index(twin)) / 2

@@ -23,11 +23,11 @@ from configs.probe import Probe, fields_of
 from configs.run import RunConfig
 from configs.suite import validate
 from configs.toml_file import ConfigError
-from data.tokens import Tokens, prepare
+from data.tokens import Tokens
 from model import GPT
 from runs import folder as run_folder
 from runs.evaluate import ECE_BINS, batch, overconfidence
-from runs.state import check_corpus, load_models, models_arrays
+from runs.state import check_corpus, load_models, models_arrays, trained_corpus
 from self_state import SelfState
 
 Progress = Callable[[int, int], None]
@@ -186,7 +186,12 @@ def command(
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help=f"set a field, probe.{name}.*"
     )
-    parser.add_argument("--out", type=Path, default=Path("out"), help="corpora in, results out (default out)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out"),
+        help="results out; corpora in, for a run that has none beside it (default out)",
+    )
     given = parser.parse_args(arguments)
     settings = load_settings(name, given.set)
     given.run = run_folder.viewed(given.run)
@@ -194,7 +199,9 @@ def command(
     trained = run_folder.load_config(given.run)
     step = trained.last if given.step is None else given.step
     torch.set_num_threads(1)
-    corpus = prepare(trained, given.out / "data")
+    corpus = trained_corpus(given.run, trained, given.out / "data")
+    if other is not None:
+        check_corpus(other, corpus)
     destination = given.out / "probes" / name / f"{given.run.resolve().name}-step{step}"
     with command_line.progress_bar(f"{name} test") as progress:
         test(given.run, step, settings, corpus, destination, progress, other)

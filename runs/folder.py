@@ -22,6 +22,7 @@ from configs.run import RunConfig
 
 FORMAT = 1
 KEPT_CHECKPOINTS = 2
+VOCABULARY = "vocabulary.json"
 LONGEST_VIEW = 4096  # bytes of a path
 
 
@@ -193,9 +194,16 @@ def save_checkpoint(work: Path, key: str, step: int, tensors: Mapping[str, np.nd
         storage.remove(old)
 
 
+def keep_vocabulary(folder: Path, tokenizer: Mapping[str, Any] | None) -> None:
+    """Put aside for the folder of a run that is about to be trained what its tokens are in words, so that the run can be
+    read when its text is gone. tokenizer: its description; None where a run is of no text."""
+    if tokenizer is not None and not folder.exists():
+        storage.write_sealed(work_of(folder) / VOCABULARY, tokenizer)
+
+
 def _kept(work: Path) -> list[Path]:
-    """The weights that a run in progress has put aside for its folder."""
-    return sorted(work.glob("*.safetensors"))
+    """What a run in progress has put aside for its folder: weights, and what its tokens are in words."""
+    return sorted([*work.glob("*.safetensors"), *work.glob(VOCABULARY)])
 
 
 def _hashes(files: Iterable[Path]) -> dict[str, str]:
@@ -242,7 +250,7 @@ def load_checkpoint(work: Path, key: str) -> tuple[int, dict[str, np.ndarray], s
 
 
 def finish(work: Path, destination: Path, run: RunConfig, record: Mapping[str, Any], metrics: str) -> None:
-    """Make the run folder: what lies ready in `work` (safetensors files), the config, the log and run.json."""
+    """Make the run folder: what lies ready in `work`, the config, the log and run.json."""
     with storage.whole_folder(destination) as folder:
         for path in _kept(work):
             storage.copy_file(path, folder / path.name)

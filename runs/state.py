@@ -17,8 +17,9 @@ from base.rng import Stream, generator
 from base.storage import UserError
 from channels import Channels
 from configs.run import RunConfig, partner
-from data.corpus import Corpus
-from data.prepare import prepare
+from data import tokens as token_sources
+from data.corpus import Corpus, folder_name
+from data.tokenizers import Tokenizer, restore
 from data.tokens import Tokens
 from model import GPT
 from runs import folder as run_folder
@@ -250,11 +251,30 @@ def constant_bias(folder: Path, step: int | None = None) -> np.ndarray | None:
     return storage.load_tensors(folder / run_folder.weights_name(step)).get("constant_bias.vector")
 
 
-def trained_corpus(folder: Path, run: RunConfig, data_dir: Path) -> Corpus:
-    """The corpus that a finished run was trained on. UserError where what goes by its name now is another."""
-    corpus = prepare(run.corpus, data_dir, run.tokenizer)
+def trained_corpus(folder: Path, run: RunConfig, data_dir: Path) -> Tokens:
+    """The tokens that a finished run was trained on, read where the run's study has them, or else in `data_dir`.
+
+    Nothing is written. UserError where they are not there, or what goes by their name is another text now.
+    """
+    own = folder.resolve().parent.parent / "data"
+    there = (own / folder_name(run.corpus, run.tokenizer)).is_dir()
+    corpus = token_sources.load(run, own if there else data_dir)
     check_corpus(folder, corpus)
     return corpus
+
+
+def tokenizer_of(folder: Path, run: RunConfig, data_dir: Path) -> Tokenizer:
+    """What makes tokens of text for a finished run: the run's own, or, where it kept none, that of its corpus.
+
+    UserError for a run of a process, and as of `trained_corpus`.
+    """
+    if run.process is not None:
+        raise UserError(f"{folder} was trained on a process, whose tokens are no text")
+    if run_folder.VOCABULARY in run_folder.check(folder)["files"]:
+        return restore(storage.read_json(folder / run_folder.VOCABULARY))
+    corpus = trained_corpus(folder, run, data_dir)
+    assert isinstance(corpus, Corpus)
+    return corpus.tokenizer
 
 
 def check_corpus(folder: Path, corpus: Tokens) -> None:

@@ -25,7 +25,7 @@ from torch import Tensor
 from base import storage
 from base.rng import Stream, generator
 from base.storage import UserError
-from data.corpus import Corpus
+from data.tokenizers import Tokenizer
 from model import GPT
 from runs import folder as run_folder
 from runs import state as run_state
@@ -98,16 +98,16 @@ def steering_bias(
     return self_state.read(torch.from_numpy(np.array(state, dtype=np.float32))).detach()
 
 
-def _prompt(text: str | None, corpus: Corpus) -> np.ndarray:
+def _prompt(text: str | None, tokenizer: Tokenizer) -> np.ndarray:
     """Tokens (n,) of a prompt; of none a line end, or the first token where the vocabulary has no line end."""
     if text is None:
         try:
-            return corpus.encode("\n")
+            return tokenizer.encode("\n")
         except UserError:
             return np.zeros(1, dtype=np.int64)
     if not text:
         raise UserError("--prompt is empty; give at least one character")
-    return corpus.encode(text)
+    return tokenizer.encode(text)
 
 
 def prompt_of(path: Path) -> str:
@@ -155,7 +155,12 @@ def main(arguments: Sequence[str]) -> None:
         "--top-k", type=int, help="draw from the most likely tokens alone (default: from all)"
     )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("out"), help="where the corpus lies (default out)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out"),
+        help="where its corpus lies, for a run that has none beside it (default out)",
+    )
     given = parser.parse_args(arguments)
     if given.state is not None and given.state not in STATES:
         if not given.state.endswith(".json"):
@@ -172,7 +177,7 @@ def main(arguments: Sequence[str]) -> None:
     text = given.prompt if given.prompt_file is None else prompt_of(given.prompt_file)
     given.run = run_folder.viewed(given.run)
     run, gpt, self_state = run_state.load_models(given.run, given.step)
-    corpus = run_state.trained_corpus(given.run, run, given.out / "data")
+    tokenizer = run_state.tokenizer_of(given.run, run, given.out / "data")
     step = (given.step or run.last) - run.first
     vector = run_state.constant_bias(given.run, given.step if given.step != run.last else None)
     state = given.state or ("own" if run.injects else "zero")
@@ -180,13 +185,13 @@ def main(arguments: Sequence[str]) -> None:
         bias: Tensor | None = torch.from_numpy(np.array(vector))
     else:
         bias = steering_bias(self_state, given.run, step, state, given.magnitude, given.seed)
-    prompt = _prompt(text, corpus)
+    prompt = _prompt(text, tokenizer)
     for draw in range(given.samples):
         if given.samples > 1:
             print(f"--- {draw + 1} of {given.samples} ---")
         settings = (given.temperature, given.seed, given.top_k, draw)
         ids = generate(gpt, prompt, given.length, bias, *settings)
-        written = corpus.decode(ids)
+        written = tokenizer.decode(ids)
         print(harmless(written) if sys.stdout.isatty() else written)  # a file gets the model's text as it is
 
 

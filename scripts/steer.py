@@ -49,7 +49,12 @@ def parser() -> command_line.Parser:
     )
     shared = command_line.Parser(add_help=False)
     shared.add_argument("--step", type=int, help="weights after so many steps (default: the last)")
-    shared.add_argument("--out", type=Path, default=Path("out"), help="corpora in, files out (default out)")
+    shared.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out"),
+        help="files out; corpora in, for a run that has none beside it (default out)",
+    )
     search = command_line.Parser(add_help=False)
     search.add_argument("--magnitude", type=float, default=0.5, help="of a dimension alone (default 0.5)")
     search.add_argument(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 CORE = "shakespeare"  # the suite whose questions are asked of a suite of the user's own, too
 LONGEST_NOTE = 600  # signs; a longer one leaves a figure no room
-CLAIMS = "claims"  # the suite that has no runs: its tables say what the others' come to
+CLAIMS = phases.CLAIMS
 MAKES_TABLES = (phases.FIGURES, phases.REPORT)
 
 Whole = frozenset[tuple[str, int]]
@@ -260,8 +260,7 @@ def _readers(
 
 def of_suite(name: str) -> list[tuple[str, "Experiment", str]]:
     """The experiments whose figures and page are of a suite: their modules, and the folder below the shared ones they go to."""
-    known = {path.stem for phase in phases.declared() for path in phase.suites} | {CLAIMS}
-    own = name not in known
+    own = name not in phases.suite_names()
     return [
         (module, experiment, name if own else "")
         for module, experiment in experiments().items()
@@ -384,7 +383,7 @@ def write_page(module: str, tables: "Tables", out: Path, below: str, note: str) 
     experiment = experiments()[module]
     places = {out / "report" / below: f"{'../' * (1 + bool(below))}figures/{below}".rstrip("/")}
     if not below:
-        places[out / "report" / "published"] = "../../figures"
+        places[out / "report" / phases.PUBLISHED] = "../../figures"
     for folder, figures in places.items():
         storage.write_text(folder / experiment.page, render(experiment, tables, figures, note))
     return [folder / experiment.page for folder in places]

@@ -20,6 +20,8 @@ from configs.suite import InStudy, validate
 from configs.toml_file import ConfigError
 
 DATA, FIGURES, REPORT = "data", "figures", "report"
+PUBLISHED = "published"  # in a report: its pages as they read beside the committed figures
+CLAIMS = "claims"  # the suite that has no runs: its tables say what the others' come to
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,12 @@ def default_suites(only: Iterable[str] = ()) -> tuple[Path, ...]:
     return tuple(
         suite for phase in declared() if not phase.optional or phase.name in named for suite in phase.suites
     )
+
+
+@functools.cache
+def suite_names() -> frozenset[str]:
+    """Names of the study's suites: those of their files, and CLAIMS."""
+    return frozenset({CLAIMS, *(path.stem for phase in declared() for path in phase.suites)})
 
 
 def is_declared(path: str | Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from base import storage
 from base.storage import ROOT
-from study import book, run_card
+from study import book, phases, run_card
 from study.steer_page import choice
 
 REGISTER = "docs/results/claims.json"
@@ -21,20 +21,23 @@ NOT_COMMITTED = ("metrics", "state_path")
 def publish(out: Path, root: Path = ROOT) -> list[Path]:
     """Copy figures, pages, small tables, the run card and the page to steer by hand, and README's numbers. Returns what changed.
 
-    Only files of the same names are replaced, and a table's other form; whatever else stands in those folders stays.
+    Only files of the same names are replaced, and a table's other form; whatever else stands in those folders stays. What
+    suites of the user's own left in the same output folder is not the study's, and stays there.
     """
+    own = {path.name for path in (out / "tables").glob("*") if path.name not in phases.suite_names()}
     pairs = [
         (path, root / "figures" / path.relative_to(out / "figures"))
         for path in _all(out / "figures", "*.png")
+        if path.relative_to(out / "figures").parts[0] not in own
     ]
-    pages = _all(out / "report" / "published", "*.md")
-    pairs += [
-        (path, root / "docs" / "results" / path.relative_to(out / "report" / "published")) for path in pages
-    ]
+    pages = out / "report" / phases.PUBLISHED
+    pairs += [(path, root / "docs" / "results" / path.relative_to(pages)) for path in _all(pages, "*.md")]
     tables = [
         path
         for path in _all(out / "tables", "*.csv")
-        if path.stem not in NOT_COMMITTED and path.stat().st_size <= SMALL_BYTES
+        if path.stem not in NOT_COMMITTED
+        and path.stat().st_size <= SMALL_BYTES
+        and path.parent.name not in own
     ]
     if (out / run_card.FILE).is_file():
         pairs.append((out / run_card.FILE, root / "docs" / "results" / run_card.FILE))

@@ -79,6 +79,7 @@ def load_suites(request: Request) -> tuple[Suite, ...]:
             )
         used |= set(own)
         found.append(load_suite(path, own, request.quick))
+        _check_name(found[-1])
         size.check(found[-1])
     for text in request.overrides:
         if text not in used:
@@ -91,6 +92,16 @@ def load_suites(request: Request) -> tuple[Suite, ...]:
             f"this study would have {runs:,} runs, and {MOST_RUNS:,} at most are planned; take fewer seeds"
         )
     return tuple(found)
+
+
+def _check_name(suite: Suite) -> None:
+    """ConfigError where a suite of the user's own would write to where the study does, or to where every study does."""
+    taken = {*FOLDERS, phases.PUBLISHED, *phases.suite_names(), *(phase.name for phase in phases.declared())}
+    if suite.name in taken and not phases.is_declared(suite.path):
+        raise ConfigError(
+            f"{suite.path} has the name {suite.name!r}, which is the study's own; give it another, since what a suite makes "
+            "goes by its name"
+        )
 
 
 def find_corpora(

@@ -18,7 +18,7 @@ from base import storage
 from base.storage import ROOT, UserError
 from configs import probe
 from experiments.kit import words
-from study import freshness
+from study import freshness, phases
 from study.plan import Step, Study, code_of
 
 PACKAGES = (
@@ -112,18 +112,18 @@ def commit(root: Path) -> dict[str, Any]:
 
 
 def write(study: Study, done: Iterable[Step]) -> Path:
-    """Write the card as `<out>/run_card.json` and as a page for readers. Returns the former."""
+    """Write the card as JSON and as a page for readers. Returns the path of the former."""
     found = card(study, done)
-    path = study.out / FILE
+    path, pages = places(study)
     storage.write_sealed(path, found)
-    for place in _pages(study.out):
+    for place in pages:
         storage.write_text(place, page(found))
     return path
 
 
 def damage(study: Study, done: Iterable[Step]) -> str | None:
     """What is wrong with the card that stands: None where it is whole and of these steps, "" where there is none of them."""
-    path, pages = study.out / FILE, _pages(study.out)
+    path, pages = places(study)
     if not any(os.path.lexists(place) for place in (path, *pages)):
         return ""
     try:
@@ -143,8 +143,13 @@ def damage(study: Study, done: Iterable[Step]) -> str | None:
     return None if storage.SEAL in found else f"{path} was changed"
 
 
-def _pages(out: Path) -> tuple[Path, ...]:
-    return out / "report" / PAGE, out / "report" / "published" / PAGE
+def places(study: Study) -> tuple[Path, tuple[Path, ...]]:
+    """Where the card of a study stands and its pages; that of a suite of the user's own beside that suite's pages."""
+    report = study.out / "report"
+    own = [suite.name for suite in study.suites if not phases.is_declared(suite.path)]
+    if own:
+        return report / own[0] / FILE, (report / own[0] / PAGE,)
+    return study.out / FILE, (report / PAGE, report / phases.PUBLISHED / PAGE)
 
 
 def _of(done: Iterable[Step]) -> str:

@@ -296,6 +296,10 @@ def check(request: Request) -> None:
     """UserError for a request that can't be meant."""
     if request.config is None:
         phases.choose(request.only)
+    if request.publish and not is_declared(request):
+        raise UserError(
+            f"--publish is of the study's own suites; what {request.config} makes stays in {request.out}"
+        )
     if request.publish and request.out.resolve() in (
         ROOT,
         ROOT / "figures",

@@ -92,7 +92,7 @@ def run(request: Request, committed: Path) -> int:
     request = replace(request, seeds=request.seeds or 1)
     suites = committed_suites(request, committed)
     studies.check_memory(suites, request.jobs)
-    card = _card(committed)
+    card = _card(committed, suites)
     mark(request.out)
     with studies.locked(request.out):
         begin(request.out, request.force)
@@ -134,9 +134,10 @@ def committed_suites(request: Request, committed: Path) -> tuple[Suite, ...]:
     return found
 
 
-def _card(committed: Path) -> Mapping[str, Any]:
-    """The run card that was committed beside the tables; {} where there is none."""
-    path = committed / run_card.FILE
+def _card(committed: Path, suites: Sequence[Suite] = ()) -> Mapping[str, Any]:
+    """The run card beside the tables, of a suite of the user's own with its pages; {} where there is none."""
+    own = [committed / "report" / suite.name / run_card.FILE for suite in suites]
+    path = next((path for path in own if path.is_file()), committed / run_card.FILE)
     found = storage.read_json(path) if path.is_file() else {}
     if not isinstance(found, dict):
         raise UserError(f"{path} is no run card; take it from the repository again")

@@ -153,7 +153,7 @@ def train(step: Step, out: Path, afresh: bool) -> list[str]:
     import torch
 
     import train as training
-    from data.tokens import load
+    from data.tokens import described, load
 
     torch.set_num_threads(1)
     run = step.arguments["run"]
@@ -172,6 +172,7 @@ def train(step: Step, out: Path, afresh: bool) -> list[str]:
             "its code or its corpus was changed since the study was started; start it again"
         )
     damaged = run_folder.drop_damaged(checkpoints, step.key)
+    run_folder.keep_vocabulary(step.destination, described(tokens))
     training.train(run, tokens, out / "runs", progress_to(progress_path(out, step)), inputs=inputs)
     return [f"goes on from an earlier checkpoint: {wrong}" for wrong in damaged]
 

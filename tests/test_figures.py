@@ -1,5 +1,6 @@
 """Figures: those of the frozen-weight test draw, from one seed or many, and say what their tables say; looks; the script."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -152,6 +153,37 @@ def test_conditions_can_be_told_apart_without_colour() -> None:
         ]  # self and self_calm differ in width
         assert len({str(getattr(look, part)) for look in looks}) == len(looks) - max(len(same) - 1, 0)
     assert style.condition("yoked") == style.condition("yoked")
+
+
+@pytest.mark.parametrize(
+    "names", [["lr_1", "lr_5"], ["self", "vanilla", *(f"lr_{rate}" for rate in range(40))]], ids=len
+)
+def test_no_two_conditions_of_a_figure_look_alike(names: list[str]) -> None:
+    looks = style.conditions(names)
+    assert list(looks) == names and looks["lr_1"].label == "lr_1"
+    for part in ("line", "marker"):
+        assert len({(look.colour, str(getattr(look, part))) for look in looks.values()}) == len(names)
+
+
+def test_a_figure_says_which_conditions_look_alike() -> None:
+    looks = style.conditions([f"lr_{rate}" for rate in range(60)])
+    said = [look.label for look in looks.values() if "(looks like lr_" in look.label]
+    assert (
+        len({(look.colour, str(look.line), look.marker) for look in looks.values()}) == 60 - len(said) == 56
+    )
+
+
+def test_the_looks_that_an_experiment_declares_differ() -> None:
+    declared = [
+        (module, name, value)
+        for module in book.experiments()
+        for name, value in vars(importlib.import_module(module)).items()
+        if isinstance(value, dict) and value and all(isinstance(look, style.Look) for look in value.values())
+    ]
+    assert declared
+    for module, name, looks in declared:
+        seen = {(look.colour, str(look.line), look.marker, look.filled) for look in looks.values()}
+        assert len(seen) in (1, len(looks)), f"{module}.{name}"  # one look for all: rows that have names
 
 
 def test_intervals_bins_and_pairs_are_right() -> None:

@@ -229,7 +229,7 @@ def test_both_corpora_and_the_published_numbers_stand_side_by_side(tmp_path: Pat
 
 def test_an_embedded_corpus_is_said_to_stand_in(tmp_path: Path) -> None:
     text = page(tmp_path, shakespeare(), corpus("generalization", name="pydoc_char"))
-    assert "OpenWebText was not at hand: `pydoc_char` stands in for it" in text
+    assert "Not on OpenWebText: `pydoc_char` stands in for it" in text
     assert "on pydoc_char (characters)" in text
     other = page(tmp_path, shakespeare(), corpus("generalization", tokenizer="bpe:1024"))
     assert "on openwebtext (bpe:1024)" in other

@@ -18,7 +18,7 @@ SIZES, SHARES = (
 SEEDS = range(1, 5)
 
 
-def made(folder: Path, shares: bool = True):  # noqa: ANN201
+def made(folder: Path, shares: bool = True):
     effects = [
         {"suite": "shakespeare", **hero.TESTED, "seed": seed, "run_step": 1000, "reader": reader, "draw": draw,
          "effect_size": size + 0.01 * seed + 0.1 * draw}

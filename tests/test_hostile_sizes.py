@@ -74,7 +74,7 @@ def test_a_bomb_in_a_gzip_file_is_contained(tmp_path: Path) -> None:
         for _ in range(30):
             file.write(b" " * 10_000_000)  # 300 MB in one line
     assert path.stat().st_size < 3_000_000
-    line = ["data/openwebtext/prepare.py", "--from", str(path), "--out", str(tmp_path / "out")]
+    line = ["-m", "data.prepare", "bomb", "--from", str(path), "--out", str(tmp_path / "out")]
     ended, peak = limited(line, 2 * 10**9, tmp_path)
     assert ended.returncode == 2 and "line 1 is longer than 100,000,000 bytes" in ended.stderr
     assert ended.stderr.count("\n") == 1 and peak < 500e6

@@ -1,4 +1,4 @@
-"""openwebtext: documents of every form become one text, and the study finds it. No network is used."""
+"""Documents of every form become one text, of its own name, and every study finds it. No network is used."""
 
 import gzip
 import json
@@ -131,21 +131,16 @@ def test_a_hub_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         documents.from_hub(3)
 
 
-# openwebtext
+# A corpus of the user's own, and openwebtext
 
 
 def test_the_sample_is_found_under_its_other_name(tmp_path: Path) -> None:
-    source, root, kept = (
-        SOURCES["openwebtext"],
-        tmp_path / "clone",
-        tmp_path / "out" / "openwebtext" / "input.txt",
-    )
-    with pytest.raises(SourceNotFound, match=r"prepare\.py --from PATH --out .*/out"):
+    source, root, kept = SOURCES["openwebtext"], tmp_path / "clone", tmp_path / "none"
+    with pytest.raises(SourceNotFound, match=r"or fetch some with: python data/openwebtext/prepare\.py$"):
         prepare("openwebtext", tmp_path / "out", "bpe:300", root=root)
     for path, kind in [
         (tmp_path / "shared" / "openwebtext_small" / "input.txt", "data folder"),
         (tmp_path / "shared" / "openwebtext" / "input.txt", "data folder"),
-        (kept, "collected"),
         (root / "data" / "openwebtext" / "input.txt", "own folder"),
     ]:
         put(path, TEXT + str(path))
@@ -155,75 +150,90 @@ def test_the_sample_is_found_under_its_other_name(tmp_path: Path) -> None:
         assert corpus.source_kind == kind and corpus.source_bytes == len((TEXT + str(path)).encode())
 
 
+Script = Callable[..., subprocess.CompletedProcess[str]]
+
+
 @pytest.fixture
-def prepare_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs data/openwebtext/prepare.py of a fresh clone."""
+def python(tmp_path: Path) -> Script:
+    """Runs Python in a fresh clone, which lies in tmp_path / "clone"."""
     root = clone(tmp_path / "clone")
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(root / "data" / "openwebtext" / "prepare.py"), *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        command = [sys.executable, *arguments]
+        return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
 
     return run
 
 
-Script = Callable[..., subprocess.CompletedProcess[str]]
+WEB = str(Path("data", "openwebtext", "prepare.py"))
 
 
-def test_the_script_collects_documents_for_the_study(tmp_path: Path, prepare_script: Script) -> None:
-    put(tmp_path / "shared" / "openwebtext_small" / "input.txt", "a sample " * 500)
+def test_an_own_text_is_a_corpus_of_its_own_name_in_every_folder(tmp_path: Path, python: Script) -> None:
     put(tmp_path / "some.jsonl", "".join(json.dumps({"text": line}) + "\n" for line in TEXT.split("\n")))
-    done = prepare_script("--from", "some.jsonl", "--tokenizer", "bpe:300", "--out", "out")
+    line = ["-m", "data.prepare", "mine", "--from", "../some.jsonl", "--tokenizer", "bpe:300", "--out", "out"]
+    done = python(*line)
     assert done.returncode == 0, done.stderr
-    corpus = load("openwebtext", tmp_path / "out", "bpe:300")
-    assert corpus.source_kind == "collected"
-    for part in ("openwebtext-bpe300", corpus.tokens_sha256, "300 tokens (bpe:300)"):
+    corpus = load("mine", tmp_path / "clone" / "out", "bpe:300")
+    own = tmp_path / "clone" / "data" / "mine" / "input.txt"
+    for part in ("mine-bpe300", corpus.tokens_sha256, "300 tokens (bpe:300)", str(own), "corpus = 'mine'"):
         assert part in done.stdout
-    # The study, whatever its tokenizer, takes the same text, not the sample.
-    same = prepare("openwebtext", tmp_path / "out", "char", root=tmp_path / "clone")
-    assert same.source_sha256 == corpus.source_sha256
-    assert same.decode(np.concatenate([same.train, same.dev, same.heldout])) == TEXT.strip("\n").replace(
-        "\n", "\n\n"
-    )
-    assert (
-        prepare("openwebtext", tmp_path / "out", "bpe:300", root=tmp_path / "clone").source_kind
-        == "collected"
-    )
+    same = prepare("mine", tmp_path / "elsewhere", "char", root=tmp_path / "clone")
+    assert (same.source_sha256, same.source_kind) == (corpus.source_sha256, "own folder")
+    text = TEXT.strip("\n").replace("\n", "\n\n")
+    assert same.decode(np.concatenate([same.train, same.dev, same.heldout])) == text
+    assert python(*line).returncode == 0  # once more changes nothing
+    assert load("mine", tmp_path / "clone" / "out", "bpe:300").tokens_sha256 == corpus.tokens_sha256
+    put(tmp_path / "other.txt", TEXT + "another")
+    done = python("-m", "data.prepare", "mine", "--from", "../other.txt", "--out", "out")
+    assert done.returncode == 2 and f"{own} is another text of the name 'mine'" in done.stderr
+    assert own.read_text() == text and not (tmp_path / "clone" / "out" / "mine").exists()
 
 
-def test_the_script_takes_the_sample(tmp_path: Path, prepare_script: Script) -> None:
+def test_web_text_is_taken_where_it_stands(tmp_path: Path, python: Script) -> None:
     put(tmp_path / "shared" / "openwebtext_small" / "input.txt", TEXT)
-    done = prepare_script("--tokenizer", "bpe:300", "--out", "out")
+    done = python(WEB, "--tokenizer", "bpe:300", "--out", "out")
     assert done.returncode == 0 and "data folder" in done.stdout, done.stderr
-    assert files(tmp_path / "out") == {"openwebtext-bpe300/tokens.bin", "openwebtext-bpe300/meta.json"}
+    out = tmp_path / "clone" / "out"
+    assert files(out) == {"openwebtext-bpe300/tokens.bin", "openwebtext-bpe300/meta.json"}
+    done = python(WEB, "--documents", "3")
+    assert done.returncode == 2 and "input.txt comes before the hub" in done.stderr
+
+
+def test_web_text_of_the_hub_is_kept_for_every_study(tmp_path: Path, python: Script) -> None:
+    put(
+        tmp_path / "clone" / "datasets.py",
+        f"def load_dataset(*_, **__): return ({{'text': line}} for line in {TEXT!r}.splitlines())",
+    )
+    done = python(WEB, "--documents", "50", "--tokenizer", "char", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    same = prepare("openwebtext", tmp_path / "elsewhere", root=tmp_path / "clone")
+    assert same.tokens_sha256 == load("openwebtext", tmp_path / "clone" / "out").tokens_sha256
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--from", "missing.txt"], "missing.txt does not exist"),
-        (["--from", "some.txt"], "allows 0 merges"),
-        (["--from", "some.txt", "--tokenizer", "bpe:7"], "'bpe:7' is no tokenizer"),
-        (["--from", "some.txt", "--documents", "0"], "give a number from 1"),
-        (["--from", "some.txt", "--tokenizer", "char", "--out", "some.txt"], "Not a directory"),
-        ([], "nor can it come from the hub"),
+        (["-m", "data.prepare", "mine", "--from", "missing.txt"], "missing.txt does not exist"),
+        (["-m", "data.prepare", "mine", "--from", "some.txt", "--tokenizer", "bpe:300"], "allows 0 merges"),
+        (["-m", "data.prepare", "mine", "--from", "some.txt", "--tokenizer", "bpe:7"], "'bpe:7' is no token"),
+        (["-m", "data.prepare", "mine", "--from", "some.txt", "--documents", "0"], "give a number from 1"),
+        (["-m", "data.prepare", "mine", "--documents", "3"], "--documents goes with --from"),
+        (["-m", "data.prepare", "mine", "--from", "some.txt", "--out", "some.txt"], "Not a directory"),
+        (["-m", "data.prepare", "openwebtext", "--from", "some.txt"], "give your text another name"),
+        (["-m", "data.prepare", "Mine", "--from", "some.txt"], "'Mine' cannot name a corpus"),
+        (["-m", "data.prepare", "mine"], "python -m data.prepare mine --from PATH"),
+        (["-m", "data.prepare", "--from", "some.txt"], "give the name of a corpus"),
+        ([WEB], "it could not come from the hub"),
     ],
 )
-def test_the_script_says_errors_in_one_line(
-    tmp_path: Path, prepare_script: Script, arguments: list[str], message: str
+def test_errors_are_one_line_and_leave_nothing(
+    tmp_path: Path, python: Script, arguments: list[str], message: str
 ) -> None:
-    put(tmp_path / "some.txt", "some")
+    put(tmp_path / "clone" / "some.txt", "some")
     put(tmp_path / "clone" / "datasets.py", "raise ImportError")  # as where the package is not installed
-    done = prepare_script(*arguments)
+    before = files(tmp_path / "clone" / "data")
+    done = python(*arguments)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and message in done.stderr
     assert not (tmp_path / "clone" / "out").exists()
-
-
-def test_the_script_never_sets_a_text_aside_in_silence(tmp_path: Path, prepare_script: Script) -> None:
-    put(tmp_path / "some.txt", TEXT)
-    own = put(tmp_path / "clone" / "data" / "openwebtext" / "input.txt", TEXT)
-    done = prepare_script("--from", "some.txt", "--tokenizer", "char")
-    assert done.returncode == 2 and f"{own} would be taken instead of some.txt" in done.stderr
-    done = prepare_script("--documents", "3")
-    assert done.returncode == 2 and f"{own} comes before the hub" in done.stderr
+    assert {name for name in files(tmp_path / "clone" / "data") if "__pycache__" not in name} == before

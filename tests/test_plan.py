@@ -231,3 +231,17 @@ def test_a_view_leads_to_its_run_where_its_suite_is_a_link_or_it_became_a_text(t
     for text in ("", "nowhere", "x" * 300 + "\0"):
         view.write_text(text)
         assert run_folder.viewed(view) == view
+
+
+def test_what_each_suite_makes_goes_by_its_own_name() -> None:
+    def places(name: str) -> list[Path]:
+        return [
+            Path(below, file)
+            for _, experiment, below in book.of_suite(name)
+            for file in (experiment.page, *(figure.name for figure in experiment.figures))
+        ]
+
+    own = ("tiny", "other", "perturbation", "beliefs")  # the last two are folders of the study's figures, too
+    assert all(places(name) for name in own)
+    every = [place for name in (*phases.suite_names(), *own) for place in places(name)]
+    assert len(set(every)) == len(every)

@@ -65,39 +65,46 @@ def test_without_shakespeare_the_embedded_corpus_stands_in(
 
 def test_publishing_replaces_only_what_it_publishes(tmp_path: Path) -> None:
     out, root = tmp_path / "out", tmp_path / "clone"
-    for name in ("figures/a.png", "figures/sub/b.png", "report/published/p.md", "tables/s/small.csv"):
+    for name in ("figures/a.png", "figures/sub/b.png", "report/published/p.md", "tables/swap/small.csv"):
         storage.write_text(out / name, name)
-    storage.write_text(out / "tables" / "s" / "large.csv", "x" * (publish.SMALL_BYTES + 1))
+    storage.write_text(out / "tables" / "swap" / "large.csv", "x" * (publish.SMALL_BYTES + 1))
     storage.write_text(root / "figures" / "other.png", "mine")
+    for name in (
+        "figures/tiny/a.png",
+        "report/tiny/p.md",
+        "report/tiny/run_card.json",
+        "tables/tiny/small.csv",
+    ):
+        storage.write_text(out / name, "a suite of the user's own in the same folder")
     changed = publish.publish(out, root)
     assert {path.relative_to(root).as_posix() for path in changed} == {
         "figures/a.png",
         "figures/sub/b.png",
         "docs/results/p.md",
-        "docs/results/tables/s/small.csv",
+        "docs/results/tables/swap/small.csv",
     }
     assert (root / "figures" / "other.png").read_text() == "mine"
     assert publish.publish(out, root) == []
 
 
 def test_a_large_table_is_published_packed_and_in_one_form(tmp_path: Path) -> None:
-    out, tables = tmp_path / "out", tmp_path / "docs" / "results" / "tables" / "s"
+    out, tables = tmp_path / "out", tmp_path / "docs" / "results" / "tables" / "swap"
     plain, packed = tables / "t.csv", tables / "t.csv.gz"
     large = "suite,seed\n" + "s,1\n" * (publish.PLAIN_BYTES // 4)
-    storage.write_text(out / "tables" / "s" / "t.csv", "suite,seed\ns,1\n")
+    storage.write_text(out / "tables" / "swap" / "t.csv", "suite,seed\ns,1\n")
     assert publish.publish(out, tmp_path) == [plain]
-    storage.write_text(out / "tables" / "s" / "t.csv", large)
+    storage.write_text(out / "tables" / "swap" / "t.csv", large)
     assert publish.publish(out, tmp_path) == [plain, packed] and not plain.exists()
     first = packed.read_bytes()
     assert gzip.decompress(first).decode() == large and len(first) < len(large) / 50
     assert first[3:8] == bytes(5)  # no flags, so no name, and no time
-    assert kit_tables.read(tables.parent, "s", "t")["seed"].sum() == publish.PLAIN_BYTES // 4
+    assert kit_tables.read(tables.parent, "swap", "t")["seed"].sum() == publish.PLAIN_BYTES // 4
     assert publish.publish(out, tmp_path) == []
     packed.write_bytes(gzip.compress(large.encode(), compresslevel=1))  # by another hand
     assert publish.publish(out, tmp_path) == []
     packed.write_bytes(first[:-20])
     assert publish.publish(out, tmp_path) == [packed] and packed.read_bytes() == first
-    storage.write_text(out / "tables" / "s" / "t.csv", "suite,seed\ns,2\n")
+    storage.write_text(out / "tables" / "swap" / "t.csv", "suite,seed\ns,2\n")
     assert publish.publish(out, tmp_path) == [packed, plain] and not packed.exists()
 
 
@@ -127,6 +134,11 @@ BAD = [
     (["--set", "conditions.self.schedule=two"], "two"),
     (["--set", "probe.frozen.conditions=[\"nobody\"]"], "nobody"),
     (["--out", "a\0b"], "can't be shown"),
+    (["--set", "name=claims"], "the name 'claims', which is the study's own"),
+    (["--set", "name=shakespeare"], "the name 'shakespeare', which is the study's own"),
+    (["--set", "name=published"], "the name 'published', which is the study's own"),
+    (["--set", "name=runs"], "the name 'runs', which is the study's own"),
+    (["--publish"], "--publish is of the study's own suites"),
     (["--only", "figures"], "--only data"),
 ]  # fmt: skip
 

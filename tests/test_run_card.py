@@ -37,6 +37,18 @@ def finished(out: Path, number: int, condition: str = "origin", **record: object
     return Step("train", f"train {number}", ("swap",), key, {}, (), folder, {"run": run}, work=work)
 
 
+def test_suites_of_one_s_own_have_a_card_each_and_leave_the_study_s(tmp_path: Path) -> None:
+    studies = [
+        SUITE,
+        *(SUITE.model_copy(update={"name": name, "path": f"{name}.toml"}) for name in ("a", "b")),
+    ]
+    found = [run_card.places(Study(tmp_path, (suite,), {})) for suite in studies]
+    assert found[0][0] == tmp_path / "run_card.json"
+    assert [path.parent for path, _ in found[1:]] == [tmp_path / "report" / "a", tmp_path / "report" / "b"]
+    places = [place for path, pages in found for place in (path, *pages)]
+    assert len(set(places)) == len(places) == 7
+
+
 def test_a_card_counts_what_the_records_say(tmp_path: Path) -> None:
     study = Study(tmp_path, (SUITE,), {("shakespeare_char", "char"): ("pydoc_char", "ab" * 32)}, "A warning.")
     done = [

@@ -1,5 +1,6 @@
 """Sampling: the tokens that the numbers drawn give, top-k, several texts, states and prompts from files."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,14 +9,20 @@ import pytest
 import torch
 from scipy.special import softmax
 
+import frozen_test
+import train
 from base.rng import Stream, generator
-from data.corpus import Corpus
+from data.corpus import Corpus, load
 from data.prepare import prepare_text
 from runs import state_file
 from runs.state import load_models
 from scripts import sample, steer
+from study import worker
+from tests.files import put
 from tests.hostile import assert_refused, ends, sparse
+from tests.least import TEXT as TINY_TEXT
 from tests.test_frozen_test import C, D, T, any_gpt, finished
+from tests.tiny_study import SUITE, planned
 
 PROMPT = np.array([3, 1])
 Say = Callable[..., str]
@@ -166,3 +173,82 @@ def test_a_run_without_state_or_line_ends_can_be_sampled_without_options(
     assert_refused(
         ends(sample.main, str(folder), "--state", "own", "--out", str(tmp_path)), "a run without self-state"
     )
+
+
+# What a run was made from
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two runs of a tiny study, in out/runs of one folder: what made each, and its folder."""
+    place = tmp_path_factory.mktemp("study")
+    out, suite = place / "out", put(place / "tiny.toml", SUITE)
+    tokens = prepare_text("tiny_text", TINY_TEXT.encode(), out / "data").tokens_sha256
+    train.main([str(suite), "--condition", "self", "--out", str(out)])
+    (by_command,) = (out / "runs").glob("[0-9a-f]*")
+    step = next(
+        step
+        for step in planned(out, suite, "train.dtype='float32'", tokens=tokens)
+        if step.name == "train tiny/self_calm/seed-1"
+    )
+    (out / "logs").mkdir()
+    assert worker.perform(step, out).error is None
+    return {"a command": by_command, "a worker": step.destination}
+
+
+@pytest.mark.parametrize("maker", ["a command", "a worker"])
+def test_a_run_is_sampled_from_anywhere_where_its_text_is_gone_and_nothing_is_written(
+    study: dict[str, Path], maker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(study[maker], tmp_path / "copy")
+    before = contents(tmp_path)
+    sample.main(["copy", "--prompt", "wild", "--length", "20"])
+    assert len(capsys.readouterr().out) == 25 and contents(tmp_path) == before
+    assert_refused(ends(sample.main, "copy", "--prompt", "#"), "lacks '#'")
+
+
+def test_a_run_that_kept_no_vocabulary_is_read_by_its_own_study_s(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare_text("tiny", TEXT, tmp_path / "out" / "data")
+    run = finished(tmp_path / "out" / "runs", corpus)
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(elsewhere)
+    sample.main([str(run), "--length", "20"])
+    assert len(capsys.readouterr().out) == 22 and contents(elsewhere) == {}
+    shutil.rmtree(tmp_path / "out" / "data")
+    assert_refused(ends(sample.main, str(run)), "is not prepared")
+    assert contents(elsewhere) == {}
+
+
+def test_every_reader_of_a_text_refuses_another_and_writes_nothing(
+    study: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(study["a command"], tmp_path / "runs" / "one")
+    swapped = TINY_TEXT.replace("heaven", "Heaven")
+    prepare_text("tiny_text", swapped.encode(), tmp_path / "data")
+    put(tmp_path / "texts" / "tiny_text" / "input.txt", TINY_TEXT)  # where a corpus would be made of it
+    monkeypatch.setenv("INTEROCEPTION_DATA", str(tmp_path / "texts"))
+    monkeypatch.chdir(tmp_path)
+    before = contents(tmp_path)
+    for main, *rest in (
+        (steer.main, "find"),
+        (steer.main, "eval", "state.json"),
+        (steer.main, "page"),
+        (frozen_test.main,),
+    ):
+        state_file.save(tmp_path / "state.json", np.zeros(4), "zero", "0" * 64, 6)
+        assert_refused(
+            ends(main, str(tmp_path / "runs" / "one"), *rest, "--out", str(tmp_path)), "another corpus"
+        )
+    (tmp_path / "state.json").unlink()
+    stranger = finished(tmp_path / "other", load("tiny_text", tmp_path / "data"))
+    before = contents(tmp_path)
+    line = [str(study["a command"]), "--other", str(stranger), "--out", str(tmp_path)]
+    assert_refused(ends(frozen_test.main, *line), f"{stranger} was trained on another corpus")
+    assert contents(tmp_path) == before

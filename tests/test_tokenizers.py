@@ -174,6 +174,21 @@ def test_a_long_run_of_one_sign_is_no_trouble(run: str) -> None:
     assert time.process_time() - started < 5
 
 
+@pytest.mark.parametrize("line", [60, 60_000])
+def test_a_text_without_blanks_costs_no_more_than_others(line: int) -> None:
+    letters = "".join(random.Random(2).choices("etaoinshrdlucmfwyp", range(18, 0, -1), k=60_000))
+    text = "\n".join(letters[start : start + line] for start in range(0, len(letters), line))
+    started = time.process_time()
+    assert len(train_bpe(text, 600)) == 600
+    assert time.process_time() - started < 5
+
+
+def test_training_shows_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    train_bpe(TEXT, 300)
+    assert "256/300" in capsys.readouterr().err
+
+
 def test_ids_and_texts_outside_are_refused() -> None:
     for bad in ([-1], [330]):
         with pytest.raises(ValueError, match=r"ids must lie in 0\.\.329"):

@@ -14,7 +14,6 @@ from experiments.kit.levels import ALPHA
 from experiments.kit.stats import Estimate, estimate, over_seeds, paired, per_seed
 from experiments.kit.tables import Tables
 from experiments.kit.words import (
-    ABSENT,
     CLEAR,
     DASH,
     OPEN,

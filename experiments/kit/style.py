@@ -6,8 +6,9 @@ colour, line style and marker in every figure, so that it can be read in greysca
 
 import io
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
@@ -16,7 +17,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from experiments.kit.words import harmless
@@ -89,7 +89,11 @@ CONDITIONS: dict[str, Look] = {
 }
 TWINS = {"self": "vanilla", "self_calm": "vanilla_calm", "self_random": "vanilla_random"}
 """Each condition with a self-state, and its twin without one: same seeds, same batches, same regimes."""
-_SPARE = ((GREEN, (0, (3, 1, 1, 1)), "X"), (BLACK, (0, (5, 3)), "<"), (YELLOW, "-", ">"), (GREEN, ":", "p"))
+_COLOURS = (GREEN, BLACK, YELLOW, BLUE, PURPLE, ORANGE, SKY, VERMILLION)
+_STROKES = (
+    ((0, (3, 1, 1, 1)), "X"), ((0, (5, 3)), "<"), ("-", ">"), (":", "p"), ((0, (8, 2)), "*"), ((0, (1, 2.5)), "h"), ((0, (4, 1, 1, 1, 1, 1)), "d"),
+)  # fmt: skip
+_SPARE = [(_COLOURS[at % 8], *_STROKES[at % 7]) for at in range(56)]  # no two alike, neighbours in nothing
 
 
 @dataclass(frozen=True)
@@ -137,12 +141,34 @@ COMMON = ("loss", "entropy", "top1", "grad_norm")
 OF_STATE = ("state_norm", "state_drift", "state_ema_drift", "prompt_effect")
 
 
+def conditions(names: Iterable[str], known: Mapping[str, Look] = CONDITIONS) -> dict[str, Look]:
+    """The looks of the conditions that one figure shows, by name, no two alike.
+
+    One that is not among the known ones gets a spare look: the one that its name's letters lead to, or the next that is
+    free, of a colour that is used least. Where none is free any more, its label names whom it looks like.
+    """
+    found = {name: known[name] for name in dict.fromkeys(names) if name in known}
+    for name in sorted({*names} - {*found}):
+        first = sum(name.encode()) % len(_SPARE)
+        spares = [Look(name, *spare) for spare in (*_SPARE[first:], *_SPARE[:first])]
+        free = [one for one in spares if not any(alike(one, other) for other in found.values())]
+        used = Counter(look.colour for look in found.values())
+        if free:
+            found[name] = min(free, key=lambda one: used[one.colour])
+        else:
+            twin = next(other for other, look in found.items() if alike(look, spares[0]))
+            found[name] = replace(spares[0], label=f"{name} (looks like {twin})")
+    return {name: found[name] for name in names}
+
+
+def alike(one: Look, other: Look) -> bool:
+    """Whether two looks can't be told apart, be it as lines or as points."""
+    return one.colour == other.colour and (one.line == other.line or one.marker == other.marker)
+
+
 def condition(name: str) -> Look:
-    """The look of a condition; one that no suite had before gets a spare one, fixed by its name's letters."""
-    if name in CONDITIONS:
-        return CONDITIONS[name]
-    colour, line, marker = _SPARE[sum(name.encode()) % len(_SPARE)]
-    return Look(name, colour, line, marker)
+    """The look of a condition in a figure of its own, or among those that are known."""
+    return conditions((name,))[name]
 
 
 def figure(width: float, height: float) -> Figure:
@@ -230,22 +256,3 @@ def panel_legend(axes: Axes, title: str, columns: int = 4, **how: Any) -> None:
         borderaxespad=0.2,
         **how,
     )
-
-
-def condition_legend(names: Sequence[str], marks: str = "line") -> tuple[list[Line2D], list[str]]:
-    """Handles and labels of conditions. `marks`: "line", "points", or "both"."""
-    looks = [condition(name) for name in names]
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=look.colour,
-            ls="" if marks == "points" else look.line,
-            lw=look.width + 0.2,
-            marker="" if marks == "line" else look.marker,
-            ms=3.8,
-            mfc=look.face,
-        )
-        for look in looks
-    ]
-    return handles, [look.label for look in looks]

@@ -76,7 +76,6 @@ def test_no_script_needs_the_network(folder: Path) -> None:
         ("scripts/make_report.py", "--figures"),
         ("data/pydoc_char/prepare.py", "--out", "out/data"),
         ("data/pydoc_char/prepare.py", "--out", "out/data", "--tokenizer", "bpe:300"),
-        ("data/openwebtext/prepare.py", "--from", "texts", "--tokenizer", "bpe:260", "--out", "out/data"),
     ):
         ended, tried = blocked(folder, script, *arguments)
         assert ended.returncode == 0 and ended.stderr == "" and not tried, (script, ended.stderr)
