@@ -1,6 +1,7 @@
 """README.md, the index of results and docs/PIPELINE.md: written from the committed tables and from the code's own declarations."""
 
 import re
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -64,12 +65,13 @@ def readme(root: Path) -> str:
     return linked(filled("readme.md", known, HERE), root)
 
 
-def linked(text: str, folder: Path) -> str:
-    """A document of a folder whose links to files that are not there are their words alone."""
+def linked(text: str, folder: Path, coming: Collection[Path] = ()) -> str:
+    """A document of a folder whose links to files that neither are there nor coming are their words alone."""
 
     def kept(link: re.Match[str]) -> str:
         target = link["target"].partition("#")[0]
         there = not target or re.match(r"[a-z]+:", target) or (folder / target).exists()
+        there = there or folder / target in coming
         return link[0] if there else link["words"]
 
     return re.sub(r"(?<!!)\[(?P<words>[^\]]+)\]\((?P<target>[^)\s]+)\)", kept, text)

@@ -31,7 +31,7 @@ def publish(out: Path, root: Path = ROOT) -> list[Path]:
         if path.relative_to(out / "figures").parts[0] not in own
     ]
     pages = out / "report" / phases.PUBLISHED
-    pairs += [(path, root / "docs" / "results" / path.relative_to(pages)) for path in _all(pages, "*.md")]
+    written = {path: root / "docs" / "results" / path.relative_to(pages) for path in _all(pages, "*.md")}
     tables = [
         path
         for path in _all(out / "tables", "*.csv")
@@ -45,9 +45,12 @@ def publish(out: Path, root: Path = ROOT) -> list[Path]:
         pairs.append((out / "report" / choice.FILE, root / "docs" / choice.FILE))
     from study import documents  # loads pandas, which a study with nothing to publish need not wait for
 
-    changed = []
-    for source, destination in pairs:
-        content = source.read_bytes()
+    together, changed = {*written.values()}, []
+    texts = [
+        (documents.linked(path.read_text(encoding="utf-8"), place.parent, together).encode(), place)
+        for path, place in written.items()
+    ]
+    for content, destination in [*((path.read_bytes(), place) for path, place in pairs), *texts]:
         if not destination.is_file() or destination.read_bytes() != content:
             storage.write_bytes(destination, content)
             changed.append(destination)
@@ -55,9 +58,6 @@ def publish(out: Path, root: Path = ROOT) -> list[Path]:
         place = root / "docs" / "results" / "tables" / path.relative_to(out / "tables")
         changed += _put_table(path.read_bytes(), place)
     changed += _register_claims(out, root)
-    for page in pages:  # once all are there that they lead to
-        placed = root / "docs" / "results" / page.relative_to(out / "report" / "published")
-        storage.write_text(placed, documents.linked(page.read_text(encoding="utf-8"), placed.parent))
     readme = root / "README.md"
     if readme.is_file():
         before = readme.read_bytes()

@@ -137,7 +137,7 @@ def test_what_is_told_in_steps_moves_with_the_steps() -> None:
         "steps": 500, "decay_steps": 1000, "warmup_steps": 50,
     }  # fmt: skip
     ends = {
-        name: [window.end for window in of["self"].schedule.windows]
+        name: [window.end for window in of["self"].schedule.windows]  # type: ignore[union-attr]
         for name, of in (("b", before), ("a", after))
     }
     assert ends == {"b": [350, 800, 1000, 1200, 1400], "a": [88, 200, 250, 300, 350]}
