@@ -176,7 +176,8 @@ def around(channel: str, regime: str) -> draw.Panel:
         if channel == "top1":
             axes.set_ylim(0, 1)
         first = regime == next(iter(REGIMES))
-        axes.set_ylabel(textwrap.fill(CHANNELS[channel].label, 14) if first else "", fontsize=7)
+        parts = CHANNELS[channel].label.replace(" (", "\n(").splitlines()
+        axes.set_ylabel("\n".join(textwrap.fill(part, 16) for part in parts) if first else "", fontsize=7)
         return drawn
 
     last = channel == CHANNELS_AROUND[-1] and regime == [*REGIMES][len(REGIMES) // 2]
@@ -199,7 +200,7 @@ def _curves(axes: Axes, channel: str, parts: dict[str, pd.DataFrame], width: int
 def shift(channel: str) -> draw.Panel:
     """How much each regime changes a channel, seed by seed."""
     return draw.points(
-        "regime_deltas", "delta", f"change of {CHANNELS[channel].label}", across="regime",
+        "regime_deltas", "delta", f"change of {CHANNELS[channel].name} ({CHANNELS[channel].label.partition(' (')[2]}", across="regime",
         order=REGIMES, where={"metric": channel}, upright=False, changes=True,
     )  # fmt: skip
 

@@ -48,7 +48,7 @@ def test_the_story_of_extending(hello: ModuleType, tmp_path: Path) -> None:
     tables = read_from(tmp_path / "tables", "shakespeare", {**made, "runs": RUNS})
     assert hello.findings(tables)["calm"].verdict == "clear"
     assert title_of(drawn_of(hello.EXPERIMENT.figures[0], tmp_path / "tables", made)).startswith(
-        "Clear: Some steps are calm."
+        "Some steps are calm."
     )
     page = render(hello.EXPERIMENT, tables, "figures", folder=tmp_path)
     assert (

@@ -223,7 +223,7 @@ def test_both_corpora_and_the_published_numbers_stand_side_by_side(tmp_path: Pat
     assert told("uncertain |") == near(0.324, 0.222, none, 0.259, 0.222, none, "3, 4")
     assert told("effect size |") == near(0.33, 0.5, 0.2, 0.35, 0.5, 0.2, "3, 4")
     for said, name in (("0.33", "openwebtext (characters)"), ("0.35", "shakespeare_char (characters)")):
-        row = cells(text, f"{name}, replication protocol, 1000 steps, rotated")
+        row = cells(text, f"{name}, replication protocol, 1000 steps, scrambled")
         assert (row[1], row[3]) == (said, "0.300 ± 0.050")
 
 

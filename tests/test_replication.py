@@ -33,7 +33,7 @@ def test_a_run_agrees_where_one_more_seed_would_lie(
     assert (told.drop("lr") >= share).all() and told["lr"] == 1.0
     assert told["loss"] > 0.8 if not shift else told["loss"] == 0
     page = page_of(EXPERIMENT, tmp_path, {"replication": table})
-    assert verdict(page, "one more seed would") == says
+    assert verdict(page, "one more seed of ours would") == says
     assert "| `loss` |" in page and "(6 seeds, 1 run)" in page
     drawn_of(EXPERIMENT.figures[0], tmp_path, {"replication": table}, "shakespeare")
 
@@ -41,7 +41,10 @@ def test_a_run_agrees_where_one_more_seed_would_lie(
 def test_two_seeds_give_no_interval(tmp_path: Path) -> None:
     table = replication(context([around("self", "selfreg0", seed) for seed in (1, 2)]))
     assert table[["low", "high", "within"]].isna().all(axis=None) and set(table["n"]) == {2}
-    assert verdict(page_of(EXPERIMENT, tmp_path, {"replication": table}), "one more seed would") == "Open"
+    assert (
+        verdict(page_of(EXPERIMENT, tmp_path, {"replication": table}), "one more seed of ours would")
+        == "Open"
+    )
     drawn_of(EXPERIMENT.figures[0], tmp_path, {"replication": table}, "shakespeare")
 
 
