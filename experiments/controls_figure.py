@@ -28,7 +28,7 @@ LOOKS = {
     "fixed_bias": Look("fixed random bias, matched", style.YELLOW, marker="s"),
     "learned_bias": Look("learned constant bias, matched", style.GREEN, marker="<"),
     "yoked": Look("another run's signals, matched", style.PURPLE, marker="X"),
-    "shuffled": Look("its signals in random order, matched", style.VERMILLION, marker="v"),
+    "shuffled": Look("signals in random order, matched", style.VERMILLION, marker="v"),
     "clock": Look("clock alone, matched", style.GREY, marker="d", filled=False),
 }
 ORDER = {**LOOKS, VANILLA: Look("no state", style.LIGHT)}

@@ -230,7 +230,7 @@ def points(
                 axes.plot(index + beside, [most * 1.06] * lost, "x", c=looks[name].colour, ms=3.6, zorder=2)
         names = [f"{place:g}" if isinstance(place, float) else str(place) for place in places]
         names = names if across or upright else [looks[name].label for name in names]
-        names = [textwrap.fill(name, 16 if upright else 34, break_long_words=False) for name in names]
+        names = [textwrap.fill(name, 16 if upright else 40, break_long_words=False) for name in names]
         categories(axes, names, upright, striped=bool(across))
         if never:
             low, high = axes.dataLim.intervaly  # with the longest count only where a seed never gets there
