@@ -192,7 +192,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
             "The learned reader does not steer the model clearly further than untrained readers do.",
         ),
         "further_one": further(
-            View(tables, ONE[0]), "heldout", "gradient", "So does the reader of a state of one number.",
+            View(tables, ONE[0]), "heldout", "gradient", "The reader of a state of one number, too, steers further than untrained ones.",
             "The reader of a state of one number does not steer clearly further than untrained ones.",
         ),
         "less": difference(

@@ -28,10 +28,10 @@ LOOKS = {
     "fixed_bias": Look("fixed random bias, matched", style.YELLOW, marker="s"),
     "learned_bias": Look("learned constant bias, matched", style.GREEN, marker="<"),
     "yoked": Look("another run's signals, matched", style.PURPLE, marker="X"),
-    "shuffled": Look("its signals in random order, matched", style.VERMILLION, marker="v"),
+    "shuffled": Look("signals in random order, matched", style.VERMILLION, marker="v"),
     "clock": Look("clock alone, matched", style.GREY, marker="d", filled=False),
 }
-ORDER = (*LOOKS, VANILLA)
+ORDER = {**LOOKS, VANILLA: Look("no state", style.LIGHT)}
 FROZEN = {CALM_RUN: LOOKS["self"], ONE[0]: LOOKS[ONE[0]]}  # those whose weights are steered
 COLOURS = (style.VERMILLION, style.BLUE, style.GREEN, style.PURPLE, style.ORANGE)
 OF_REGIME = {

@@ -91,8 +91,8 @@ def findings(tables: Tables) -> dict[str, Finding]:
             "The learned reader does not steer the model clearly further than both scrambled and untrained readers do.",
         ),
         "steers_heldout": further(
-            view, "heldout", "gradient", "On held-out text, too, it steers further than untrained readers do.",
-            "On held-out text it does not steer clearly further than untrained readers do.",
+            view, "heldout", "gradient", "On held-out text, too, the learned reader steers further than untrained readers do.",
+            "On held-out text the learned reader does not steer clearly further than untrained readers do.",
         ),
     }  # fmt: skip
 

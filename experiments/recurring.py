@@ -86,8 +86,8 @@ def findings(tables: Tables) -> dict[str, Finding]:
             "In the recurring world the self-state does not clearly lower the loss on both kinds of steps.",
         ),
         "raw": lower(
-            "With the raw mechanism, too, it lowers the loss there.", plain("raw_recurring"),
-            "With the raw mechanism it does not clearly lower the loss on both kinds of steps.",
+            "With the raw mechanism, too, a state lowers the loss in the recurring world.", plain("raw_recurring"),
+            "With the raw mechanism a state does not clearly lower the loss in the recurring world on both kinds of steps.",
         ),
         "depends": lower(
             "Calibrating the senses pays more in the recurring world than where each regime comes once.",
@@ -110,14 +110,14 @@ def findings(tables: Tables) -> dict[str, Finding]:
             "that",
         ),
         "heldout_calm": lower(
-            "At calm moments it predicts held-out text better than no state.",
+            "At calm moments the self-state predicts held-out text better than no state.",
             {"held-out text": at.value(STATE, "heldout_loss_calm_difference")},
-            "At calm moments it does not predict held-out text clearly better than no state.",
+            "At calm moments the self-state does not predict held-out text clearly better than no state.",
         ),
         "heldout_acting": lower(
-            "While training targets are corrupted, too, it predicts clean held-out text better than no state.",
+            "While training targets are corrupted, too, the self-state predicts clean held-out text better than no state.",
             {"held-out text": at.value(STATE, "heldout_loss_acting_difference")},
-            "While training targets are corrupted it does not predict clean held-out text clearly better.",
+            "While training targets are corrupted the self-state does not predict clean held-out text clearly better.",
         ),
         "faint": lower(
             "In the faint world the self-state lowers the loss.", plain("faint"),

@@ -169,17 +169,17 @@ def findings(tables: Tables) -> dict[str, Finding]:
             otherwise="At the largest norms the self-state does not steer clearly further than untrained readers do.",
         ),
         "own": difference(
-            "It steers further along its own direction than along its partner seed's.",
+            "The self-state steers further along its own direction than along its partner seed's.",
             {"own minus partner's": surplus(mine[mine["placebo"] == "foreign"])}, +1, "nats",
-            otherwise="It does not steer clearly further along its own direction than along its partner seed's.",
+            otherwise="The self-state does not steer clearly further along its own direction than along its partner seed's.",
         ),
         "trained": difference(
-            "It steers further than states that were trained on meaningless signals.",
+            "The self-state steers further than states that were trained on meaningless signals.",
             {
                 "its own in random order": estimate(per_seed(trained, "difference")),
                 "another run's": paired(per_seed(mine, "effect"), per_seed(yoked, "effect")),
             }, +1, "nats, self-state minus that",
-            otherwise="It does not steer clearly further than states that were trained on meaningless signals.",
+            otherwise="The self-state does not steer clearly further than states that were trained on meaningless signals.",
         ),
         "usual": difference(
             "At the norms that it usually has, the self-state steers further than untrained readers do.",
@@ -197,9 +197,9 @@ def findings(tables: Tables) -> dict[str, Finding]:
             otherwise="Its confident direction does not sharpen predictions clearly more than an untrained reader's.",
         ),
         "cheaper": difference(
-            "At the same change of predictions it costs the true token less likelihood.", {finder: nll for finder, (_, nll) in parts.items()}, -1,
+            "At the same change of predictions the learned confident direction costs the true token less likelihood.", {finder: nll for finder, (_, nll) in parts.items()}, -1,
             f"nats at a KL of {SMALL}, learned minus untrained",
-            otherwise="At the same change of predictions it does not clearly cost the true token less likelihood.",
+            otherwise="At the same change of predictions the learned confident direction does not clearly cost the true token less likelihood.",
         ),
         "follows": follows(tables.rows("steering_doses", **gradient), tables.rows("frozen_doses", **gradient)),
     }  # fmt: skip

@@ -12,13 +12,14 @@ from matplotlib.axes import Axes
 from numpy.polynomial import Polynomial
 
 from configs.world import Recurring
-from experiments.kit import pages
+from experiments.kit import pages, style
 from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment, Table
 from experiments.kit.marks import categories, level
 from experiments.kit.pairs import BY_KIND, KINDS, LOOKS, NATS, ORACLE, STATE, Pair, paired_logs
 from experiments.kit.runs import Context
 from experiments.kit.stats import Estimate, tabled
+from experiments.kit.style import Look
 from experiments.kit.tables import CALM, NothingToDraw, Tables, stack
 from experiments.kit.words import Finding, difference, number, percent
 
@@ -234,7 +235,7 @@ def share(rows: pd.DataFrame, tables: Tables) -> str:
 
 GRIDS = {
     "recovery": pages.grid(
-        "recurring_recovery", ("vanilla_recurring", *LOOKS), only=True, head="switch, condition", across="switch", order=SWITCHES,
+        "recurring_recovery", {"vanilla_recurring": Look("no state", style.LIGHT)} | LOOKS, only=True, head="switch, condition", across="switch", order=SWITCHES,
         steps=("steps to recover", "1"), median=("median", "1"), steps_difference=("steps − no state's", "±1"),
         excess=(f"excess over {AFTER} steps, nats", "±2"),
         loss_after_difference=(f"loss − no state's over {AFTER} steps, nats", "±2"),

@@ -336,7 +336,7 @@ RELATIVE, RELATIVE_ONE = (
 SENSING = "The self-state answers more strongly than the same state"
 BETTER, MORE = "held-out text better", "more than every constant bias"
 BEYOND = "Beyond what untrained readers do"
-STEERS, ONE_STEERS = "learned reader steers", "So does the reader"
+STEERS, ONE_STEERS = "learned reader steers", "The reader of a state of one number, too"
 
 
 @pytest.mark.parametrize(

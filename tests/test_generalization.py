@@ -169,7 +169,7 @@ GAIN, SIGN, DRIFT, LESS = (
     "further from its average",
     "has a smaller effect",
 )
-STEERS = "On held-out text, too, it steers"
+STEERS = "On held-out text, too, the learned reader"
 
 
 @pytest.mark.parametrize(

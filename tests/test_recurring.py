@@ -553,7 +553,7 @@ def test_verdicts_follow_the_tables(tmp_path: Path) -> None:
     fresh = whole()["recurring_losses"].query("condition == 'delayed_16'")["fresh"].mean()
     assert cells(text, "`delayed_16`")[2] == f"{100 * fresh:.0f} %"
     first = next(line for line in text.splitlines() if line.startswith("| `on`, `"))
-    assert first.startswith("| `on`, `vanilla_recurring` |")
+    assert first.startswith("| `on`, `vanilla_recurring`: no state |")
 
 
 @pytest.mark.parametrize(

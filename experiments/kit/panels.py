@@ -234,7 +234,7 @@ def points(
             for place in places
         ]
         names = names if across or upright else [looks[name].label for name in names]
-        names = [textwrap.fill(name, 16 if upright else 34, break_long_words=False) for name in names]
+        names = [textwrap.fill(name, 16 if upright else 40, break_long_words=False) for name in names]
         categories(axes, names, upright, striped=bool(across))
         if never:
             low, high = axes.dataLim.intervaly  # with the longest count only where a seed never gets there
