@@ -279,3 +279,14 @@ def test_a_home_is_where_the_user_means_and_nobodys_is_refused(
     monkeypatch.setenv("INTEROCEPTION_DATA", "~nosuchuser/x")
     with pytest.raises(UserError, match=r"\$INTEROCEPTION_DATA: ~nosuchuser/x is in the home of nobody"):
         sources.data_folders()
+
+
+@pytest.mark.parametrize(
+    "line", [("scripts/run_all.py", "--list"), ("train.py", "--help"), ("frozen_test.py", "--help")], ids=str
+)
+def test_what_is_set_for_others_breaks_no_command(tmp_path: Path, line: tuple[str, str]) -> None:
+    others = {"MPLBACKEND": "nonsense", "TQDM_MININTERVAL": "abc", "PYTHONSAFEPATH": "1"}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / line[0]), line[1]], cwd=tmp_path, env={**os.environ, **others}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stderr == ""
