@@ -106,8 +106,10 @@ def run(main: Callable[[Sequence[str]], object]) -> NoReturn:
     nothing.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal of few signs gets the others escaped
-            stream.reconfigure(errors="backslashreplace")
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a terminal of few signs gets the others escaped, a file gets all
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
     try:
         if signal.getsignal(signal.SIGINT) is _leave:
             signal.signal(signal.SIGINT, signal.default_int_handler)
