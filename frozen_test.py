@@ -20,8 +20,12 @@ the same bias. So its placebo "rotated" would equal the learned effect by constr
 "untrained" decides there. All is computed in float32, whatever the run was trained in.
 """
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 
 from base import command_line
 

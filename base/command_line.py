@@ -79,9 +79,18 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
         yield show
 
 
+def set_aside() -> None:
+    """Forget the variables by which others set up libraries that we use too, which read them as they are loaded: figures
+    have a canvas of their own, and bars their own pace."""
+    for name in [*os.environ]:
+        if name == "MPLBACKEND" or name.startswith("TQDM_"):
+            del os.environ[name]
+
+
 def heed() -> None:
     """Stands at the head of a command's file: a Ctrl-C while its modules are loaded, before `run` can end it in words, ends
-    it at once. Nothing changes where Ctrl-C is someone else's."""
+    it at once, and what is set for others is set aside. Nothing changes where Ctrl-C is someone else's."""
+    set_aside()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
 
@@ -97,8 +106,10 @@ def run(main: Callable[[Sequence[str]], object]) -> NoReturn:
     nothing.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal of few signs gets the others escaped
-            stream.reconfigure(errors="backslashreplace")
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a terminal of few signs gets the others escaped, a file gets all
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
     try:
         if signal.getsignal(signal.SIGINT) is _leave:
             signal.signal(signal.SIGINT, signal.default_int_handler)

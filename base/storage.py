@@ -5,16 +5,14 @@ process leaves behind has a dot in front and .partial or .old at the end; `sweep
 safetensors, so reading a file never runs code. Arrays here are NumPy's; only callers know torch.
 """
 
-import ast
 import contextlib
-import functools
 import hashlib
 import json
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -219,28 +217,3 @@ def sha256_file(path: Path) -> str:
 def hash_json(value: Any) -> str:
     """SHA-256 of a value's canonical JSON: sorted keys, no spaces."""
     return sha256_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
-
-
-def code_hash(paths: Iterable[Path]) -> str:
-    """SHA-256 of what Python files do: their syntax trees without comments, layout and docstrings.
-
-    So a better sentence in a docstring does not make hours of results stale, while any change that could
-    change a number does. Hashed in the order of file names.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(paths, key=lambda path: path.as_posix()):
-        digest.update(path.name.encode() + b"\0" + _what_it_does(path.read_text()) + b"\0")
-    return digest.hexdigest()
-
-
-@functools.cache
-def _what_it_does(source: str) -> bytes:
-    """A file's syntax tree without docstrings. Kept, since the parts of a study share most files and parsing is slow."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            text = first.value if isinstance(first, ast.Expr) else None
-            if isinstance(text, ast.Constant) and isinstance(text.value, str):
-                node.body = node.body[1:]
-    return ast.dump(tree).encode()

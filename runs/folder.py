@@ -138,7 +138,7 @@ def load_config(folder: Path) -> RunConfig:
 
 def load_log(folder: Path) -> list[dict[str, str]]:
     """The rows of a finished run's metrics.csv, one a step; an empty cell was not measured."""
-    with (folder / "metrics.csv").open() as file:
+    with (folder / "metrics.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -147,7 +147,7 @@ def work_folder(runs: Path, key: str) -> Iterator[Path]:
     """The folder of a run in progress, held by this process alone. UserError while another trains the same run."""
     work = work_of(folder_of(runs, key))
     work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as lock:
+    with (work / "lock").open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -174,7 +174,7 @@ def sweep(runs: Path) -> None:
 def _in_progress(work: Path) -> bool:
     """Whether a process holds the folder of a run in progress."""
     try:
-        with (work / "lock").open() as lock:
+        with (work / "lock").open(encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -245,7 +245,7 @@ def load_checkpoint(work: Path, key: str) -> tuple[int, dict[str, np.ndarray], s
         if checkpoint_damage(folder, key) is None:
             step = int(storage.read_json(folder / "checkpoint.json")["step"])
             tensors = storage.load_tensors(folder / "checkpoint.safetensors")
-            return step, tensors, (folder / "metrics.csv").read_text()
+            return step, tensors, (folder / "metrics.csv").read_text(encoding="utf-8")
     return None
 
 

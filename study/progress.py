@@ -128,7 +128,7 @@ class Display:
 def fraction(out: Path, step: Step) -> float:
     """How much of a running step is done, by its progress file."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, ZeroDivisionError):
-        found = json.loads(progress_path(out, step).read_text())
+        found = json.loads(progress_path(out, step).read_text(encoding="utf-8"))
         return min(1.0, max(0.0, found["step"] / found["total"]))
     return 0.0
 

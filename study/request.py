@@ -252,7 +252,7 @@ def _tidy(out: Path) -> None:
 def holder(out: Path) -> int | None:
     """The process that works on an output folder now, if one does."""
     number = None
-    with contextlib.suppress(OSError, ValueError), (out / ".lock").open() as file:
+    with contextlib.suppress(OSError, ValueError), (out / ".lock").open(encoding="utf-8") as file:
         for _ in range(10):  # one that has only just begun may not have written its number yet
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -141,7 +141,9 @@ def progress_to(path: Path) -> Progress:
         last = now
         temporary = path.with_suffix(".partial")
         with contextlib.suppress(OSError):  # progress is never worth a run
-            temporary.write_text(f'{{"step": {done}, "total": {total}, "time": {time.time():.1f}}}')
+            temporary.write_text(
+                f'{{"step": {done}, "total": {total}, "time": {time.time():.1f}}}', encoding="utf-8"
+            )
             os.replace(temporary, path)
 
     return show

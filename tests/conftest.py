@@ -6,6 +6,10 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes of two threads each would wait for one another
 
+from base import command_line
+
+command_line.set_aside()  # what a notebook's shell says to matplotlib is not said to us
+
 import pytest
 import torch
 

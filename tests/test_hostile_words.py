@@ -279,3 +279,26 @@ def test_a_home_is_where_the_user_means_and_nobodys_is_refused(
     monkeypatch.setenv("INTEROCEPTION_DATA", "~nosuchuser/x")
     with pytest.raises(UserError, match=r"\$INTEROCEPTION_DATA: ~nosuchuser/x is in the home of nobody"):
         sources.data_folders()
+
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def test_a_file_gets_the_text_as_it_is_whatever_the_locale() -> None:
+    text = "é\r日"
+    script = f"from base import command_line; command_line.run(lambda _: print({text!a}))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env={**os.environ, **ASCII}, capture_output=True
+    )
+    assert done.stdout == f"{text}\n".encode() and done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    "line", [("scripts/run_all.py", "--list"), ("train.py", "--help"), ("frozen_test.py", "--help")], ids=str
+)
+def test_what_is_set_for_others_breaks_no_command(tmp_path: Path, line: tuple[str, str]) -> None:
+    others = {"MPLBACKEND": "nonsense", "TQDM_MININTERVAL": "abc", "PYTHONSAFEPATH": "1", **ASCII}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / line[0]), line[1]], cwd=tmp_path, env={**os.environ, **others}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stderr == ""

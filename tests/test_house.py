@@ -107,3 +107,18 @@ def test_each_package_says_what_it_is_in_one_sentence() -> None:
         if path.name == "__init__.py":
             told = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
             assert told and told.endswith(".") and "\n\n" not in told, path
+
+
+def test_every_text_is_read_and_written_as_utf_8() -> None:
+    """Ruff's PLW1514 sees only what it knows to be a path."""
+    for path in PRODUCT:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            others = isinstance(node.func.value, ast.Name) and node.func.value.id in ("storage", "os", "gzip")
+            if node.func.attr not in ("read_text", "open", "write_text") or others:
+                continue
+            how = [word.arg for word in node.keywords]
+            modes = [one.value for one in node.args if isinstance(one, ast.Constant)]
+            binary = any(isinstance(mode, str) and "b" in mode for mode in modes)
+            assert "encoding" in how or binary, f"{path}, line {node.lineno}"
