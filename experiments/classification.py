@@ -325,7 +325,7 @@ def panel(protocol: str, title: str) -> draw.Panel:
 FIGURE = draw.sheet(
     "perturbation/classification.png",
     [
-        panel(PUBLISHED, "as published: one run,\nfixed windows, random folds"),
+        panel(PUBLISHED, "as published:\none run, random folds"),
         panel(CLEAN, "clean way: random times,\nwhole runs left out"),
         panel(NO_CLAMP, "clean way, clamped\nwindows left out, too"),
     ],

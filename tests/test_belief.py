@@ -285,7 +285,7 @@ def test_command_line(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, other = finished(tmp_path, corpus, 1), finished(tmp_path, corpus, 2)
-    monkeypatch.setattr(instrument, "prepare", lambda *_: corpus)
+    monkeypatch.setattr(instrument, "trained_corpus", lambda *_: corpus)
 
     def status(*arguments: str) -> int:
         monkeypatch.setattr("sys.argv", ["belief.py", *arguments, "--out", str(tmp_path / "out")])

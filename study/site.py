@@ -29,7 +29,7 @@ def write(out: Path) -> Path | None:
         for row in rows.to_dict("records") if isinstance(row["family_title"], str)
     ]  # fmt: skip
     hero = next((name for name in ("hero.png", "floors.png") if (out / "figures" / name).is_file()), "")
-    content = filled("index.html", {"pages": pages, "claims": claims, "hero": hero}, HERE, html=True)
+    content = filled("site.html", {"pages": pages, "claims": claims, "hero": hero}, HERE, html=True)
     storage.write_text(report / FILE, content)
     return report / FILE
 
