@@ -86,7 +86,8 @@ COMPARED = draw.sheet(
             across="regime", order=REGIMES, where={"metric": EFFECT},
         ),
         draw.points(
-            "control_losses", "difference", "final held-out loss", "minus no state's (nats; left: better)", upright=False
+            "control_losses", "difference", "final held-out loss", "minus no state's (nats; left: better)", upright=False,
+            labelled=True,
         ),
         draw.Panel(("frozen_effects_summary",), _frozen),
     ],

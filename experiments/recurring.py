@@ -174,13 +174,16 @@ def half(tables: Tables) -> Finding:
 
 def controls(column: str, labelled: bool) -> draw.Panel:
     """A row a control in the recurring world, with its share of what the true regime gains beside it; dotted: that gain."""
-    points = draw.points("recurring_losses", column, f"{KINDS[column]}: controls", NATS, upright=False)
+    points = draw.points(
+        "recurring_losses", column, f"{KINDS[column]}: controls", NATS, upright=False, labelled=labelled
+    )
 
     def panel(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
         names = points.draw(axes, tables, LOOKS)
         at = tables.by_condition("recurring_losses")
         level(axes, at.value(ORACLE, column).mean, upright=False, ls=(0, (1, 1.2)), lw=1)
-        axes.set_yticks(range(len(names)), [LOOKS[name].label for name in names] if labelled else [])
+        if not labelled:
+            axes.set_yticks(range(len(names)), [])
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.text(
             1.02, -0.6, "share of true\nregime's gain", transform=axes.get_yaxis_transform(), fontsize=7

@@ -187,6 +187,7 @@ def points(
     table: str, column: str, title: str = "", label: str = "", *, by: str = "condition", across: str = "",
     order: Iterable[str] = (), where: Mapping[str, object] | None = None, upright: bool = True, zero: bool | None = None,
     never: str = "", changes: bool = False, levels: Sequence[float | str] = (), said: Mapping[str, str] | None = None,
+    labelled: bool = False,
 ) -> Panel:  # fmt: skip
     """A value a seed, mean and interval: a place a look, or with `across` a place a value of that column, looks side by side.
 
@@ -199,6 +200,7 @@ def points(
         changes: an axis for changes, see `change_axis`; not upright.
         levels: dotted lines at these values, or at the means of these columns.
         said: the words for a place, by its value; others stand as they are.
+        labelled: a look's place has its label, not its name; not upright.
     """
 
     def draw(axes: Axes, tables: Tables, looks: Looks) -> list[str]:
@@ -233,8 +235,8 @@ def points(
             f"{place:g}" if isinstance(place, float) else (said or {}).get(place, str(place))
             for place in places
         ]
-        names = names if across or upright else [looks[name].label for name in names]
-        names = [textwrap.fill(name, 16 if upright else 40, break_long_words=False) for name in names]
+        names = [looks[name].label for name in names] if labelled else names
+        names = [textwrap.fill(name, 40 if labelled else 16, break_long_words=False) for name in names]
         categories(axes, names, upright, striped=bool(across))
         if never:
             low, high = axes.dataLim.intervaly  # with the longest count only where a seed never gets there
