@@ -93,7 +93,9 @@ def fitted(x: np.ndarray, y: np.ndarray, cut: Cut) -> Maps:
         mine = cut.fold == index
         part = np.concatenate([x[mine] - centre, np.ones((mine.sum(), 1))], axis=1)
         weighted = part * cut.weight[mine, None]
-        parts.append((weighted.T @ part, weighted.T @ y[mine], float(cut.weight[mine] @ (y[mine] ** 2).sum(1))))
+        parts.append(
+            (weighted.T @ part, weighted.T @ y[mine], float(cut.weight[mine] @ (y[mine] ** 2).sum(1)))
+        )
 
     def moments(*left_out: int) -> Moments:
         kept = [part for index, part in enumerate(parts) if index not in left_out]

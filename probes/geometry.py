@@ -38,7 +38,7 @@ from data.tokens import Tokens
 from model import GPT
 from probes.belief_map import Cut, apart, auc, cells, correlation2, crossed, cut, linear, pair_weights, scores
 from probes.histories import THEORY, Histories, classes, histories, later, theory
-from probes.instrument import Progress, Results, Trained, command, load_trained, weights_frozen
+from probes.instrument import Progress, Trained, command, load_trained, weights_frozen
 from probes.moved import (
     ANY,
     EQUAL_NEXT,
@@ -63,7 +63,16 @@ APART = ("source", "auc", "pairs", "differ")
 COURSE = ("step", "layer", "r2", "loss", "optimal")
 STATES = 8  # of which beliefs are kept to be drawn
 POINTS = ("step", "weight", *(f"{kind}{state}" for kind in ("true", "found") for state in range(STATES)))
-COLUMNS = {"theory": THEORY, "maps": MAPS, "distances": FAR, "apart": APART, "course": COURSE, "moves": MOVES, "kept": KEPT, "points": POINTS}
+COLUMNS = {
+    "theory": THEORY,
+    "maps": MAPS,
+    "distances": FAR,
+    "apart": APART,
+    "course": COURSE,
+    "moves": MOVES,
+    "kept": KEPT,
+    "points": POINTS,
+}
 Rows = list[dict[str, Any]]
 
 
@@ -94,7 +103,9 @@ class Study:
             yield ("token" if size == 1 else f"{size}-gram"), self.found.last(size)
 
 
-def read(study: Study, streams: Sequence[np.ndarray], at: np.ndarray) -> Iterator[tuple[str, int, np.ndarray]]:
+def read(
+    study: Study, streams: Sequence[np.ndarray], at: np.ndarray
+) -> Iterator[tuple[str, int, np.ndarray]]:
     """The belief of some histories as it is found in each layer's stream, and in all of them joined: name, layer, (m, S)."""
     of, belief = study.cut.of(at), study.found.belief[at]
     for layer, stream in enumerate(streams):
@@ -102,7 +113,9 @@ def read(study: Study, streams: Sequence[np.ndarray], at: np.ndarray) -> Iterato
     yield JOINED, len(streams), crossed(np.concatenate(streams, axis=1)[at], belief, of)
 
 
-def maps(study: Study, trained: Sequence[np.ndarray], untrained: Sequence[np.ndarray]) -> tuple[Rows, dict[str, np.ndarray]]:
+def maps(
+    study: Study, trained: Sequence[np.ndarray], untrained: Sequence[np.ndarray]
+) -> tuple[Rows, dict[str, np.ndarray]]:
     """Rows of maps.csv, and the beliefs (n, S) found by each source, of which layers the joined one.
 
     at: all histories, or the last, those as long as the context. layer: after so many blocks; of what is no layer, -1.
@@ -117,11 +130,23 @@ def maps(study: Study, trained: Sequence[np.ndarray], untrained: Sequence[np.nda
         told.append(("next-token", -1, linear(found.odds[at], belief, of.weight)))
         wrong = belief[study.random(1).permutation(len(at))]
         joined = np.concatenate(trained, axis=1)[at]
-        rows += [{"at": name, "source": kind, "layer": layer, **scores(said, belief, of.weight)} for kind, layer, said in told]
-        rows.append({"at": name, "source": "shuffled", "layer": -1, **scores(crossed(joined, wrong, of), wrong, of.weight)})
+        rows += [
+            {"at": name, "source": kind, "layer": layer, **scores(said, belief, of.weight)}
+            for kind, layer, said in told
+        ]
+        rows.append(
+            {
+                "at": name,
+                "source": "shuffled",
+                "layer": -1,
+                **scores(crossed(joined, wrong, of), wrong, of.weight),
+            }
+        )
         if name == ALL:
             kept = {kind: said for kind, _, said in told if kind != "layer"}
-            kept["middle"] = next(said for kind, layer, said in told if kind == "layer" and layer == (len(trained) - 1) // 2)
+            kept["middle"] = next(
+                said for kind, layer, said in told if kind == "layer" and layer == (len(trained) - 1) // 2
+            )
     return rows, kept
 
 
@@ -134,7 +159,13 @@ def distances(study: Study, said: dict[str, np.ndarray]) -> Rows:
     rows = []
     for source, values in {**said, "true": study.found.belief}.items():
         far = apart(values[at])
-        rows.append({"source": source, "belief": correlation2(far, true, weight), "next_token": correlation2(far, odds, weight)})
+        rows.append(
+            {
+                "source": source,
+                "belief": correlation2(far, true, weight),
+                "next_token": correlation2(far, odds, weight),
+            }
+        )
     return rows
 
 
@@ -170,7 +201,9 @@ def points(study: Study, step: int, found: np.ndarray, most: int) -> Rows:
     return rows
 
 
-def stage(study: Study, step: int, model: Layers, streams: Sequence[np.ndarray], most: int) -> tuple[Rows, Rows]:
+def stage(
+    study: Study, step: int, model: Layers, streams: Sequence[np.ndarray], most: int
+) -> tuple[Rows, Rows]:
     """Rows of course.csv and points.csv: what is found with the weights of one step, and the exact loss over all positions."""
     loss = study.scored.loss(model.predictions(study.scored.tokens))
     rows: Rows = []
@@ -231,10 +264,16 @@ def run(
         tell()
         tables["distances"], tables["apart"] = distances(study, said), told_apart(study, said)
         tell()
-        for at, layers, its in ((0, before, untrained), *((at, None, None) for at in stages), (step, model, streams)):
+        for at, layers, its in (
+            (0, before, untrained),
+            *((at, None, None) for at in stages),
+            (step, model, streams),
+        ):
             layers = layers or Layers(load_trained(run, at).gpt)
             its = its or streams_of(layers, found)
-            rows, drawn = stage(study, at, layers, its, settings.points if at == step else settings.stage_points)
+            rows, drawn = stage(
+                study, at, layers, its, settings.points if at == step else settings.stage_points
+            )
             tables["course"] += rows
             tables["points"] += drawn
             tell()
@@ -244,13 +283,24 @@ def run(
             if chosen is not None:
                 exchange = Exchange(corpus, found, chosen)
                 tables["moves"] += moves(
-                    model, exchange, kind, ways, study.cut, settings.doses, settings.random_directions, study.random(7 + counter)
+                    model,
+                    exchange,
+                    kind,
+                    ways,
+                    study.cut,
+                    settings.doses,
+                    settings.random_directions,
+                    study.random(7 + counter),
                 )
         tell()
         tables["kept"] = kept(on, model, found, streams, study.cut, study.random(9))
         tell()
         results.tables |= {f"{name}.csv": ((*PLACE, *COLUMNS[name]), rows) for name, rows in tables.items()}
-        results.task |= {"settings": settings.model_dump(mode="json"), "histories": len(found), "stages": [0, *stages, step]}
+        results.task |= {
+            "settings": settings.model_dump(mode="json"),
+            "histories": len(found),
+            "stages": [0, *stages, step],
+        }
 
 
 def summary(folder: Path) -> str:
@@ -264,7 +314,9 @@ def summary(folder: Path) -> str:
     ends_of = moved[moved["dose"].isin([0, 1])].groupby(["pairs", "reach", "layer", "move"], sort=False)
     for (kind, reach, layer, move), part in ends_of:
         ends = part.sort_values("dose")["kl_target2"].to_numpy()
-        lines.append(f"{kind} pairs, {reach}, layer {layer}, {move:8} KL from the target's next-but-one token {ends[0]:.4f} -> {ends[-1]:.4f} nats")
+        lines.append(
+            f"{kind} pairs, {reach}, layer {layer}, {move:8} KL from the target's next-but-one token {ends[0]:.4f} -> {ends[-1]:.4f} nats"
+        )
     return "\n".join(lines)
 
 

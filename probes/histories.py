@@ -49,7 +49,9 @@ class Histories:
 def histories(process: Generated, length: int) -> Histories:
     """All histories of a process of 1 to `length` tokens."""
     tokens = np.zeros((1, 0), dtype=np.int64)
-    forward = process.stationary[None]  # (m, S): the probability of a history together with each state after it
+    forward = process.stationary[
+        None
+    ]  # (m, S): the probability of a history together with each state after it
     levels: list[np.ndarray] = []
     parents: list[np.ndarray] = []
     for _ in range(length):
@@ -68,7 +70,12 @@ def histories(process: Generated, length: int) -> Histories:
     belief = joint / probability[:, None]
     lengths = np.repeat(np.arange(1, length + 1), [len(level) for level in levels])
     return Histories(
-        tokens, np.concatenate(rows[::-1]), lengths, probability, belief, belief @ process.transitions.sum(2).T
+        tokens,
+        np.concatenate(rows[::-1]),
+        lengths,
+        probability,
+        belief,
+        belief @ process.transitions.sum(2).T,
     )
 
 
@@ -87,7 +94,7 @@ def later(transitions: np.ndarray) -> np.ndarray:
     waiting = [np.ones(transitions.shape[1])]
     while waiting:
         one = waiting.pop(0)
-        rest = one / max(np.linalg.norm(one), 1e-300)
+        rest = one / max(float(np.linalg.norm(one)), 1e-300)
         for _ in range(2):  # twice is enough for what rounding leaves
             for other in found:
                 rest = rest - (rest @ other) * other
@@ -119,18 +126,27 @@ def theory(process: Generated, found: Histories) -> list[dict[str, float]]:
     emits, length = process.transitions.sum(2).T, found.whole.shape[1]  # (S, V)
     near = length * TOLERANCE
     must(bool((process.transitions >= 0).all()), "a negative probability")
-    must(np.allclose(process.transitions.sum((0, 2)), 1, atol=TOLERANCE), "a state whose row does not sum to one")
+    must(
+        np.allclose(process.transitions.sum((0, 2)), 1, atol=TOLERANCE),
+        "a state whose row does not sum to one",
+    )
     fixed = process.stationary @ process.transitions.sum(0)
     must(np.allclose(fixed, process.stationary, atol=near), "its stationary distribution is not one")
     filtered = process.beliefs(found.whole)[found.row, found.length - 1]
     must(np.allclose(filtered, found.belief, atol=1e-9), "the forward filter differs from enumeration")
-    state_known, blind = float(process.stationary @ entropy(emits)), float(entropy(process.stationary @ emits))
-    rows = []
+    state_known, blind = (
+        float(process.stationary @ entropy(emits)),
+        float(entropy(process.stationary @ emits)),
+    )
+    rows: list[dict[str, float]] = []
     for size in range(1, length + 1):
         at = found.length == size
         weight = found.probability[at]
         must(abs(float(weight.sum()) - 1) < near, f"histories of {size} tokens do not sum to one")
-        must(np.allclose(weight @ found.belief[at], process.stationary, atol=near), "beliefs do not average to the truth")
+        must(
+            np.allclose(weight @ found.belief[at], process.stationary, atol=near),
+            "beliefs do not average to the truth",
+        )
         optimal = float(weight @ entropy(found.odds[at]) / weight.sum())
         before = rows[-1]["optimal"] if rows else blind
         must(state_known - near <= optimal <= before + near, f"token {size} does not help to predict")

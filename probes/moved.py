@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from base.rng import Stream, generator
 from data.process import Generated
 from model import GPT
 from probes.belief_map import Cut, Maps, fitted
@@ -24,7 +23,18 @@ from probes.histories import Histories, classes, entropy, later
 CHUNK = 8192  # sequences that go through the model at once
 EQUAL_NEXT, ANY = "equal", "any"
 BELIEF, RANDOM, FOREIGN, PARTNER = "belief", "random", "foreign", "stream"
-MOVES = ("layer", "pairs", "reach", "move", "dose", "count", "kl_target1", "kl_source1", "kl_target2", "kl_source2")
+MOVES = (
+    "layer",
+    "pairs",
+    "reach",
+    "move",
+    "dose",
+    "count",
+    "kl_target1",
+    "kl_source1",
+    "kl_target2",
+    "kl_source2",
+)
 ONE, PAST = "one", "past"
 KEPT = ("layer", "kept", "loss", "optimal")
 Rows = list[dict[str, Any]]
@@ -53,7 +63,9 @@ class Layers:
         blocks: list[nn.Module] = [*self.gpt.blocks]
         for block in blocks[layer:]:
             stream = block(stream)
-        return F.log_softmax(F.linear(self.gpt.norm(stream), self.gpt.tokens.weight[: self.gpt.vocab_size]), -1)
+        return F.log_softmax(
+            F.linear(self.gpt.norm(stream), self.gpt.tokens.weight[: self.gpt.vocab_size]), -1
+        )
 
     @torch.no_grad()
     def predictions(self, tokens: Tensor) -> Tensor:
@@ -82,21 +94,27 @@ class Pairs:
     weight: np.ndarray
 
 
-def pairs(process: Generated, found: Histories, kind: str, most: int, random: np.random.Generator) -> Pairs | None:
+def pairs(
+    process: Generated, found: Histories, kind: str, most: int, random: np.random.Generator
+) -> Pairs | None:
     """Sources drawn by their probability, each with a target whose later tokens differ, and whose next ones, where the kind is
     `equal`, do not; and with a foreign history, whose belief is neither's. None where there are no such histories."""
     length, weight = found.whole.shape[1], found.weight
     here = found.length < length  # a token has to follow
     held = classes(found.belief @ later(process.transitions))
     group = classes(np.column_stack([found.length, found.odds])) if kind == EQUAL_NEXT else found.length
-    parts: dict[int, np.ndarray] = {int(one): np.flatnonzero(here & (group == one)) for one in np.unique(group[here])}
+    parts: dict[int, np.ndarray] = {
+        int(one): np.flatnonzero(here & (group == one)) for one in np.unique(group[here])
+    }
     lengths = {size: np.flatnonzero(found.length == size) for size in range(1, length)}
     able = [places for places in parts.values() if len(np.unique(held[places])) > 1]
     if not able:
         return None
     sources = np.concatenate(able)
     if len(sources) > most:
-        sources = np.sort(random.choice(sources, most, replace=False, p=weight[sources] / weight[sources].sum()))
+        sources = np.sort(
+            random.choice(sources, most, replace=False, p=weight[sources] / weight[sources].sum())
+        )
         mass = np.full(len(sources), 1.0)
     else:
         mass = weight[sources]
@@ -110,7 +128,9 @@ def pairs(process: Generated, found: Histories, kind: str, most: int, random: np
             rest = lengths[int(found.length[source])]
             rest = rest[(held[rest] != held[source]) & (held[rest] != held[target])]
             rest = rest if len(rest) else others
-            kept.append((int(source), int(target), int(random.choice(rest, p=weight[rest] / weight[rest].sum()))))
+            kept.append(
+                (int(source), int(target), int(random.choice(rest, p=weight[rest] / weight[rest].sum())))
+            )
             masses.append(float(its))
     source, target, foreign = np.array(kept).T
     return Pairs(source, target, foreign, np.array(masses) / sum(masses))
@@ -132,7 +152,10 @@ class Exchange:
         both = np.where((odds[0] > 1e-12) & (odds[1] > 1e-12), (odds[0] + odds[1]) / 2, 0.0)
         share = chosen.weight[:, None] * both / np.maximum(both.sum(1, keepdims=True), 1e-12)
         self.follows = share / share.sum() if share.sum() > 0 else share  # (m, V): of the token between
-        self.true = {name: self._true(places) for name, places in (("source", chosen.source), ("target", chosen.target))}
+        self.true = {
+            name: self._true(places)
+            for name, places in (("source", chosen.source), ("target", chosen.target))
+        }
 
     def tokens(self, places: np.ndarray) -> Tensor:
         """The contexts (m V, T) of histories, with each token behind."""
@@ -151,7 +174,9 @@ class Exchange:
         """KL(truth || prediction) in nats, (4,): the next token's under the target's belief and the source's, then the
         next-but-one's."""
         log_p = model.onward(stream, layer).double()
-        now, then = (log_p[self.rows, self.at + ahead].numpy().reshape(self.m, self.v, -1) for ahead in (0, 1))
+        now, then = (
+            log_p[self.rows, self.at + ahead].numpy().reshape(self.m, self.v, -1) for ahead in (0, 1)
+        )
         found = []
         for name in ("target", "source"):
             odds, _ = self.true[name]
@@ -210,7 +235,14 @@ def moves(
                     if dose:
                         moved = (exchange.moved(own, dose * here * by) for by in ways)
                         values = np.mean([exchange.kl(model, stream, layer) for stream in moved], 0)
-                    row = {"layer": layer, "pairs": kind, "reach": reach, "move": move, "dose": dose, "count": exchange.m}
+                    row = {
+                        "layer": layer,
+                        "pairs": kind,
+                        "reach": reach,
+                        "move": move,
+                        "dose": dose,
+                        "count": exchange.m,
+                    }
                     rows.append({**row, **dict(zip(MOVES[6:], values, strict=True))})
     return rows
 
@@ -255,7 +287,12 @@ def scored(process: Generated, found: Histories, most: int, random: np.random.Ge
 
 @torch.no_grad()
 def kept(
-    on: Scored, model: Layers, found: Histories, streams: Sequence[np.ndarray], cut: Cut, random: np.random.Generator
+    on: Scored,
+    model: Layers,
+    found: Histories,
+    streams: Sequence[np.ndarray],
+    cut: Cut,
+    random: np.random.Generator,
 ) -> Rows:
     """Rows of kept.csv: the loss with part of one layer's stream taken out at all positions.
 

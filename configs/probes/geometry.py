@@ -37,6 +37,13 @@ class Geometry(Probe):
         assert run.process is not None
         tokens = run.train.batch_size * run.train.grad_accum * run.model.block_size
         whole = run.process.vocabulary**run.model.block_size * run.model.block_size
-        moves = 2 * (self.random_directions + 3) * self.doses * self.pairs * run.process.vocabulary * run.model.block_size
+        moves = (
+            2
+            * (self.random_directions + 3)
+            * self.doses
+            * self.pairs
+            * run.process.vocabulary
+            * run.model.block_size
+        )
         kept = 5 * self.sequences * run.model.block_size
         return ((2 + len(run.log.keep_steps)) * whole + run.model.n_layer * (2 * moves + kept)) / tokens

@@ -1,0 +1,127 @@
+"""Does the residual stream hold the belief that an ideal observer has of a hidden process, and is that belief used?
+
+What was done to the finished runs is told in probes/geometry.py. Each condition is a process; R2 and MSE are over all components of a
+belief together, on histories that the map was not fitted on, each once, weighted by its probability.
+"""
+
+from experiments import beliefs
+from experiments.geometry_document import of_document
+from experiments.geometry_figure import ELSEWHERE, FIGURES
+from experiments.geometry_tables import (
+    BY_HAND,
+    END,
+    HARD,
+    KEPT,
+    MIDDLE,
+    MOVES,
+    PROCESSES,
+    SOURCES,
+    geometry_apart,
+    geometry_course,
+    geometry_distances,
+    geometry_kept,
+    geometry_maps,
+    geometry_moves,
+    geometry_points,
+    geometry_theory,
+    moved,
+    of,
+)
+from experiments.kit import pages
+from experiments.kit.experiment import Experiment
+from experiments.kit.stats import Estimate, paired
+from experiments.kit.tables import Tables
+from experiments.kit.words import Finding, difference
+
+
+def findings(tables: Tables) -> dict[str, Finding]:
+    """The five sentences that open the page, each with its numbers."""
+
+    def beyond(process: str, *rivals: str) -> dict[str, Estimate]:
+        own = of(tables, process, "joined")
+        return {
+            f"`{process}` minus {SOURCES[rival].label}": paired(own, of(tables, process, rival))
+            for rival in rivals
+        }
+
+    held = {
+        name: value for process in PROCESSES for name, value in beyond(process, "untrained joined").items()
+    }
+    at = {
+        column: of(tables, HARD, "joined", column, "geometry_distances")
+        for column in ("belief", "next_token")
+    }
+    move = {name: moved(tables, HARD, name) for name in ("belief", "random", "foreign")}
+    left = {
+        name: of(tables, HARD, name, "loss", "geometry_kept", "kept", place=MIDDLE)
+        for name in ("belief", "random")
+    }
+    return {
+        "held": difference("In each process the trained stream tells more of the belief than the untrained one, in R².", held, +1),
+        "beyond": difference(
+            "In rrxor it tells more of the belief than the next token's true probabilities and the last five tokens do, in R².",
+            beyond(HARD, "next-token", "5-gram"), +1,
+        ),
+        "distances": difference(
+            "In rrxor distances between found beliefs follow those between beliefs more than those between next-token probabilities.",
+            {"difference of the two R²": paired(at["belief"], at["next_token"])}, +1,
+        ),
+        "used": difference(
+            "In rrxor, moved at a middle layer to another belief with the same next token, the model's prediction of the token after it "
+            "goes further to that belief's than under equal moves at random or to a third belief.",
+            {f"share of the way, minus {MOVES[name].label}": paired(move["belief"], move[name]) for name in ("random", "foreign")}, +1,
+        ),
+        "enough": difference(
+            "In rrxor the belief alone, all else taken out of a middle layer, leaves less loss than as many random directions do.",
+            {"loss of belief minus random": paired(left["belief"], left["random"])}, -1, "nats", 4,
+        ),
+    }  # fmt: skip
+
+
+GRIDS = {
+    "document": of_document,
+    "theory": pages.grid(
+        "geometry_theory", PROCESSES, head="length, process", across="length", optimal=("best loss of the next token, nats", "~4"),
+        blind=("given nothing", "~4"), state_known=("given the hidden state", "~4"), histories=("histories", "~0"), beliefs=("different beliefs", "~0"),
+    ),
+    "maps": pages.grid(
+        "geometry_maps", SOURCES, head="process, source", by="source", across="condition", order=PROCESSES, where={"at": "all"}, only=True,
+        r2=("R²", "3"), mse=("MSE", "4"),
+    ),
+    "last": pages.grid(
+        "geometry_maps", ("joined", "untrained joined", *BY_HAND), head="process, source", by="source", across="condition", order=PROCESSES,
+        where={"at": "last"}, only=True, r2=("R², histories as long as the context", "3"),
+    ),
+    "distances": pages.grid(
+        "geometry_distances", ("joined", "untrained joined", "next-token", "5-gram", "true"), head="process, source", by="source", across="condition",
+        order=PROCESSES, only=True, belief=("R² with distances of beliefs", "3"), next_token=("of next-token probabilities", "3"),
+    ),
+    "apart": pages.grid(
+        "geometry_apart", ("joined", "middle", "untrained joined", *BY_HAND), head="process, source", by="source", across="condition", order=PROCESSES,
+        only=True, auc=("AUC", "3"), differ=("share of pairs that differ later", "%"),
+    ),
+    "course": pages.grid(
+        "geometry_course", PROCESSES, head="step, process", across="step", where={"source": "joined"}, r2=("R², all layers joined", "3"), excess=("loss over the best", "4"),
+    ),
+    **{
+        name: pages.grid(
+            "geometry_moves", MOVES, head="reach, move", by="move", across="reach", only=True, where={"condition": process, "dose": 1.0, "pairs": pairs, "place": place},
+            moved1=("share of the way: next token", "3"), moved2=("the one after it", "3"), kl_target2=("KL left there, nats", "3"),
+        )
+        for name, process, pairs, place in (
+            ("equal_rrxor", "rrxor", "equal", MIDDLE), ("equal_z1r", "z1r", "equal", MIDDLE), ("any_mess3", "mess3", "any", MIDDLE), ("last_mess3", "mess3", "any", END),
+        )
+    },
+    "kept": pages.grid(
+        "geometry_kept", KEPT, head="process, kept", by="kept", across="condition", order=PROCESSES, only=True, where={"place": MIDDLE}, excess=("loss over the best, nats", "4"),
+    ),
+    "kept_last": pages.grid(
+        "geometry_kept", KEPT, head="process, kept", by="kept", across="condition", order=PROCESSES, only=True, where={"place": END}, excess=("loss over the best, nats", "4"),
+    ),
+    "states": lambda tables: beliefs.of_worlds(tables.of(ELSEWHERE)),
+}  # fmt: skip
+EXPERIMENT = Experiment(
+    "geometry", "Geometry: does the residual stream hold an ideal observer's belief, and is it used?",
+    (geometry_theory, geometry_maps, geometry_distances, geometry_apart, geometry_course, geometry_moves, geometry_kept, geometry_points),
+    findings, FIGURES, GRIDS,
+)  # fmt: skip
