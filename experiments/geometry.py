@@ -80,28 +80,29 @@ def findings(tables: Tables) -> dict[str, Finding]:
 
 GRIDS = {
     "document": of_document,
-    "theory": pages.grid(
-        "geometry_theory", PROCESSES, head="length, process", across="length", optimal=("best loss of the next token, nats", "~4"),
-        blind=("given nothing", "~4"), state_known=("given the hidden state", "~4"), histories=("histories", "~0"), beliefs=("different beliefs", "~0"),
+    "theory": pages.course(
+        "geometry_theory", PROCESSES, "length", range(1, 100), said="tokens read", optimal=("best loss of the next token, nats", "4"),
+        histories=("histories", "0"), beliefs=("different beliefs after them", "0"),
     ),
     "maps": pages.grid(
-        "geometry_maps", SOURCES, head="process, source", by="source", across="condition", order=PROCESSES, where={"at": "all"}, only=True,
+        "geometry_maps", SOURCES, head="process, source", by="source", across="process", order=PROCESSES, where={"at": "all"}, only=True,
         r2=("R²", "3"), mse=("MSE", "4"),
     ),
     "last": pages.grid(
-        "geometry_maps", ("joined", "untrained joined", *BY_HAND), head="process, source", by="source", across="condition", order=PROCESSES,
+        "geometry_maps", ("joined", "untrained joined", *BY_HAND), head="process, source", by="source", across="process", order=PROCESSES,
         where={"at": "last"}, only=True, r2=("R², histories as long as the context", "3"),
     ),
     "distances": pages.grid(
-        "geometry_distances", ("joined", "untrained joined", "next-token", "5-gram", "true"), head="process, source", by="source", across="condition",
+        "geometry_distances", ("joined", "untrained joined", "next-token", "5-gram", "true"), head="process, source", by="source", across="process",
         order=PROCESSES, only=True, belief=("R² with distances of beliefs", "3"), next_token=("of next-token probabilities", "3"),
     ),
     "apart": pages.grid(
-        "geometry_apart", ("joined", "middle", "untrained joined", *BY_HAND), head="process, source", by="source", across="condition", order=PROCESSES,
+        "geometry_apart", ("joined", "middle", "untrained joined", *BY_HAND), head="process, source", by="source", across="process", order=PROCESSES,
         only=True, auc=("AUC", "3"), differ=("share of pairs that differ later", "%"),
     ),
     "course": pages.grid(
-        "geometry_course", PROCESSES, head="step, process", across="step", where={"source": "joined"}, r2=("R², all layers joined", "3"), excess=("loss over the best", "4"),
+        "geometry_course", head="process, step", by="step", across="process", order=PROCESSES, where={"source": "joined"},
+        r2=("R², all layers joined", "3"), excess=("loss over the best", "%"),
     ),
     **{
         name: pages.grid(
@@ -113,10 +114,10 @@ GRIDS = {
         )
     },
     "kept": pages.grid(
-        "geometry_kept", KEPT, head="process, kept", by="kept", across="condition", order=PROCESSES, only=True, where={"place": MIDDLE}, excess=("loss over the best, nats", "4"),
+        "geometry_kept", KEPT, head="process, kept", by="kept", across="process", order=PROCESSES, only=True, where={"place": MIDDLE}, excess=("loss over the best, nats", "4"),
     ),
     "kept_last": pages.grid(
-        "geometry_kept", KEPT, head="process, kept", by="kept", across="condition", order=PROCESSES, only=True, where={"place": END}, excess=("loss over the best, nats", "4"),
+        "geometry_kept", KEPT, head="process, kept", by="kept", across="process", order=PROCESSES, only=True, where={"place": END}, excess=("loss over the best, nats", "4"),
     ),
     "states": lambda tables: beliefs.of_worlds(tables.of(ELSEWHERE)),
 }  # fmt: skip

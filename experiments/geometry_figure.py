@@ -94,7 +94,7 @@ def simplex(
             axes.add_patch(Polygon(corners, closed=True, fill=False, ec=style.LIGHT, lw=0.8, zorder=1))
             around = corners
         low, high = around.min(0), around.max(0)
-        room = 0.06 * (high - low).max()
+        room = 0.1 * (high - low).max()
         axes.set(xlim=(low[0] - room, high[0] + room), ylim=(low[1] - room, high[1] + room), aspect="equal")
         axes.set_title(name)
         return [process]
@@ -105,8 +105,8 @@ def simplex(
 def both(process: str, pair: int = 0, size: float = 1.0, said: str = "") -> list[draw.Panel]:
     """The belief and what is found of it, side by side."""
     return [
-        simplex(process, TRUE, f"{process}{said}: belief of an ideal observer", pair=pair, size=size),
-        simplex(process, FOUND, f"{process}{said}: found in the residual stream", pair=pair, size=size),
+        simplex(process, TRUE, f"{process}: an ideal observer's belief{said}", pair=pair, size=size),
+        simplex(process, FOUND, f"{process}: found in the stream{said}", pair=pair, size=size),
     ]
 
 
@@ -285,10 +285,10 @@ FIGURES = (
     ),
     draw.sheet(
         "geometry/other-processes.png",
-        [*both("rrxor", said=", components 1 and 2"), *both("rrxor", 1, said=", components 3 and 4"), *both("z1r")],
+        [*both("rrxor", said=" (axes 1, 2)"), *both("rrxor", 1, said=" (axes 3, 4)"), *both("z1r")],
         grid=(3, 2), height=9.6, title=held,
         shows="The same of rrxor, whose belief over five states is shown by two projections, and of z1r.",
-        caption=CAPTION + " rrxor: principal components of the true beliefs.",
+        caption=CAPTION + " rrxor: axes are principal components of the true beliefs.",
     ),
     draw.sheet(
         "geometry/training.png",
@@ -298,7 +298,7 @@ FIGURES = (
         ],
         grid=(3, STAGES + 1), height=4.6, title=held,
         shows="What is found of the belief before the first step of training, on the way and at the end; the belief itself on the left.",
-        caption=CAPTION + " Left: the belief itself. rrxor: components 1 and 2.",
+        caption=CAPTION + " Left: the belief itself. rrxor: axes 1 and 2.",
     ),
     draw.sheet(
         "geometry/layers.png", [layers(process) for process in PROCESSES], grid=(1, 3), height=3.2, looks=MAPS, columns=3, marks="line", share_y=True,

@@ -46,10 +46,16 @@ KEPT = {
 PLACE = ["suite", "condition", "seed", "run_step"]
 
 
+def probed(context: Context, name: str) -> pd.DataFrame:
+    """The rows of a table of the probe, with the process, which is the condition."""
+    rows = context.probed(PROBE, name)
+    return rows.assign(process=rows["condition"]) if len(rows) else rows
+
+
 def geometry_theory(context: Context) -> pd.DataFrame:
     """One row a run and length of a history: histories, and different beliefs after them; the loss of the best prediction of the
     next token, in nats: optimal, given the history; blind, given nothing; state_known, given the hidden state."""
-    return context.probed(PROBE, "theory")
+    return probed(context, "theory")
 
 
 def geometry_maps(context: Context) -> pd.DataFrame:
@@ -59,7 +65,7 @@ def geometry_maps(context: Context) -> pd.DataFrame:
     that can be. source: layer N, the stream after N blocks; joined, all of them; the same of the untrained model; shuffled: joined,
     of beliefs given to the wrong histories; kind, layer: its parts.
     """
-    rows = context.probed(PROBE, "maps")
+    rows = probed(context, "maps")
     if rows.empty:
         return rows
     single = rows["source"].str.endswith("layer")
@@ -70,18 +76,18 @@ def geometry_maps(context: Context) -> pd.DataFrame:
 def geometry_distances(context: Context) -> pd.DataFrame:
     """One row a run and source: squared correlation of the distances between found beliefs with those between true ones (belief),
     and with those between the true probabilities of the next token (next_token)."""
-    return context.probed(PROBE, "distances")
+    return probed(context, "distances")
 
 
 def geometry_apart(context: Context) -> pd.DataFrame:
     """One row a run and source: auc, of telling pairs of histories whose later tokens differ from pairs whose do not, by the
     distance of the found beliefs, among pairs with equal probabilities of the next token; differ: the share that differs."""
-    return context.probed(PROBE, "apart")
+    return probed(context, "apart")
 
 
 def geometry_course(context: Context) -> pd.DataFrame:
     """One row a run, kept step and source (see geometry_maps): r2; loss, over all positions, exact, and excess, over the optimal."""
-    rows = context.probed(PROBE, "course")
+    rows = probed(context, "course")
     if rows.empty:
         return rows
     joined = rows["layer"] == rows["layer"].max()
@@ -110,7 +116,7 @@ def geometry_moves(context: Context) -> pd.DataFrame:
 def geometry_kept(context: Context) -> pd.DataFrame:
     """One row a run, layer and part of its stream that is kept at all positions: loss, exact, in nats; excess: over the optimal, in
     nats. place: middle or last, of layers."""
-    rows = context.probed(PROBE, "kept")
+    rows = probed(context, "kept")
     if rows.empty:
         return rows
     layers = rows.groupby(PLACE)["layer"].transform("max")
