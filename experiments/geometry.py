@@ -1,7 +1,8 @@
 """Does the residual stream hold the belief that an ideal observer has of a hidden process, and is that belief used?
 
 What was done to the finished runs is told in probes/geometry.py. Each condition is a process; R2 and MSE are over all components of a
-belief together, on histories that the map was not fitted on, each once, weighted by its probability.
+belief together, on histories that the map was not fitted on, each once, weighted by its probability; where nothing else is said, on
+those as long as the model's context.
 """
 
 from experiments import beliefs
@@ -72,28 +73,30 @@ def findings(tables: Tables) -> dict[str, Finding]:
             {f"share of the way, minus {MOVES[name].label}": paired(move["belief"], move[name]) for name in ("random", "foreign")}, +1,
         ),
         "enough": difference(
-            "In rrxor the belief alone, all else taken out of a middle layer, leaves less loss than as many random directions do.",
-            {"loss of belief minus random": paired(left["belief"], left["random"])}, -1, "nats", 4,
+            "In rrxor the belief alone, all else taken out of a layer, leaves less loss than as many random directions do.",
+            {f"{place} layer": paired(*(of(tables, HARD, kept, "loss", "geometry_kept", "kept", place=place) for kept in ("belief", "random"))) for place in (MIDDLE, END)},
+            -1, "nats", 4,
         ),
     }  # fmt: skip
 
 
+STAYS = {"kl_target1": ("KL of the next token, which should stay, nats", "3")}
+GOES = {"moved1": ("share of the way: the next token", "3")}
 GRIDS = {
     "document": of_document,
     "theory": pages.course(
         "geometry_theory", PROCESSES, "length", range(1, 100), said="tokens read", optimal=("best loss of the next token, nats", "4"),
         histories=("histories", "0"), beliefs=("different beliefs after them", "0"),
     ),
-    "maps": pages.grid(
-        "geometry_maps", SOURCES, head="process, source", by="source", across="process", order=PROCESSES, where={"at": "all"}, only=True,
-        r2=("R²", "3"), mse=("MSE", "4"),
-    ),
-    "last": pages.grid(
-        "geometry_maps", ("joined", "untrained joined", *BY_HAND), head="process, source", by="source", across="process", order=PROCESSES,
-        where={"at": "last"}, only=True, r2=("R², histories as long as the context", "3"),
-    ),
+    **{
+        name: pages.grid(
+            "geometry_maps", SOURCES, head="process, source", by="source", across="process", order=PROCESSES, where={"at": at}, only=True,
+            r2=("R²", "3"), mse=("MSE", "4"),
+        )
+        for name, at in (("maps", "last"), ("all", "all"))
+    },
     "distances": pages.grid(
-        "geometry_distances", ("joined", "untrained joined", "next-token", "5-gram", "true"), head="process, source", by="source", across="process",
+        "geometry_distances", ("joined", "in-sample", "untrained joined", "untrained in-sample", "next-token", "5-gram", "true"), head="process, source", by="source", across="process",
         order=PROCESSES, only=True, belief=("R² with distances of beliefs", "3"), next_token=("of next-token probabilities", "3"),
     ),
     "apart": pages.grid(
@@ -107,10 +110,11 @@ GRIDS = {
     **{
         name: pages.grid(
             "geometry_moves", MOVES, head="reach, move", by="move", across="reach", only=True, where={"condition": process, "dose": 1.0, "pairs": pairs, "place": place},
-            moved1=("share of the way: next token", "3"), moved2=("the one after it", "3"), kl_target2=("KL left there, nats", "3"),
+            moved2=("share of the way: the token after the next", "3"), kl_target2=("KL left there, nats", "3"), **next_token,
         )
-        for name, process, pairs, place in (
-            ("equal_rrxor", "rrxor", "equal", MIDDLE), ("equal_z1r", "z1r", "equal", MIDDLE), ("any_mess3", "mess3", "any", MIDDLE), ("last_mess3", "mess3", "any", END),
+        for name, process, pairs, place, next_token in (
+            ("equal_rrxor", "rrxor", "equal", MIDDLE, STAYS), ("equal_z1r", "z1r", "equal", MIDDLE, STAYS),
+            ("any_mess3", "mess3", "any", MIDDLE, GOES), ("last_mess3", "mess3", "any", END, GOES),
         )
     },
     "kept": pages.grid(

@@ -5,7 +5,7 @@ import pandas as pd
 
 from experiments.geometry_tables import EASY, END, HARD, MIDDLE, moved, of
 from experiments.introspection_document import AGAIN, HALF, WORKS
-from experiments.kit.stats import estimate, paired
+from experiments.kit.stats import estimate, paired, per_seed
 from experiments.kit.tables import Tables
 from experiments.kit.words import (
     CLEAR,
@@ -50,7 +50,7 @@ def of_document(tables: Tables) -> str:
         pd.DataFrame(by_layer).max(axis=1) if all(map(len, by_layer.values())) else r2(HARD, "joined")[:0]
     )
     course = tables.rows("geometry_course", condition=EASY, source="joined")
-    first = course[course["step"] == 0].set_index("seed")["r2"] if len(course) else r2(EASY, "joined")[:0]
+    first, final = (per_seed(course[course["step"] == step], "r2") for step in (0, course["step"].max()))
     loss = {
         kept: of(tables, HARD, kept, "excess", "geometry_kept", "kept", place=MIDDLE)
         for kept in ("belief", "random", "without", "principal")
@@ -89,9 +89,9 @@ def of_document(tables: Tables) -> str:
         ],
         [
             "The image forms over training",
-            f"{EASY}: R² {told(r2(EASY, 'joined'), 3)} at the end",
+            f"{EASY}: R² {told(final, 3)} at the end, histories of all lengths",
             f"{told(first, 3)} before the first step",
-            AGAIN.get(more(r2(EASY, "joined"), first), OPEN),
+            AGAIN.get(more(final, first), OPEN),
         ],
         [
             f"Asked: how many layers? In {HARD} it takes several",
@@ -100,9 +100,9 @@ def of_document(tables: Tables) -> str:
             AGAIN.get(more(r2(HARD, "joined"), highest), OPEN),
         ],
         [
-            "Asked: how is the map fitted? On data that it is tested on?",
-            f"held out: {HARD} R² {told(r2(HARD, 'joined'))}",
-            f"the same map of shuffled beliefs {told(r2(HARD, 'shuffled'))}",
+            "Asked: how is the map fitted? On what it is tested on?",
+            f"on other histories: {HARD} R² {told(r2(HARD, 'joined'))}",
+            f"on the same ones {told(r2(HARD, 'in-sample'))}, and distances {told(near['belief'])} with beliefs', {told(near['next_token'])} with next-token probabilities'; shuffled beliefs {told(r2(HARD, 'shuffled'))}",
             WORKS.get(reach(estimate(r2(HARD, "joined")), HALF), OPEN),
         ],
         [

@@ -112,7 +112,7 @@ def both(process: str, pair: int = 0, size: float = 1.0, said: str = "") -> list
 
 def held(tables: Tables) -> str:
     """The title of the figures that show beliefs."""
-    return "R² of the belief found in the stream on histories held out: " + "; ".join(
+    return "R² of the belief found in the stream, on histories held out: " + "; ".join(
         f"{process} {number(of(tables, process, 'joined').mean(), 2)}, untrained {number(of(tables, process, 'untrained joined').mean(), 2)}"
         for process in PROCESSES
         if len(of(tables, process, "joined"))
@@ -123,7 +123,7 @@ def layers(process: str) -> draw.Panel:
     """R2 by layer, over its floors."""
 
     def make(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
-        rows = tables.rows("geometry_maps", condition=process, at="all")
+        rows = tables.rows("geometry_maps", condition=process, at="last")
         drawn = []
         for kind, look in looks.items():
             part = rows[rows["kind"] == kind]
@@ -303,7 +303,7 @@ FIGURES = (
     draw.sheet(
         "geometry/layers.png", [layers(process) for process in PROCESSES], grid=(1, 3), height=3.2, looks=MAPS, columns=3, marks="line", share_y=True,
         title=("beyond",), shows="R² of the belief by layer, over what the last tokens, the next token's probabilities and an untrained model give.",
-        caption="{seeds}; a line for each faint, the mean in full, its 95 % t interval as a band. All: all layers joined. What counts tokens, and the next "
+        caption="{seeds}; a line for each faint, the mean in full, its 95 % t interval as a band. Histories as long as the context. All: all layers joined. What counts tokens, and the next "
         "token's probabilities, get the best map there is; the streams' maps are fitted on other histories.",
     ),
     draw.sheet(

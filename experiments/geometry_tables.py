@@ -22,6 +22,8 @@ SOURCES = {
     "joined": Look("all layers joined", style.BLUE),
     **{f"layer {layer}": Look(f"the stream after {layer} blocks", style.BLUE) for layer in range(5)},
     "untrained joined": Look("untrained model, all layers joined", style.GREY, "--", "^"),
+    "in-sample": Look("all layers joined, fitted on the very histories it reads", style.SKY),
+    "untrained in-sample": Look("the same of the untrained model", style.SKY, "--"),
     "shuffled": Look("all layers joined, beliefs shuffled", style.GREY, ":", "P"),
     "token": Look("the last token", style.GREEN, (0, (1, 1.2))),
     "3-gram": Look("the last three tokens", style.GREEN, (0, (4, 1.6))),
@@ -61,9 +63,10 @@ def geometry_theory(context: Context) -> pd.DataFrame:
 def geometry_maps(context: Context) -> pd.DataFrame:
     """One row a run, source of a linear reading of the belief and at: all histories, or the last, as long as the context.
 
-    r2, mse: of the belief, on histories held out; of what only counts tokens, and of the next token's true probabilities, the best
-    that can be. source: layer N, the stream after N blocks; joined, all of them; the same of the untrained model; shuffled: joined,
-    of beliefs given to the wrong histories; kind, layer: its parts.
+    r2, mse: of the belief, on histories held out, by maps for histories of all lengths; of what only counts tokens, and of the next
+    token's true probabilities, the best that can be for those histories. source: layer N, the stream after N blocks; joined, all of
+    them; the same of the untrained model; in-sample: joined, fitted on the histories that it reads; shuffled: joined, of beliefs
+    given to the wrong histories; kind, layer: its parts.
     """
     rows = probed(context, "maps")
     if rows.empty:
@@ -101,7 +104,7 @@ def geometry_moves(context: Context) -> pd.DataFrame:
 
     kl_target1, kl_target2: KL(truth under the belief moved to || prediction) in nats, of the next token and the one after it;
     kl_source1, kl_source2 likewise under the belief moved from. moved1, moved2: share of the way, 1 - kl_target over what it is
-    without a move. place: middle or last, of layers.
+    without a move; moved1 is empty where both beliefs say the same. place: middle or last, of layers.
     """
     rows = context.probed(PROBE, "moves")
     if rows.empty:
@@ -110,6 +113,7 @@ def geometry_moves(context: Context) -> pd.DataFrame:
     layers = rows.groupby(PLACE)["layer"].transform("max")
     place = np.select([rows["layer"] == layers, rows["layer"] == layers // 2], [END, MIDDLE], "")
     shares = {f"moved{ahead}": 1 - rows[f"kl_target{ahead}"] / start[f"kl_target{ahead}"] for ahead in (1, 2)}
+    shares["moved1"] = shares["moved1"].where(rows["pairs"] != "equal")  # there is no way to go
     return rows.assign(place=place, **shares)
 
 
@@ -134,8 +138,8 @@ def geometry_points(context: Context) -> pd.DataFrame:
 def of(
     tables: Tables, process: str, source: str, column: str = "r2", name: str = "geometry_maps", by: str = "source", **where: object
 ) -> "pd.Series[float]":  # fmt: skip
-    """A column by seed, of a process and a source; of geometry_maps, over all histories."""
-    given = {"at": "all"} if name == "geometry_maps" else {}
+    """A column by seed, of a process and a source; of geometry_maps, over histories as long as the context."""
+    given = {"at": "last"} if name == "geometry_maps" else {}
     return per_seed(tables.rows(name, condition=process, **{by: source}, **given, **where), column)
 
 

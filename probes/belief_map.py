@@ -5,6 +5,7 @@ Weights are probabilities: what is rare counts little, and each history counts o
 """
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from base.rng import Stream, generator
 
 FOLDS = 5
-STRENGTHS = 10.0 ** np.arange(-8, 1)  # of the ridge, in units of the features' mean variance
+STRENGTHS = 10.0 ** np.arange(-8, 4)  # of the ridge, in units of the features' mean variance
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +82,25 @@ class Moments:
         return self.square + (solved * (self.inner @ solved - 2 * self.outer)).sum((1, 2))
 
 
+def summed(x: np.ndarray, y: np.ndarray, cut: Cut, centre: np.ndarray) -> list[Moments]:
+    """The moments of each fold's rows, x taken from its centre (d,)."""
+    parts = []
+    for index in range(FOLDS):
+        mine = cut.fold == index
+        part = np.concatenate([x[mine] - centre, np.ones((mine.sum(), 1))], axis=1)
+        weighted = part * cut.weight[mine, None]
+        square = float(cut.weight[mine] @ (y[mine] ** 2).sum(1))
+        parts.append(Moments(weighted.T @ part, weighted.T @ y[mine], square))
+    return parts
+
+
+def together(parts: Iterable[Moments]) -> Moments:
+    """The moments of all rows of some parts."""
+    kept = list(parts)
+    inner, outer = (np.sum([getattr(one, name) for one in kept], 0) for name in ("inner", "outer"))
+    return Moments(inner, outer, sum(one.square for one in kept))
+
+
 def fitted(x: np.ndarray, y: np.ndarray, cut: Cut) -> Maps:
     """Weighted ridge regression of y (n, k) on x (n, d), with an intercept. The strength of each fold's map is the one that
     predicts best across the other four, so that the held-out fold has no say.
@@ -88,27 +108,25 @@ def fitted(x: np.ndarray, y: np.ndarray, cut: Cut) -> Maps:
     The moments of each fold are summed once; all maps are made of those.
     """
     centre = (cut.weight @ x).astype(np.float64)
-    parts = []
-    for index in range(FOLDS):
-        mine = cut.fold == index
-        part = np.concatenate([x[mine] - centre, np.ones((mine.sum(), 1))], axis=1)
-        weighted = part * cut.weight[mine, None]
-        parts.append(
-            (weighted.T @ part, weighted.T @ y[mine], float(cut.weight[mine] @ (y[mine] ** 2).sum(1)))
-        )
+    parts = summed(x, y, cut, centre)
 
-    def moments(*left_out: int) -> Moments:
-        kept = [part for index, part in enumerate(parts) if index not in left_out]
-        return Moments(sum(one[0] for one in kept), sum(one[1] for one in kept), sum(one[2] for one in kept))
+    def without(*left_out: int) -> np.ndarray:
+        return together(part for index, part in enumerate(parts) if index not in left_out).solved()
 
-    single = [Moments(*part) for part in parts]
     errors = np.zeros((FOLDS, len(STRENGTHS)))
     for one, other in itertools.combinations(range(FOLDS), 2):
-        solved = moments(one, other).solved()
-        errors[one] += single[other].error(solved)
-        errors[other] += single[one].error(solved)
-    solved = np.stack([moments(index).solved()[errors[index].argmin()] for index in range(FOLDS)])
+        solved = without(one, other)
+        errors[one] += parts[other].error(solved)
+        errors[other] += parts[one].error(solved)
+    solved = np.stack([without(index)[errors[index].argmin()] for index in range(FOLDS)])
     return Maps(centre, solved[:, :-1], solved[:, -1])
+
+
+def in_sample(x: np.ndarray, y: np.ndarray, cut: Cut) -> np.ndarray:
+    """y (n, k) as read from x (n, d) by a map that was fitted on these very rows, with the least ridge: what not to believe."""
+    centre = (cut.weight @ x).astype(np.float64)
+    solved = together(summed(x, y, cut, centre)).solved()[0]
+    return np.asarray((x - centre) @ solved[:-1] + solved[-1])
 
 
 def crossed(x: np.ndarray, y: np.ndarray, cut: Cut) -> np.ndarray:

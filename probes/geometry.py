@@ -10,13 +10,14 @@ predicted by the one that was fitted without it (probes/belief_map.py), layer by
     token, 3-gram ...  the mean belief after the same last tokens, exactly: the best that can be told by them
     next-token         the best linear map from the true probabilities of the next token
     untrained          the same model before its first step
+    in-sample          the map fitted on the very histories that it reads
     shuffled           beliefs given to the wrong histories
 
 Then the stream is moved from belief to belief, and all but the belief is taken out of it (probes/moved.py). The weights never change.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,19 @@ from configs.probes.geometry import Geometry
 from data.process import Generated
 from data.tokens import Tokens
 from model import GPT
-from probes.belief_map import Cut, apart, auc, cells, correlation2, crossed, cut, linear, pair_weights, scores
+from probes.belief_map import (
+    Cut,
+    apart,
+    auc,
+    cells,
+    correlation2,
+    crossed,
+    cut,
+    in_sample,
+    linear,
+    pair_weights,
+    scores,
+)
 from probes.histories import THEORY, Histories, classes, histories, later, theory
 from probes.instrument import Progress, Trained, command, load_trained, weights_frozen
 from probes.moved import (
@@ -103,51 +116,44 @@ class Study:
             yield ("token" if size == 1 else f"{size}-gram"), self.found.last(size)
 
 
-def read(
-    study: Study, streams: Sequence[np.ndarray], at: np.ndarray
-) -> Iterator[tuple[str, int, np.ndarray]]:
-    """The belief of some histories as it is found in each layer's stream, and in all of them joined: name, layer, (m, S)."""
-    of, belief = study.cut.of(at), study.found.belief[at]
+def read(study: Study, streams: Sequence[np.ndarray]) -> Iterator[tuple[str, int, np.ndarray]]:
+    """The belief (n, S) after each history as it is found in each layer's stream, and last in all of them joined: name, layer, belief."""
     for layer, stream in enumerate(streams):
-        yield "layer", layer, crossed(stream[at], belief, of)
-    yield JOINED, len(streams), crossed(np.concatenate(streams, axis=1)[at], belief, of)
+        yield "layer", layer, crossed(stream, study.found.belief, study.cut)
+    yield JOINED, len(streams), crossed(np.concatenate(streams, axis=1), study.found.belief, study.cut)
 
 
 def maps(
     study: Study, trained: Sequence[np.ndarray], untrained: Sequence[np.ndarray]
 ) -> tuple[Rows, dict[str, np.ndarray]]:
-    """Rows of maps.csv, and the beliefs (n, S) found by each source, of which layers the joined one.
+    """Rows of maps.csv, and the beliefs (n, S) found by each source, of which layers the joined one and the middle one.
 
-    at: all histories, or the last, those as long as the context. layer: after so many blocks; of what is no layer, -1.
+    layer: after so many blocks; of what is no layer, -1. at: whether r2 and mse are of all histories, or of the last, those as long as
+    the context. Maps of streams are fitted on histories of all lengths; what counts tokens and the true probabilities get the best
+    map of the histories that they are measured on.
     """
-    found, rows, kept = study.found, [], {}
-    everything = np.arange(len(found))
-    for name, at in ((ALL, everything), (LAST, np.flatnonzero(found.length == found.whole.shape[1]))):
-        of, belief = study.cut.of(at), found.belief[at]
-        told: list[tuple[str, int, np.ndarray]] = list(read(study, trained, at))
-        told += [(f"untrained {kind}", layer, said) for kind, layer, said in read(study, untrained, at)]
-        told += [(gram, -1, cells(number[at], belief, of.weight)) for gram, number in study.grams()]
-        told.append(("next-token", -1, linear(found.odds[at], belief, of.weight)))
-        wrong = belief[study.random(1).permutation(len(at))]
-        joined = np.concatenate(trained, axis=1)[at]
-        rows += [
-            {"at": name, "source": kind, "layer": layer, **scores(said, belief, of.weight)}
-            for kind, layer, said in told
-        ]
-        rows.append(
-            {
-                "at": name,
-                "source": "shuffled",
-                "layer": -1,
-                **scores(crossed(joined, wrong, of), wrong, of.weight),
-            }
-        )
-        if name == ALL:
-            kept = {kind: said for kind, _, said in told if kind != "layer"}
-            kept["middle"] = next(
-                said for kind, layer, said in told if kind == "layer" and layer == (len(trained) - 1) // 2
-            )
-    return rows, kept
+    found, belief, of = study.found, study.found.belief, study.cut
+    told = list(read(study, trained))
+    told += [(f"untrained {kind}", layer, said) for kind, layer, said in read(study, untrained)]
+    after, before = (np.concatenate(streams, axis=1) for streams in (trained, untrained))
+    told += [
+        ("in-sample", -1, in_sample(after, belief, of)),
+        ("untrained in-sample", -1, in_sample(before, belief, of)),
+    ]
+    wrong = belief[study.random(1).permutation(len(found))]
+    shuffled = crossed(after, wrong, of)
+    rows: Rows = []
+    for name, at in ((ALL, found.length > 0), (LAST, found.length == found.whole.shape[1])):
+        weight = of.of(at).weight
+        exact = [(gram, cells(number[at], belief[at], weight)) for gram, number in study.grams()]
+        exact.append(("next-token", linear(found.odds[at], belief[at], weight)))
+        here = [(kind, layer, scores(said[at], belief[at], weight)) for kind, layer, said in told]
+        here += [(kind, -1, scores(said, belief[at], weight)) for kind, said in exact]
+        here.append(("shuffled", -1, scores(shuffled[at], wrong[at], weight)))
+        rows += [{"at": name, "source": kind, "layer": layer, **scored} for kind, layer, scored in here]
+    kept = {kind: said for kind, _, said in told if not kind.endswith("layer")}
+    kept |= {"middle": told[(len(trained) - 1) // 2][2], "next-token": linear(found.odds, belief, of.weight)}
+    return rows, kept | {gram: cells(number, belief, of.weight) for gram, number in study.grams()}
 
 
 def distances(study: Study, said: dict[str, np.ndarray]) -> Rows:
@@ -189,11 +195,10 @@ def told_apart(study: Study, said: dict[str, np.ndarray]) -> Rows:
     return rows
 
 
-def points(study: Study, step: int, found: np.ndarray, most: int) -> Rows:
+def points(study: Study, step: int, found: np.ndarray) -> Rows:
     """Rows of points.csv: true and found beliefs of some histories, with their weights. Of up to STATES states."""
-    at = study.some(most, 3)
     rows = []
-    for place in at:
+    for place in study.some(study.settings.points, 3):
         row: dict[str, Any] = {"step": step, "weight": float(f"{study.cut.weight[place]:.4g}")}
         for kind, values in (("true", study.found.belief[place]), ("found", found[place])):
             row |= {f"{kind}{state}": round(float(value), 4) for state, value in enumerate(values[:STATES])}
@@ -201,19 +206,16 @@ def points(study: Study, step: int, found: np.ndarray, most: int) -> Rows:
     return rows
 
 
-def stage(
-    study: Study, step: int, model: Layers, streams: Sequence[np.ndarray], most: int
-) -> tuple[Rows, Rows]:
-    """Rows of course.csv and points.csv: what is found with the weights of one step, and the exact loss over all positions."""
+def stage(study: Study, step: int, model: Layers) -> tuple[Rows, Rows]:
+    """Rows of course.csv, and of points.csv of all layers joined, with the weights of one step: what is found of the belief, and
+    the exact loss over all positions."""
     loss = study.scored.loss(model.predictions(study.scored.tokens))
     rows: Rows = []
-    drawn: Rows = []
-    for kind, layer, said in read(study, streams, np.arange(len(study.found))):
+    said = np.empty(0)
+    for _, layer, said in read(study, streams_of(model, study.found)):
         r2 = scores(said, study.found.belief, study.cut.weight)["r2"]
         rows.append({"step": step, "layer": layer, "r2": r2, "loss": loss, "optimal": study.scored.optimal})
-        if kind == JOINED:
-            drawn = points(study, step, said, most)
-    return rows, drawn
+    return rows, points(study, step, said)  # the last is all layers joined
 
 
 def first_weights(subject: Trained) -> GPT:
@@ -264,18 +266,13 @@ def run(
         tell()
         tables["distances"], tables["apart"] = distances(study, said), told_apart(study, said)
         tell()
-        for at, layers, its in (
-            (0, before, untrained),
-            *((at, None, None) for at in stages),
-            (step, model, streams),
-        ):
-            layers = layers or Layers(load_trained(run, at).gpt)
-            its = its or streams_of(layers, found)
-            rows, drawn = stage(
-                study, at, layers, its, settings.points if at == step else settings.stage_points
-            )
+        few = found.drawn(settings.course, study.random(10))
+        course = replace(study, found=few, cut=cut(few.weight, few.length, seed))
+        for at in (0, *stages, step):
+            layers = {0: before, step: model}.get(at) or Layers(load_trained(run, at).gpt)
+            rows, shown = stage(course, at, layers)
             tables["course"] += rows
-            tables["points"] += drawn
+            tables["points"] += shown if at != step else points(study, step, said["joined"])
             tell()
         ways = belief_to_stream(found, streams, study.cut)
         for counter, kind in enumerate((EQUAL_NEXT, ANY)):

@@ -35,6 +35,16 @@ class Histories:
         """(n,), summing to one: a length drawn evenly, then a history of it."""
         return self.probability / self.probability.sum()
 
+    def drawn(self, most: int, random: np.random.Generator) -> "Histories":
+        """So many draws of them, each history once, its draws in place of its probability; all of them where they are no more."""
+        if len(self) <= most:
+            return self
+        places, counts = np.unique(random.choice(len(self), most, p=self.weight), return_counts=True)
+        rows, row = np.unique(self.row[places], return_inverse=True)
+        found = (of[places] for of in (self.length, self.belief, self.odds))
+        length, belief, odds = found
+        return Histories(self.whole[rows], row.reshape(-1), length, counts / most, belief, odds)
+
     def last(self, count: int) -> np.ndarray:
         """A number (n,) for the last `count` tokens of each history; the beginning of a shorter one shows."""
         size = int(self.whole.max()) + 2

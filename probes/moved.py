@@ -20,7 +20,7 @@ from model import GPT
 from probes.belief_map import Cut, Maps, fitted
 from probes.histories import Histories, classes, entropy, later
 
-CHUNK = 8192  # sequences that go through the model at once
+CHUNK = 1024  # sequences that go through the model at once
 EQUAL_NEXT, ANY = "equal", "any"
 BELIEF, RANDOM, FOREIGN, PARTNER = "belief", "random", "foreign", "stream"
 MOVES = (

@@ -372,7 +372,7 @@ def test_a_run_is_asked(tmp_path: Path, name: str) -> None:
     assert said[-1][0] == said[-1][1]
     maps = pd.read_csv(tmp_path / "one" / "maps.csv")
     assert (
-        set(maps["at"]) == {"all", "last"} and len(maps) == 2 * (2 * 4 + 5) and (maps["r2"] <= 1 + 1e-9).all()
+        set(maps["at"]) == {"all", "last"} and len(maps) == 2 * (2 * 4 + 7) and (maps["r2"] <= 1 + 1e-9).all()
     )
     course = pd.read_csv(tmp_path / "one" / "course.csv")
     start = course[(course["step"] == 0) & (course["layer"] == 3)]["r2"].item()

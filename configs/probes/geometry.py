@@ -17,8 +17,8 @@ class Geometry(Probe):
     doses: int = Field(default=5, ge=2, le=101)  # of a move, from 0 to 1
     sequences: Count = 2000  # at most, that the loss is measured on with all but the belief taken out
     distances: int = Field(default=1000, ge=8, le=5000)  # histories, at most, whose distances are compared
-    points: Count = 4000  # histories, at most, that are drawn
-    stage_points: Count = 1500  # the same, at the weights kept on the way
+    points: Count = 4000  # histories, at most, that are shown
+    course: Count = 8000  # draws of histories, at most, for the weights kept on the way
 
     def misfit(self, run: RunConfig) -> str:
         if run.process is None or run.process.kind != "hidden":
@@ -33,17 +33,20 @@ class Geometry(Probe):
         return ""
 
     def passes(self, run: RunConfig) -> float:
-        """Histories of the context go through the model once for each kept step, moves and projections beside them."""
+        """Histories of the context go through the model, those of its course, and all that is moved or taken out."""
         assert run.process is not None
-        tokens = run.train.batch_size * run.train.grad_accum * run.model.block_size
-        whole = run.process.vocabulary**run.model.block_size * run.model.block_size
+        size, vocabulary = run.model.block_size, run.process.vocabulary
+        whole = vocabulary**size
+        course = (2 + len(run.log.keep_steps)) * min(whole, self.course)
         moves = (
             2
+            * 2
             * (self.random_directions + 3)
             * self.doses
             * self.pairs
-            * run.process.vocabulary
-            * run.model.block_size
+            * vocabulary
+            * run.model.n_layer
+            / 2
         )
-        kept = 5 * self.sequences * run.model.block_size
-        return ((2 + len(run.log.keep_steps)) * whole + run.model.n_layer * (2 * moves + kept)) / tokens
+        kept = 3 * run.model.n_layer * min(whole, self.sequences)
+        return (2 * whole + course + moves + kept) / (run.train.batch_size * run.train.grad_accum)
