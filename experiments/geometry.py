@@ -5,6 +5,8 @@ belief together, on histories that the map was not fitted on, each once, weighte
 those as long as the model's context.
 """
 
+from typing import Any
+
 from experiments import beliefs
 from experiments.geometry_document import of_document
 from experiments.geometry_figure import ELSEWHERE, FIGURES
@@ -53,10 +55,6 @@ def findings(tables: Tables) -> dict[str, Finding]:
         for column in ("belief", "next_token")
     }
     move = {name: moved(tables, HARD, name) for name in ("belief", "random", "foreign")}
-    left = {
-        name: of(tables, HARD, name, "loss", "geometry_kept", "kept", place=MIDDLE)
-        for name in ("belief", "random")
-    }
     return {
         "held": difference("In each process the trained stream tells more of the belief than the untrained one, in R².", held, +1),
         "beyond": difference(
@@ -80,8 +78,8 @@ def findings(tables: Tables) -> dict[str, Finding]:
     }  # fmt: skip
 
 
-STAYS = {"kl_target1": ("KL of the next token, which should stay, nats", "3")}
-GOES = {"moved1": ("share of the way: the next token", "3")}
+STAYS: dict[str, Any] = {"kl_target1": ("KL of the next token, which should stay, nats", "3")}
+GOES: dict[str, Any] = {"moved1": ("share of the way: the next token", "3")}
 GRIDS = {
     "document": of_document,
     "theory": pages.course(

@@ -37,10 +37,13 @@ def of_document(tables: Tables) -> str:
     def more(one: "pd.Series[float]", other: "pd.Series[float]", sign: int = +1) -> str:
         return side(paired(one, other), sign)
 
-    far = {
-        column: of(tables, HARD, "joined", column, "geometry_distances")
-        for column in ("belief", "next_token")
-    }
+    far, same = (
+        {
+            column: of(tables, HARD, source, column, "geometry_distances")
+            for column in ("belief", "next_token")
+        }
+        for source in ("joined", "in-sample")
+    )
     apart = {
         source: of(tables, HARD, source, "auc", "geometry_apart")
         for source in ("joined", "5-gram", "untrained joined")
@@ -102,7 +105,7 @@ def of_document(tables: Tables) -> str:
         [
             "Asked: how is the map fitted? On what it is tested on?",
             f"on other histories: {HARD} R² {told(r2(HARD, 'joined'))}",
-            f"on the same ones {told(r2(HARD, 'in-sample'))}, and distances {told(near['belief'])} with beliefs', {told(near['next_token'])} with next-token probabilities'; shuffled beliefs {told(r2(HARD, 'shuffled'))}",
+            f"on the same ones {told(r2(HARD, 'in-sample'))}, and distances {told(same['belief'])} with beliefs', {told(same['next_token'])} with next-token probabilities'; shuffled beliefs {told(r2(HARD, 'shuffled'))}",
             WORKS.get(reach(estimate(r2(HARD, "joined")), HALF), OPEN),
         ],
         [
