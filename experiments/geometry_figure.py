@@ -335,7 +335,7 @@ FIGURES = (
         "written back as the mean stream of that belief, at all positions.",
     ),
     draw.sheet(
-        "geometry/self-state.png", [*(of_state(world) for world in ASKED), *(floors_of_state(world) for world in ASKED)], grid=(2, 3), height=5.4, title=of_states,
+        "geometry/self-state.png", [*(of_state(world) for world in ASKED), *(floors_of_state(world) for world in ASKED)], grid=(2, 3), height=5.4, share_y="row", title=of_states,
         shows="The same of self-states in recurring worlds: the belief that a regime acts, and what is found of it in the state.",
         caption="Above: the last steps of the run in the middle of its seeds by R², a point a step, coloured by the belief; grey: a reading that is exact. Below: one point a seed, "
         "mean and 95 % t interval; R² below −0.6 at the edge. Readings by ridge regression on earlier steps of the run.",

@@ -60,11 +60,11 @@ class Maps:
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Weighted sums over some rows of [x, 1] with itself (d + 1, d + 1), with y (d + 1, k), and of the square of y."""
+    """Weighted sums over some rows of [x, 1] with itself (d + 1, d + 1), with y (d + 1, k), and of the square of y (k,)."""
 
     inner: np.ndarray
     outer: np.ndarray
-    square: float
+    square: np.ndarray
 
     def solved(self) -> np.ndarray:
         """Ridge regressions, (STRENGTHS, d + 1, k): least squares with a penalty on all but the intercept, the last row."""
@@ -78,8 +78,8 @@ class Moments:
         return np.concatenate([slopes, levels[:, None]], axis=1)
 
     def error(self, solved: np.ndarray) -> np.ndarray:
-        """The weighted squared error (STRENGTHS,) of such regressions on these rows."""
-        return self.square + (solved * (self.inner @ solved - 2 * self.outer)).sum((1, 2))
+        """The weighted squared error (STRENGTHS, k) of such regressions on these rows."""
+        return np.asarray(self.square + (solved * (self.inner @ solved - 2 * self.outer)).sum(1))
 
 
 def summed(x: np.ndarray, y: np.ndarray, cut: Cut, centre: np.ndarray) -> list[Moments]:
@@ -89,21 +89,21 @@ def summed(x: np.ndarray, y: np.ndarray, cut: Cut, centre: np.ndarray) -> list[M
         mine = cut.fold == index
         part = np.concatenate([x[mine] - centre, np.ones((mine.sum(), 1))], axis=1)
         weighted = part * cut.weight[mine, None]
-        square = float(cut.weight[mine] @ (y[mine] ** 2).sum(1))
-        parts.append(Moments(weighted.T @ part, weighted.T @ y[mine], square))
+        parts.append(Moments(weighted.T @ part, weighted.T @ y[mine], cut.weight[mine] @ y[mine] ** 2))
     return parts
 
 
 def together(parts: Iterable[Moments]) -> Moments:
     """The moments of all rows of some parts."""
     kept = list(parts)
-    inner, outer = (np.sum([getattr(one, name) for one in kept], 0) for name in ("inner", "outer"))
-    return Moments(inner, outer, sum(one.square for one in kept))
+    return Moments(
+        *(np.sum([getattr(one, name) for one in kept], 0) for name in ("inner", "outer", "square"))
+    )
 
 
 def fitted(x: np.ndarray, y: np.ndarray, cut: Cut) -> Maps:
-    """Weighted ridge regression of y (n, k) on x (n, d), with an intercept. The strength of each fold's map is the one that
-    predicts best across the other four, so that the held-out fold has no say.
+    """Weighted ridge regression of y (n, k) on x (n, d), with an intercept. For each column of y the strength of a fold's map
+    is the one that predicts best across the other four, so that the held-out fold has no say.
 
     The moments of each fold are summed once; all maps are made of those.
     """
@@ -113,12 +113,13 @@ def fitted(x: np.ndarray, y: np.ndarray, cut: Cut) -> Maps:
     def without(*left_out: int) -> np.ndarray:
         return together(part for index, part in enumerate(parts) if index not in left_out).solved()
 
-    errors = np.zeros((FOLDS, len(STRENGTHS)))
+    errors = np.zeros((FOLDS, len(STRENGTHS), y.shape[1]))
     for one, other in itertools.combinations(range(FOLDS), 2):
         solved = without(one, other)
         errors[one] += parts[other].error(solved)
         errors[other] += parts[one].error(solved)
-    solved = np.stack([without(index)[errors[index].argmin()] for index in range(FOLDS)])
+    columns = np.arange(y.shape[1])
+    solved = np.stack([without(index)[errors[index].argmin(0), :, columns].T for index in range(FOLDS)])
     return Maps(centre, solved[:, :-1], solved[:, -1])
 
 
