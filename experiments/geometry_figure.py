@@ -87,14 +87,14 @@ def simplex(
         colours = np.clip(true @ COLOURS[: true.shape[1]], 0, 1)
         shares = np.sqrt(weight / weight.max())
         axes.scatter(
-            places[:, 0], places[:, 1], s=size * (2.0 + 26.0 * shares), c=colours, lw=0, alpha=0.75, zorder=2
+            places[:, 0], places[:, 1], s=size * (1.6 + 26.0 * shares), c=colours, lw=0, alpha=0.75, zorder=2
         )
         around = true @ corners
         if len(corners) == 3:
             axes.add_patch(Polygon(corners, closed=True, fill=False, ec=style.LIGHT, lw=0.8, zorder=1))
             around = corners
         low, high = around.min(0), around.max(0)
-        room = 0.1 * (high - low).max()
+        room = (0.03 if len(corners) == 3 else 0.15) * (high - low).max()
         axes.set(xlim=(low[0] - room, high[0] + room), ylim=(low[1] - room, high[1] + room), aspect="equal")
         axes.set_title(name)
         return [process]

@@ -103,12 +103,12 @@ class Study:
     def random(self, counter: int) -> np.random.Generator:
         return generator(self.seed, Stream.ANALYSIS, counter)
 
-    def some(self, most: int, counter: int) -> np.ndarray:
-        """Places (m,) of so many histories at most, drawn by their probability, each once."""
-        count = int((self.cut.weight > 0).sum())
-        if count <= most:
+    def some(self, most: int, counter: int, power: float = 1.0) -> np.ndarray:
+        """Places (m,) of so many histories at most, each once, drawn by a power of their probability."""
+        if len(self.found) <= most:
             return np.arange(len(self.found))
-        return np.sort(self.random(counter).choice(len(self.found), most, replace=False, p=self.cut.weight))
+        p = self.cut.weight**power
+        return np.sort(self.random(counter).choice(len(p), most, replace=False, p=p / p.sum()))
 
     def grams(self) -> Iterator[tuple[str, np.ndarray]]:
         """The rivals that count last tokens: a name, and a number for each history."""
@@ -196,9 +196,12 @@ def told_apart(study: Study, said: dict[str, np.ndarray]) -> Rows:
 
 
 def points(study: Study, step: int, found: np.ndarray) -> Rows:
-    """Rows of points.csv: true and found beliefs of some histories, with their weights. Of up to STATES states."""
+    """Rows of points.csv: true and found beliefs of some histories, with their weights. Of up to STATES states.
+
+    They are drawn by the root of their probability, so that what is rare is seen, too.
+    """
     rows = []
-    for place in study.some(study.settings.points, 3):
+    for place in study.some(study.settings.points, 3, 0.5):
         row: dict[str, Any] = {"step": step, "weight": float(f"{study.cut.weight[place]:.4g}")}
         for kind, values in (("true", study.found.belief[place]), ("found", found[place])):
             row |= {f"{kind}{state}": round(float(value), 4) for state, value in enumerate(values[:STATES])}
