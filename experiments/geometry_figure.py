@@ -87,7 +87,14 @@ def simplex(
         colours = np.clip(true @ COLOURS[: true.shape[1]], 0, 1)
         shares = np.sqrt(weight / weight.max())
         axes.scatter(
-            places[:, 0], places[:, 1], s=size * (1.6 + 26.0 * shares), c=colours, lw=0, alpha=0.75, zorder=2
+            places[:, 0],
+            places[:, 1],
+            s=size * (1.6 + 26.0 * shares),
+            c=colours,
+            lw=0,
+            alpha=0.75,
+            zorder=2,
+            clip_on=False,
         )
         around = true @ corners
         if len(corners) == 3:

@@ -8,6 +8,7 @@ from experiments.kit.runs import Context
 from experiments.kit.stats import per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import Tables
+from experiments.kit.words import plural
 
 PROBE = "geometry"
 HARD, EASY = "rrxor", "mess3"
@@ -20,7 +21,9 @@ SHOWN_SEED = 1  # whose beliefs are drawn
 MIDDLE, END = "middle", "last"  # layers: half of the blocks, all of them
 SOURCES = {
     "joined": Look("all layers joined", style.BLUE),
-    **{f"layer {layer}": Look(f"the stream after {layer} blocks", style.BLUE) for layer in range(5)},
+    **{
+        f"layer {layer}": Look(f"the stream after {plural(layer, 'block')}", style.BLUE) for layer in range(5)
+    },
     "untrained joined": Look("untrained model, all layers joined", style.GREY, "--", "^"),
     "in-sample": Look("all layers joined, fitted on the very histories it reads", style.SKY),
     "untrained in-sample": Look("the same of the untrained model", style.SKY, "--"),
