@@ -23,6 +23,7 @@ from configs.probes.channels import ChannelTest
 from configs.probes.deployed import Deployed
 from configs.probes.floors import Floors, World
 from configs.probes.frozen import FrozenTest
+from configs.probes.geometry import Geometry
 from configs.probes.introspection import Introspection
 from configs.run import RunConfig
 from data.corpus import Corpus
@@ -56,6 +57,10 @@ RUNS = {
         schedule={"kind": "recurring", "regimes": ["bewilderment"], "enter": 0.5, "leave": 0.5},
     ),
     "plain": tiny(self_state__enabled=False, model__block_size=16),
+    "hidden": tiny(
+        process={"kind": "hidden", "transitions": [[[0, 1, 0], [0, 0, 0], [0.5, 0, 0]], [[0, 0, 0], [0, 0, 1], [0.5, 0, 0]]]},
+        self_state__enabled=False, model__block_size=5, log__keep_steps=[4],
+    ),
 }  # fmt: skip
 
 
@@ -119,6 +124,7 @@ PROBES = {  # each probe: the run that it is done to, and its settings
     "deployed": ("again", Deployed(life_steps=20, fit_steps=20, heldout_batches=1)),
     "floors": ("drawn", Floors(life_steps=20, fit_steps=20, world_steps=20, batches=1, beliefs=2, worlds={"other": World(rate=0.5)})),
     "channels": ("seven", ChannelTest(rows=4, noises=(1.0,), doses=(2.0,), gaps=(0,))),
+    "geometry": ("hidden", Geometry(pairs=4, random_directions=1, doses=2, sequences=4, points=4, course=4)),
     "introspection": ("plain", Introspection(blocks=(0,), ranks=(0,), lesson=1, heldout_texts=2, changed_texts=1, several=(2,), twins=2, apart=1, word_lesson=1)),
 }  # fmt: skip
 
