@@ -3,10 +3,9 @@
 What was asked of the finished models is told in probes/channels.py. A reply is right if all its tokens are the likeliest ones.
 """
 
-import numpy as np
 import pandas as pd
 
-from configs.row_kinds import DIMENSIONS, TEXT, TOKENS
+from configs.row_kinds import TEXT, TOKENS
 from configs.rows import Rows
 from experiments.channels_document import of_document
 from experiments.channels_figure import (
@@ -57,7 +56,11 @@ def channels_dials(context: Context) -> pd.DataFrame:
         return rows
     rows = rows[rows["test"].isin(TURNED)].reset_index(drop=True)
     change = rows["only_this"] - rows["only_own"]
-    return rows.fillna({"channel": NONE}).drop(columns=["split", "nll", "only_own", "only_this", "rows"]).assign(change=change)
+    return (
+        rows.fillna({"channel": NONE})
+        .drop(columns=["split", "nll", "only_own", "only_this", "rows"])
+        .assign(change=change)
+    )
 
 
 def channels_following(context: Context, channels_replies: pd.DataFrame) -> pd.DataFrame:
@@ -148,7 +151,10 @@ def channels_relief(context: Context, channels_replies: pd.DataFrame) -> pd.Data
 
 
 def channels_summary(
-    context: Context, channels_replies: pd.DataFrame, channels_dials: pd.DataFrame, channels_choices: pd.DataFrame
+    context: Context,
+    channels_replies: pd.DataFrame,
+    channels_dials: pd.DataFrame,
+    channels_choices: pd.DataFrame,
 ) -> pd.DataFrame:
     """One row a run, held-out rows, means over the six: own, both, text, zeroed, other: shares of right replies; beyond_other,
     beyond_zeroed: the least of the six gains of own over these; clash_channel, clash_text, weight, pairs: of channels_choices;
@@ -164,7 +170,9 @@ def channels_summary(
         means = picked.groupby(RUNS)[["channel", "text", "weight", "pairs"]].mean()
         made = made.join(means.rename(columns={"channel": "clash_channel", "text": "clash_text"}))
     if len(channels_dials):
-        rows = channels_dials[(channels_dials["test"] == "knocked") & channels_dials["channel"].isin(CAPABILITIES)]
+        rows = channels_dials[
+            (channels_dials["test"] == "knocked") & channels_dials["channel"].isin(CAPABILITIES)
+        ]
         same = rows["channel"] == rows["capability"]
         made["knocked_own"] = rows[same].groupby(RUNS)["change"].mean()
         made["knocked_others"] = rows[~same].assign(size=rows["change"].abs()).groupby(RUNS)["size"].mean()
@@ -177,7 +185,11 @@ def channels_cost(context: Context) -> pd.DataFrame:
     for run in context.runs:
         count, how = run.record()["parameters"], run.config.channels
         tokens = sum(TEXT.values()) if how is None else TOKENS["slot"] if how.how == "prefix" else 0
-        row = {"parameters": sum(count.values()), "channel_parameters": count.get("channels", 0), "tokens": tokens}
+        row = {
+            "parameters": sum(count.values()),
+            "channel_parameters": count.get("channels", 0),
+            "tokens": tokens,
+        }
         rows.append(run.label(pd.DataFrame([row])))
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
 

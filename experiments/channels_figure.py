@@ -138,11 +138,12 @@ def _crosstalk(condition: str, title: str, channels: Sequence[str]) -> Callable[
             doubt = tables.rows("channels_doubt", condition=condition)
             wide["doubt"] = doubt.groupby("knocked")["change"].mean().reindex(channels)
         _grid(axes, wide, -1.0, 1.0)
-        axes.set_xticks(range(wide.shape[1]), list(wide.columns), rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_xticks(
+            range(wide.shape[1]), list(wide.columns), rotation=40, ha="right", rotation_mode="anchor"
+        )
         axes.set(title=title, ylabel="channel at zero")
 
     return panel
-
 
 
 def _winner(tables: Tables, condition: str) -> "pd.Series[float]":
@@ -174,7 +175,18 @@ def opened(tables: Tables) -> str:
 
 
 def _turned(test: str, title: str, y: str = "") -> draw.Panel:
-    return _of_one(draw.lines("channels_course", "right", title, y, along="level", where={"test": test, "replies": "all six"}, bands=True, zero=False))
+    return _of_one(
+        draw.lines(
+            "channels_course",
+            "right",
+            title,
+            y,
+            along="level",
+            where={"test": test, "replies": "all six"},
+            bands=True,
+            zero=False,
+        )
+    )
 
 
 FIGURES = (
