@@ -31,7 +31,7 @@ from experiments.kit.words import Finding, difference
 PROBE = "channels"
 TURNED = ("knocked", "flipped", "noise", "dose", "gap", "text gap")  # what is asked of held-out rows alone
 RIVALS = {"other": "another row's state", "zeroed": "no state", "text": "the state in the text"}
-MOVED = {"valence": "valence", "arousal": "arousal", "hour": "hour", "day": "day", "risk": "risk"}
+MOVED = ("valence", "arousal", "hour", "day", "risk")
 FAR = 32  # fillers between what is told and the question: the prompt has left the window
 RUNS = [*RUN]
 
@@ -254,7 +254,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
             otherwise="Taking a channel away costs the other replies about as much as its own.",
         ),
         "moves": difference(
-            "A state moved one way moves its reply the same way.", {said: estimate(of("moved", "moved", name)) for name, said in MOVED.items()}, +1,
+            "A state moved one way moves its reply the same way.", {name: estimate(of("moved", "moved", name)) for name in MOVED}, +1,
             "(a level up, or probability)", 2, pairs=False, otherwise="Not each part of a state that is moved clearly moves its reply the same way.",
         ),
         "lasts": difference(
@@ -285,6 +285,16 @@ def _clear(rows: pd.DataFrame, tables: Tables) -> str:
     return f"{int((rows['p'] < ALPHA).sum())} of {rows['seed'].nunique()}"
 
 
+def _relief(other: str) -> pages.Cell:
+    """What a condition's replies cost, told no state, minus another's."""
+
+    def cell(rows: pd.DataFrame, tables: Tables) -> str:
+        split = rows["split"].iloc[0]
+        return pages.beyond(other, "channels_relief", "nll", "±3", split=split)(rows, tables)
+
+    return cell
+
+
 GRIDS = {
     "document": of_document,
     "arms": pages.grid(
@@ -312,13 +322,8 @@ GRIDS = {
         where={"condition": "seven", "test": "flipped"}, change=("change of right replies", "±2"),
     ),
     "relief": pages.grid(
-        "channels_relief", ("small", "large", "native", "silent", "constant", "shuffled"), only=True, across="split", order=(HELDOUT, "dev"),
-        minus={"nll": "small"}, nll=("nats a reply", "3"),
-    ),
-    "relief_large": pages.grid(
-        "channels_relief", ("native",), only=True, across="split", order=(HELDOUT, "dev"), nll=(
-            "minus `large`", lambda rows, tables: pages.beyond("large", "channels_relief", "nll", "±3", split=rows["split"].iloc[0])(rows, tables)
-        ),
+        "channels_relief", ("small", "large", "native", "silent", "constant", "shuffled"), head="rows, condition", only=True, across="split",
+        order=(HELDOUT, "dev"), nll=("nats a reply", "3"), small=("that − `small`'s", _relief("small")), large=("that − `large`'s", _relief("large")),
     ),
     "cost": pages.grid(
         "channels_cost", ARMS, only=True, parameters=("parameters", "~0"), channel_parameters=("of them for channels", "~0"), tokens=("tokens for six states", "~0"),
@@ -328,7 +333,7 @@ GRIDS = {
         order=(0.0, 0.25, 0.5, 1.0, 2.0, 4.0), where={"condition": "native", "replies": "all six"}, right=("right, all six", "2"),
     ),
     "doubt": pages.grid(
-        "channels_doubt", (NONE, "self"), head="channel at zero", by="knocked", only=True, calm=("doubt, calm state", "4"), acting=("state of the regime", "4"), rise=("rise", "±4"),
+        "channels_doubt", (NONE, *CAPABILITIES), head="channel at zero", by="knocked", only=True, calm=("doubt, calm state", "4"), acting=("state of the regime", "4"), rise=("rise", "±4"),
     ),
     "self": lambda tables: pages.grid("floors_captured", SELF, only=True, where={"life": "own"}, captured=("captured", "3"), loss=("loss, nats", "4"))(tables.of(SELF_SUITE)),
 }  # fmt: skip

@@ -73,8 +73,8 @@ BLOCKS = {
     "block 2": Look("third block", style.GREEN, (0, (1, 1.2))),
 }
 DOUBTS = {
-    NONE: Look("all channels as they are", style.BLUE),
-    "self": Look("its channel at zero", style.GREY, marker="s", filled=False),
+    "calm": Look("its calm state", style.BLUE),
+    "acting": Look("its state of the regime", style.VERMILLION, marker="X"),
 }
 
 
@@ -135,8 +135,15 @@ def _crosstalk(condition: str, title: str, channels: Sequence[str]) -> Callable[
         wide = rows.pivot_table(index="channel", columns="capability", values="change")
         wide = wide.reindex(index=list(channels), columns=list(CAPABILITIES))
         if "self" in channels:
-            doubt = tables.rows("channels_doubt", condition=condition)
-            wide["doubt"] = doubt.groupby("knocked")["change"].mean().reindex(channels)
+            doubt = (
+                tables.rows("channels_doubt", condition=condition)
+                .groupby("knocked")[["change", "rise"]]
+                .mean()
+            )
+            wide["doubt"] = doubt["change"].reindex(list(channels))
+            wide.loc["self", "doubt"] = -doubt["rise"].get(
+                NONE, np.nan
+            )  # at zero it is the same under either state
         _grid(axes, wide, -1.0, 1.0)
         axes.set_xticks(
             range(wide.shape[1]), list(wide.columns), rotation=40, ha="right", rotation_mode="anchor"
@@ -148,6 +155,10 @@ def _crosstalk(condition: str, title: str, channels: Sequence[str]) -> Callable[
 
 def _winner(tables: Tables, condition: str) -> "pd.Series[float]":
     return per_seed(tables.rows("channels_summary", condition=condition), "weight")
+
+
+def _doubt(tables: Tables, state: str) -> "pd.Series[float]":
+    return per_seed(tables.rows("channels_doubt", condition="seven", knocked=NONE), state)
 
 
 def _half(axes: Axes) -> None:
@@ -240,9 +251,9 @@ FIGURES = (
         "channels/self-state.png",
         [
             draw.strip(("channels_summary",), SELF, _captured, "The self-state where floors are known", "share of the known gain captured", _none_to_all),
-            draw.points("channels_doubt", "rise", "As a seventh channel", "rise of doubt, regime's state − calm's", by="knocked"),
+            draw.strip(("channels_doubt",), DOUBTS, _doubt, "As a seventh channel", "probability of tokens that no reply has", _half),
         ],
-        grid="aab", height=3.1, looks=DOUBTS, marks="points", columns=2, title=("pays", "pays_yoked"), tables=("channels_doubt",),
+        grid="aab", height=3.1, title=("pays", "pays_yoked"), marks="points",
         shows="What a self-state captures through gates, beside the embedding bias and another run's signals; and what it does as a seventh channel.",
         caption="{seeds}; bars: mean and, from three seeds on, 95 % t interval. Left: weights frozen, 0: blind, 1: an ideal observer. "
         "Right: doubt is the probability of tokens that no reply has.",
