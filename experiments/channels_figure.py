@@ -35,11 +35,11 @@ ARMS = {
     "seven": Look("a seventh channel, the self-state", style.BLUE, "-", "*", filled=False),
 }
 WINNERS = {
-    "text_errs": replace(ARMS["text_errs"], label="text erred in 3 of 10 rows"),
+    "text_errs": replace(ARMS["text_errs"], label="text erred"),
     "native": replace(ARMS["native"], label="neither erred"),
-    "both_err": replace(ARMS["both_err"], label="both erred in 3 of 10 rows"),
-    "channel_errs": replace(ARMS["channel_errs"], label="channel erred in 3 of 10 rows"),
-    "silent": replace(ARMS["silent"], label="the text never told a state"),
+    "both_err": replace(ARMS["both_err"], label="both erred"),
+    "channel_errs": replace(ARMS["channel_errs"], label="channel erred"),
+    "silent": replace(ARMS["silent"], label="text never told"),
 }
 SELF = {
     "gates": Look("gates before every layer", style.BLUE),
@@ -64,8 +64,8 @@ CHANNELS = {
     "self": Look("self-state", style.BLACK, "-", "*"),
 }
 KEPT = {
-    "gap": Look("state in its channel", style.BLUE),
-    "text gap": Look("state in the text, at the beginning", style.ORANGE, (0, (4, 1.6))),
+    "gap": Look("state in its channel", style.BLACK),
+    "text gap": Look("state in the text", style.ORANGE, (0, (4, 1.6))),
 }
 BLOCKS = {
     "block 0": Look("first block", style.BLUE),
@@ -73,8 +73,8 @@ BLOCKS = {
     "block 2": Look("third block", style.GREEN, (0, (1, 1.2))),
 }
 DOUBTS = {
-    "calm": Look("its calm state", style.BLUE),
-    "acting": Look("its state of the regime", style.VERMILLION, marker="X"),
+    "calm": Look("state of calm", style.BLUE),
+    "acting": Look("of the regime", style.VERMILLION, marker="X"),
 }
 
 
@@ -101,7 +101,7 @@ def _grid(axes: Axes, wide: pd.DataFrame, low: float, high: float, names: Sequen
     for (down, along), value in np.ndenumerate(values):
         if np.isfinite(value):
             far = abs(value - middle) > 0.7 * reach
-            text = f"{value:.2f}".replace("-", "−").replace("0.", ".")
+            text = number(value, 2).replace("0.", ".")
             axes.text(along, down, text, ha="center", va="center", c="w" if far else "k", fontsize=7)
 
 
@@ -115,7 +115,7 @@ def _surface(capability: str, first: bool) -> Callable[[Axes, Tables], None]:
             raise NothingToDraw("channels_choices: no channel beside a text")
         rows = rows[rows["condition"].isin(list(WINNERS))]
         wide = rows.pivot_table(index="text_right", columns="channel_right", values="weight")
-        wide = wide.sort_index().reindex(columns=sorted(wide.columns))
+        wide = wide.sort_index(ascending=False).sort_index(axis=1)
         _grid(axes, wide, 0.0, 1.0)
         axes.set(title=capability, xlabel="channel right")
         if first:
@@ -206,16 +206,16 @@ FIGURES = (
         [
             _of_one(draw.points("channels_replies", "right", "Replies of one model", "share that is right", by="test", across="capability",
                                 order=CAPABILITIES, where={"condition": "native", "split": HELDOUT}, zero=False)),
-            draw.strip(("channels_summary",), WINNERS, _winner, "Channel against text", "channel's share (1: it wins, 0: the text)", _half),
+            draw.strip(("channels_summary",), WINNERS, _winner, "Channel against text", "channel's share", _half),
         ],
         grid="aaab", height=3.9, looks=TESTS, marks="points", title=("follows", "conflict"),
         shows="How often each reply follows its channel, beside the text, another row's state and none; and who wins where channel and text disagree.",
-        caption="{seeds}; held-out rows; bars: mean and, from three seeds on, 95 % t interval. Right: models taught with channels or texts that "
-        "told another state in 3 of 10 rows; mean over the six replies.",
+        caption="{seeds}; held-out rows; bars: mean and, from three seeds on, 95 % t interval. Right: 1, the channel wins; 0, the text. "
+        "Erred: told another state than the one that decides in 3 of 10 rows of training.",
     ),
     draw.sheet(
         "channels/gates.png",
-        [draw.lines("channels_gates", "norm", name, "length" if at in (0, 3) else "", by="block", where={"condition": "native", "channel": name}, bands=True, zero=False)
+        [draw.lines("channels_gates", "norm", name, "length" if at in (0, 3) else "", by="block", where={"condition": "native", "channel": name}, bands=True, zero=True)
          for at, name in enumerate(CAPABILITIES)],
         grid=(2, 3), height=4.2, looks=BLOCKS, marks="line", x="step of training", share_x=True, share_y=True, title=opened,
         shows="What each channel enters into each block, over the course of training.",
@@ -238,12 +238,12 @@ FIGURES = (
     draw.sheet(
         "channels/dials.png",
         [
-            _turned("noise", "Noise on all channels", "share that is right, all six"), _turned("dose", "All gates times"),
-            _of_one(draw.lines("channels_course", "right", "Fillers after the telling", "affect and time", along="level", by="test",
+            _turned("noise", "Noise (standard deviations)", "right, all six"), _turned("dose", "Gates times"),
+            _of_one(draw.lines("channels_course", "right", "Fillers after it was told", "right, affect and time", along="level", by="test",
                                where={"condition": "native", "replies": "state alone"}, bands=True, zero=False)),
         ],
         grid=(1, 3), height=3.3, looks={**{name: ARMS[name] for name in ("native", "attention", "first", "prefix")}, **KEPT}, marks="line",
-        columns=3, title=("lasts",), x="standard deviations, times, tokens",
+        columns=3, title=("lasts",),
         shows="Right replies under noise on the channels, at other doses of the gates, and when the text that told a state has scrolled away.",
         caption="{seeds}; held-out rows; faint: single seeds; band: 95 % t interval. Right: replies on affect and time, which need nothing of the prompt.",
     ),
@@ -251,7 +251,7 @@ FIGURES = (
         "channels/self-state.png",
         [
             draw.strip(("channels_summary",), SELF, _captured, "The self-state where floors are known", "share of the known gain captured", _none_to_all),
-            draw.strip(("channels_doubt",), DOUBTS, _doubt, "As a seventh channel", "probability of tokens that no reply has", _half),
+            draw.strip(("channels_doubt",), DOUBTS, _doubt, "As a seventh channel", "doubt", _half),
         ],
         grid="aab", height=3.1, title=("pays", "pays_yoked"), marks="points",
         shows="What a self-state captures through gates, beside the embedding bias and another run's signals; and what it does as a seventh channel.",
