@@ -308,7 +308,7 @@ GRIDS = {
     ),
     "clash": pages.grid(
         "channels_summary", WINNERS, only=True, clash_channel=("follows the channel", "2"), clash_text=("follows the text", "2"),
-        weight=("channel's share", "2"),
+        weight=("channel's share", "2"), own=("right: channel alone", "2"), text=("text alone", "2"),
     ),
     "clash_replies": pages.grid(
         "channels_choices", {name: WINNERS[name] for name in ("native", "silent")}, head="reply, condition", only=True, across="capability", order=CAPABILITIES,

@@ -253,7 +253,7 @@ FIGURES = (
             draw.strip(("channels_summary",), SELF, _captured, "The self-state where floors are known", "share of the known gain captured", _none_to_all),
             draw.strip(("channels_doubt",), DOUBTS, _doubt, "As a seventh channel", "doubt", _half),
         ],
-        grid="aab", height=3.1, title=("pays", "pays_yoked"), marks="points",
+        grid="aab", height=3.1, title=("pays",), marks="points",
         shows="What a self-state captures through gates, beside the embedding bias and another run's signals; and what it does as a seventh channel.",
         caption="{seeds}; bars: mean and, from three seeds on, 95 % t interval. Left: weights frozen, 0: blind, 1: an ideal observer. "
         "Right: doubt is the probability of tokens that no reply has.",

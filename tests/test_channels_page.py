@@ -1,5 +1,6 @@
 """The page on channels from made tables whose right answers are known, and its tables from a run that was asked."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ DIALS = [name for name in GIVEN if name not in ("constant", "shuffled")]
 NONE = context([made_run("native", 1, pd.DataFrame(), None)])
 
 
+@functools.cache
 def made(seeds: int = 8, **given: float) -> dict[str, pd.DataFrame]:
     """Tables of a study in which replies follow the channels, and all that the findings say holds."""
     value = {
