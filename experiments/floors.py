@@ -295,4 +295,5 @@ GRIDS = {
 EXPERIMENT = Experiment(
     "floors", "What sensing can earn, known exactly",
     (floors_captured, floors_held, floors_cause, floors_slope, floors_path), findings, (CAPTURED, CAUSE, PATH), GRIDS,
+    suites=("floors", "channels_self"),
 )  # fmt: skip

@@ -16,7 +16,8 @@ replies.csv, a row a test, split and capability:
 choices.csv, a row a split and capability: channel and text disagree, and which the reply follows; and whether a row's two
 states both get the likelier of their two replies. directions.csv: a state moved one way, and whether the reply moves so.
 gates.csv: what each channel enters into each layer, at each kept step. doubt.csv, where the self-state is a channel: how
-much probability a model gives to tokens that no reply of the kind has, under its own mean states of regime and calm.
+much probability a model gives to tokens that no reply of the kind has, under its own mean states of regime and calm. What
+is not asked of a run is a table without rows.
 """
 
 import time
@@ -351,6 +352,9 @@ def run(
     results = Results()
     replies: list[dict[str, Any]] = []
     picked: list[dict[str, Any]] = []
+    moved: list[dict[str, Any]] = []
+    entered: list[dict[str, Any]] = []
+    doubted: list[dict[str, Any]] = []
     for split in SPLITS:
         random = generator(trained.seed, Stream.EVAL, FIRST_BATCH[split])
         drawn = made.sample(split, settings.rows, block, random)
@@ -360,17 +364,18 @@ def run(
         replies += found
         if channels is not None:
             picked += [{"split": split, **row} for row in choices(bench, drawn, cases[0])]
-    results.tables["replies.csv"] = REPLIES, replies
     if channels is not None and trained.channels is not None:
         own, silent = cases[0], corpus.told(drawn, nothing)
-        results.tables["choices.csv"] = CHOICES, picked
         if trained.channels.given == "own":
             turned = dials(bench, drawn, own, silent, settings, states)
             replies += scored(bench, split, drawn, turned, right)[0]
-            results.tables["directions.csv"] = DIRECTIONS, directions(bench, drawn, own)
-            if states:
-                results.tables["doubt.csv"] = DOUBT, doubts(bench, drawn, own, silent, states)
-        results.tables["gates.csv"] = GATES, gates(folder, trained, own.states, path)
+            moved = directions(bench, drawn, own)
+            doubted = doubts(bench, drawn, own, silent, states) if states else []
+        entered = gates(folder, trained, own.states, path)
+    results.tables |= {
+        "replies.csv": (REPLIES, replies), "choices.csv": (CHOICES, picked), "directions.csv": (DIRECTIONS, moved),
+        "gates.csv": (GATES, entered), "doubt.csv": (DOUBT, doubted),
+    }  # fmt: skip
     results.task |= {"rows": settings.rows, "forwards": bench.done}
     write_results(folder, step, results, destination, started)
 
