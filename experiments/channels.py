@@ -141,13 +141,13 @@ def channels_course(
         rows[rows["capability"].isin(members)].assign(replies=name).groupby([*RUNS, "test", "level", "replies"])["right"].mean()
         for name, members in groups.items()
     ]  # fmt: skip
-    return pd.concat(made).reset_index()
+    return pd.concat(made).reset_index().sort_values([*RUNS, "test", "level"], ignore_index=True)
 
 
 def channels_relief(context: Context, channels_replies: pd.DataFrame) -> pd.DataFrame:
     """One row a run and split: nll, nats a reply where no state is told, mean over the six."""
     rows = channels_replies[channels_replies["test"] == "zeroed"]
-    return rows.groupby([*RUNS, "split"], as_index=False)["nll"].mean()
+    return rows.groupby([*RUNS, "split"])[["nll"]].mean().reset_index()
 
 
 def channels_summary(
@@ -330,7 +330,7 @@ GRIDS = {
     ),
     "course": pages.grid(
         "channels_course", ("noise", "dose", "gap", "text gap"), head="level, what is turned", by="test", across="level",
-        order=(0.0, 0.25, 0.5, 1.0, 2.0, 4.0), where={"condition": "native", "replies": "all six"}, right=("right, all six", "2"),
+        where={"condition": "native", "replies": "all six"}, right=("right, all six", "2"),
     ),
     "doubt": pages.grid(
         "channels_doubt", (NONE, *CAPABILITIES), head="channel at zero", by="knocked", only=True, calm=("doubt, calm state", "4"), acting=("state of the regime", "4"), rise=("rise", "±4"),

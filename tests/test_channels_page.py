@@ -84,8 +84,8 @@ def made(seeds: int = 8, **given: float) -> dict[str, pd.DataFrame]:
                     for step in (50, 800):
                         size = 0.1 if condition in ("constant", "shuffled") else 1.0
                         rows["gates"].append({**place, "step": step, "block": block, "channel": channel, "gate": 0.1, "norm": near(size * step / 800)})  # fmt: skip
-        for part in ("valence", "arousal", "hour", "day", "risk"):
-            rows["directions"].append({"condition": "native", "seed": seed, "moved": part, "share": near(0.9 if value["moved"] > 0 else 0.1), "change": near(value["moved"])})  # fmt: skip
+        for moved in experiment.MOVED:
+            rows["directions"].append({"condition": "native", "seed": seed, "moved": moved, "share": near(0.9 if value["moved"] > 0 else 0.1), "change": near(value["moved"])})  # fmt: skip
         for knocked in ("none", *CAPABILITIES):
             rise = near(0.4)
             rows["doubt"].append({"condition": "seven", "seed": seed, "knocked": knocked, "calm": 0.001, "acting": 0.001 + rise, "rise": rise, "change": rise - 0.4})  # fmt: skip
@@ -179,11 +179,11 @@ def test_mcnemar_counts_rows_that_are_right_in_one_alone(tmp_path: Path) -> None
         {"suite": "channels", "condition": "native", "seed": 1, "split": "heldout", "capability": "time", "test": test, "right": right, "only_own": own, "only_this": this, "rows": 100}
         for test, right, own, this in rows
     ])  # fmt: skip
-    found = experiment.channels_following(NONE, replies).set_index("rival")
-    assert list(found.loc["zeroed", ["only_own", "only_rival"]]) == [5, 4]
+    found = experiment.channels_following(NONE, replies).set_index("rival").to_dict()
+    assert (found["only_own"]["zeroed"], found["only_rival"]["zeroed"]) == (5, 4)
     # five or more of nine by a fair coin: 256 of 512
-    assert found.loc["zeroed", "p"] == pytest.approx(0.5) and found.loc["other", "p"] == pytest.approx(0.5**60)  # fmt: skip
-    assert found.loc["other", "gain"] == pytest.approx(0.6)
+    assert found["p"] == pytest.approx({"zeroed": 0.5, "other": 0.5**60})
+    assert found["gain"]["other"] == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize("seeds", [1, 8])
@@ -219,11 +219,11 @@ def test_tables_of_a_run_that_was_asked(tmp_path: Path) -> None:
     assert {*known["channels_replies"]["condition"]} == {"seven", "small"}
     assert {*known["channels_choices"]["condition"]} == {"seven"}
     assert set(known["channels_course"]["level"]) == {0.0, 1.0, 2.0, 4.0}
-    cost = known["channels_cost"].set_index("condition")
-    assert cost.loc["small", "tokens"] == 10 and cost.loc["seven", "tokens"] == 0
-    assert cost.loc["seven", "channel_parameters"] > 0 == cost.loc["small", "channel_parameters"]
-    doubt = known["channels_doubt"].set_index("knocked")
-    assert doubt.loc["none", "change"] == 0 and {*doubt.index} == {"none", *CAPABILITIES}
+    cost = known["channels_cost"].set_index("condition").to_dict()
+    assert cost["tokens"] == {"small": 10, "seven": 0}
+    assert cost["channel_parameters"]["seven"] > 0 == cost["channel_parameters"]["small"]
+    doubt = known["channels_doubt"].set_index("knocked")["change"].to_dict()
+    assert doubt["none"] == 0 and {*doubt} == {"none", *CAPABILITIES}
     dials = known["channels_dials"]
     assert {*dials[dials["test"] == "knocked"]["channel"]} == {*CAPABILITIES, "self"}
     assert (known["channels_choices"]["told"] == PLAIN.text + PLAIN.both).all()
