@@ -285,7 +285,8 @@ def made_from(tables: Tables, *guests: str) -> str:
         return "No finished run is in the tables."
     corpora = [f"`{name}`" for name in sorted(set(runs["corpus"].astype(str)))]
     dtypes = ", ".join(sorted(set(runs["dtype"].astype(str))))
-    sizes = listed([f"{count / 1e6:.2f}" for count in sorted(set(runs["parameters"].astype(int)))])
+    counts = runs["parameters"].astype(int).sort_values()
+    sizes = listed([*dict.fromkeys(f"{count / 1e6:.2f}" for count in counts)])
     steps = " or ".join(str(count) for count in sorted(set(runs["steps"].astype(int))))
     suites = [f"`{name}`" for name in sorted(set(runs["suite"].astype(str)))]
     seeds = runs.groupby(["suite", "condition"])["seed"].nunique()
