@@ -20,10 +20,11 @@ from probes.setting import Setting
 
 SHARE = 0.5  # of a text's characters that the common ones make up
 WORDS = {"entropy": (HIGH, LOW), "next": (COMMON, RARE)}
-COLUMNS = (
+BEHAVIOUR = (
     *("seed", "run_step", "lesson", "asked", "regime", "group", "strength"),
     *("right", "floor", "stale", "changed", "followed", "stayed", "shift"),
 )
+PLACES = ("seed", "run_step", "lesson", "asked", "regime", "group", "place", "shift")
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,9 @@ All in float32, whatever the run was trained in; all that is random is drawn fro
 """
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from base import command_line
 
@@ -40,29 +39,19 @@ from data.corpus import Corpus
 from model import GPT
 from perturb import CALM
 from probes import dictionary
-from probes.behaviour import COLUMNS as BEHAVIOUR
-from probes.behaviour import Habits, behaviours, places, prediction
+from probes.answers import ANSWERS, KINDS, READINGS, REPORTS, Rows, answers, directions, read, reports
+from probes.behaviour import BEHAVIOUR, PLACES, Habits, behaviours, places, prediction
 from probes.dictionary import FEATURES, FOUND
 from probes.instrument import CPU, Progress, Subject, command, load_subject, weights_frozen
-from probes.odds import Answerer, Quiz, answerer, bits
-from probes.quiz import TEXT, Example, Lesson, Tokens, asking, names_of, options, shares, teach, with_tokens
+from probes.odds import Quiz, answerer
+from probes.quiz import TEXT, Example, Lesson, Tokens, teach, with_tokens
 from probes.reporter import FIRST
-from probes.setting import Setting, of_states, readings, rescaled
+from probes.setting import Setting, of_states
 from runs.evaluate import batch
 
 LAYER = 1  # before which features are set
 STREAM_TEXTS = 1024  # that dictionaries are trained on
 DRIVEN = (1.0, 3.0)  # strengths at which a model is asked what it will do
-KINDS = ("own", "fresh", "equal", "foreign", "random", "other")
-PLACE = ("seed", "run_step", "lesson")
-REPORTS = (
-    *(*PLACE, "kind", "regime", "group", "strength"),
-    *("index", "delta", "cue", "same", "matched", "right", "false", "entropy"),
-)
-ANSWERS = (*PLACE, "asked", "set", "regime", "group", "said", "share")
-READINGS = (*PLACE, "reading", "accuracy", "bits", "taught_accuracy")
-PLACES = (*PLACE, "asked", "regime", "group", "place", "shift")
-Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -136,140 +125,6 @@ def habits_of(study: Study, gpt: GPT, setting: Setting) -> Habits:
     )
 
 
-def directions(setting: Setting, foreign: Tensor, random: Tensor) -> dict[str, Tensor]:
-    """By kind, directions (draws, K, C) that are as long as the way to each class's mean; `fresh` alone is as it is.
-
-    foreign: (draws, K, C). random: (draws, C).
-    """
-    away = setting.away
-    size = away.norm(dim=1, keepdim=True)
-    return {
-        "own": away[None],
-        "fresh": setting.fresh_away()[None],
-        "equal": rescaled(away, size.mean())[None],
-        "foreign": rescaled(foreign, size),
-        "random": rescaled(random[:, None].expand(-1, len(away), -1), size),
-    }
-
-
-def reports(
-    answer: Answerer,
-    setting: Setting,
-    quizzes: Sequence[Quiz],
-    ways: dict[str, Tensor],
-    strengths: Iterable[float],
-) -> Rows:
-    """Rows of reports.csv of one lesson. See `Quiz.compared`; means over draws.
-
-    kind: what is set: the way to the class's mean vector (own), that of fresh vectors, all ways brought to one length (equal),
-    foreign and random ones, or another class that is among the options (other).
-    """
-    found: Rows = []
-    for quiz in quizzes:
-        none = quiz.logits(answer, setting.sham)
-        place = {"regime": setting.names[quiz.which], "group": setting.group[quiz.which]}
-
-        def row(
-            kind: str,
-            strength: float,
-            moves: Iterable[Tensor],
-            quiz: Quiz = quiz,
-            none: Any = none,
-            place: Any = place,
-        ) -> None:
-            rows = [
-                quiz.compared(none, quiz.logits(answer, setting.sham + strength * move))
-                for move in moves
-                if not move.isnan().any()
-            ]
-            if rows:
-                means = {name: float(np.mean([one[name] for one in rows])) for name in rows[0]}
-                found.append({"kind": kind, **place, "strength": strength, **means})
-
-        for strength in sorted({0.0, 1.0, *strengths}):
-            for kind in ("own", "foreign", "random"):
-                if strength or kind == "own":
-                    row(kind, strength, ways[kind][:, quiz.which])
-        for kind in ("fresh", "equal"):
-            row(kind, 1.0, ways[kind][:, quiz.which])
-        row("other", 1.0, [way for at, way in enumerate(setting.away) if at != quiz.which])
-    return found
-
-
-def answers(study: Study, answer: Answerer, setting: Setting, tokens: Tokens, random_way: Tensor) -> Rows:
-    """Rows of answers.csv: how often each name is said after `state` (by the letter of its place) and `direct`.
-
-    set: the class's mean vector (mean), fresh ones, the sham, or a random direction as long as the mean one. For the last two no
-    class is set, and any five names are the options.
-    """
-    found: Rows = []
-    count = study.settings.prompts
-    texts, classes = study.heldout[:count], range(len(setting.names))
-    random = generator(study.run.seed, Stream.EVAL, FIRST - 100)
-    size = setting.away.norm(dim=1).mean()
-    sets: list[tuple[str, int, Tensor]] = [("mean", at, setting.ends[at]) for at in classes]
-    for at in classes:
-        there = setting.fresh[setting.fresh_class == at]
-        if len(there):
-            sets.append(
-                ("fresh", at, there[torch.from_numpy(random.integers(0, len(there), count))][:, None])
-            )
-    sets += [("sham", -1, setting.sham)]
-    sets += [("random", -1, setting.sham + rescaled(way, size)) for way in random_way]
-    for kind, at, vectors in sets:
-        right = (
-            torch.from_numpy(random.integers(0, len(setting.names), count))
-            if at < 0
-            else torch.full((count,), at)
-        )
-        shown, _ = options(tokens.names, right, random)
-        place = {
-            "set": kind,
-            "regime": setting.names[at] if at >= 0 else "",
-            "group": setting.group[at] if at >= 0 else "",
-        }
-        by_letter = answer(asking(tokens, texts, shown, tokens.question("state")), vectors)[
-            :, tokens.letters
-        ].argmax(1)
-        by_name = answer(asking(tokens, texts, shown, tokens.question("direct")), vectors)[
-            :, tokens.first : tokens.first + tokens.names
-        ]
-        for asked, said in (("state", names_of(shown, by_letter)), ("direct", by_name.argmax(1))):
-            found += [
-                {"asked": asked, **place, "said": name, "share": share}
-                for name, share in shares(said, setting.names).items()
-            ]
-    keys = ["asked", "set", "regime", "group", "said"]
-    means = pd.DataFrame(found).groupby(keys, as_index=False, sort=False).mean()
-    return [{str(key): value for key, value in row.items()} for row in means.to_dict("records")]
-
-
-def read(setting: Setting, said: Rows) -> Rows:
-    """Rows of readings.csv: of fresh vectors, how often a reading is right and how much it tells, in bits; a class counts alike. Of the
-    model's answers, too, and of those under mean vectors."""
-    names, groups = list(setting.names), np.array(setting.group)
-    tables = {}
-    for reading, told in readings(setting).items():
-        table = np.zeros((len(names), len(names)))
-        np.add.at(table, (setting.fresh_class.numpy(), told.numpy()), 1)
-        tables[reading] = table
-    answered = pd.DataFrame(said)
-    for (asked, kind), rows in answered[answered["regime"] != ""].groupby(["asked", "set"]):
-        tables[f"{asked}, {kind}"] = rows.pivot_table(index="regime", columns="said", values="share").reindex(
-            index=names, columns=names
-        ).fillna(0.0).to_numpy()  # fmt: skip
-    found = []
-    for reading, table in tables.items():
-        kept = table.sum(1) > 0
-        hits = np.diag(table)[kept] / table[kept].sum(1)
-        asked_for = groups[kept] == "taught"
-        found.append({
-            "reading": reading, "accuracy": hits.mean(), "bits": bits(table[kept]),
-            "taught_accuracy": hits[asked_for].mean() if asked_for.any() else np.nan,
-        })  # fmt: skip
-    return found
-
-
 def of_lesson(
     study: Study, gpt: GPT, setting: Setting, foreign: Tensor, random: Tensor, how: str, full: bool
 ) -> dict[str, Rows]:
@@ -280,7 +135,7 @@ def of_lesson(
     ways = directions(setting, foreign, random)
     found = {
         "reports": reports(answer, setting, quizzes, ways, study.settings.strengths if full else ()),
-        "answers": answers(study, answer, setting, tokens, random),
+        "answers": answers(answer, setting, tokens, study.heldout, random, study.run.seed),
     }
     found["readings"] = read(setting, found["answers"])
     if full:

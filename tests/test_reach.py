@@ -24,6 +24,7 @@ from configs.probes.deployed import Deployed
 from configs.probes.floors import Floors, World
 from configs.probes.frozen import FrozenTest
 from configs.probes.introspection import Introspection
+from configs.probes.self_report import REGIMES, SelfReport
 from configs.run import RunConfig
 from data.corpus import Corpus
 from data.prepare import prepare_text
@@ -56,6 +57,10 @@ RUNS = {
         schedule={"kind": "recurring", "regimes": ["bewilderment"], "enter": 0.5, "leave": 0.5},
     ),
     "plain": tiny(self_state__enabled=False, model__block_size=16),
+    "mix": tiny(
+        model__block_size=26, model__n_layer=2, train__steps=400, log__eval_interval=400, log__checkpoint_interval=400,
+        schedule={"kind": "recurring", "regimes": list(REGIMES), "enter": 0.5, "leave": 0.1},
+    ),
 }  # fmt: skip
 
 
@@ -120,6 +125,7 @@ PROBES = {  # each probe: the run that it is done to, and its settings
     "floors": ("drawn", Floors(life_steps=20, fit_steps=20, world_steps=20, batches=1, beliefs=2, worlds={"other": World(rate=0.5)})),
     "channels": ("seven", ChannelTest(rows=4, noises=(1.0,), doses=(2.0,), gaps=(0,))),
     "introspection": ("plain", Introspection(blocks=(0,), ranks=(0,), lesson=1, heldout_texts=2, changed_texts=1, several=(2,), twins=2, apart=1, word_lesson=1)),
+    "self_report": ("mix", SelfReport(lesson=1, rows=8, prompts=4, strengths=(2.0,), draws=1, dictionary=16, active=2, dictionary_steps=1)),
 }  # fmt: skip
 
 
