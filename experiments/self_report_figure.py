@@ -86,8 +86,8 @@ def summary(tables: Tables) -> str:
     own, form = (number(gained(tables, "taught", "own", group).mean(), 1) for group in ("taught", "form"))
     line, letter = (number(bits_of(tables, name).mean(), 2) for name in ("linear", "state, fresh"))
     return (
-        f"Set to a regime's mean, the state raises the right option by {own} nats where that question was trained, by {form} where it was "
-        f"not; of fresh states the answer tells {letter} bits, a line through the state {line}"
+        f"The right option gains {own} nats when the state is set, {form} where its name alone was taught; of fresh states the answer "
+        f"tells {letter} bits, a line through the state {line}"
     )
 
 

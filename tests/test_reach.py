@@ -58,8 +58,8 @@ RUNS = {
     ),
     "plain": tiny(self_state__enabled=False, model__block_size=16),
     "mix": tiny(
-        model__block_size=26, model__n_layer=2, train__steps=400, log__eval_interval=400, log__checkpoint_interval=400,
-        schedule={"kind": "recurring", "regimes": list(REGIMES), "enter": 0.5, "leave": 0.1},
+        model__block_size=26, model__n_layer=2, train__steps=600, log__eval_interval=600, log__checkpoint_interval=600,
+        schedule={"kind": "recurring", "regimes": list(REGIMES), "enter": 0.15, "leave": 0.12},
     ),
 }  # fmt: skip
 

@@ -59,10 +59,10 @@ def some_texts(count: int, length: int = TEXT) -> Tensor:
     return torch.from_numpy(np.random.default_rng(0).integers(0, V, (count, length)))
 
 
-def a_setting(spread: float = 0.1, each: int = 20) -> Setting:
+def a_setting(spread: float = 0.1, size: float = 3.0, each: int = 20) -> Setting:
     """Six classes far apart, vectors near their means."""
     random = torch.Generator().manual_seed(0)
-    ends = 3 * torch.eye(6, C)
+    ends = size * torch.eye(6, C)
     classes = torch.arange(6).repeat_interleave(each)
     seen, fresh = (ends[classes] + spread * torch.randn(len(classes), C, generator=random) for _ in range(2))
     ends = centres(seen, classes, 6)
@@ -208,7 +208,7 @@ def test_false_positives_of_a_constant_answer_are_told() -> None:
         row["share"] == 1 for row in direct
     )
     table = pd.DataFrame(answers.read(here, said)).set_index("reading")
-    assert table.loc["direct, fresh", "bits"] == 0 and table.loc[
+    assert table.loc["direct, fresh", "bits"] == pytest.approx(0, abs=1e-9) and table.loc[
         "direct, fresh", "accuracy"
     ] == pytest.approx(1 / 6)
     assert table.loc["linear", "accuracy"] == 1 and table.loc["linear", "bits"] == pytest.approx(math.log2(6))
@@ -304,9 +304,9 @@ def test_readings_of_classes_that_are_apart_are_right() -> None:
 
 
 def test_a_model_learns_to_name_what_is_set() -> None:
-    here, random = a_setting(), np.random.default_rng(5)
+    here, random = a_setting(0.01, 0.3), np.random.default_rng(5)
     made = with_tokens(a_gpt(), SIZES, TOKENS, 7)
-    x = torch.from_numpy(random.integers(0, V, (60, 32, 26)))
+    x = torch.from_numpy(random.integers(0, V, (120, 32, 26)))
     habits = torch.tensor([[TOKENS.word(quiz.HIGH), TOKENS.word(quiz.RARE)]])
     teach(
         made, TOKENS, Lesson(3, x, x, 2), 0, lambda random: here.examples(32, random),
@@ -353,7 +353,7 @@ def test_a_dictionary_finds_the_features_of_a_sparse_stream() -> None:
 SMALL = SelfReport(
     lesson=2, rows=8, prompts=8, strengths=(2.0,), draws=2, dictionary=32, active=4, dictionary_steps=5
 )
-WORLD = {"kind": "recurring", "regimes": list(REGIMES), "enter": 0.5, "leave": 0.1}
+WORLD = {"kind": "recurring", "regimes": list(REGIMES), "enter": 0.15, "leave": 0.12}
 
 
 @pytest.fixture(scope="module")
@@ -368,9 +368,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory, corpus: Corpus) -> list[Path]
     plain = tiny(
         model__block_size=26,
         model__n_layer=2,
-        train__steps=400,
-        log__eval_interval=400,
-        log__checkpoint_interval=400,
+        train__steps=600,
+        log__eval_interval=600,
+        log__checkpoint_interval=600,
         schedule=WORLD,
     )
     return [train.train(plain.model_copy(update={"seed": seed}), corpus, place) for seed in (1, 2)]
@@ -381,7 +381,7 @@ def test_a_run_is_asked(tmp_path: Path, corpus: Corpus, runs: list[Path]) -> Non
     for name in ("one", "two"):
         self_report.run(
             runs[0],
-            400,
+            600,
             SMALL,
             corpus,
             tmp_path / name,
@@ -407,7 +407,7 @@ def test_a_run_is_asked(tmp_path: Path, corpus: Corpus, runs: list[Path]) -> Non
 
 
 def test_a_state_that_the_run_never_had_gives_one_line(corpus: Corpus, runs: list[Path]) -> None:
-    subject = load_subject(runs[0], 400)
+    subject = load_subject(runs[0], 600)
     assert isinstance(subject, Subject)
     short = replace(subject, states=subject.states[:3])
     with pytest.raises(UserError, match=r"^the run has no state of calm between its steps 1 and 2; [^\n]*$"):
@@ -426,11 +426,11 @@ def test_what_does_not_exist_is_refused_in_one_line(
 ) -> None:
     with pytest.raises(UserError, match=message) as caught:
         self_report.run(
-            runs[0], 400, SMALL.model_copy(update=settings), corpus, tmp_path / "made", None, runs[1]
+            runs[0], 600, SMALL.model_copy(update=settings), corpus, tmp_path / "made", None, runs[1]
         )
     assert "\n" not in str(caught.value) and not (tmp_path / "made").exists()
     with pytest.raises(UserError, match="name it with --other"):
-        self_report.run(runs[0], 400, SMALL, corpus, tmp_path / "made")
+        self_report.run(runs[0], 600, SMALL, corpus, tmp_path / "made")
 
 
 def test_the_suite_is_refused_before_anything_is_trained() -> None:
