@@ -36,14 +36,17 @@ class Habits:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, gpt: GPT, layer: int, texts: Tensor, vectors: Tensor, text: np.ndarray) -> "Habits":
-        """From a model's median entropy after texts (N, 15) under vectors (N, C), and from the characters of a text."""
-        counts = np.bincount(text, minlength=gpt.vocab_size)
+    def of(
+        cls, gpt: GPT, layer: int, texts: Tensor, vectors: Tensor, text: np.ndarray, characters: int
+    ) -> "Habits":
+        """From a model's median entropy after texts (N, 15) under vectors (N, C), and from how often a text has each of so many
+        characters."""
+        counts = np.bincount(text, minlength=characters)
         order = np.argsort(-counts, kind="stable")
         kept = order[: 1 + int(np.searchsorted(np.cumsum(counts[order]), SHARE * counts.sum()))]
-        common = torch.zeros(gpt.vocab_size, dtype=torch.bool)
+        common = torch.zeros(characters, dtype=torch.bool)
         common[torch.from_numpy(kept)] = True
-        return cls(prediction(gpt, layer, texts, vectors, gpt.vocab_size)[0].median().item(), common)
+        return cls(prediction(gpt, layer, texts, vectors, characters)[0].median().item(), common)
 
     def words(self, tokens: Tokens, doubt: Tensor, likeliest: Tensor) -> Tensor:
         """The words (N, 2) that tell it. doubt: (N,) entropy. likeliest: (N,) characters."""

@@ -33,10 +33,10 @@ from probes.reporter import FIRST, tune
 TEXT, OPTIONS, QUESTIONS = 15, 5, 3  # tokens of a row's text, and how many options and questions it has
 ASKED = TEXT + OPTIONS  # place of the first question
 PLACES = tuple(ASKED + 2 * at for at in range(QUESTIONS))
-RATE = 1e-3
+RATE = 2e-3
 LANGUAGE = 0.5  # weight of the loss on text
 KINDS = ("state", "direct", "entropy", "next")
-OFTEN = (0.5, 0.2, 0.15, 0.15)  # share of each kind among the questions on the model; two of three are cues
+OFTEN = (0.6, 0.2, 0.1, 0.1)  # share of each kind among the questions on the model; two of three are cues
 HIGH, LOW, COMMON, RARE = range(4)
 
 

@@ -94,7 +94,7 @@ def taught(study: Study, gpt: GPT, setting: Setting, how: str = "taught") -> GPT
     tokens = study.tokens(gpt, setting)
     made = with_tokens(gpt, study.run.model, tokens, study.run.seed)
     labels = setting.shuffled(study.run.seed) if how == "shuffled" else None
-    habits = habits_of(study, gpt, setting)
+    habits = habits_of(study, gpt, setting, gpt.vocab_size)
 
     def draw(random: np.random.Generator) -> Example:
         return setting.examples(study.lesson.x.shape[1], random, labels)
@@ -116,13 +116,11 @@ def does(gpt: GPT, layer: int, texts: Tensor, vectors: Tensor) -> tuple[Tensor, 
     return doubt, log_p.argmax(-1)
 
 
-def habits_of(study: Study, gpt: GPT, setting: Setting) -> Habits:
-    """Bounds by which a model's behaviour is told, from the texts of the first steps of the lesson under its own states."""
+def habits_of(study: Study, gpt: GPT, setting: Setting, characters: int) -> Habits:
+    """Bounds by which a model's behaviour is told, from the texts of the first steps of the lesson under the states of lessons."""
     texts = study.lesson.x[:8, :, :TEXT].flatten(0, 1)
-    random = generator(study.run.seed, Stream.DIRECTIONS, FIRST - 2)
-    return Habits.of(
-        gpt, setting.layer, texts, setting.examples(len(texts), random).vectors, study.corpus.train
-    )
+    vectors = setting.examples(len(texts), generator(study.run.seed, Stream.DIRECTIONS, FIRST - 2)).vectors
+    return Habits.of(gpt, setting.layer, texts, vectors, study.corpus.train, characters)
 
 
 def of_lesson(
@@ -139,7 +137,7 @@ def of_lesson(
     }
     found["readings"] = read(setting, found["answers"])
     if full:
-        habits = habits_of(study, gpt, setting)
+        habits = habits_of(study, made, setting, gpt.vocab_size)
         found["behaviour"] = behaviours(made, answer, setting, quizzes, habits, DRIVEN)
         found["places"] = places(made, answer, setting, quizzes, habits)
     return found
