@@ -22,7 +22,8 @@ MIDDLE, END = "middle", "last"  # layers: half of the blocks, all of them
 SOURCES = {
     "joined": Look("all layers joined", style.BLUE),
     **{
-        f"layer {layer}": Look(f"the stream after {plural(layer, 'block')}", style.BLUE) for layer in range(5)
+        f"layer {layer}": Look(f"the stream after {plural(layer, 'block')}", style.BLUE, "-", marker)
+        for layer, marker in enumerate("s^vDP")
     },
     "untrained joined": Look("untrained model, all layers joined", style.GREY, "--", "^"),
     "in-sample": Look("all layers joined, fitted on the very histories it reads", style.SKY),

@@ -668,7 +668,11 @@ def test_the_quick_form(tmp_path: Path) -> None:
     tables = make_tables(experiment.EXPERIMENT.of("geometry"), Context(suite, runs))
     text = page_of(experiment.EXPERIMENT, tmp_path / "tables", tables)
     assert_tables(text)
-    assert "nan" not in text and "inf" not in text and {one.verdict for one in text.findings.values()} <= {"open", "not measured"}
+    assert (
+        "nan" not in text
+        and "inf" not in text
+        and {one.verdict for one in text.findings.values()} <= {"open", "not measured"}
+    )
     for figure in experiment.EXPERIMENT.figures:
         if figure.name != "geometry/self-state.png":
             drawn_of(figure, tmp_path / "tables", tables, "geometry")

@@ -25,6 +25,7 @@ from configs.probes.floors import Floors, World
 from configs.probes.frozen import FrozenTest
 from configs.probes.geometry import Geometry
 from configs.probes.introspection import Introspection
+from configs.probes.self_report import REGIMES, SelfReport
 from configs.run import RunConfig
 from data.corpus import Corpus
 from data.prepare import prepare_text
@@ -60,6 +61,10 @@ RUNS = {
     "hidden": tiny(
         process={"kind": "hidden", "transitions": [[[0, 1, 0], [0, 0, 0], [0.5, 0, 0]], [[0, 0, 0], [0, 0, 1], [0.5, 0, 0]]]},
         self_state__enabled=False, model__block_size=5, log__keep_steps=[4],
+    ),
+    "mix": tiny(
+        model__block_size=26, model__n_layer=2, train__steps=600, log__eval_interval=600, log__checkpoint_interval=600,
+        schedule={"kind": "recurring", "regimes": list(REGIMES), "enter": 0.15, "leave": 0.12},
     ),
 }  # fmt: skip
 
@@ -126,6 +131,7 @@ PROBES = {  # each probe: the run that it is done to, and its settings
     "channels": ("seven", ChannelTest(rows=4, noises=(1.0,), doses=(2.0,), gaps=(0,))),
     "geometry": ("hidden", Geometry(pairs=4, random_directions=1, doses=2, sequences=4, points=4, course=4)),
     "introspection": ("plain", Introspection(blocks=(0,), ranks=(0,), lesson=1, heldout_texts=2, changed_texts=1, several=(2,), twins=2, apart=1, word_lesson=1)),
+    "self_report": ("mix", SelfReport(lesson=1, rows=8, prompts=4, strengths=(2.0,), draws=1, dictionary=16, active=2, dictionary_steps=1)),
 }  # fmt: skip
 
 
