@@ -4,7 +4,7 @@ What was done to the finished runs is told in probes/self_report.py. Log-odds ar
 the regimes, or features, that a lesson asked for by letter, unless another group is named.
 """
 
-from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -129,6 +129,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
     nothing = within(
         "Without lessons on its state the model does not name it: the right option gains less than half a nat either way.",
         estimate(untaught), BOUND, f"{number(untaught.mean(), 2)} nats, bound ± {BOUND}",
+        "Without lessons on its state the right option's gain is not clearly within half a nat of nothing.",
     )  # fmt: skip
     return {
         "own": said(
@@ -152,9 +153,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
             "A regime whose states no lesson set is not clearly picked.",
             {"index": estimate(unseen), "minus random": paired(unseen, gained(tables, "taught", "random", "unseen"))},
         ),
-        "untaught": replace(
-            nothing, otherwise="Without lessons on its state the right option's gain is not clearly within half a nat of nothing.",
-        ),
+        "untaught": nothing,
         "false": said(
             "The right regime is named more often when its state is set than when none in particular is.",
             "The right regime is not clearly named more often when its state is set than when none in particular is.",
@@ -178,7 +177,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
     }  # fmt: skip
 
 
-SHORT = {
+SHORT: dict[str, Any] = {
     "index": ("index, nats", "±2"), "delta": ("Δ log-odds", "±2"), "cue": ("after a cue", "±2"), "same": ("after a cue with the same answer", "±2"),
     "matched": ("Δ log-odds at the sham's entropy", "±2"), "right": ("right", "%"), "false": ("said on the sham", "%"),
     "entropy": ("change of the options' entropy, nats", "±2"),
