@@ -56,24 +56,31 @@ def findings(tables: Tables) -> dict[str, Finding]:
     }
     move = {name: moved(tables, HARD, name) for name in ("belief", "random", "foreign")}
     return {
-        "held": difference("In each process the trained stream tells more of the belief than the untrained one, in R².", held, +1),
+        "held": difference(
+            "In each process the trained stream tells more of the belief than the untrained one, in R².", held, +1,
+            otherwise="The trained stream does not tell clearly more of the belief than the untrained one in every process.",
+        ),
         "beyond": difference(
             "In rrxor it tells more of the belief than the next token's true probabilities and the last five tokens do, in R².",
             beyond(HARD, "next-token", "5-gram"), +1,
+            otherwise="In rrxor it does not tell clearly more of the belief than the next token's true probabilities and the last five tokens do.",
         ),
         "distances": difference(
             "In rrxor distances between found beliefs follow those between beliefs more than those between next-token probabilities.",
             {"difference of the two R²": paired(at["belief"], at["next_token"])}, +1,
+            otherwise="In rrxor distances between found beliefs do not follow those between beliefs clearly more than those between next-token probabilities.",
         ),
         "used": difference(
             "In rrxor, moved at a middle layer to another belief with the same next token, the model's prediction of the token after it "
             "goes further to that belief's than under equal moves at random or to a third belief.",
             {f"share of the way, minus {MOVES[name].label}": paired(move["belief"], move[name]) for name in ("random", "foreign")}, +1,
+            otherwise="In rrxor, moved at a middle layer to another belief with the same next token, the model's prediction of the token after it does "
+            "not go clearly further to that belief's than under equal moves at random or to a third belief.",
         ),
         "enough": difference(
             "In rrxor the belief alone, all else taken out of a layer, leaves less loss than as many random directions do.",
             {f"{place} layer": paired(*(of(tables, HARD, kept, "loss", "geometry_kept", "kept", place=place) for kept in ("belief", "random"))) for place in (MIDDLE, END)},
-            -1, "nats", 4,
+            -1, "nats", 4, otherwise="In rrxor the belief alone does not leave clearly less loss at both layers than as many random directions do.",
         ),
     }  # fmt: skip
 

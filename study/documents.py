@@ -49,6 +49,10 @@ def readme(root: Path) -> str:
         found = finding(name)
         return f"{found.title()} {found.evidence}" if found is not None else "not published yet"
 
+    def title(name: str) -> str:
+        found = finding(name)
+        return found.title() if found is not None else ""
+
     def measured(suite: str, name: str, column: str, **where: object) -> Estimate:
         rows = Tables(tables, suite).rows(name, **where)
         return estimate(rows.groupby("seed")[column].mean() if len(rows) else pd.Series(dtype=float))
@@ -59,7 +63,7 @@ def readme(root: Path) -> str:
         return f"![{alt}](figures/{there[0]})" if there else ""
 
     known: dict[str, Any] = {
-        "said": said, "told": told, "measured": measured, "picture": picture, "time": time_taken(tables), "phases": phases.describe().strip(),
+        "said": said, "told": told, "title": title, "measured": measured, "picture": picture, "time": time_taken(tables), "phases": phases.describe().strip(),
         "has": lambda name: (root / name).is_file(), "ten": ten(Tables(tables, book.CLAIMS)),
     }  # fmt: skip
     return linked(filled("readme.md", known, HERE), root)

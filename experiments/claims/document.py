@@ -156,10 +156,10 @@ def _regimes(
 
 
 def ten(tables: Tables) -> str:
-    """The rows of TEN, with the essay's words for each."""
+    """The rows of TEN, with the essay's words for each; "" where none was measured."""
     lines = {line[0]: line[1:] for line in rows(tables)}
     told = [[words, *lines[name]] for name, words in TEN.items() if name in lines]
-    return table(("the essay said", *HEAD[1:]), told) if told else MISSING
+    return table(("the essay said", *HEAD[1:]), told) if told else ""
 
 
 def document(tables: Tables) -> str:
