@@ -31,12 +31,12 @@ LESSONS = {
 }
 READINGS = {
     "linear": Look("a linear reading", style.GREY),
-    "whitened": Look("the nearest mean, by the spread within regimes", style.GREY),
-    "centroid": Look("the nearest mean", style.GREY),
+    "whitened": Look("the nearest mean, by the spread within regimes", style.GREY, "--", "s"),
+    "centroid": Look("the nearest mean", style.GREY, ":", "^"),
     "state, fresh": Look("the model, by letter", style.BLUE),
-    "direct, fresh": Look("the model, by name", style.BLUE),
+    "direct, fresh": Look("the model, by name", style.BLUE, "--", "s"),
     "state, mean": Look("the model, by letter, the state set to regimes' means", style.SKY),
-    "direct, mean": Look("the model, by name, the same", style.SKY),
+    "direct, mean": Look("the model, by name, the same", style.SKY, "--", "s"),
 }
 
 

@@ -75,7 +75,7 @@ def _matched(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
 FIGURE = draw.sheet(
     "recurring/steering.png",
     [draw.Panel(("frozen_effects_summary",), _effects), draw.Panel(("steering_matched",), _matched)],
-    grid="aaabb", height=4.2, looks=READERS, marks="points", title=("steers", "sharper"),
+    grid="aaabb", height=4.2, looks=READERS, marks="points", title=("steers",),
     shows="How far states steer the model through learned and untrained readers, and the confident direction at the same KL: "
     "entropy beside NLL.",
     caption="Weights frozen, held-out text, gradient finder; one point a seed ({seeds}), mean and 95 % interval. Left: "

@@ -25,11 +25,13 @@ import torch
 from base.storage import ROOT
 from configs.suite import Suite, load_suite
 from data.corpus import Corpus
+from data.sources import SourceNotFound
 from data.tokens import prepare
 from perturb import CALM
 from probes.instrument import Subject, batches, load_subject
 from runs import folder as run_folder
 from scripts.sample import generate, harmless
+from study.request import EMBEDDED
 from train import train
 
 SUITE, STEPS = ROOT / "configs" / "recurring.toml", 1200
@@ -50,7 +52,11 @@ def trained(suite: Suite, out: Path) -> tuple[dict[str, Path], Corpus]:
     folders = {}
     for condition, words in PAIR.items():
         run = suite.run(condition, 1)
-        corpus = prepare(run, out / "data")
+        try:
+            corpus = prepare(run, out / "data")
+        except SourceNotFound:  # neither here nor on the network
+            run = run.model_copy(update={"corpus": EMBEDDED})
+            corpus = prepare(run, out / "data")
         with command_line.progress_bar(f"{words}, {run.last} steps") as progress:
             folders[condition] = train(run, corpus, out / "runs", progress)
     assert isinstance(corpus, Corpus)
@@ -86,7 +92,7 @@ def main(arguments: Sequence[str]) -> None:
     torch.set_num_threads(1)
     suite = load_suite(SUITE, [f"train.steps={given.steps}"])
     print(
-        "A small language model reads Shakespeare. On and off, half of the targets it learns from are replaced by random letters.\n"
+        "A small language model learns to read. On and off, half of the targets it learns from are replaced by random letters.\n"
     )
     folders, corpus = trained(suite, given.out)
     folder, shown = folders["calibrated_recurring"], round(SHOWN * given.steps)
@@ -95,7 +101,7 @@ def main(arguments: Sequence[str]) -> None:
     own = logs["with a self-state"]
     acts = np.array([row["regime"] != CALM for row in own])
     along, right = watched(acts, subject.states)
-    print(f"\nThe last {shown} steps of training, from left to right:\n")
+    print(f"\nText: {corpus.name}. The last {shown} steps of training, from left to right:\n")
     print(f"  disturbed  {line(acts[-shown:].astype(float))}")
     print(f"  loss       {line(np.array([float(row['loss']) for row in own[-shown:]]))}")
     print(f"  self-state {line(along[-shown:])}")
