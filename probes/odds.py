@@ -7,6 +7,7 @@ Log-odds are among the five options. An answerer is any function of rows that en
 under them, so that one whose log-odds are known can be asked as a model is.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ from probes.quiz import TEXT, Tokens, asking, options, put
 
 Answerer = Callable[[Tensor, Tensor], Tensor]
 """Rows (N, T) and vectors (C,), (N, 1, C) or (N, T, C) -> logits (N, V) of what follows the last token."""
-HALVINGS = 40
+HALVINGS, WIDEST = 30, 4.0  # of the search for a temperature, between exp(-4) and exp(4)
 
 
 def answerer(gpt: GPT, layer: int) -> Answerer:
@@ -46,15 +47,14 @@ def entropy(logits: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(1)
 
 
-def as_doubtful(logits: Tensor, wanted: Tensor) -> Tensor:
-    """Logits (N, options) divided by the temperature at which their entropy is the wanted one (N,), found by halving."""
-    low, high = torch.full((len(logits), 1), -12.0).double(), torch.full((len(logits), 1), 12.0).double()
-    centred = logits.double() - logits.double().mean(1, keepdim=True)
+def as_doubtful(logits: Tensor, wanted: float) -> Tensor:
+    """Logits (N, options) divided by the one temperature at which their mean entropy is the wanted one, found by halving."""
+    low, high = -WIDEST, WIDEST  # of the temperature's logarithm
     for _ in range(HALVINGS):
-        middle = (low + high) / 2  # of the temperature's logarithm
-        cold = entropy(centred / middle.exp()) < wanted
-        low, high = torch.where(cold[:, None], middle, low), torch.where(cold[:, None], high, middle)
-    return centred / ((low + high) / 2).exp()
+        middle = (low + high) / 2
+        cold = entropy(logits / math.exp(middle)).mean().item() < wanted
+        low, high = (middle, high) if cold else (low, middle)
+    return logits.double() / math.exp((low + high) / 2)
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ class Quiz:
     def compared(self, sham: dict[str, Tensor], steered: dict[str, Tensor]) -> dict[str, float]:
         """What steering does to the right option, from the logits with it and with the sham.
 
-        delta, cue, same: Δ log-odds after each question; index = delta − cue. matched: delta with each steered prompt's logits brought
-        to the entropy that the sham's have. right, false: share of prompts whose answer is the right option, steered and sham.
+        delta, cue, same: Δ log-odds after each question; index = delta − cue. matched: delta with the steered logits divided
+        by the temperature at which their mean entropy is the sham's. right, false: share of prompts whose answer is the right option, steered and sham.
         entropy: change of the options' entropy, nats.
         """
         found = {
@@ -107,7 +107,7 @@ class Quiz:
             for name, place in (("state", self.right), ("cue", self.right), ("same", self.right))
         }
         before = entropy(sham["state"])
-        level = as_doubtful(steered["state"], before)
+        level = as_doubtful(steered["state"], before.mean().item())
         return {
             "index": found["state"] - found["cue"],
             "delta": found["state"],

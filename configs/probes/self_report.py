@@ -20,7 +20,7 @@ class SelfReport(Probe):
     regimes: tuple[Name, ...] = Field(
         default=REGIMES, min_length=FEWEST
     )  # whose mean states are set, beside calm
-    lesson: Count = 800  # steps of fine-tuning
+    lesson: Count = 1200  # steps of fine-tuning
     rows: Annotated[int, Field(ge=8, le=4096)] = 48  # of a step: each a text, options and three questions
     prompts: Count = 96  # that each answer is measured on
     strengths: tuple[Magnitude, ...] = (
