@@ -161,8 +161,12 @@ def _doubt(tables: Tables, state: str) -> "pd.Series[float]":
     return per_seed(tables.rows("channels_doubt", condition="seven", knocked=NONE), state)
 
 
-def _half(axes: Axes) -> None:
+def _whole(axes: Axes) -> None:
     axes.set_xlim(-0.03, 1.03)
+
+
+def _half(axes: Axes) -> None:
+    _whole(axes)
     level(axes, 0.5, upright=False, ls="dotted")
 
 
@@ -251,7 +255,7 @@ FIGURES = (
         "channels/self-state.png",
         [
             draw.strip(("channels_summary",), SELF, _captured, "The self-state where floors are known", "share of the known gain captured", _none_to_all),
-            draw.strip(("channels_doubt",), DOUBTS, _doubt, "As a seventh channel", "doubt", _half),
+            draw.strip(("channels_doubt",), DOUBTS, _doubt, "As a seventh channel", "doubt", _whole),
         ],
         grid="aab", height=3.1, title=("pays",), marks="points",
         shows="What a self-state captures through gates, beside the embedding bias and another run's signals; and what it does as a seventh channel.",
