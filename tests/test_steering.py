@@ -228,7 +228,7 @@ def test_the_figure_says_what_the_tables_say(tmp_path: Path) -> None:
     (figure,) = steering.EXPERIMENT.figures
     drawing = drawn_of(figure, tmp_path, study(8, 0.8))
     assert title_of(drawing).startswith(
-        "At the largest norms the self-state steers further than untrained readers do. Its"
+        "At the largest norms the self-state steers further than untrained readers do."
     )
     rows, matched = drawing.axes
     assert [label.get_text() for label in rows.get_yticklabels()] == [
