@@ -5,6 +5,7 @@ the regimes, or features, that a lesson asked for by letter, unless another grou
 """
 
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -178,7 +179,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
     }  # fmt: skip
 
 
-SHORT = {
+SHORT: dict[str, Any] = {
     "index": ("index, nats", "±2"), "delta": ("Δ log-odds", "±2"), "cue": ("after a cue", "±2"), "same": ("after a cue with the same answer", "±2"),
     "matched": ("Δ log-odds at the sham's entropy", "±2"), "right": ("right", "%"), "false": ("said on the sham", "%"),
     "entropy": ("change of the options' entropy, nats", "±2"),

@@ -14,7 +14,7 @@ from tests.made_runs import assert_tables, cells, context, drawn_of, made_run, p
 
 NAMES = ("calm", *REGIMES)
 GROUPS = ("taught", "taught", "form", "taught", "unseen", "taught")
-PLACE = {"suite": "self_report", "condition": "subject", "run_step": 2000}
+PLACE: dict[str, Any] = {"suite": "self_report", "condition": "subject", "run_step": 2000}
 
 
 def made(seeds: int = 8, **given: float) -> dict[str, pd.DataFrame]:
@@ -31,7 +31,7 @@ def made(seeds: int = 8, **given: float) -> dict[str, pd.DataFrame]:
     } | given
     value = {"followed": 0.7, "question": 4.0, "features": 5.0, "untrained": 5.0, "shuffled": 0.1} | value
     reports: list[dict[str, Any]] = []
-    answers, readings, behaviour, places, dictionaries, features = ([] for _ in range(6))  # type: ignore[var-annotated]
+    answers, readings, behaviour, places, dictionaries, features = ([] for _ in range(6))
     for seed in range(1, seeds + 1):
         noise = 0.01 * seed
         for lesson in experiment.LESSONS:
