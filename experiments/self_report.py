@@ -213,7 +213,7 @@ GRIDS = {
     ),
     "places": pages.grid(
         "self_report_places", ("state", "entropy", "next"), head="set at, question", by="asked", across="place", order=("text", "options", "question", "all"),
-        where={"lesson": "taught"}, shift=("moves the answer by, nats", "±2"),
+        where={"lesson": "taught", "group": "taught"}, shift=("moves the answer by, nats", "±2"),
     ),
     "dictionaries": pages.grid(
         "self_report_dictionaries", LESSONS, head="autoencoder", by="dictionary", unexplained=("variance unexplained", "3"),

@@ -91,17 +91,19 @@ def summary(tables: Tables) -> str:
     )
 
 
-def confusion(kind: str, asked: str, title: str) -> draw.Panel:
-    """How often each name is said for each that is set, means over seeds."""
+def confusion(groups: Sequence[str], title: str) -> draw.Panel:
+    """How often each name is said, by letter, for each mean that is set, means over the seeds in which it is of these groups."""
 
     def make(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
-        rows = tables.rows("self_report_answers", lesson="taught", set=kind, asked=asked)
+        rows = tables.rows("self_report_answers", lesson="taught", set="mean", asked="state")
+        names = list(dict.fromkeys(rows["said"]))
+        rows = rows[rows["group"].isin(groups)]
         if rows.empty:
             not_measured(axes)
             return []
-        names = list(dict.fromkeys(rows["said"]))
+        there = [name for name in names if name in set(rows["regime"])]
         wide = rows.pivot_table(index="regime", columns="said", values="share").reindex(
-            index=names, columns=names
+            index=there, columns=names
         )
         axes.imshow(wide.to_numpy(float), cmap="Greys", vmin=0, vmax=1, aspect="auto")
         for (row, column), share in np.ndenumerate(wide.to_numpy(float)):
@@ -117,7 +119,7 @@ def confusion(kind: str, asked: str, title: str) -> draw.Panel:
                 )
         short = [name.replace("_", "\n") for name in names]
         axes.set_xticks(range(len(names)), short, rotation=90)
-        axes.set_yticks(range(len(names)), short)
+        axes.set_yticks(range(len(there)), [name.replace("_", "\n") for name in there])
         axes.set_xlabel("said")
         axes.set_ylabel("set")
         axes.set_title(title)
@@ -138,13 +140,12 @@ def places(tables: Tables) -> str:
 
 def confused(tables: Tables) -> str:
     """The title of the confusion of reports."""
-    rows = tables.rows("self_report_answers", lesson="taught", asked="state", group="taught")
-
-    def right(kind: str) -> str:
-        hits = rows[(rows["set"] == kind) & (rows["regime"] == rows["said"])]
-        return number(per_seed(hits, "share").mean(), 2)
-
-    return f"Of the regimes that lessons asked for by letter {right('mean')} are named when their means are set, {right('fresh')} of their fresh states"
+    rows = tables.rows("self_report_answers", lesson="taught", asked="state", set="mean")
+    hits = rows[rows["regime"] == rows["said"]]
+    taught, form = (
+        number(per_seed(hits[hits["group"] == group], "share").mean(), 2) for group in ("taught", "form")
+    )
+    return f"Of the regimes that lessons asked for by letter {taught} are named, of those taught by name alone {form}"
 
 
 def course(lesson: str, title: str) -> draw.Panel:
@@ -178,17 +179,17 @@ FIGURES = (
         "is the sham. Lessons set natural states (about 1) and features at 0.5 to 1.5; the other strengths are new.",
     ),
     draw.sheet(
-        "self_report/confusion.png", [confusion("mean", "state", "means set, asked by letter"), confusion("fresh", "state", "fresh states, asked by letter")],
+        "self_report/confusion.png", [confusion(("taught",), "asked for by letter in the lesson"), confusion(("form", "unseen"), "by name alone, or never set")],
         grid=(1, 2), height=4.2, title=confused,
-        shows="Which regime a model names for each that its state is set to, and for fresh states.",
-        caption="Share of prompts, mean over seeds; each row sums to 1. In each seed one regime was taught by name alone and one not at all.",
+        shows="Which regime a model names, by letter, for each whose mean its state is set to.",
+        caption="Share of prompts, mean over seeds; each row sums to 1. In each seed one regime is taught by name alone and one is never set.",
     ),
     draw.sheet(
         "self_report/places.png",
         [
             draw.points(
                 "self_report_places", "shift", "", "nats", by="asked", across="place", order=("text", "options", "question", "all"),
-                where={"lesson": "taught"},
+                where={"lesson": "taught", "group": "taught"},
             )
         ],
         height=3.5, looks=ASKED, marks="points", title=places, columns=3,
