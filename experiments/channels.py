@@ -3,6 +3,7 @@
 What was asked of the finished models is told in probes/channels.py. A reply is right if all its tokens are the likeliest ones.
 """
 
+import numpy as np
 import pandas as pd
 
 from configs.row_kinds import TEXT, TOKENS
@@ -26,7 +27,7 @@ from experiments.kit.levels import ALPHA
 from experiments.kit.runs import Context
 from experiments.kit.stats import estimate, per_seed, sign_test
 from experiments.kit.tables import RUN, Tables
-from experiments.kit.words import Finding, difference
+from experiments.kit.words import MISSING, Finding, difference, signed, table
 
 PROBE = "channels"
 TURNED = ("knocked", "flipped", "noise", "dose", "gap", "text gap")  # what is asked of held-out rows alone
@@ -285,6 +286,17 @@ def _clear(rows: pd.DataFrame, tables: Tables) -> str:
     return f"{int((rows['p'] < ALPHA).sum())} of {rows['seed'].nunique()}"
 
 
+def _crosstalk(tables: Tables) -> str:
+    """A row a channel with another state, a column a reply: change of its right replies, mean over seeds."""
+    rows = tables.rows("channels_dials", condition="seven", test="flipped")
+    means = rows.groupby(["channel", "capability"])["change"].mean().to_dict() if len(rows) else {}
+    lines = [
+        [look.label, *(signed(means.get((name, one), np.nan), 2) for one in CAPABILITIES)]
+        for name, look in CHANNELS.items() if means
+    ]  # fmt: skip
+    return table(["channel with another state", *CAPABILITIES], lines) if lines else MISSING
+
+
 def _relief(other: str) -> pages.Cell:
     """What a condition's replies cost, told no state, minus another's."""
 
@@ -317,10 +329,7 @@ GRIDS = {
     "directions": pages.grid(
         "channels_directions", MOVED, head="moved", by="moved", where={"condition": "native"}, share=("replies that move so", "2"), change=("by", "±2"),
     ),
-    "crosstalk": pages.grid(
-        "channels_dials", CHANNELS, head="reply, channel with another state", by="channel", across="capability", order=CAPABILITIES,
-        where={"condition": "seven", "test": "flipped"}, change=("change of right replies", "±2"),
-    ),
+    "crosstalk": _crosstalk,
     "relief": pages.grid(
         "channels_relief", ("small", "large", "native", "silent", "constant", "shuffled"), head="rows, condition", only=True, across="split",
         order=(HELDOUT, "dev"), nll=("nats a reply", "3"), small=("that − `small`'s", _relief("small")), large=("that − `large`'s", _relief("large")),
@@ -329,7 +338,7 @@ GRIDS = {
         "channels_cost", ARMS, only=True, parameters=("parameters", "~0"), channel_parameters=("of them for channels", "~0"), tokens=("tokens for six states", "~0"),
     ),
     "course": pages.grid(
-        "channels_course", ("noise", "dose", "gap", "text gap"), head="level, what is turned", by="test", across="level",
+        "channels_course", head="what is turned, how far", by="level", across="test", order=("noise", "dose", "gap", "text gap"),
         where={"condition": "native", "replies": "all six"}, right=("right, all six", "2"),
     ),
     "doubt": pages.grid(

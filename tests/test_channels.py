@@ -489,6 +489,15 @@ def test_the_probe_of_a_run_writes_its_tables(tmp_path: Path) -> None:
         load_models(folder)
 
 
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_self_state_through_gates_stands_beside_the_runs_of_floors(quick: bool) -> None:
+    gates, floors = (
+        load_suite(ROOT / "configs" / f"{name}.toml", quick=quick) for name in ("channels_self", "floors")
+    )
+    for condition in ("state", "vanilla"):
+        assert gates.run(condition, 3).decisive() == floors.run(condition, 3).decisive()
+
+
 # What makes no sense
 
 
