@@ -233,11 +233,6 @@ def run(request: Request) -> int:
             print("nothing to run: all is up to date")
         if kinds:
             _keep_card(study, list(runner.done.values()), runner.made_any)
-        opens = study.out / "report"
-        if phases.REPORT in chosen and runner.made_any:
-            from study import site  # loads pandas, which a study with nothing to do need not wait for
-
-            opens = site.write(study.out) or opens
         complete = all(step.name in runner.done for step in plan)
         wanted = all(name == used for (name, _), (used, _) in study.corpora.items())
         if request.publish or (request.is_default and complete and wanted):
@@ -245,7 +240,7 @@ def run(request: Request) -> int:
             if changed:
                 print(f"published {len(changed)} files to figures/ and docs/results/")
         if runner.made_any and kinds:
-            print(f"results: {opens}, {study.out / 'figures'}, {study.out / 'tables'}")
+            print(f"results: {study.out / 'report'}, {study.out / 'figures'}, {study.out / 'tables'}")
     return 0
 
 
