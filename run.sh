@@ -3,7 +3,7 @@
 #
 #   ./run.sh all [--quick ...]    the whole study: scripts/run_all.py
 #   ./run.sh tour                 90 seconds: train a small pair, watch the state, steer it
-#   ./run.sh test [...]           the tests, in about three minutes
+#   ./run.sh test [...]           the tests, in about four minutes
 #   ./run.sh stress [--short]     kills, spoilt files, generated input: half an hour, or two minutes
 #   ./run.sh COMMAND [...]        anything else, for example: ./run.sh python train.py --help
 #
