@@ -3,10 +3,9 @@
 import pandas as pd
 
 from experiments.channels_figure import CAPABILITIES, HELDOUT, STATE_ALONE
-from experiments.introspection_document import AGAIN, WORKS, near
 from experiments.kit.stats import Estimate, estimate, paired, per_seed
 from experiments.kit.tables import Tables
-from experiments.kit.words import MISSING, OPEN, interval, reach, side, table, worst
+from experiments.kit.words import AGAIN, MISSING, OPEN, WORKS, interval, near, reach, side, table, worst
 
 OVERRIDDEN, DECIDED = 264 / 265, 0.888  # the document's numbers
 AS_MUCH = 0.9  # of its number, by the whole interval, is what comes back

@@ -4,14 +4,16 @@ control."""
 import pandas as pd
 
 from experiments.geometry_tables import EASY, END, HARD, KEPT, MIDDLE, moved, of
-from experiments.introspection_document import AGAIN, HALF, WORKS
+from experiments.introspection_document import HALF
 from experiments.kit.stats import estimate, paired, per_seed
 from experiments.kit.tables import Tables
 from experiments.kit.words import (
+    AGAIN,
     CLEAR,
     MISSING,
     NOT_CLEAR,
     OPEN,
+    WORKS,
     interval,
     number,
     percent,

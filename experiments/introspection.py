@@ -11,12 +11,11 @@ from experiments.introspection_document import of_document
 from experiments.introspection_figure import FIGURES, LOOKS, MOVING, SHORT, of
 from experiments.kit import pages, style
 from experiments.kit.experiment import Experiment
-from experiments.kit.levels import FEWEST_SEEDS
 from experiments.kit.runs import Context
-from experiments.kit.stats import Estimate, estimate, paired
+from experiments.kit.stats import estimate, paired
 from experiments.kit.style import Look
 from experiments.kit.tables import Tables
-from experiments.kit.words import ABSENT, CLEAR, NOT_CLEAR, OPEN, Finding, difference, interval
+from experiments.kit.words import Finding, difference, within
 
 PROBE = "introspection"
 SOURCES = {
@@ -104,19 +103,6 @@ def neuron_words(context: Context) -> pd.DataFrame:
     """One row a run and lesson in words, on the first neuron: on_off, exact: share of right answers on held-out text; *_floor: of
     always giving the commonest; slope, slope_foreign, slope_random of the mean digit, in standard deviations."""
     return _named(context.probed(PROBE, "words"))
-
-
-def within(claim: str, value: Estimate, bound: float, evidence: str, otherwise: str) -> Finding:
-    """The finding that a number lies within a bound of zero: clear where its interval does."""
-    if not value.n:
-        return Finding(claim, ABSENT, "It needs seeds that both sides of a comparison have.", otherwise)
-    inside = CLEAR if max(abs(value.low), abs(value.high)) < bound else NOT_CLEAR
-    return Finding(
-        claim,
-        OPEN if value.n < FEWEST_SEEDS else inside,
-        f"{evidence}: {interval(value)}, n = {value.n}.",
-        otherwise,
-    )
 
 
 def findings(tables: Tables) -> dict[str, Finding]:

@@ -5,11 +5,15 @@ import pandas as pd
 from experiments.kit.stats import Estimate, estimate, paired, per_seed
 from experiments.kit.tables import Tables
 from experiments.kit.words import (
+    AGAIN,
     CLEAR,
     MISSING,
     NOT_CLEAR,
     OPEN,
+    WORKS,
+    below,
     interval,
+    near,
     number,
     percent,
     reach,
@@ -17,24 +21,7 @@ from experiments.kit.words import (
     table,
 )
 
-AGAIN = {CLEAR: "comes back", NOT_CLEAR: "does not come back"}
-WORKS = {CLEAR: "works", NOT_CLEAR: "does not work"}
 HALF, SMALL, AS_GOOD = 0.5, 0.1, 0.03
-
-
-def below(value: Estimate, bound: float) -> str:
-    """The verdict on "this mean is smaller than a bound": open where the interval holds the bound."""
-    turned = Estimate(value.n, -value.mean, -value.high, -value.low, value.p)
-    return reach(turned, -bound)
-
-
-def near(value: Estimate, bound: float) -> str:
-    """The verdict on "this mean is no further from zero than a bound"."""
-    sides = (
-        below(value, bound),
-        below(Estimate(value.n, -value.mean, -value.high, -value.low, value.p), bound),
-    )
-    return NOT_CLEAR if NOT_CLEAR in sides else OPEN if set(sides) != {CLEAR} else CLEAR
 
 
 def of_document(tables: Tables) -> str:

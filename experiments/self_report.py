@@ -8,14 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.introspection import within
 from experiments.kit import pages, style
 from experiments.kit.experiment import Experiment
 from experiments.kit.runs import Context
 from experiments.kit.stats import Estimate, estimate, paired, per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import Tables
-from experiments.kit.words import Finding, difference, number
+from experiments.kit.words import Finding, difference, number, within
 from experiments.self_report_document import of_document
 from experiments.self_report_figure import FIGURES, WAYS, gained
 

@@ -4,10 +4,20 @@ import pandas as pd
 
 from experiments.kit.stats import estimate, paired, per_seed
 from experiments.kit.tables import Tables
-from experiments.kit.words import CLEAR, MISSING, NOT_CLEAR, OPEN, all_of, interval, percent, side, table
+from experiments.kit.words import (
+    CLEAR,
+    MISSING,
+    NOT_CLEAR,
+    OPEN,
+    WORKS,
+    all_of,
+    interval,
+    percent,
+    side,
+    table,
+)
 from experiments.self_report_figure import bits_of, gained
 
-WORKS = {CLEAR: "works", NOT_CLEAR: "does not work"}
 SURVIVES = {CLEAR: "survives its control", NOT_CLEAR: "does not survive it"}
 
 

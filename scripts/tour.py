@@ -31,6 +31,7 @@ from perturb import CALM
 from probes.instrument import Subject, batches, load_subject
 from runs import folder as run_folder
 from scripts.sample import generate, harmless
+from self_state import position_stats
 from study.request import EMBEDDED
 from train import train
 
@@ -78,9 +79,9 @@ def entropy(subject: Subject, corpus: Corpus, state: np.ndarray) -> float:
     """Of the predictions on held-out text with the state set by hand, in nats."""
     bias = subject.self_state.read(torch.from_numpy(state))
     found = []
-    for tokens, _ in batches(subject, corpus, "heldout", 4):
+    for tokens, targets in batches(subject, corpus, "heldout", 4):
         log_p = torch.log_softmax(subject.gpt(tokens, bias)[0], dim=-1)
-        found.append(float(-(log_p.exp() * log_p).sum(-1).mean()))
+        found.append(float(position_stats(log_p, targets)[1].mean()))
     return float(np.mean(found))
 
 

@@ -62,6 +62,13 @@ def page_of(experiment: "Experiment") -> Path | None:
     return path if path.is_file() else None
 
 
+def with_pages() -> "list[Experiment]":
+    """The experiments that have a page, in the order of the study; the claims come last."""
+    order = [path.stem for phase in phases.declared() for path in phase.suites] + [CLAIMS]
+    known = [one for one in experiments().values() if one.suites[0] in order and page_of(one)]
+    return sorted(known, key=lambda one: order.index(one.suites[0]))
+
+
 @functools.cache
 def experiments() -> Mapping[str, "Experiment"]:
     """Every experiment, by the module that declares it. Imports pandas and matplotlib."""

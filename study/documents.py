@@ -96,16 +96,20 @@ def time_taken(tables_dir: Path) -> str:
     )
 
 
+def opening(page: str) -> str:
+    """What a page says first; "" where it says nothing yet."""
+    first = re.search(r"^- \*\*(.*?)\*\*", page, flags=re.M)
+    return first.group(1) if first else ""
+
+
 def index(root: Path) -> str:
     """docs/results/README.md: a line for each page beside it, in the order of the study, with what it says first."""
-    order = [path.stem for phase in phases.declared() for path in phase.suites] + [book.CLAIMS]
-    known = [one for one in book.experiments().values() if one.suites[0] in order and book.page_of(one)]
     rows = []
-    for experiment in sorted(known, key=lambda one: order.index(one.suites[0])):
+    for experiment in book.with_pages():
         page = (root / INDEX).with_name(experiment.page)
         text = page.read_text(encoding="utf-8") if page.is_file() else ""
-        if first := re.search(r"^- \*\*(.*?)\*\*", text, flags=re.M):
-            rows.append([f"[{experiment.title}]({page.name})", first.group(1)])
+        if first := opening(text):
+            rows.append([f"[{experiment.title}]({page.name})", first])
     return f"# What was found, page by page\n\n{table(['page', 'what it says first'], rows, words=True)}\n"
 
 

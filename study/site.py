@@ -11,10 +11,10 @@ from base import storage
 from experiments.kit.pages import filled
 from experiments.kit.tables import Tables
 from study import book, phases
+from study.documents import opening
 
 FILE = "index.html"
 HERE = Path(__file__).parent
-BOLD = re.compile(r"^- \*\*(.*?)\*\*", flags=re.M)  # what a page's list says first
 
 
 def write(out: Path) -> Path | None:
@@ -36,11 +36,8 @@ def write(out: Path) -> Path | None:
 
 def _in_order(report: Path) -> list[Path]:
     """The pages of a report in the order of the study, then those of suites of the user's own."""
-    order = [path.stem for phase in phases.declared() for path in phase.suites] + [book.CLAIMS]
-    known = [one for one in book.experiments().values() if one.suites[0] in order]
-    ours = [report / one.page for one in sorted(known, key=lambda one: order.index(one.suites[0]))]
-    found = [path for path in dict.fromkeys(ours) if path.is_file()]
-    more = sorted(path for path in report.rglob("*.md") if path.parent.name != "published")
+    found = [path for one in book.with_pages() if (path := report / one.page).is_file()]
+    more = sorted(path for path in report.rglob("*.md") if path.parent.name != phases.PUBLISHED)
     return [*found, *(path for path in more if path not in found)]
 
 
@@ -55,10 +52,9 @@ def _page(path: Path) -> dict[str, Any]:
         r"<table>.*?</table>", r"<details><summary>table</summary>\g<0></details>", html, flags=re.S
     )
     html = re.sub(r'href="([a-z0-9_-]+)\.md(#[^"]*)?"', r'href="#\1"', html)
-    first = BOLD.search(text)
     return {
         "name": path.stem,
         "title": title.removeprefix("# "),
-        "first": first[1] if first else "",
+        "first": opening(text),
         "html": html,
     }

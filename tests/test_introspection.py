@@ -21,9 +21,9 @@ from configs.toml_file import ConfigError
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from experiments import introspection as experiment
-from experiments.introspection_document import below, near
 from experiments.introspection_figure import LOOKS, SHORT
 from experiments.kit.stats import estimate
+from experiments.kit.words import below, near
 from model import GPT
 from probes import in_words, introspection, reporter, reports
 from probes.neuron import Choice, Neurons, Site, block_of, seen, texts

@@ -4,7 +4,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 DASH = "–"  # where there is no number
 NOT_CLEAR, OPEN, CLEAR, ABSENT = "not clear", "open", "clear", "not measured"
 VERDICTS = (NOT_CLEAR, OPEN, CLEAR, ABSENT)  # the order of a page: what fails comes first
+AGAIN = {CLEAR: "comes back", NOT_CLEAR: "does not come back"}  # of what a document reports
+WORKS = {CLEAR: "works", NOT_CLEAR: "does not work"}  # of what it proposes
 OF_CLAIMS = ("not supported", "inconclusive", "supported", ABSENT)
 _PLACES = {word: place for words in (VERDICTS, OF_CLAIMS) for place, word in enumerate(words)}
 OTHER_WAY = " The opposite holds{}."
@@ -144,6 +146,18 @@ def reach(value: "Estimate", said: float) -> str:
     return CLEAR if value.low >= said else NOT_CLEAR
 
 
+def below(value: "Estimate", bound: float) -> str:
+    """The verdict on "this mean is smaller than a bound": open where the interval holds the bound."""
+    return reach(replace(value, mean=-value.mean, low=-value.high, high=-value.low), -bound)
+
+
+def near(value: "Estimate", bound: float) -> str:
+    """The verdict on "this mean is no further from zero than a bound"."""
+    turned = replace(value, mean=-value.mean, low=-value.high, high=-value.low)
+    sides = (below(value, bound), below(turned, bound))
+    return NOT_CLEAR if NOT_CLEAR in sides else OPEN if set(sides) != {CLEAR} else CLEAR
+
+
 def all_of(verdicts: Iterable[str]) -> str:
     """The verdict on a sentence whose parts have these: open where they disagree."""
     known = {verdict for verdict in verdicts if verdict != ABSENT}
@@ -200,6 +214,19 @@ def difference(
     verdict = worst([side(value, sign) for value in known.values()])
     unit = f" {unit.strip()}" * bool(unit.strip()) + ", paired by seed" * pairs
     return Finding(claim, verdict, f"{text}{unit}, n = {n}.{other_way(known, sign)}", otherwise)
+
+
+def within(claim: str, value: "Estimate", bound: float, evidence: str, otherwise: str) -> Finding:
+    """The finding that a number lies within a bound of zero: clear where its interval does."""
+    if not value.n:
+        return Finding(claim, ABSENT, "It needs seeds that both sides of a comparison have.", otherwise)
+    inside = CLEAR if max(abs(value.low), abs(value.high)) < bound else NOT_CLEAR
+    return Finding(
+        claim,
+        OPEN if value.n < FEWEST_SEEDS else inside,
+        f"{evidence}: {interval(value)}, n = {value.n}.",
+        otherwise,
+    )
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
