@@ -250,7 +250,8 @@ def forward_backward(
     leaf = (
         None if injected is None else injected.detach().requires_grad_()
     )  # gathers the micro-batches' gradients
-    now.gpt.train()
+    if not now.gpt.training:  # setting the mode walks all modules, a fiftieth of a small step
+        now.gpt.train()
     if now.run.model.dropout:
         torch.manual_seed(int(generator(now.run.seed, Stream.DROPOUT, step).integers(2**62)))
     found = []

@@ -1,20 +1,22 @@
-"""How fast is a step? Ours with everything it logs, beside a plain nanoGPT step, in turn in one run.
+"""How fast is a step? Ours with everything it logs, beside a bare step of the same GPT and a plain nanoGPT step.
 
-    python scripts/bench.py [--rounds 6] [--steps 15] [--condition self]
+    python scripts/bench.py [--rounds 6] [--steps 50]     the table of docs/PERFORMANCE.md
+    python scripts/bench.py --commands                    how soon the command lines answer
 
-Prints medians over rounds and their ratios; absolute times of shared machines mean little, ratios within one run
-more. The plain step is vanilla nanoGPT's: fused-attention call, default AdamW, float32, all cores. Ours is
-`train.train_step` on one thread, alone and as many at once as there are cores ("whole machine"), statistics, self-state,
-state effect and held-out loss included in their proper share of steps.
+All kinds of step are timed in turn, in one run; the table holds medians over rounds of ratios taken round by round,
+since times of shared machines mean little. *Ours* is `train.train_step` on one thread: statistics, self-state, state
+effect and held-out loss in their proper share of steps. *Bare* is the same GPT and optimizer with nothing else. *Plain*
+is nanoGPT's: fused-attention call, default AdamW, float32, all cores.
 """
 
 import argparse
-import json
+import contextlib
 import os
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -31,15 +33,17 @@ from torch.nn import functional as F
 
 import perturb
 import train
+from base import machine
 from base.rng import Stream
 from base.storage import ROOT
-from configs import size
 from configs.run import Model, RunConfig
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
 from data.tokens import Tokens, prepare
 from runs import evaluate, number_type
 from runs.state import start
+
+SIZES = {"0.80M": ("shakespeare.toml", "self"), "0.11M": ("recurring.toml", "calibrated_recurring")}
 
 
 class PlainBlock(nn.Module):
@@ -104,18 +108,37 @@ def plain_stepper(run: RunConfig, tokens: Tokens) -> Callable[[int], None]:
     return step
 
 
-def our_stepper(run: RunConfig, tokens: Tokens, timings: dict[str, float]) -> Callable[[int], None]:
+def our_stepper(run: RunConfig, tokens: Tokens) -> Callable[[int], None]:
     """One `train.train_step` a call, with the log row and evaluations that it makes."""
     device = torch.device("cpu")
-    torch.set_flush_denormal(True)
     now = start(run, tokens, device)
     dtype = getattr(torch, run.train.dtype)
     probe, _ = evaluate.batch(
         tokens, "heldout", run, 0, Stream.EVAL, evaluate.PROBE, device, run.log.probe_sequences
     )
+    timings = {"evaluation": 0.0}
 
     def step(index: int) -> None:
         now.log(train.train_step(now, index, perturb.CALM, tokens, dtype, probe, timings))
+
+    return step
+
+
+def bare_stepper(run: RunConfig, tokens: Tokens) -> Callable[[int], None]:
+    """One step a call of the same GPT with the same optimizer and number type: draw, forward, backward, clip, step."""
+    now = start(run, tokens, torch.device("cpu"))
+    dtype = getattr(torch, run.train.dtype)
+
+    def step(index: int) -> None:
+        x, y = evaluate.batch(tokens, "train", run, 1, Stream.BATCH, index, torch.device("cpu"))
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+            _, loss = now.gpt(x, targets=y)
+        assert loss is not None
+        loss.backward()
+        nn.utils.clip_grad_norm_(now.gpt.parameters(), run.train.grad_clip)
+        now.optimizer.step()
+        now.optimizer.zero_grad(set_to_none=True)
+        loss.item()
 
     return step
 
@@ -127,116 +150,145 @@ def seconds_a_step(step: Callable[[int], None], first: int, count: int) -> float
     return (time.perf_counter() - started) / count
 
 
-def product_seconds(run: RunConfig) -> float:
-    """Seconds of one step's matrix products alone, one thread, float32: the floor under any step."""
-    width, rows = run.model.n_embd, run.model.block_size * run.train.batch_size
-    total = 0.0
-    for inner, outer in ((width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)):
-        a, b = torch.randn(rows, inner), torch.randn(inner, outer)
-        for _ in range(3):
-            a @ b
-        started = time.perf_counter()
-        for _ in range(10):
-            a @ b
-        total += (time.perf_counter() - started) / 10
-    return 3 * run.model.n_layer * total  # forward, and twice as much backward
+def benched(size: str, dtype: str) -> RunConfig:
+    """The run that is timed at a size. Held-out loss comes once in 250 steps: at a fifth of its batches, once in 50."""
+    overrides = ["log.eval_interval=50", "log.eval_batches=4", f"train.dtype={dtype}"]
+    suite, condition = SIZES[size]
+    return load_suite(ROOT / "configs" / suite, overrides).run(condition, 1)
 
 
-def worker(run: RunConfig, tokens: Tokens, steps: int) -> None:
-    """Time `steps` steps each time a line comes in; answer with seconds a step, evaluation's share, products alone."""
+def worker(out: Path, steps: int) -> None:
+    """For each line KIND SIZE TYPE that comes in, time `steps` such steps on one thread and answer with seconds a step."""
     torch.set_num_threads(1)
-    timings = {"evaluation": 0.0}
-    step = our_stepper(run, tokens, timings)
-    seconds_a_step(step, 0, 3)
-    done = 3
+    torch.set_flush_denormal(True)
+    made: dict[str, Callable[[int], None]] = {}
+    done: dict[str, int] = {}
     print("ready", flush=True)
-    for _ in sys.stdin:
-        before = timings["evaluation"]
-        each = seconds_a_step(step, done, steps)
-        done += steps
-        share = (timings["evaluation"] - before) / (each * steps)
-        print(json.dumps([each, share, product_seconds(run)]), flush=True)
+    for line in sys.stdin:
+        kind, size, dtype = line.split()
+        if line not in made:
+            run = benched(size, dtype)
+            tokens = prepare(run, out / "data")
+            made[line] = (our_stepper if kind == "ours" else bare_stepper)(run, tokens)
+            seconds_a_step(made[line], 0, 3)
+            done[line] = 3
+        print(seconds_a_step(made[line], done[line], steps), flush=True)
+        done[line] += steps
 
 
-def ask(workers: Sequence[subprocess.Popen[str]]) -> list[list[float]]:
-    """Set all given workers going at once, and wait for all."""
-    for process in workers:
+@contextlib.contextmanager
+def workers(out: Path, steps: int) -> Iterator[list[subprocess.Popen[str]]]:
+    """As many single-threaded processes as there are cores."""
+    command = [sys.executable, __file__, "--worker", "--steps", str(steps), "--out", str(out)]
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    found = [
+        subprocess.Popen(command, env=one_thread, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(os.cpu_count() or 1)
+    ]
+    try:
+        for process in found:
+            assert process.stdout is not None
+            process.stdout.readline()
+        yield found
+    finally:
+        for process in found:
+            process.terminate()
+
+
+def ask(processes: Sequence[subprocess.Popen[str]], *words: str) -> float:
+    """Set all given workers going at once on a kind of step; the mean of their seconds a step."""
+    for process in processes:
         assert process.stdin is not None
-        process.stdin.write("\n")
+        process.stdin.write(" ".join(words) + "\n")
         process.stdin.flush()
-    return [json.loads(process.stdout.readline()) for process in workers if process.stdout is not None]
+    return statistics.fmean(float(process.stdout.readline()) for process in processes if process.stdout)
+
+
+def rounds(given: argparse.Namespace) -> Iterator[dict[str, float]]:
+    """Seconds a step of every kind, once a round."""
+    published = benched("0.80M", "float32")
+    tokens = prepare(published, given.out / "data")
+    chosen = {size: number_type.choose(given.out, benched(size, "auto")) for size in SIZES}
+    types = number_type.TYPES if machine.multiplies_bfloat16() else ("float32",)
+    plain, cores = plain_stepper(published, tokens), os.cpu_count() or 1
+    with workers(given.out, given.steps) as processes:
+        for at in range(given.rounds + 1):
+            torch.set_num_threads(cores)
+            found = {"plain": seconds_a_step(plain, at * given.steps, given.steps)}
+            for size in SIZES:
+                for dtype in types:
+                    for kind in ("bare", "ours"):
+                        found[f"{kind} {size} {dtype}"] = ask(processes[:1], kind, size, dtype)
+                for kind in ("bare", "ours"):
+                    found[f"{kind} {size}"] = found[f"{kind} {size} {chosen[size]}"]
+            found["machine"] = ask(processes, "ours", "0.80M", chosen["0.80M"]) / cores
+            if at:  # the first warms up
+                yield found
+
+
+def table(found: Sequence[dict[str, float]]) -> str:
+    """Each target of speed with what it reaches, as Markdown: median [least, most] over rounds."""
+    native = "bare 0.80M bfloat16" in found[0]
+
+    def best(size: str, row: dict[str, float]) -> float:
+        return min(value for name, value in row.items() if name.startswith(f"ours {size} "))
+
+    rows: list[tuple[str, float, Callable[[dict[str, float]], float]]] = [
+        ("our step / bare step, 0.80 M", 1.10, lambda row: row["ours 0.80M"] / row["bare 0.80M"]),
+        ("our step / bare step, 0.11 M", 1.20, lambda row: row["ours 0.11M"] / row["bare 0.11M"]),
+        ("number type taken / the better one, 0.80 M", 1.05, lambda row: row["ours 0.80M"] / best("0.80M", row)),
+        ("number type taken / the better one, 0.11 M", 1.05, lambda row: row["ours 0.11M"] / best("0.11M", row)),
+        ("whole machine / plain nanoGPT step, 0.80 M", 0.35 if native else 0.60, lambda row: row["machine"] / row["plain"]),
+    ]  # fmt: skip
+    if native:
+        rows.append(
+            ("bare step, bfloat16 / float32, 0.80 M", 0.45,
+             lambda row: row["bare 0.80M bfloat16"] / row["bare 0.80M float32"])
+        )  # fmt: skip
+    lines = ["| ratio | reach | found |", "| --- | --- | --- |"]
+    for name, reach, ratio in rows:
+        low, middle, high = np.quantile([ratio(row) for row in found], [0, 0.5, 1])
+        lines.append(f"| {name} | ≤ {reach:.2f} | {middle:.2f} [{low:.2f}, {high:.2f}] |")
+    lines += ["", "| step, one thread | ms |", "| --- | --- |"]
+    for name in found[0]:
+        lines.append(f"| {name} | {np.median([row[name] for row in found]) * 1e3:.1f} |")
+    return "\n".join(lines)
+
+
+def commands(out: Path) -> str:
+    """Seconds until command lines that only answer have answered, as Markdown; the least of three."""
+    lines = ["| command | reach, s | found, s |", "| --- | --- | --- |"]
+    for words, reach in (("--help", 0.3), ("--list", 0.3), ("--status", 2.0), ("--dry-run", 2.0)):
+        command = [sys.executable, str(ROOT / "scripts/run_all.py"), words, "--out", str(out)]
+        times = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)
+            times.append(time.perf_counter() - begun)
+        lines.append(f"| `run_all.py {words}` | {reach} | {min(times):.2f} |")
+    return "\n".join(lines)
 
 
 def main(arguments: Sequence[str]) -> None:
-    parser = command_line.Parser(prog="bench.py", description="Time our training step against a plain one.")
-    parser.add_argument("--suite", type=Path, default=ROOT / "configs/shakespeare.toml")
-    parser.add_argument("--condition", default="self")
+    parser = command_line.Parser(prog="bench.py", description="Time our training step against plainer ones.")
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument(
-        "--steps", type=int, default=50, help="our steps a round; the plain one takes half as many"
-    )
+    parser.add_argument("--steps", type=int, default=50, help="steps of each kind a round")
     parser.add_argument("--out", type=Path, default=Path("out"))
+    parser.add_argument(
+        "--commands", action="store_true", help="time command lines on the study in --out instead"
+    )
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.rounds < 1 or given.steps < 10:
         raise ConfigError("--rounds must be at least 1 and --steps at least 10")
-    # Held-out loss comes once in 250 steps; a round of 50 steps takes a fifth of one, on average, at its own price.
-    suite = load_suite(given.suite, ["log.eval_interval=50", "log.eval_batches=4"])
-    size.check(suite)
-    run = suite.run(given.condition, 1)
-    run = number_type.resolved(given.out, run)
-    tokens = prepare(run, given.out / "data")
     if given.worker:
-        worker(run, tokens, given.steps)
-        return
-
-    cores = os.cpu_count() or 1
-    command = [sys.executable, __file__, "--worker", "--steps", str(given.steps), "--out", str(given.out)]
-    command += ["--condition", given.condition, "--suite", str(given.suite)]
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    workers = [
-        subprocess.Popen(command, env=one_thread, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(cores)
-    ]
-    try:
-        for process in workers:
-            assert process.stdout is not None
-            process.stdout.readline()
-        torch.set_num_threads(cores)
-        plain = plain_stepper(run, tokens)
-        seconds_a_step(plain, 0, 5)
-        table = []
-        done = 5
-        for _ in range(given.rounds):
-            plain_time = seconds_a_step(plain, done, given.steps // 2)
-            done += given.steps // 2
-            ((one, _, floor),) = ask(workers[:1])
-            each, share, _ = np.mean(ask(workers), axis=0)
-            table.append((plain_time, one, each / cores, share, floor))
-    finally:
-        for process in workers:
-            process.terminate()
-    report(np.array(table), run, cores)
-
-
-def report(table: np.ndarray, run: RunConfig, cores: int) -> None:
-    """Print medians over rounds, ratios taken round by round."""
-    plain, one, machine, share, floor = table.T
-    print(
-        f"{len(table)} rounds in turn, {cores} cores, our products in {run.train.dtype}; median [least, most]"
-    )
-
-    def line(name: str, values: np.ndarray, unit: str, scale: float = 1.0) -> None:
-        low, middle, high = np.quantile(values * scale, [0, 0.5, 1])
-        print(f"  {name:<58}{middle:8.2f} {unit:<3}[{low:.2f}, {high:.2f}]")
-
-    line("plain nanoGPT step, float32, all cores", plain, "ms", 1e3)
-    line("our step, one run on one thread, the other cores idle", one, "ms", 1e3)
-    line(f"our step, {cores} runs at once, time of the machine a step", machine, "ms", 1e3)
-    line("a step's float32 products alone, one thread, cores idle", floor, "ms", 1e3)
-    line("ratio: one run / plain", one / plain, "")
-    line("ratio: whole machine / plain (reach: 0.40)", machine / plain, "")
-    line("evaluation and logging, share of a run (reach: 15)", share, "%", 100)
+        worker(given.out, given.steps)
+    elif given.commands:
+        print(commands(given.out))
+    else:
+        found = list(rounds(given))
+        print(f"{given.rounds} rounds of {given.steps} steps, {os.cpu_count()} cores; median [least, most]\n")
+        print(table(found))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from experiments.kit.words import harmless
 
-WIDE, COLUMN = 6.9, 3.4  # inches: a page's text and one of two columns
+WIDE = 6.9  # inches: a page's text
 DPI = 200
 
 BLACK, GREY, LIGHT = "#000000", "#7f7f7f", "#d4d4d4"
@@ -243,16 +243,3 @@ def log_axis(axes: Axes, across: bool = False) -> None:
     axis.set_major_locator(LogLocator(subs=(1.0,) if high > 30 * low else (1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
-
-
-def panel_legend(axes: Axes, title: str, columns: int = 4, **how: Any) -> None:
-    """A legend above the panel, under the panel's title, where it covers no data."""
-    axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(0.0, 1.0),
-        ncols=columns,
-        title=title,
-        alignment="left",
-        borderaxespad=0.2,
-        **how,
-    )
