@@ -16,7 +16,7 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,6 @@ if __name__ == "__main__":
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import perturb
 from base import storage
@@ -41,15 +40,14 @@ from base.storage import UserError
 from configs import size
 from configs.run import RunConfig, Train
 from configs.suite import load_suite
-from configs.toml_file import ConfigError
 from data.tokens import Tokens, described, prepare
 from runs import folder as run_folder
-from runs import number_type
+from runs import number_type, passes
 from runs.evaluate import PROBE, batch, heldout, prompt_effect, seen_batch, state_effect, statistics, told
 from runs.evaluate import states as batch_states
-from runs.ranks import ALONE, Ranks, joined, take_gpu
+from runs.passes import Pass, Passes
+from runs.ranks import ALONE, Ranks, joined, place_of
 from runs.state import Training, start
-from self_state import position_stats
 
 Progress = Callable[[int, int], None]
 VERSIONS = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
@@ -80,11 +78,23 @@ def train(
     tokens: Tokens,
     runs: Path,
     progress: Progress | None = None,
-    device: str = "cpu",
     inputs: Mapping[str, Path] | None = None,
     ranks: Ranks = ALONE,
 ) -> Path:
-    """Train one run to its end, from its last checkpoint if there is one.
+    """Train one run to its end, alone. See `training`."""
+    return passes.alone(training(run, tokens, runs, progress, inputs, ranks))
+
+
+def training(
+    run: RunConfig,
+    tokens: Tokens,
+    runs: Path,
+    progress: Progress | None = None,
+    inputs: Mapping[str, Path] | None = None,
+    ranks: Ranks = ALONE,
+    beside: int = 0,
+) -> Passes:
+    """One run to its end, from its last checkpoint if there is one: yields each pass through its GPT, is sent what that found.
 
     Args:
         run: the resolved config.
@@ -93,6 +103,7 @@ def train(
         progress: called with (steps done, steps in all) at least once a step.
         inputs: the folders of the finished runs that `run.references()` names, by the part they play.
         ranks: the processes that train it together, as many as its config says. The first one writes.
+        beside: how many other runs are trained beside it, in one stack; its share of the time is told.
 
     Returns:
         The run folder, whole. A finished run of the same key is returned as it is.
@@ -108,7 +119,8 @@ def train(
             f"start such a run with torchrun --nproc_per_node={run.train.ranks} train.py"
         )
     tokens.check_block(run.model.block_size)
-    run = number_type.resolved(runs.parent, run, device)
+    place = place_of(run.train.device)
+    run = number_type.resolved(runs.parent, run)
     inputs = inputs or {}
     if set(inputs) != set(run.references()):
         raise ValueError(f"this run needs inputs {sorted(run.references())}, not {sorted(inputs)}")
@@ -124,7 +136,6 @@ def train(
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     begun, timings = time.perf_counter(), {"evaluation": 0.0, "saving": 0.0}
-    place = torch.device(device)
     dtype = getattr(torch, run.train.dtype)
     regimes = perturb.regimes_by_step(run)
     probe, _ = batch(tokens, "heldout", run, 0, Stream.EVAL, PROBE, place, run.log.probe_sequences)
@@ -138,7 +149,7 @@ def train(
             now.restore(tensors, metrics)
 
         for step in range(first, run.last):
-            row = train_step(now, step, regimes[step], tokens, dtype, probe, timings)
+            row = yield from train_step(now, step, regimes[step], tokens, dtype, probe, timings)
             now.log(row)
             if not math.isfinite(row["loss"]):
                 diverged = destination.with_name(destination.name + ".diverged")
@@ -172,11 +183,12 @@ def train(
             "inputs": keys,
             "parameters": sizes,
             "dtype": str(dtype).removeprefix("torch."),
-            "device": device,
+            "device": run.train.device,
             "threads": torch.get_num_threads(),
             "versions": VERSIONS,
             "resumed_from": first,
-            "seconds": round(time.perf_counter() - begun, 3),
+            "stacked": beside + 1,
+            "seconds": round((time.perf_counter() - begun) / (beside + 1), 3),
             "timings": {kind: round(seconds, 3) for kind, seconds in timings.items()},
         }
         run_folder.finish(work, destination, run, record, now.metrics())
@@ -204,8 +216,10 @@ def train_step(
     dtype: torch.dtype,
     probe: Tensor,
     timings: dict[str, float],
-) -> dict[str, Any]:
-    """Advance a run by one step, in place. Returns the step's metrics; what lacks was not measured.
+) -> Generator[Pass, Tensor, dict[str, Any]]:
+    """Advance a run by one step, in place: yields its pass through the GPT, is sent what that found, returns the step's metrics.
+
+    What lacks of them was not measured.
 
     A loss that is not finite is returned before it can touch the weights.
 
@@ -230,7 +244,7 @@ def train_step(
                 row["state_effect"], row["state_kl"] = state_effect(now.gpt, probe, bias, dtype)
 
     # forward and backward
-    found = forward_backward(now, injected, states, x, y, dtype, step)
+    found = yield Pass(now, injected, states, x, y, dtype, step)
     senses = functools.partial(generator, run.seed, Stream.SENSES, step)
     row |= statistics(found, perturb.seen_positions(run, found[0].numel(), senses))
     if not math.isfinite(row["loss"]):
@@ -257,49 +271,6 @@ def train_step(
     return row
 
 
-def forward_backward(
-    now: Training,
-    injected: Tensor | None,
-    states: Tensor | None,
-    x: np.ndarray,
-    y: np.ndarray,
-    dtype: torch.dtype,
-    step: int,
-) -> Tensor:
-    """Gradients of the mean loss of a batch (B, T) into all parameters, each rank its share, micro-batch by micro-batch.
-
-    injected: by the run's injection. states: (B, D) of the sequences, for channels; None without any.
-
-    Returns:
-        (3, B, T) float32: loss, entropy and top-1 at each position, as `self_state.position_stats` has them.
-    """
-    ranks, most, device = now.ranks, now.run.train.batch_size, now.gpt.positions.weight.device
-    leaf = (
-        None if injected is None else injected.detach().requires_grad_()
-    )  # gathers the micro-batches' gradients
-    now.gpt.train()
-    if now.run.model.dropout:
-        drawn = int(generator(now.run.seed, Stream.DROPOUT, step).integers(2**62))
-        torch.manual_seed(drawn + ranks.number)  # each rank drops units of its own
-    scored = int((y >= 0).sum()) / ranks.count  # positions, a rank
-    found = []
-    inputs, targets = (torch.from_numpy(ranks.share(ids)).split(most) for ids in (x, y))
-    given = [None] * len(inputs) if states is None else ranks.share(states).split(most)
-    for tokens, nexts, here in zip(inputs, targets, given, strict=True):
-        parts = scored / int((nexts >= 0).sum())  # of the mean, of which this micro-batch is one
-        tokens, nexts = tokens.to(device), nexts.to(device)
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            logits, _ = now.forward(tokens, **now.injection.enter(leaf, here))
-        log_p = F.log_softmax(logits, dim=-1)  # (B, T, V), for the loss and for what is sensed
-        loss = F.nll_loss(log_p.flatten(0, 1), nexts.flatten())
-        (loss / parts).backward()
-        found.append(position_stats(log_p.detach(), nexts))
-    if injected is not None and leaf is not None and injected.requires_grad:
-        injected.backward(leaf.grad)
-    ranks.average(now.parameters)
-    return ranks.gathered(torch.cat(found, dim=1))
-
-
 def learning_rate(step: int, settings: Train) -> float:
     """Linear warm-up to `learning_rate`, then a cosine to `min_learning_rate` at `decay_steps`, and no further."""
     if step < settings.warmup_steps:
@@ -322,20 +293,16 @@ def main(arguments: Sequence[str]) -> None:
 
 def train_asked(given: argparse.Namespace, ranks: Ranks) -> None:
     """Train the run that a command line asks for, after those that it needs."""
-    together = [f"train.ranks={ranks.count}"] if ranks.count > 1 else []
-    suite = load_suite(given.suite, [*given.set, *together], given.quick)
+    told = [f"train.device={given.device}", *[f"train.ranks={ranks.count}"] * (ranks.count > 1)]
+    suite = load_suite(given.suite, [*given.set, *told], given.quick)
     size.check(suite)
     suite.run(given.condition, given.seed)  # an unknown condition is told before anything is made
-    if given.device != "cpu" and not (given.device == "cuda" and torch.cuda.is_available()):
-        raise ConfigError(f"--device {given.device}: not here; use cpu")
-    if given.device == "cuda":
-        take_gpu()
     torch.set_num_threads(1)
 
     def trained(condition: str, seed: int) -> Path:
         """The run of a condition, after those it needs."""
         with ranks.in_turn():  # the type of products is measured once
-            run = number_type.resolved(given.out, suite.run(condition, seed), given.device)
+            run = number_type.resolved(given.out, suite.run(condition, seed))
         inputs = {part: trained(*reference) for part, reference in run.references().items()}
         with ranks.in_turn():
             tokens = prepare(run, given.out / "data")
@@ -344,7 +311,7 @@ def train_asked(given: argparse.Namespace, ranks: Ranks) -> None:
         if ranks.first:
             run_folder.keep_vocabulary(run_folder.folder_of(given.out / "runs", key), described(tokens))
         with command_line.progress_bar(f"{condition}, seed {seed}", ranks.first) as progress:
-            return train(run, tokens, given.out / "runs", progress, given.device, inputs, ranks)
+            return train(run, tokens, given.out / "runs", progress, inputs, ranks)
 
     try:
         folder = trained(given.condition, given.seed)

@@ -79,6 +79,8 @@ class Train(Strict):
     dtype: Literal["auto", "float32", "bfloat16"] = (
         "auto"  # auto: the faster one of the two, see runs/number_type.py
     )
+    device: Literal["cpu", "cuda"] = "cpu"  # where the GPT is trained
+    stack: int = Field(default=1, ge=1, le=1024)  # runs of one shape at once, see runs/passes.py
     compile: bool = (
         False  # the GPT's forward and backward by torch.compile: half a minute or more at first, faster then
     )

@@ -117,11 +117,14 @@ def joined() -> Iterator[Ranks]:
     dist.destroy_process_group()
 
 
-def take_gpu() -> None:
-    """Give this rank the GPU of its number among those of its machine. UserError where there are fewer."""
+def place_of(device: str) -> torch.device:
+    """Where this rank trains: of GPUs, the one of its number among those of its machine. UserError where there is none."""
+    if device == "cpu":
+        return torch.device("cpu")
     number, here = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if number >= here:
         raise UserError(
-            f"rank {number} of this machine has no GPU of its own: it has {here}; start as many ranks"
+            f"train.device = {device!r} needs a GPU for each rank of a machine, and torch finds {here} here; set cpu"
         )
     torch.cuda.set_device(number)
+    return torch.device(device)

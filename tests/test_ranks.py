@@ -21,7 +21,7 @@ from configs.run import RunConfig
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
 from data.tokens import drawn_from
-from runs import evaluate
+from runs import evaluate, passes
 from runs import folder as run_folder
 from runs.ranks import ALONE, Ranks, joined
 from runs.state import start
@@ -71,7 +71,9 @@ def walk(run: RunConfig, ranks: Ranks) -> dict[str, np.ndarray]:
     now, regimes = replace(start(run, tokens, cpu), ranks=ranks), perturb.regimes_by_step(run)
     probe, _ = evaluate.batch(tokens, "heldout", run, 0, Stream.EVAL, evaluate.PROBE, cpu, 2)
     for step in range(STEPS):
-        row = train.train_step(now, step, regimes[step], tokens, torch.float32, probe, {"evaluation": 0.0})
+        row = passes.alone(
+            train.train_step(now, step, regimes[step], tokens, torch.float32, probe, {"evaluation": 0.0})
+        )
         now.log(row)
     return {**now.tensors(), "log": numbers(now.rows)}
 
