@@ -62,6 +62,7 @@ class Block(nn.Module):
     def __init__(self, sizes: Model) -> None:
         super().__init__()
         self.dropout = sizes.dropout
+        self.gelu = "tanh" if sizes.gelu == "tanh" else "none"  # how it is approximated
         self.norm1 = LayerNorm(sizes.n_embd, sizes.bias)
         self.attention = CausalSelfAttention(sizes)
         self.norm2 = LayerNorm(sizes.n_embd, sizes.bias)
@@ -70,7 +71,11 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x))
-        return x + F.dropout(self.down(F.gelu(self.up(self.norm2(x)))), self.dropout, self.training)
+        return x + F.dropout(self.down(self.hidden(x)), self.dropout, self.training)
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """The MLP's units (B, T, 4 C) of a stream (B, T, C)."""
+        return F.gelu(self.up(self.norm2(x)), approximate=self.gelu)
 
 
 class GPT(nn.Module):

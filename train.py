@@ -1,12 +1,14 @@
 """One run, from config to run folder. The only training loop.
 
     python train.py configs/shakespeare.toml --condition self --seed 3
+    torchrun --nproc_per_node=2 train.py configs/gpt2_small.toml --condition self --seed 1      # see runs/ranks.py
 
 A step: draw the batch of (seed, step), let the regime act on it, update the self-state from the last batch's
 statistics, inject its bias, forward, backward, clip, step, one row of metrics. Interrupted at any step, the run
 goes on from its last checkpoint and ends with the same bytes.
 """
 
+import argparse
 import contextlib
 import datetime
 import functools
@@ -14,7 +16,8 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,22 +32,22 @@ if __name__ == "__main__":
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import perturb
 from base import storage
 from base.rng import Stream, generator
+from base.storage import UserError
 from configs import size
 from configs.run import RunConfig, Train
 from configs.suite import load_suite
-from configs.toml_file import ConfigError
 from data.tokens import Tokens, described, prepare
 from runs import folder as run_folder
-from runs import number_type
+from runs import number_type, passes
 from runs.evaluate import PROBE, batch, heldout, prompt_effect, seen_batch, state_effect, statistics, told
 from runs.evaluate import states as batch_states
+from runs.passes import Pass, Passes
+from runs.ranks import ALONE, Ranks, joined, place_of
 from runs.state import Training, start
-from self_state import position_stats
 
 Progress = Callable[[int, int], None]
 VERSIONS = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
@@ -75,10 +78,23 @@ def train(
     tokens: Tokens,
     runs: Path,
     progress: Progress | None = None,
-    device: str = "cpu",
     inputs: Mapping[str, Path] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Path:
-    """Train one run to its end, from its last checkpoint if there is one.
+    """Train one run to its end, alone. See `training`."""
+    return passes.alone(training(run, tokens, runs, progress, inputs, ranks))
+
+
+def training(
+    run: RunConfig,
+    tokens: Tokens,
+    runs: Path,
+    progress: Progress | None = None,
+    inputs: Mapping[str, Path] | None = None,
+    ranks: Ranks = ALONE,
+    beside: int = 0,
+) -> Passes:
+    """One run to its end, from its last checkpoint if there is one: yields each pass through its GPT, is sent what that found.
 
     Args:
         run: the resolved config.
@@ -86,6 +102,8 @@ def train(
         runs: folder that holds run folders.
         progress: called with (steps done, steps in all) at least once a step.
         inputs: the folders of the finished runs that `run.references()` names, by the part they play.
+        ranks: the processes that train it together, as many as its config says. The first one writes.
+        beside: how many other runs are trained beside it, in one stack; its share of the time is told.
 
     Returns:
         The run folder, whole. A finished run of the same key is returned as it is.
@@ -93,10 +111,16 @@ def train(
     Raises:
         Diverged: the loss became infinite or NaN. The log stands in `<run folder>.diverged/`.
         UserError: a corpus too short, a folder in the place that is not this run's, an input that is not whole, or
-            one that does not fit this run.
+            one that does not fit this run; other ranks than the config says.
     """
+    if run.train.ranks != ranks.count:
+        raise UserError(
+            f"train.ranks = {run.train.ranks}, and this is {ranks.count} of them; "
+            f"start such a run with torchrun --nproc_per_node={run.train.ranks} train.py"
+        )
     tokens.check_block(run.model.block_size)
-    run = number_type.resolved(runs.parent, run, device)
+    place = place_of(run.train.device)
+    run = number_type.resolved(runs.parent, run)
     inputs = inputs or {}
     if set(inputs) != set(run.references()):
         raise ValueError(f"this run needs inputs {sorted(run.references())}, not {sorted(inputs)}")
@@ -112,39 +136,40 @@ def train(
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     begun, timings = time.perf_counter(), {"evaluation": 0.0, "saving": 0.0}
-    place = torch.device(device)
     dtype = getattr(torch, run.train.dtype)
     regimes = perturb.regimes_by_step(run)
     probe, _ = batch(tokens, "heldout", run, 0, Stream.EVAL, PROBE, place, run.log.probe_sequences)
-    with run_folder.work_folder(runs, key) as work:
-        now, first = start(run, tokens, place, inputs), run.first
+    work_folder = run_folder.work_folder(runs, key)
+    with work_folder if ranks.first else contextlib.nullcontext(run_folder.work_of(destination)) as work:
+        ranks.wait()  # until the first holds the folder
+        now, first = replace(start(run, tokens, place, inputs), ranks=ranks), run.first
         checkpoint = run_folder.load_checkpoint(work, key)
         if checkpoint is not None:
             first, tensors, metrics = checkpoint
             now.restore(tensors, metrics)
 
         for step in range(first, run.last):
-            row = train_step(now, step, regimes[step], tokens, dtype, probe, timings)
+            row = yield from train_step(now, step, regimes[step], tokens, dtype, probe, timings)
             now.log(row)
             if not math.isfinite(row["loss"]):
                 diverged = destination.with_name(destination.name + ".diverged")
-                for path in work.glob("*.safetensors"):
-                    path.unlink()
-                record |= {"status": "diverged", "step": step}
-                run_folder.finish(work, diverged, run, record, now.metrics())
+                if ranks.first:
+                    for path in work.glob("*.safetensors"):
+                        path.unlink()
+                    record |= {"status": "diverged", "step": step}
+                    run_folder.finish(work, diverged, run, record, now.metrics())
+                ranks.wait()
                 raise Diverged(step, diverged)
             done = step + 1
-            with timed(timings, "saving"):
-                if done in run.log.keep_steps and done < run.last:
-                    storage.save_tensors(work / run_folder.weights_name(done), now.acting_weights(done))
-                if done in run.log.keep_checkpoints:
-                    kept = {name: array for name, array in now.tensors().items() if name != "states"}
-                    storage.save_tensors(work / run_folder.checkpoint_name(done), kept)
-                if done % run.log.checkpoint_interval == 0 and done < run.last:
-                    run_folder.save_checkpoint(work, key, done, now.tensors(), now.metrics())
+            if ranks.first:
+                with timed(timings, "saving"):
+                    keep(now, work, key, done)
             if progress is not None:
                 progress(done - run.first, run.last - run.first)
 
+        if not ranks.first:
+            ranks.wait()  # for the run folder
+            return destination
         storage.save_tensors(work / run_folder.weights_name(None), now.acting_weights(run.last))
         if now.states:
             storage.save_tensors(work / "states.safetensors", {"state": np.stack(now.states)})
@@ -158,15 +183,29 @@ def train(
             "inputs": keys,
             "parameters": sizes,
             "dtype": str(dtype).removeprefix("torch."),
-            "device": device,
+            "device": run.train.device,
             "threads": torch.get_num_threads(),
             "versions": VERSIONS,
             "resumed_from": first,
-            "seconds": round(time.perf_counter() - begun, 3),
+            "stacked": beside + 1,
+            "seconds": round((time.perf_counter() - begun) / (beside + 1), 3),
             "timings": {kind: round(seconds, 3) for kind, seconds in timings.items()},
         }
         run_folder.finish(work, destination, run, record, now.metrics())
+        ranks.wait()
     return destination
+
+
+def keep(now: Training, work: Path, key: str, done: int) -> None:
+    """Write what is to be kept of a run after `done` steps, and a checkpoint where it is time for one."""
+    log, last = now.run.log, now.run.last
+    if done in log.keep_steps and done < last:
+        storage.save_tensors(work / run_folder.weights_name(done), now.acting_weights(done))
+    if done in log.keep_checkpoints:
+        kept = {name: array for name, array in now.tensors().items() if name != "states"}
+        storage.save_tensors(work / run_folder.checkpoint_name(done), kept)
+    if done % log.checkpoint_interval == 0 and done < last:
+        run_folder.save_checkpoint(work, key, done, now.tensors(), now.metrics())
 
 
 def train_step(
@@ -177,8 +216,10 @@ def train_step(
     dtype: torch.dtype,
     probe: Tensor,
     timings: dict[str, float],
-) -> dict[str, Any]:
-    """Advance a run by one step, in place. Returns the step's metrics; what lacks was not measured.
+) -> Generator[Pass, Tensor, dict[str, Any]]:
+    """Advance a run by one step, in place: yields its pass through the GPT, is sent what that found, returns the step's metrics.
+
+    What lacks of them was not measured.
 
     A loss that is not finite is returned before it can touch the weights.
 
@@ -203,7 +244,7 @@ def train_step(
                 row["state_effect"], row["state_kl"] = state_effect(now.gpt, probe, bias, dtype)
 
     # forward and backward
-    found = forward_backward(now, injected, states, x, y, dtype, step)
+    found = yield Pass(now, injected, states, x, y, dtype, step)
     senses = functools.partial(generator, run.seed, Stream.SENSES, step)
     row |= statistics(found, perturb.seen_positions(run, found[0].numel(), senses))
     if not math.isfinite(row["loss"]):
@@ -230,45 +271,6 @@ def train_step(
     return row
 
 
-def forward_backward(
-    now: Training,
-    injected: Tensor | None,
-    states: Tensor | None,
-    x: np.ndarray,
-    y: np.ndarray,
-    dtype: torch.dtype,
-    step: int,
-) -> Tensor:
-    """Gradients of the mean loss of a batch (B, T) into all parameters, micro-batch by micro-batch.
-
-    injected: by the run's injection. states: (B, D) of the sequences, for channels; None without any.
-
-    Returns:
-        (3, B, T) float32: loss, entropy and top-1 at each position, as `self_state.position_stats` has them.
-    """
-    settings, device = now.run.train, now.gpt.positions.weight.device
-    leaf = (
-        None if injected is None else injected.detach().requires_grad_()
-    )  # gathers the micro-batches' gradients
-    if not now.gpt.training:  # setting the mode walks all modules, a fiftieth of a small step
-        now.gpt.train()
-    if now.run.model.dropout:
-        torch.manual_seed(int(generator(now.run.seed, Stream.DROPOUT, step).integers(2**62)))
-    found = []
-    inputs, targets = (torch.from_numpy(ids).to(device).split(settings.batch_size) for ids in (x, y))
-    given = [None] * len(inputs) if states is None else states.split(settings.batch_size)
-    for tokens, nexts, here in zip(inputs, targets, given, strict=True):
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            logits, _ = now.gpt(tokens, **now.injection.enter(leaf, here))
-        log_p = F.log_softmax(logits, dim=-1)  # (B, T, V), for the loss and for what is sensed
-        loss = F.nll_loss(log_p.flatten(0, 1), nexts.flatten())
-        (loss / settings.grad_accum).backward()
-        found.append(position_stats(log_p.detach(), nexts))
-    if injected is not None and leaf is not None and injected.requires_grad:
-        injected.backward(leaf.grad)
-    return torch.cat(found, dim=1)
-
-
 def learning_rate(step: int, settings: Train) -> float:
     """Linear warm-up to `learning_rate`, then a cosine to `min_learning_rate` at `decay_steps`, and no further."""
     if step < settings.warmup_steps:
@@ -285,31 +287,39 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--condition", required=True, help="a condition of the suite, for example self")
     parser.add_argument("--seed", type=int, default=1, help="from 1 (default 1)")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
-    given = parser.parse_args(arguments)
-    suite = load_suite(given.suite, given.set, given.quick)
+    with joined() as ranks:
+        train_asked(parser.parse_args(arguments), ranks)
+
+
+def train_asked(given: argparse.Namespace, ranks: Ranks) -> None:
+    """Train the run that a command line asks for, after those that it needs."""
+    told = [f"train.device={given.device}", *[f"train.ranks={ranks.count}"] * (ranks.count > 1)]
+    suite = load_suite(given.suite, [*given.set, *told], given.quick)
     size.check(suite)
     suite.run(given.condition, given.seed)  # an unknown condition is told before anything is made
-    if given.device != "cpu" and not (given.device == "cuda" and torch.cuda.is_available()):
-        raise ConfigError(f"--device {given.device}: not here; use cpu")
     torch.set_num_threads(1)
 
     def trained(condition: str, seed: int) -> Path:
         """The run of a condition, after those it needs."""
-        run = number_type.resolved(given.out, suite.run(condition, seed), given.device)
+        with ranks.in_turn():  # the type of products is measured once
+            run = number_type.resolved(given.out, suite.run(condition, seed))
         inputs = {part: trained(*reference) for part, reference in run.references().items()}
-        tokens = prepare(run, given.out / "data")
+        with ranks.in_turn():
+            tokens = prepare(run, given.out / "data")
         keys = {part: str(run_folder.check(folder)["key"]) for part, folder in inputs.items()}
         key = run_folder.run_key(run, tokens.tokens_sha256, keys)
-        run_folder.keep_vocabulary(run_folder.folder_of(given.out / "runs", key), described(tokens))
-        with command_line.progress_bar(f"{condition}, seed {seed}") as progress:
-            return train(run, tokens, given.out / "runs", progress, given.device, inputs)
+        if ranks.first:
+            run_folder.keep_vocabulary(run_folder.folder_of(given.out / "runs", key), described(tokens))
+        with command_line.progress_bar(f"{condition}, seed {seed}", ranks.first) as progress:
+            return train(run, tokens, given.out / "runs", progress, inputs, ranks)
 
     try:
         folder = trained(given.condition, given.seed)
     except Diverged as error:
         raise SystemExit(f"error: {error}") from None
-    loss = float(run_folder.load_log(folder)[-1]["heldout_loss"])
-    print(f"trained {given.condition}, seed {given.seed}: held-out loss {loss:.4f} nats -> {folder}")
+    if ranks.first:
+        loss = float(run_folder.load_log(folder)[-1]["heldout_loss"])
+        print(f"trained {given.condition}, seed {given.seed}: held-out loss {loss:.4f} nats -> {folder}")
 
 
 if __name__ == "__main__":

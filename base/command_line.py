@@ -66,11 +66,13 @@ def add_suite_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @contextlib.contextmanager
-def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A function to call with (done, total): a bar with the time left on a terminal, nothing elsewhere."""
+def progress_bar(label: str, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
+    """A function to call with (done, total): a bar with the time left on a terminal, nothing elsewhere or if not shown."""
     from tqdm import tqdm
 
-    with tqdm(desc=label, unit=" steps", disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar:
+    with tqdm(
+        desc=label, unit=" steps", disable=not (shown and sys.stderr.isatty()), dynamic_ncols=True
+    ) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total

@@ -36,6 +36,16 @@ class Model(Strict):
     block_size: int = Field(default=64, ge=2, le=8192)  # tokens a sequence
     dropout: float = Field(default=0.0, ge=0, lt=1)
     bias: bool = False  # biases in the linear and norm layers
+    gelu: Literal["exact", "tanh"] = "exact"  # of the MLPs; tanh: GPT-2's approximation
+    weights: str | None = Field(
+        default=None, min_length=1, max_length=4000
+    )  # a file of GPT-2's weights to begin with, see runs/foreign.py; None: drawn from the seed
+
+    @model_validator(mode="after")
+    def _as_the_weights_were_trained(self) -> Self:
+        if self.weights is not None and (not self.bias or self.gelu != "tanh"):
+            raise ValueError('model.weights are GPT-2\'s: set model.bias = true and model.gelu = "tanh"')
+        return self
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
@@ -56,6 +66,9 @@ class Train(Strict):
     )  # end after so many steps of a schedule of `steps`; None: all
     batch_size: int = Field(default=12, ge=1, le=65536)  # sequences a micro-batch
     grad_accum: int = Field(default=1, ge=1, le=4096)  # micro-batches a step
+    ranks: int = Field(
+        default=1, ge=1, le=4096
+    )  # processes that share a step's sequences evenly; torchrun sets it, see runs/ranks.py
     learning_rate: Positive = 1e-3  # the largest, at the end of the warm-up
     min_learning_rate: Magnitude = 1e-4  # at the end of its decay
     warmup_steps: int = Field(default=100, ge=0)  # over which the rate rises from near zero
@@ -66,6 +79,21 @@ class Train(Strict):
     dtype: Literal["auto", "float32", "bfloat16"] = (
         "auto"  # auto: the faster one of the two, see runs/number_type.py
     )
+    device: Literal["cpu", "cuda"] = "cpu"  # where the GPT is trained
+    stack: int = Field(default=1, ge=1, le=1024)  # runs of one shape at once, see runs/passes.py
+    compile: bool = (
+        False  # the GPT's forward and backward by torch.compile: half a minute or more at first, faster then
+    )
+
+    @model_validator(mode="after")
+    def _even_shares(self) -> Self:
+        sequences = self.batch_size * self.grad_accum
+        if sequences % self.ranks:
+            raise ValueError(
+                f"train.batch_size * train.grad_accum = {sequences} sequences a step can't be shared evenly by "
+                f"train.ranks = {self.ranks} processes; change one of them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _rates_in_order(self) -> Self:

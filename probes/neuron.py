@@ -15,7 +15,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from base.storage import UserError
 from model import GPT, Block
@@ -59,7 +58,7 @@ def stream_before(gpt: GPT, tokens: Tensor, block: int) -> Tensor:
 def mlp(gpt: GPT, stream: Tensor, site: Site) -> Seen:
     """What stands at a site on a stream (B, T, C) before its block's MLP."""
     block = block_of(gpt, site.block)
-    hidden = F.gelu(block.up(block.norm2(stream)))
+    hidden = block.hidden(stream)
     written = block.down(hidden)
     return Seen(stream, hidden if site.kind == "neuron" else written, stream + written)
 

@@ -19,6 +19,7 @@ import numpy as np
 from base import code, storage
 from base.storage import UserError
 from configs.run import RunConfig
+from runs import foreign
 
 FORMAT = 1
 KEPT_CHECKPOINTS = 2
@@ -44,6 +45,8 @@ def unused(run: RunConfig) -> tuple[str, ...]:
         found.append("data.rows")
     if run.channels is None:
         found.append("channels")
+    if run.model.weights is None:
+        found.append("runs.foreign")
     return tuple(found)
 
 
@@ -55,13 +58,16 @@ def code_of(run: RunConfig) -> dict[str, str]:
 def run_parts(
     run: RunConfig, tokens_sha256: str | None, inputs: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """What decides a run: its config, its code, its data and its inputs.
+    """What decides a run: its config, its code, its data and its inputs. Of a file of weights that it begins with, what is in it.
 
     inputs: the keys of the runs that `run.references()` names.
     """
+    fields = run.decisive()
+    if run.model.weights is not None:
+        fields["model"]["weights"] = foreign.sha256(Path(run.model.weights))
     return {
         "format": FORMAT,
-        "config": run.decisive(),
+        "config": fields,
         "code": code_of(run),
         "data": tokens_sha256,
         "inputs": dict(inputs or {}),

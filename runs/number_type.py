@@ -36,7 +36,7 @@ def kept(out: Path) -> dict[str, str]:
     return found
 
 
-def choose(out: Path, run: RunConfig, write: bool = True, device: str = "cpu") -> str:
+def choose(out: Path, run: RunConfig, write: bool = True) -> str:
     """The number type of a run whose results lie in a folder: its config's, the variable's, the kept or the measured one.
 
     On a GPU bfloat16. UserError for a variable that names neither.
@@ -48,7 +48,7 @@ def choose(out: Path, run: RunConfig, write: bool = True, device: str = "cpu") -
         if asked not in TYPES:
             raise UserError(f"${VARIABLE} is {asked!r}; it can be float32 or bfloat16")
         return asked
-    if device != "cpu":
+    if run.train.device != "cpu":
         return "bfloat16"
     if not machine.multiplies_bfloat16():
         return "float32"
@@ -60,9 +60,9 @@ def choose(out: Path, run: RunConfig, write: bool = True, device: str = "cpu") -
     return before[shape]
 
 
-def resolved(out: Path, run: RunConfig, device: str = "cpu") -> RunConfig:
+def resolved(out: Path, run: RunConfig) -> RunConfig:
     """The run with its number type settled."""
-    settled = run.train.model_copy(update={"dtype": choose(out, run, device=device)})
+    settled = run.train.model_copy(update={"dtype": choose(out, run)})
     return run.model_copy(update={"train": settled})
 
 

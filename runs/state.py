@@ -3,7 +3,7 @@
 import csv
 import functools
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ from data.tokenizers import Tokenizer, restore
 from data.tokens import Tokens
 from model import GPT
 from runs import folder as run_folder
+from runs import foreign
 from runs.injection import Injection, Value, channels_of, injection_of
+from runs.ranks import ALONE, Ranks
 from self_state import SelfState
 
 METRICS = (
@@ -48,11 +50,17 @@ class Training:
     stats: Tensor | None = None  # (k, 5) of the last batches, the newest last; None before the first step
     states: list[np.ndarray] = field(default_factory=list)  # the state injected at each step so far
     rows: list[list[str]] = field(default_factory=list)  # of the log, in METRICS order
+    ranks: Ranks = ALONE  # the processes that train it together
 
     @functools.cached_property
     def parameters(self) -> list[nn.Parameter]:
         """All that is trained."""
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    @functools.cached_property
+    def forward(self) -> Callable[..., tuple[Tensor, Tensor | None]]:
+        """The GPT as a training step calls it: compiled, if its config says so."""
+        return compiled(self.gpt) if self.run.train.compile else self.gpt
 
     def modules(self) -> dict[str, nn.Module]:
         """The models by the name that stands before their weights in files."""
@@ -110,13 +118,18 @@ class Training:
 def start(
     run: RunConfig, tokens: Tokens, device: torch.device, inputs: Mapping[str, Path] | None = None
 ) -> Training:
-    """A run before its first step. The GPT's weights depend on the seed alone, whatever the condition.
+    """A run before its first step. The GPT's weights depend on the seed alone, or on the file of weights, whatever the condition.
 
     inputs: folders of the finished runs that `run.references()` names.
     """
     inputs = inputs or {}
     gpt = GPT(run.model, tokens.vocab_size)
-    gpt.initialise(generator(run.seed, Stream.INIT))
+    if run.model.weights is None:
+        gpt.initialise(generator(run.seed, Stream.INIT))
+    else:
+        shapes = {name: tuple(parameter.shape) for name, parameter in gpt.named_parameters()}
+        given = foreign.gpt2(Path(run.model.weights), shapes)
+        set_weights({"gpt": gpt}, {f"gpt.{name}": array for name, array in given.items()})
     gpt.to(device)
     injection = injection_of(run, tokens, device, inputs)
     optimizer = make_optimizer(run, {"gpt": gpt, **injection.modules})
@@ -132,6 +145,24 @@ def start(
             if "stats" in other:  # the last statistics go with the state, as published
                 now.stats = torch.from_numpy(np.array(other["stats"])).to(device)
     return now
+
+
+def compiled(gpt: GPT) -> Callable[..., tuple[Tensor, Tensor | None]]:
+    """The GPT's forward as code that torch.compile makes of it at its first call. UserError then where it can't."""
+    from torch._dynamo.exc import TorchDynamoException  # takes seconds to load
+
+    made = torch.compile(gpt)
+
+    def forward(*given: Any, **more: Any) -> tuple[Tensor, Tensor | None]:
+        try:
+            return made(*given, **more)
+        except TorchDynamoException as error:
+            raise UserError(
+                "train.compile = true needs a C++ compiler (for a GPU: Triton) that works; install one, or set "
+                f"train.compile = false ({str(error)[:300]})"
+            ) from None
+
+    return forward
 
 
 def exchanged(run: RunConfig, own: np.ndarray, other: np.ndarray | None) -> np.ndarray:

@@ -40,7 +40,7 @@ from configs.run import Model, RunConfig
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
 from data.tokens import Tokens, prepare
-from runs import evaluate, number_type
+from runs import evaluate, number_type, passes
 from runs.state import start
 
 SIZES = {"0.80M": ("shakespeare.toml", "self"), "0.11M": ("recurring.toml", "calibrated_recurring")}
@@ -119,7 +119,7 @@ def our_stepper(run: RunConfig, tokens: Tokens) -> Callable[[int], None]:
     timings = {"evaluation": 0.0}
 
     def step(index: int) -> None:
-        now.log(train.train_step(now, index, perturb.CALM, tokens, dtype, probe, timings))
+        now.log(passes.alone(train.train_step(now, index, perturb.CALM, tokens, dtype, probe, timings)))
 
     return step
 

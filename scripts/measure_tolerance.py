@@ -56,7 +56,7 @@ SKIPPED = ("metrics", "state_path")  # told by step, or not committed
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """A way to compute the same: environment of the process, config values, device. what: it in words.
+    """A way to compute the same: environment of the process, config values. what: it in words.
 
     most: seeds at most.
     """
@@ -64,7 +64,6 @@ class Arithmetic:
     what: str
     environment: Mapping[str, str] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
-    device: str = "cpu"
     most: int = 1000
 
 
@@ -77,10 +76,12 @@ ARITHMETICS = {
     ),
     "bfloat16": Arithmetic(  # ten times slower where the processor has none of it
         "products in bfloat16, without the frozen-weight test",
-        overrides=("train.dtype=bfloat16", "frozen_test.conditions=[]"),
+        overrides=("train.dtype=bfloat16", "probe.frozen.conditions=[]"),
         most=1,
     ),
-    "cuda": Arithmetic("trained on the GPU, in float32", overrides=("train.dtype=float32",), device="cuda"),
+    "cuda": Arithmetic(
+        "trained on the GPU, in float32", overrides=("train.dtype=float32", "train.device=cuda")
+    ),
 }
 
 
@@ -136,8 +137,6 @@ def make(given: argparse.Namespace, name: str) -> int:
         force=False,
         publish=False,
     )
-    if chosen.device != "cpu":
-        train_on(chosen.device, request)
     suites = studies.load_suites(request)
     studies.check_memory(suites, request.jobs)
     with studies.locked(request.out):
@@ -145,20 +144,9 @@ def make(given: argparse.Namespace, name: str) -> int:
     return verify.tell(failures)
 
 
-def train_on(device: str, request: Request) -> None:
-    """Train the runs where the study itself would not: it then finds them finished."""
-    suite = load_suite(Path(str(request.config)), request.overrides, request.quick)
-    for seed in range(1, (request.seeds or 1) + 1):
-        for condition in suite.conditions:
-            command = [sys.executable, str(ROOT / "train.py"), suite.path, "--condition", condition]
-            command += ["--seed", str(seed), "--device", device, "--out", str(request.out)]
-            command += [word for text in request.overrides for word in ("--set", text)]
-            subprocess.run([*command, *(["--quick"] if request.quick else [])], check=True)
-
-
 def _here(name: str) -> bool:
     """Whether this machine has the device."""
-    if ARITHMETICS[name].device == "cpu":
+    if "train.device=cuda" not in ARITHMETICS[name].overrides:
         return True
     import torch
 

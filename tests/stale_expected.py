@@ -202,6 +202,7 @@ FIELDS: dict[str, tuple[str, set[str]]] = {
     "Model.block_size": everywhere("model.block_size=45"),
     "Model.dropout": everywhere("model.dropout=0.1"),
     "Model.bias": everywhere("model.bias=true"),
+    "Model.gelu": everywhere("model.gelu=tanh"),
     "Train.steps": (
         "train.steps=31", with_dependants(EVERY) - {BELIEF} | {BELIEF.replace("step-30", "step-31")}
     ),
@@ -209,6 +210,8 @@ FIELDS: dict[str, tuple[str, set[str]]] = {
     "Train.stop": of("elsewhere", "train.stop=29"),
     "Train.batch_size": everywhere("train.batch_size=3"),
     "Train.grad_accum": everywhere("train.grad_accum=2"),
+    "Train.ranks": everywhere("train.ranks=2"),
+    "Train.compile": everywhere("train.compile=true"),
     "Train.learning_rate": everywhere("train.learning_rate=0.002"),
     "Train.min_learning_rate": everywhere("train.min_learning_rate=0.0002"),
     "Train.warmup_steps": everywhere("train.warmup_steps=2"),
@@ -319,9 +322,10 @@ FIELDS: dict[str, tuple[str, set[str]]] = {
     "Signatures.classify_steps": ("signatures.classify_steps=5", TABLES),
     "Signatures.permutations": ("signatures.permutations=4", TABLES),
 }  # fmt: skip
-NOT_SET = {  # fields that no config file can set
+NOT_SET = {  # fields that no config file can set, or not alone
     "RunConfig.seed": "the study numbers its seeds",
     "RunConfig.process": "what [processes] has under the corpus's name",
+    "Model.weights": "its file decides, not its name: tests/test_foreign.py",
     "Suite.path": "the file itself",
     "Suite.quick": "the option --quick",
 }

@@ -42,6 +42,7 @@ from probes import channels as probe
 from probes.channels import Bench, Case
 from runs import evaluate
 from runs.injection import injection_of
+from runs.passes import Pass
 from runs.state import load_models, start
 from self_state import position_stats
 from tests.interrupted import Stop, interrupted_at
@@ -273,7 +274,7 @@ def test_what_is_not_scored_counts_nowhere() -> None:
     now = start(run, SOURCE, CPU)
     x, y = evaluate.seen_batch(run, SOURCE, 0, "calm")
     z = evaluate.states(SOURCE, "train", run, run.seed, Stream.BATCH, 0, CPU)
-    found = train.forward_backward(now, None, z, x, y, torch.float32, 0)
+    found = Pass(now, None, z, x, y, torch.float32, 0).carry()
     told = evaluate.statistics(found, None)
     logits = now.gpt(torch.from_numpy(x))[0].detach()
     log_p = logits.log_softmax(-1)[torch.from_numpy(y >= 0)]

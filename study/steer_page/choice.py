@@ -20,6 +20,8 @@ def misfit(run: RunConfig) -> str:
         return "its state has one dimension, and nothing to scramble"
     if run.text is None or run.tokenizer != "char":
         return "its tokens are not single characters"
+    if run.model.gelu != "exact":
+        return "the page computes no approximated gelu"
     return ""
 
 
