@@ -1,4 +1,4 @@
-"""How much memory there is to have, so that too much is refused before any of it is taken."""
+"""How much memory there is to have, so that too much is refused before any of it is taken; cores; what they compute with."""
 
 import contextlib
 import os
@@ -21,6 +21,11 @@ def memory() -> int:
     with contextlib.suppress(OSError, ValueError):
         found.append(int(CONTROL_GROUP.read_text(encoding="utf-8")))
     return min(found)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def multiplies_bfloat16() -> bool:

@@ -21,16 +21,13 @@ from base import command_line
 if __name__ == "__main__":
     command_line.heed()
 
+from base.machine import cores
 from base.storage import ROOT, UserError
 from study import session
 from study.request import Request
 
 MOST_SEEDS = 10_000
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+MOST_JOBS = 1000  # on a cluster: each has a thread here that waits for it
 
 
 def default_out(quick: bool, verify: bool) -> str:
@@ -57,6 +54,12 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Request]:
     add("--quick", action="store_true", help="a small study, in out/quick: too small to conclude from")
     add("--seeds", type=int, metavar="N", help="seeds 1 to N instead of each suite's own number")
     add("--jobs", type=int, metavar="N", help="worker processes, one thread each (default: one a core)")
+    add(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="run it on the workers of this Dask scheduler, tcp://HOST:PORT, so many --jobs at once (default: one a thread "
+        "of theirs); docs/SCALING.md",
+    )
     add(
         "--out",
         type=Path,
@@ -87,8 +90,14 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Request]:
     given = parser.parse_args(arguments)
     if given.seeds is not None and not 1 <= given.seeds <= MOST_SEEDS:
         raise UserError(f"--seeds {given.seeds}: give a number from 1 to {MOST_SEEDS}")
-    if given.jobs is not None and not 1 <= given.jobs <= 4 * cores():
-        raise UserError(f"--jobs {given.jobs}: this machine has {cores()} cores; give 1 to {4 * cores()}")
+    here = f"this machine has {cores()} cores; "
+    most, why = (4 * cores(), here) if given.scheduler is None else (MOST_JOBS, "")
+    if given.jobs is not None and not 1 <= given.jobs <= most:
+        raise UserError(f"--jobs {given.jobs}: {why}give 1 to {most}")
+    if given.scheduler is not None and (given.verify or given.list or given.status or given.dry_run):
+        raise UserError(
+            "--scheduler is where a study runs: leave --verify, --list, --status and --dry-run away"
+        )
     if given.verify is not None and (given.publish or given.list or given.status or given.dry_run):
         raise UserError("--verify stands alone: leave --publish, --list, --status and --dry-run away")
     out = given.out or Path(default_out(given.quick, given.verify is not None))
@@ -99,9 +108,10 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Request]:
         only=tuple(given.only),
         quick=given.quick,
         seeds=given.seeds,
-        jobs=given.jobs or cores(),
+        jobs=given.jobs or (cores() if given.scheduler is None else 0),
         force=given.force,
         publish=given.publish,
+        scheduler=given.scheduler,
     )
     session.check(request)
     return given, request

@@ -35,7 +35,10 @@ FOLDERS = ("data", "runs", "probes", "tables", "figures", "report", "made", "log
 
 @dataclass(frozen=True)
 class Request:
-    """A command line, checked for form. See scripts/run_all.py for the meaning of each."""
+    """A command line, checked for form. See scripts/run_all.py for the meaning of each.
+
+    jobs: 0, with a scheduler, for as many as its workers have threads.
+    """
 
     out: Path
     config: Path | None
@@ -46,6 +49,7 @@ class Request:
     jobs: int
     force: bool
     publish: bool
+    scheduler: str | None = None
 
     @property
     def is_default(self) -> bool:

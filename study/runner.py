@@ -41,6 +41,7 @@ class Runner:
         kinds: of what is made of finished runs, the kinds that are wanted.
         forced: phases to make again in any case.
         executor: who runs the steps; by default worker processes of this machine.
+        here: where it runs training and tests elsewhere, how many tables, figures and pages are made beside those; else 0.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Runner:
         costs: Costs,
         forced: frozenset[str] = frozenset(),
         executor: Callable[[int], Executor] = Workers,
+        here: int = 0,
     ) -> None:
         self.study = study
         self.plan = list(plan)
@@ -64,6 +66,7 @@ class Runner:
         self.costs = costs
         self.forced = forced
         self.make_executor = executor
+        self.here = here
         self.executor: Executor | None = None
         self.running: dict[Future, tuple[Step, int]] = {}
         self.failures: list[Failure] = []
@@ -112,7 +115,7 @@ class Runner:
             self.executor.shutdown(wait=not kill, cancel_futures=True)
 
     def _start(self) -> None:
-        while len(self.running) < self.jobs:
+        while len(self.running) < self.jobs + self.here:
             step = self._next()
             if step is None:
                 return
@@ -138,7 +141,8 @@ class Runner:
     def _next(self) -> Step | None:
         """The next step that can start: tables, figures and pages first, then the plan's order."""
         self._skip()
-        step = self._next_made() if self.kinds else None
+        made = sum(not step.studied for step, _ in self.running.values())
+        step = self._next_made() if self.kinds and (made < self.here or not self.here) else None
         if step is not None:
             return step
         for step in self.waiting:
@@ -204,6 +208,8 @@ class Runner:
             else:
                 self._fail(step, f"its worker was killed {ATTEMPTS} times (out of memory?)")
             return
+        except UserError:  # of the cluster, and so of every step
+            raise
         except Exception as problem:  # what a worker can't even send back
             outcome = worker.Outcome(0.0, f"{type(problem).__name__}: {problem}")
         if outcome.error is not None:

@@ -3,6 +3,8 @@
 import shlex
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any
 
 from base.storage import ROOT, UserError
 from configs.suite import Suite
@@ -27,6 +29,7 @@ def command(request: Request, *only: str) -> str:
     words += (
         ["--out", str(request.out)] if str(request.out) != ("out/quick" if request.quick else "out") else []
     )
+    words += ["--scheduler", request.scheduler] if request.scheduler else []
     for text in request.overrides:
         words += ["--set", text]
     return shlex.join(words)
@@ -204,7 +207,19 @@ def status(request: Request) -> str:
 def run(request: Request) -> int:
     """The study, or the phases asked for. Returns the exit status: 1 where a step failed."""
     suites = studies.load_suites(request)  # whatever can be found wrong is found before anything is written
-    studies.check_memory(suites, request.jobs)
+    if request.scheduler is None:
+        studies.check_memory(suites, request.jobs)
+        return _run(request, suites)
+    from study.cluster import Cluster
+
+    with Cluster(request.scheduler, request.jobs) as cluster:
+        return _run(
+            replace(request, jobs=cluster.jobs), suites, executor=lambda _: cluster, here=cluster.here
+        )
+
+
+def _run(request: Request, suites: Sequence[Suite], **elsewhere: Any) -> int:
+    """See `run`. elsewhere: what `Runner` is told where runs and tests are not done here."""
     if not wanted_suites(request, suites):
         prepare(request, write=False)
     with studies.locked(request.out):
@@ -218,12 +233,12 @@ def run(request: Request) -> int:
             if decision.damaged and asked:
                 print(f"note: {name} is made again, {decision.reason}", flush=True)
         due = [step for step in plan if step.name in stale and step.of(chosen)]
-        studies.check_disk(study, due, request.jobs)
+        studies.check_disk(study, due, request.jobs if request.scheduler is None else 0)
         costs = progress.Costs()
         costs.learn(study.out, [step for step in plan if step.name not in stale])
         kinds = made_kinds(chosen)
         names = frozenset(step.name for step in due)
-        runner = Runner(study, plan, stale, names, kinds, request.jobs, costs, forced)
+        runner = Runner(study, plan, stale, names, kinds, request.jobs, costs, forced, **elsewhere)
         print(_opening(request, study, len(plan) - len(stale), due, runner), flush=True)
         failures = runner.run()
         if failures:

@@ -197,6 +197,27 @@ def test_a_killed_worker_costs_one_more_try(
     assert script.started.count(name) == 2
 
 
+class Held(Executor):
+    """Begins each step and ends none."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        return Future()
+
+
+def test_tables_made_here_take_no_place_of_what_runs_elsewhere(tmp_path: Path, suite_file: Path) -> None:
+    suites = studies.load_suites(request(tmp_path, suite_file, seeds=2))
+    study = Study(tmp_path, suites, {("tiny_text", "char"): ("tiny_text", "0" * 64)})
+    plan = pipeline.plan(study)
+    second = frozenset(step.name for step in plan if step.seed == 2)
+    costs = progress.Costs()
+    costs.guess_s = 1.0
+    for here, made, studied in ((0, 2, 0), (1, 1, 2)):
+        runner = Runner(study, plan, second, second, MADE, 2, costs, executor=lambda count: Held(), here=here)
+        runner._start()
+        kinds = [step.kind for step, _ in runner.running.values()]
+        assert (kinds.count("table"), kinds.count("train")) == (made, studied)
+
+
 def test_a_killed_process_breaks_its_own_future_only() -> None:
     pools = work.Workers(2)
     try:

@@ -3,11 +3,8 @@
 import io
 import shutil
 import statistics
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,18 +19,9 @@ from study import agreement, phases, publish, run_card, session, verify
 from study.request import Request
 from study.runner import Runner
 from tests.least import TEXT
-from tests.tiny_study import SUITE
+from tests.tiny_study import SUITE, Here
 
 COMMON = ("suite", "condition", "seed")
-
-
-class Here(Executor):
-    """A worker that is this process."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        future: Future = Future()
-        future.set_result(fn(*args, **kwargs))
-        return future
 
 
 @pytest.fixture

@@ -1,0 +1,192 @@
+"""A study on a Dask cluster: a scheduler and two workers on loopback, which share no folder with it; killed, interrupted, of other code."""
+
+import contextlib
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import distributed
+import pytest
+
+from base import storage
+from base.storage import ROOT, UserError
+from study import cluster, session
+from study import request as studies
+from study.runner import Runner
+from tests.least import TEXT
+from tests.stress.results import differences, results
+from tests.tiny_study import SUITE, Here, request
+
+STEPS = 300
+WAITED_S = 120.0
+NANNIES = ("--no-nanny", "--nanny")
+LONG = (
+    SUITE.replace("steps = 60", f"steps = {STEPS}")
+    .replace("steps = [30, 60]", f"steps = [{STEPS}]")
+    .replace("keep_steps = [30]", f"keep_checkpoints = [{STEPS - 20}]")
+    .replace(
+        "[probe.frozen]",
+        f'[conditions.other]\nstart = {{ condition = "self_calm", step = {STEPS - 20}, state = "zero" }}\n[probe.frozen]',
+    )
+)
+"""Two runs long enough to be met in their midst, a third that goes on from one of them, a test."""
+
+
+@dataclass(frozen=True)
+class Machines:
+    """A scheduler, and by folder the workers, each the first of a group of processes."""
+
+    folder: Path
+    address: str
+    workers: dict[Path, subprocess.Popen]
+
+    def trained(self, worker: Path) -> int | None:
+        """The process that trains a run for a worker, once it has left a checkpoint."""
+        for log in worker.glob("dask-scratch-space/*/step-*/logs/train-*.log"):
+            if any((log.parent.parent / "runs").glob(".*.work/step-*")):
+                return int(log.read_text().split("process ")[1].split(",")[0])
+        return None
+
+    def steps(self) -> list[Path]:
+        return [step for worker in self.workers for step in worker.glob("dask-scratch-space/*/step-*")]
+
+
+def until(true: Callable[[], object]) -> bool:
+    """Wait for something; whether it came."""
+    end = time.monotonic() + WAITED_S
+    while not true() and time.monotonic() < end:
+        time.sleep(0.01)
+    return bool(true())
+
+
+@contextlib.contextmanager
+def meanwhile(function: Callable[[], None]) -> Iterator[None]:
+    thread = threading.Thread(target=function)
+    thread.start()
+    yield
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    folder = tmp_path_factory.mktemp("machines")
+    started = []
+
+    def start(what: str, place: Path, *more: str) -> subprocess.Popen:
+        place.mkdir()
+        command = [sys.executable, "-m", "dask", what, "--scheduler-file", str(folder / "scheduler.json")]
+        command += ["--host", "127.0.0.1", "--no-dashboard", *more]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with (place / "log").open("wb") as log:
+            process = subprocess.Popen(
+                command, cwd=place, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        started.append(process)
+        return process
+
+    try:
+        start("scheduler", folder / "scheduler", "--port", "0")
+        places = [folder / "one", folder / "two"]
+        more = ("--nthreads", "1", "--local-directory", ".")
+        workers = {
+            place: start("worker", place, *more, nanny) for place, nanny in zip(places, NANNIES, strict=True)
+        }
+        assert until((folder / "scheduler.json").is_file)
+        address = json.loads((folder / "scheduler.json").read_text())["address"]
+        with distributed.Client(address, set_as_default=False) as client:
+            client.wait_for_workers(len(workers), timeout=WAITED_S)
+        yield Machines(folder, address, workers)
+    finally:
+        for process in started:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture
+def asked(
+    machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> functools.partial[studies.Request]:
+    """A request for runs and tests alone, as of `request`, but for its folder."""
+    storage.write_text(tmp_path / "texts" / "tiny_text" / "input.txt", TEXT)
+    storage.write_text(tmp_path / "tiny.toml", LONG)
+    monkeypatch.setenv("INTEROCEPTION_DATA", str(tmp_path / "texts"))
+    return functools.partial(request, suite=tmp_path / "tiny.toml", only=("data", "tiny"))
+
+
+def test_workers_of_other_code_are_given_nothing(
+    asked: functools.partial, machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = cluster.Cluster._look_at_workers
+
+    def changed(self: cluster.Cluster, early: bool) -> None:
+        self._version = {**self._version, "project code": "0123456789ab"}
+        if early:
+            look(self)
+
+    told = r"worker tcp://\S+ has another project code \(\w+\) than this study \(0123456789ab\); bring both"
+    for early in (True, False):
+        monkeypatch.setattr(cluster.Cluster, "_look_at_workers", functools.partialmethod(changed, early))
+        with pytest.raises(UserError, match=told):
+            session.run(asked(tmp_path / "out", scheduler=machines.address, jobs=1))
+        assert (tmp_path / "out").exists() == (not early)
+    assert not [*(tmp_path / "out" / "runs").iterdir()]
+
+
+def test_a_study_on_a_cluster_is_the_study_on_one_machine(
+    asked: functools.partial,
+    machines: Machines,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = set(threading.enumerate())
+    away = asked(tmp_path / "away", scheduler=machines.address, jobs=0)
+    lost, other = machines.workers
+
+    def interrupt() -> None:
+        until(lambda: machines.trained(lost) or machines.trained(other))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def kill() -> None:
+        """One machine goes, and on the other a step takes too much memory, say."""
+        left = {lost, other}
+        while left:
+            if lost in left and machines.trained(lost):
+                os.killpg(machines.workers[lost].pid, signal.SIGKILL)
+                left.remove(lost)
+            if other in left and (process := machines.trained(other)):
+                os.kill(process, signal.SIGKILL)
+                left.remove(other)
+            time.sleep(0.01)
+
+    with meanwhile(interrupt), pytest.raises(KeyboardInterrupt):
+        session.run(away)
+    assert until(lambda: not machines.steps())  # they are stopped, not waited for
+    with meanwhile(kill):
+        assert session.run(away) == 0
+    said = capsys.readouterr().out
+    assert "with 2 workers" in said and said.count("its worker was killed; trying once more") == 1
+    assert set(threading.enumerate()) == before
+
+    monkeypatch.setattr(session, "Runner", functools.partial(Runner, executor=lambda count: Here()))
+    assert session.run(asked(tmp_path / "here")) == 0
+    assert differences(tmp_path / "away", results(tmp_path / "here")) == []
+
+
+def test_a_cluster_that_is_not_there_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "PATIENCE_S", 1)
+    with pytest.raises(UserError, match=r"tcp://127.0.0.1:1: no Dask scheduler answers there"):
+        cluster.Cluster("tcp://127.0.0.1:1")
+    with pytest.raises(UserError, match=r"'127.0.0.1' is no address of a Dask scheduler"):
+        cluster.Cluster("127.0.0.1")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UserError, match="needs the package distributed, which"):
+        cluster.Cluster("tcp://127.0.0.1:1")
