@@ -113,7 +113,7 @@ class Cluster(Executor):
             raise
         self.here = machine.cores()
         self._local = Workers(self.here)
-        self._threads = ThreadPoolExecutor(self.jobs + self.here)
+        self._threads = ThreadPoolExecutor(self.jobs)
         self._away: set[Any] = set()  # futures of the cluster
         self._ending = False
 

@@ -83,7 +83,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     def start(what: str, place: Path, *more: str) -> subprocess.Popen:
         place.mkdir()
         command = [sys.executable, "-m", "dask", what, "--scheduler-file", str(folder / "scheduler.json")]
-        command += ["--host", "127.0.0.1", "--no-dashboard", *more]
+        command += ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--no-dashboard", *more]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         with (place / "log").open("wb") as log:
             process = subprocess.Popen(
@@ -147,6 +147,7 @@ def test_a_study_on_a_cluster_is_the_study_on_one_machine(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    assert until(lambda: not machines.steps())  # of the test before
     before = set(threading.enumerate())
     away = asked(tmp_path / "away", scheduler=machines.address, jobs=0)
     lost, other = machines.workers
@@ -187,8 +188,6 @@ def test_a_cluster_that_is_not_there_is_told_in_a_line(monkeypatch: pytest.Monke
     monkeypatch.setattr(cluster, "PATIENCE_S", 1)
     with pytest.raises(UserError, match=r"tcp://127.0.0.1:1: no Dask scheduler answers there"):
         cluster.Cluster("tcp://127.0.0.1:1")
-    with pytest.raises(UserError, match=r"'127.0.0.1' is no address of a Dask scheduler"):
-        cluster.Cluster("127.0.0.1")
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(UserError, match="needs the package distributed, which"):
         cluster.Cluster("tcp://127.0.0.1:1")
