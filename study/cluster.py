@@ -24,8 +24,9 @@ from multiprocessing import current_process
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from base import machine, storage
-from base.storage import ROOT, UserError
+from base import code, machine, storage
+from base.storage import UserError
+from configs import probe
 from data import corpus
 from study import worker
 from study.plan import Step
@@ -33,7 +34,6 @@ from study.worker import Outcome, Workers
 
 PATIENCE_S = 8  # for a scheduler to answer, and for its first worker
 POLL_S = 0.5  # between two looks whether a step is still wanted
-CODE = ("base", "configs", "data", "probes", "runs", "study")  # packages that a worker runs code of
 START_WORKER = "./run.sh dask worker"
 RESULTS = ("logs", "made")  # folders of the study that a step writes to, besides its own
 
@@ -46,10 +46,14 @@ class Lacking(NamedTuple):
 
 
 def version() -> dict[str, str]:
-    """What results hang on besides a step and its files: the project's code, and that of what computes."""
-    files = [*ROOT.glob("*.py"), *(path for name in CODE for path in (ROOT / name).rglob("*.py"))]
-    hashes = {path.relative_to(ROOT).as_posix(): storage.sha256_file(path) for path in files}
-    found = {"project code": storage.hash_json(hashes)[:12], "Python": platform.python_version()}
+    """What results hang on besides a step and its files: what the project's code for it does, and the libraries."""
+    mine = [
+        code.Place("study.worker", "train"),
+        code.Place("study.worker", "test"),
+        code.Place("study.cluster", "receive"),
+    ]
+    does = storage.hash_json(code.of(*mine, *map(probe.place_of, probe.known())))[:12]
+    found = {"project code": does, "Python": ".".join(platform.python_version_tuple()[:2])}
     return found | {name: metadata.version(name) for name in ("torch", "numpy", "scipy")}
 
 
@@ -109,7 +113,7 @@ class Cluster(Executor):
             raise
         self.here = machine.cores()
         self._local = Workers(self.here)
-        self._threads = ThreadPoolExecutor(self.jobs + self.here)
+        self._threads = ThreadPoolExecutor(self.jobs)
         self._away: set[Any] = set()  # futures of the cluster
         self._ending = False
 

@@ -141,11 +141,12 @@ class Runner:
     def _next(self) -> Step | None:
         """The next step that can start: tables, figures and pages first, then the plan's order."""
         self._skip()
-        made = sum(not step.studied for step, _ in self.running.values())
+        studied = sum(step.studied for step, _ in self.running.values())
+        made = len(self.running) - studied
         step = self._next_made() if self.kinds and (made < self.here or not self.here) else None
         if step is not None:
             return step
-        for step in self.waiting:
+        for step in self.waiting if studied < self.jobs else ():
             if all(name in self.done for name in step.inputs):
                 self.waiting.remove(step)
                 return step

@@ -211,11 +211,13 @@ def test_tables_made_here_take_no_place_of_what_runs_elsewhere(tmp_path: Path, s
     second = frozenset(step.name for step in plan if step.seed == 2)
     costs = progress.Costs()
     costs.guess_s = 1.0
-    for here, made, studied in ((0, 2, 0), (1, 1, 2)):
-        runner = Runner(study, plan, second, second, MADE, 2, costs, executor=lambda count: Held(), here=here)
+    for here, kinds, made, studied in ((0, MADE, 2, 0), (1, MADE, 1, 2), (2, (), 0, 2)):
+        runner = Runner(
+            study, plan, second, second, kinds, 2, costs, executor=lambda count: Held(), here=here
+        )
         runner._start()
-        kinds = [step.kind for step, _ in runner.running.values()]
-        assert (kinds.count("table"), kinds.count("train")) == (made, studied)
+        found = [step.kind for step, _ in runner.running.values()]
+        assert (found.count("table"), found.count("train")) == (made, studied)
 
 
 def test_a_killed_process_breaks_its_own_future_only() -> None:
