@@ -1,6 +1,7 @@
 """How fast is a step? Ours with everything it logs, beside a plain nanoGPT step, in turn in one run.
 
     python scripts/bench.py [--rounds 6] [--steps 15] [--condition self]
+    python scripts/bench.py --growth        # how a step grows with each size, and what the study would cost at others
 
 Prints medians over rounds and their ratios; absolute times of shared machines mean little, ratios within one run
 more. The plain step is vanilla nanoGPT's: fused-attention call, default AdamW, float32, all cores. Ours is
@@ -11,10 +12,12 @@ state effect and held-out loss included in their proper share of steps.
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -35,11 +38,14 @@ from base.rng import Stream
 from base.storage import ROOT
 from configs import size
 from configs.run import Model, RunConfig
-from configs.suite import load_suite
+from configs.suite import Suite, load_suite
 from configs.toml_file import ConfigError
 from data.tokens import Tokens, prepare
+from memory import MemoryValue
 from runs import evaluate, number_type
-from runs.state import start
+from runs.injection import Sensed
+from runs.state import Training, start
+from study import phases
 
 
 class PlainBlock(nn.Module):
@@ -104,8 +110,10 @@ def plain_stepper(run: RunConfig, tokens: Tokens) -> Callable[[int], None]:
     return step
 
 
-def our_stepper(run: RunConfig, tokens: Tokens, timings: dict[str, float]) -> Callable[[int], None]:
-    """One `train.train_step` a call, with the log row and evaluations that it makes."""
+def our_stepper(
+    run: RunConfig, tokens: Tokens, timings: dict[str, float]
+) -> tuple[Callable[[int], None], Training]:
+    """One `train.train_step` a call, with the log row and evaluations that it makes; and the run that it advances."""
     device = torch.device("cpu")
     torch.set_flush_denormal(True)
     now = start(run, tokens, device)
@@ -117,7 +125,7 @@ def our_stepper(run: RunConfig, tokens: Tokens, timings: dict[str, float]) -> Ca
     def step(index: int) -> None:
         now.log(train.train_step(now, index, perturb.CALM, tokens, dtype, probe, timings))
 
-    return step
+    return step, now
 
 
 def seconds_a_step(step: Callable[[int], None], first: int, count: int) -> float:
@@ -146,7 +154,7 @@ def worker(run: RunConfig, tokens: Tokens, steps: int) -> None:
     """Time `steps` steps each time a line comes in; answer with seconds a step, evaluation's share, products alone."""
     torch.set_num_threads(1)
     timings = {"evaluation": 0.0}
-    step = our_stepper(run, tokens, timings)
+    step, _ = our_stepper(run, tokens, timings)
     seconds_a_step(step, 0, 3)
     done = 3
     print("ready", flush=True)
@@ -156,6 +164,98 @@ def worker(run: RunConfig, tokens: Tokens, steps: int) -> None:
         done += steps
         share = (timings["evaluation"] - before) / (each * steps)
         print(json.dumps([each, share, product_seconds(run)]), flush=True)
+
+
+GROWTH: dict[str, tuple[str, tuple[int, ...]]] = {  # what grows: the setting, and its values
+    "width": ("model.n_embd={}", (128, 256, 512, 768)),
+    "sequences a batch": ("train.batch_size={}", (6, 12, 24, 48)),
+    "numbers in the state": ("self_state.dim={}", (32, 128, 512, 2048)),
+    "states remembered": ("self_state.memory={{kind='buffer', length={}, stride=1}}", (64, 512, 4096, 32768)),
+    "seeds": ("seeds={}", (1, 2, 4)),
+}
+SHAPES = {  # a model of about so many parameters: layers, heads, width, block, vocabulary, sequences a step
+    "0.8 M": (4, 4, 128, 64, 65, 12),
+    "10 M": (6, 6, 384, 256, 65, 64),
+    "124 M": (12, 12, 768, 1024, 50_257, 480),
+    "1.5 B": (48, 25, 1600, 1024, 50_257, 480),
+}
+GPU = 1e14  # floating-point operations a second that a large GPU may reach with such steps: assumed, not measured
+MICRO = 2048  # tokens of a micro-batch there
+STEPS_A_POINT = 3
+
+
+def cpu_seconds(suite: Suite, condition: str, tokens: Tokens) -> float:
+    """Seconds of the processor for one step of each of a suite's seeds, the least of a few; a memory is full from the start."""
+    total = 0.0
+    for seed in range(1, suite.seeds + 1):
+        run = suite.run(condition, seed)
+        step, now = our_stepper(run, tokens, {"evaluation": 0.0})
+        remembers = run.self_state.memory
+        if remembers.kind == "buffer":
+            past = torch.randn(remembers.length, run.self_state.dim)
+            full = MemoryValue(past, torch.tensor(remembers.length * remembers.stride + 1))
+            assert isinstance(now.value, Sensed)
+            now.value = replace(now.value, state=replace(now.value.state, memory=full))
+        took = []
+        for index in range(1, STEPS_A_POINT + 2):  # none of which measures the state's effect
+            begun = time.process_time()
+            step(index)
+            took.append(time.process_time() - begun)
+        total += min(took[1:])
+    return total
+
+
+def growth(path: Path, condition: str, out: Path) -> None:
+    """Print, as Markdown, how a step grows with each size, and what the study would cost with larger models."""
+    torch.set_num_threads(1)
+    plain = ["train.dtype=float32", "seeds=1", "log.effect_interval=1000"]
+    suite = load_suite(path, plain)
+    tokens = prepare(suite.run(condition, 1), out / "data")
+    usual = cpu_seconds(suite, condition, tokens)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes, but on a Mac
+    rows = []
+    for name, (setting, values) in GROWTH.items():
+        took = [
+            cpu_seconds(load_suite(path, [*plain, setting.format(value)]), condition, tokens)
+            for value in values
+        ]
+        slope = np.polyfit(np.log(values), np.log(took), 1)[0]
+        rows.append(
+            f"| {name} | {', '.join(map(str, values))} | {', '.join(f'{1e3 * one:.1f}' for one in took)} | {slope:.2f} |"
+        )
+    print("| what grows | from, to | ms of one core a step | fitted exponent |\n| --- | --- | --- | --- |")
+    print("\n".join(rows))
+
+    small = suite.run(condition, 1)
+    speed = size.step_gflop(small) / usual  # GFLOP a second
+    runs = [
+        (one.seeds, run)
+        for one in map(load_suite, phases.default_suites())
+        for run in one.conditions.values()
+    ]
+    steps = sum(seeds * (run.last - run.first) for seeds, run in runs)
+    hours = sum(seeds * (run.last - run.first) * size.step_gflop(run) for seeds, run in runs) / speed / 3600
+    print(
+        f"\nThe study as it stands: {steps:,} training steps in {sum(seeds for seeds, _ in runs):,} runs, about {hours:,.0f} "
+        "core-hours at this speed."
+    )
+    print(
+        f"A step at the default size: {1e3 * usual:.1f} ms of one core, {speed:.1f} GFLOP/s; memory at most {peak / 1e6:.0f} MB.\n"
+    )
+    print("| parameters | tokens a step | GFLOP a step | a worker's memory, GB | a step, s of one core | the study, core-hours "
+          f"| the study, hours of a GPU at {GPU:.0e} FLOP/s |\n| --- | --- | --- | --- | --- | --- | --- |")  # fmt: skip
+    for name, (layers, heads, width, block, vocabulary, sequences) in SHAPES.items():
+        sizes = Model(n_layer=layers, n_head=heads, n_embd=width, block_size=block, bias=vocabulary > 65)
+        few = small.train.model_copy(update={"batch_size": min(sequences, MICRO // block), "grad_accum": 1})
+        large = small.model_copy(
+            update={"model": sizes, "train": few, "tokenizer": "gpt2" if vocabulary > 65 else "char"}
+        )
+        weights = size.weights(large, vocabulary)
+        gflop = 6e-9 * sequences * block * weights
+        print(
+            f"| {name} ({weights:,}) | {sequences * block:,} | {gflop:,.1f} | {size.memory(large) / 1e9:.1f} | {gflop / speed:,.2f} "
+            f"| {steps * gflop / speed / 3600:,.0f} | {steps * gflop * 1e9 / GPU / 3600:,.1f} |"
+        )
 
 
 def ask(workers: Sequence[subprocess.Popen[str]]) -> list[list[float]]:
@@ -176,10 +276,14 @@ def main(arguments: Sequence[str]) -> None:
         "--steps", type=int, default=50, help="our steps a round; the plain one takes half as many"
     )
     parser.add_argument("--out", type=Path, default=Path("out"))
+    parser.add_argument("--growth", action="store_true", help="how a step grows with each size; minutes")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.rounds < 1 or given.steps < 10:
         raise ConfigError("--rounds must be at least 1 and --steps at least 10")
+    if given.growth:
+        growth(given.suite, given.condition, given.out)
+        return
     # Held-out loss comes once in 250 steps; a round of 50 steps takes a fifth of one, on average, at its own price.
     suite = load_suite(given.suite, ["log.eval_interval=50", "log.eval_batches=4"])
     size.check(suite)
