@@ -61,18 +61,30 @@ def step_gflop(run: RunConfig) -> float:
     return 6e-9 * tokens * weights(run, tokens_of(run))
 
 
-def memory(run: RunConfig) -> float:
-    """While it trains, in float32: weights, gradients, two moments and a copy; activations; what is kept of each step;
-    and the program."""
+def memory_parts(run: RunConfig) -> dict[str, float]:
+    """While it trains, in float32: weights, gradients, two moments of each, activations of a micro-batch; and the rest, which is
+    a copy of the weights, what is drawn for a step, what is kept of each, and the program."""
     model, train = run.model, run.train
     vocabulary = tokens_of(run)
+    each = 4.0 * weights(run, vocabulary)
     layer = 34 * model.n_embd + 4 * model.n_head * model.block_size  # floats of a token in a block
     batch = train.batch_size * model.block_size
     probe = run.log.probe_sequences * model.block_size if run.injects else 0
     activations = 4.0 * batch * (model.n_layer * layer + 4 * vocabulary)
     activations += 4.0 * probe * (layer + 8 * vocabulary)
     drawn = 24.0 * batch * train.grad_accum
-    return 20.0 * weights(run, vocabulary) + activations + drawn + _kept(run) + machine.PROGRAM
+    return {
+        "weights": each,
+        "gradients": each,
+        "optimizer": 2 * each,
+        "activations": activations,
+        "the rest": each + drawn + _kept(run) + machine.PROGRAM,
+    }
+
+
+def memory(run: RunConfig) -> float:
+    """While it trains, all of it."""
+    return sum(memory_parts(run).values())
 
 
 def _kept(run: RunConfig) -> float:
@@ -111,3 +123,21 @@ def check(suite: Suite) -> None:
             f"{suite.path}: a run of {name} needs",
             "use a smaller model, batch or number of steps",
         )
+
+
+def costs(suite: Suite) -> list[str]:
+    """What the runs of a suite take, a line for all conditions of which it is the same, then their work together."""
+    lines: dict[str, list[str]] = {}
+    total = 0.0
+    for name, run in suite.conditions.items():
+        work = (run.last - run.first) * step_gflop(run)
+        total += work * suite.seeds
+        parts = ", ".join(f"{part} {taken / 1e9:.2f}" for part, taken in memory_parts(run).items())
+        told = (
+            f"{weights(run, tokens_of(run)):,} parameters; a worker takes {memory(run) / 1e9:.2f} GB: {parts}; "
+            f"{step_gflop(run):,.0f} GFLOP a step, {work:,.0f} a run"
+        )
+        lines.setdefault(told, []).append(name)
+    runs = suite.seeds * len(suite.conditions)
+    found = [f"{', '.join(names)}: {told}" for told, names in lines.items()]
+    return [*found, f"{suite.name}: {runs} {'run' if runs == 1 else 'runs'}, {total:,.0f} GFLOP in all"]

@@ -87,7 +87,7 @@ def _all_of_them(send: Callable[..., Any], *given: Any) -> None:
         send(*given)
     except RuntimeError as error:
         raise UserError(
-            f"another rank of this run ended or can't be reached ({str(error).splitlines()[0]}); "
+            f"another rank of this run ended or can't be reached ({str(error).splitlines()[0][:120]}); "
             "the same command goes on from the last checkpoint"
         ) from None
 

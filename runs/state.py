@@ -159,7 +159,7 @@ def compiled(gpt: GPT) -> Callable[..., tuple[Tensor, Tensor | None]]:
         except TorchDynamoException as error:
             raise UserError(
                 "train.compile = true needs a C++ compiler (for a GPU: Triton) that works; install one, or set "
-                f"train.compile = false ({str(error)[:300]})"
+                f"train.compile = false ({str(error).partition('Set TORCH')[0].strip()})"
             ) from None
 
     return forward

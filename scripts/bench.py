@@ -41,7 +41,7 @@ from configs.suite import load_suite
 from configs.toml_file import ConfigError
 from data.tokens import Tokens, prepare
 from runs import evaluate, number_type, passes
-from runs.state import start
+from runs.state import Training, start
 
 SIZES = {"0.80M": ("shakespeare.toml", "self"), "0.11M": ("recurring.toml", "calibrated_recurring")}
 
@@ -108,8 +108,8 @@ def plain_stepper(run: RunConfig, tokens: Tokens) -> Callable[[int], None]:
     return step
 
 
-def our_stepper(run: RunConfig, tokens: Tokens) -> Callable[[int], None]:
-    """One `train.train_step` a call, with the log row and evaluations that it makes."""
+def our_stepper(run: RunConfig, tokens: Tokens) -> tuple[Callable[[int], None], Training]:
+    """One `train.train_step` a call, with the log row and evaluations that it makes; and the run that it advances."""
     device = torch.device("cpu")
     now = start(run, tokens, device)
     dtype = getattr(torch, run.train.dtype)
@@ -121,7 +121,7 @@ def our_stepper(run: RunConfig, tokens: Tokens) -> Callable[[int], None]:
     def step(index: int) -> None:
         now.log(passes.alone(train.train_step(now, index, perturb.CALM, tokens, dtype, probe, timings)))
 
-    return step
+    return step, now
 
 
 def bare_stepper(run: RunConfig, tokens: Tokens) -> Callable[[int], None]:
@@ -169,7 +169,7 @@ def worker(out: Path, steps: int) -> None:
         if line not in made:
             run = benched(size, dtype)
             tokens = prepare(run, out / "data")
-            made[line] = (our_stepper if kind == "ours" else bare_stepper)(run, tokens)
+            made[line] = our_stepper(run, tokens)[0] if kind == "ours" else bare_stepper(run, tokens)
             seconds_a_step(made[line], 0, 3)
             done[line] = 3
         print(seconds_a_step(made[line], done[line], steps), flush=True)

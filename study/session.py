@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from base.storage import ROOT, UserError
+from configs import size
 from configs.suite import Suite
 from data.corpus import folder_name
 from study import book, freshness, phases, progress, publish, run_card
@@ -132,7 +133,8 @@ def judge(
 
 
 def dry_run(request: Request, every: bool = True) -> str:
-    """What would run and why, and how long it would take: each step, or a line for all of a kind and suite. Writes nothing."""
+    """What would run and why, and how long it would take: each step, or a line for all of a kind and suite; of a suite that
+    was asked for alone, what its runs take. Writes nothing."""
     study, data = prepare(request, write=False)
     plan = plans.plan(study)
     decisions, forced, stale = judge(request, study, plan)
@@ -157,7 +159,8 @@ def dry_run(request: Request, every: bool = True) -> str:
     told = [
         f"about {took} with {_count(request.jobs, 'worker')}{sure}, and tables, figures and pages on top"
     ] * bool(due)
-    return "\n".join([*_summed(lines), *told, "-v lists every step, and why it would run"])
+    sizes = size.costs(study.suites[0]) if request.config else []
+    return "\n".join([*_summed(lines), *sizes, *told, "-v lists every step, and why it would run"])
 
 
 def _summed(lines: Sequence[tuple[str, Decision, bool]]) -> list[str]:

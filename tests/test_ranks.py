@@ -210,7 +210,7 @@ def test_what_goes_wrong_under_torchrun_is_said_once(tmp_path: Path) -> None:
     )  # fmt: skip
     said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode and len(said) == 1 and "the loss was not finite at step" in said[0], done.stderr
-    assert f'File "{ROOT}' not in done.stderr  # torchrun ends with a traceback of its own, and we with none
+    assert done.stderr.count("Traceback (most recent call last)") == 1  # torchrun's own
     (diverged,) = (tmp_path / "out" / "runs").iterdir()
     assert storage.read_json(diverged / "run.json")["status"] == "diverged"
 

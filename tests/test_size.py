@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import train
-from base import machine
+from base import ROOT, machine
 from base.errors import UserError
 from configs import size
 from configs.run import RunConfig
@@ -18,6 +18,7 @@ from runs import folder as run_folder
 from self_state import ConstantBias, SelfState
 from study import plan as pipeline
 from study import request as studies
+from study import session
 from study.plan import Study
 from tests.hostile import assert_refused, ends
 from tests.tiny_study import request
@@ -54,6 +55,35 @@ def test_weights_are_those_of_the_modules(vocabulary: int, fields: dict[str, Any
         modules.append(ConstantBias(run.constant_bias, run.model.n_embd))  # type: ignore[arg-type]
     found = sum(parameter.numel() for module in modules for parameter in module.parameters())
     assert size.weights(run, vocabulary) == found
+
+
+def test_the_larger_model_is_gpt2_and_a_dry_run_tells_its_costs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = ROOT / "configs" / "gpt2_small.toml"
+    run = load_suite(path).run("vanilla", 1)
+    assert (
+        size.weights(run, size.tokens_of(run)) == 124_439_808 + 768
+    )  # as published, and the row of the mask token
+    assert size.step_gflop(run) == pytest.approx(6e-9 * 480 * 1024 * (124_439_808 + 768))
+    monkeypatch.setattr(machine, "memory", lambda: int(1e12))
+    told = session.dry_run(request(tmp_path, path), every=False).splitlines()
+    (vanilla,) = [
+        line for line in told if line.startswith("vanilla: 124,440,576 parameters; a worker takes ")
+    ]
+    parts = ("weights 0.50, gradients 0.50, optimizer 1.00, activations ", " GFLOP a step, 733,9", " a run")
+    assert all(part in vanilla for part in parts), vanilla
+    assert any(
+        line.startswith("gpt2_small: 2 runs, 1,46") and line.endswith(" GFLOP in all") for line in told
+    )
+
+
+@pytest.mark.parametrize("fields", STATES.values(), ids=STATES)
+def test_the_memory_is_the_sum_of_its_parts(fields: dict[str, Any]) -> None:
+    run = run_of(**fields)
+    parts, each = size.memory_parts(run), 4 * size.weights(run, 256)
+    assert size.memory(run) == sum(parts.values())
+    assert [parts[name] for name in ("weights", "gradients", "optimizer")] == [each, each, 2 * each]
 
 
 @pytest.mark.parametrize(("tokenizer", "tokens"), [("char", 256), ("bpe:1024", 1024), ("gpt2", 50_257)])
