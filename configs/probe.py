@@ -12,7 +12,7 @@ and of the runs' own keys.
 import functools
 import importlib
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -22,6 +22,11 @@ from configs.run import RunConfig
 
 HOME = Path(__file__).parent / "probes"
 Count = Annotated[int, Field(ge=1, le=100_000)]
+
+
+def setting(default: Any, quick: Any, **bounds: Any) -> Any:
+    """A field's value where a suite gives none, and the most that it has in the quick form (see configs/quick.py)."""
+    return Field(default=default, json_schema_extra={"quick": quick}, **bounds)
 
 
 class Probe(Strict):

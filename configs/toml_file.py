@@ -90,17 +90,8 @@ class Source:
     files: list[tuple[Path, dict[Keys, int]]]  # the file itself first, then what it extends
     overrides: dict[Keys, str] = field(default_factory=dict)  # key -> the --set text
     values: list[tuple[Keys, Any]] = field(default_factory=list)
-    quick: bool = False
     guilty: Sequence[str] = ()  # --set texts that all errors are to name
     declared: dict[str, Any] = field(default_factory=dict)  # the document before any --set
-
-    def apply_quick(self) -> None:
-        """Lay the `[quick]` table over the document. ConfigError where there is none."""
-        quick = self.document.get("quick")
-        if not isinstance(quick, dict):
-            raise ConfigError(f"{self.path} has no [quick] table, so it can't be run with --quick")
-        self.document = merge(self.document, quick)
-        self.quick = True
 
     def apply_overrides(self, texts: Sequence[str]) -> None:
         """Lay `key=value` texts over the document; those of run fields act on every condition later."""
@@ -165,16 +156,15 @@ class Source:
                 for key in reversed(keys[:-1]):
                     nested = {key: nested}
                 merged = merge(merged, nested)
-        layers: list[Keys] = [("quick",), ()] if self.quick else [()]
-        trail: list[Keys] = [(*layer, *rest) for layer in layers for rest in (place, ())]
+        trail: list[Keys] = [place, ()]
         schedule = merged.get("schedule")
         if isinstance(schedule, str):
             merged["schedule"] = self._named("schedules", schedule, (*place, "schedule"))
-            trail += [(*layer, "schedules", schedule) for layer in layers]
+            trail.append(("schedules", schedule))
         corpus = merged.get("corpus")
         if isinstance(corpus, str) and isinstance(processes, dict) and corpus in processes:
             merged["process"] = self._named("processes", corpus, (*place, "corpus"))
-            trail += [(*layer, "processes", corpus) for layer in layers]
+            trail.append(("processes", corpus))
         mechanism = merged.get("mechanism")
         if mechanism is not None:
             values = self._named("mechanisms", mechanism, (*place, "mechanism"), ("mechanism",))
