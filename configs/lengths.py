@@ -9,7 +9,7 @@ from typing import Any
 from configs import toml_file
 
 Keys = tuple[str, ...]
-LEAST = 100  # steps of a run that is made shorter
+LEAST = 120  # steps of a run that is made shorter
 TOLD_IN_STEPS: tuple[Keys, ...] = (
     ("train", "steps"), ("train", "stop"), ("train", "warmup_steps"), ("train", "decay_steps"), ("log", "eval_interval"), ("log", "keep_steps"),
     ("log", "keep_checkpoints"), ("inject_until",), ("start", "step"), ("schedule", "first"), ("schedule", "washout"),

@@ -34,8 +34,10 @@ class Probe(Strict):
 
     module: ClassVar[str] = ""  # that has `run`; "": of the probe's own name
     of_channels: ClassVar[bool] = False  # whether it lets the states of a run with channels in
-    conditions: tuple[Name, ...] = ()  # to whose runs it is done
-    steps: tuple[Annotated[int, Field(ge=1)], ...] = ()  # to the weights after so many steps; none: the last
+    conditions: tuple[Name, ...] = ()
+    """to whose runs it is done"""
+    steps: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """to the weights after so many steps; none: the last"""
 
     @property
     def partner(self) -> bool:

@@ -27,30 +27,44 @@ MOST_CONDITIONS = 500
 class Signatures(Strict):
     """How regimes' marks are measured. See experiments/perturbation.py and experiments/classification.py."""
 
-    pre_steps: Count = 100  # a regime is compared with the last so many steps before it on which none acted
-    classify_steps: Count = 10  # length of one window to classify
-    permutations: Count = 100  # draws of the permutation null
+    pre_steps: Count = 100
+    """a regime is compared with the last so many steps before it on which none acted"""
+    classify_steps: Count = 10
+    """length of one window to classify"""
+    permutations: Count = 100
+    """draws of the permutation null"""
 
 
 class InStudy(Strict):
     """That and where a suite belongs to the study. See study/phases.py."""
 
-    order: int = Field(ge=0, le=10_000)  # its place among the suites
-    phase: Name | None = None  # that `--only` names; None: the suite's own name
-    does: str = Field(min_length=1, max_length=400)  # one line for --list
-    optional: bool = False  # left out of the default study
+    order: int = Field(ge=0, le=10_000)
+    """its place among the suites"""
+    phase: Name | None = None
+    """that `--only` names; None: the suite's own name"""
+    does: str = Field(min_length=1, max_length=400)
+    """one line for --list"""
+    optional: bool = False
+    """left out of the default study"""
 
 
 class Suite(Strict):
     """A suite: named conditions, each a RunConfig with seed 0, and what is asked of their runs."""
 
-    name: Name  # of its folders of tables and runs
-    path: str  # of its file
-    quick: bool = False  # whether it is the quick form
-    seeds: int = Field(ge=1, le=10_000)  # seeds are numbered from 1
+    name: Name
+    """of its folders of tables and runs"""
+    path: str
+    """of its file"""
+    quick: bool = False
+    """whether it is the quick form"""
+    seeds: int = Field(ge=1, le=10_000)
+    """seeds are numbered from 1"""
     conditions: dict[Name, RunConfig] = Field(min_length=1)
-    probes: dict[Name, Probe] = Field(default_factory=dict)  # what is done to finished runs: [probe.NAME]
+    """what differs from one run to the next, by name"""
+    probes: dict[Name, Probe] = Field(default_factory=dict)
+    """what is done to finished runs: [probe.NAME]"""
     signatures: Signatures
+    """how the marks of regimes are measured"""
 
     def run(self, condition: str, seed: int) -> RunConfig:
         """The config of one run. ConfigError for a condition that the suite lacks, with the nearest name."""

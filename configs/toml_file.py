@@ -281,9 +281,7 @@ def explain(error: ValidationError, model: type[BaseModel], source: Source, trai
     label = ".".join(keys) or "this suite"
     if first["type"] == "extra_forbidden":
         kind = kinds.get(keys[:-1])
-        having = [
-            tag for tag, member in _members(model, keys[:-1]).items() if keys[-1] in member.model_fields
-        ]
+        having = [tag for tag, member in members(model, keys[:-1]).items() if keys[-1] in member.model_fields]
         if kind is not None and having:
             parent = ".".join(keys[:-1])
             return f'{label} means nothing with {parent}.kind = "{kind}" {place}; it belongs to kind {" or ".join(having)}'
@@ -291,7 +289,7 @@ def explain(error: ValidationError, model: type[BaseModel], source: Source, trai
     if first["type"] == "missing":
         return f"{label} is missing {place}; give it a value"
     if first["type"] == "union_tag_not_found":
-        return f"{label} has no kind {place}; give it one of {', '.join(sorted(_members(model, keys)))}"
+        return f"{label} has no kind {place}; give it one of {', '.join(sorted(members(model, keys)))}"
     if first["type"] == "value_error":
         return f"{first['msg'].removeprefix('Value error, ')} ({place})"
     return f"{label} = {shown(first['input'])} {place}: {first['msg'][:1].lower()}{first['msg'][1:]}"
@@ -302,14 +300,14 @@ def _without_kinds(model: type[BaseModel], parts: Sequence[str]) -> tuple[Keys, 
     keys: Keys = ()
     kinds: dict[Keys, str] = {}
     for part in parts:
-        if keys not in kinds and part in _members(model, keys):
+        if keys not in kinds and part in members(model, keys):
             kinds[keys] = part
         else:
             keys = (*keys, part)
     return keys, kinds
 
 
-def _members(model: type[BaseModel], keys: Keys) -> dict[str, type[BaseModel]]:
+def members(model: type[BaseModel], keys: Keys) -> dict[str, type[BaseModel]]:
     """The models that may stand at a place by their kind; without a kind, the one model under ""; {} for a plain value."""
     found: dict[str, type[BaseModel]] = {"": model}
     inside = False  # a dict or a list, whose keys are no field's name
@@ -334,5 +332,5 @@ def _members(model: type[BaseModel], keys: Keys) -> dict[str, type[BaseModel]]:
 
 def _siblings(model: type[BaseModel], keys: Keys) -> list[str]:
     """Full names of the fields that could stand where an unknown key does."""
-    names = [name for member in _members(model, keys[:-1]).values() for name in member.model_fields]
+    names = [name for member in members(model, keys[:-1]).values() for name in member.model_fields]
     return [".".join((*keys[:-1], name)) for name in dict.fromkeys(names)]

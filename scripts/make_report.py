@@ -5,6 +5,7 @@ make_report.py --figures            <out>/tables -> <out>/figures/, too
 make_report.py --readme             docs/results/tables -> README.md (results and time)
 make_report.py --pipeline           the code's declarations -> docs/PIPELINE.md
 make_report.py --preregistration    configs/claims.toml -> docs/PREREGISTRATION.md
+make_report.py --configs            the fields' declarations -> the comments of configs/base.toml
 
 Run it as ./run.sh python scripts/make_report.py.
 """
@@ -22,6 +23,7 @@ if __name__ == "__main__":
     command_line.heed()
 
 from base import ROOT
+from configs import meanings
 from experiments.claims.page import write_preregistration
 from experiments.kit.tables import Tables, suites
 from study import book, documents, site
@@ -42,10 +44,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--readme", action="store_true", help="rewrite README.md's results from docs/results")
     parser.add_argument("--pipeline", action="store_true", help="rewrite docs/PIPELINE.md")
     parser.add_argument("--preregistration", action="store_true", help="rewrite docs/PREREGISTRATION.md")
+    parser.add_argument("--configs", action="store_true", help="rewrite the comments of configs/base.toml")
     given = parser.parse_args(arguments)
     command_line.check_names(given.suite or (), "--suite")
     parts = {
-        "readme": documents.write_readme, "pipeline": documents.write_pipeline, "preregistration": write_preregistration
+        "readme": documents.write_readme, "pipeline": documents.write_pipeline, "preregistration": write_preregistration,
+        "configs": meanings.write,
     }  # fmt: skip
     written = [write(ROOT) for name, write in parts.items() if getattr(given, name)]
     if not written:

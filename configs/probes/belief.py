@@ -9,7 +9,8 @@ STATES = 20  # that it sets, about: the regimes that acted decide
 class BeliefTest(Probe):
     """See probes/belief.py."""
 
-    heldout_batches: Count = setting(10, quick=1)  # that predictions are measured on
+    heldout_batches: Count = setting(10, quick=1)
+    """that predictions are measured on"""
 
     @property
     def partner(self) -> bool:

@@ -15,18 +15,24 @@ LESSONS = 6  # three on the state, three on features
 class SelfReport(Probe):
     """What a model is asked about, and how long it is taught to answer."""
 
-    regimes: tuple[Name, ...] = Field(
-        default=REGIMES, min_length=FEWEST
-    )  # whose mean states are set, beside calm
-    lesson: Count = setting(1200, quick=40)  # steps of fine-tuning
-    rows: int = setting(48, quick=16, ge=8, le=4096)  # of a step: each a text, options and three questions
-    prompts: Count = setting(96, quick=24)  # that each answer is measured on
+    regimes: tuple[Name, ...] = Field(default=REGIMES, min_length=FEWEST)
+    """whose mean states are set, beside calm"""
+    lesson: Count = setting(1200, quick=40)
+    """steps of fine-tuning"""
+    rows: int = setting(48, quick=16, ge=8, le=4096)
+    """of a step: each a text, options and three questions"""
+    prompts: Count = setting(96, quick=24)
+    """that each answer is measured on"""
     strengths: tuple[Magnitude, ...] = setting((0.25, 0.5, 1.0, 1.5, 2.0, 3.0), quick=[0.5, 1.0, 2.0])
-    # times the mean state's distance; 1 is measured anyway
-    draws: Count = setting(4, quick=2)  # random directions at each strength
-    dictionary: int = setting(256, quick=64, ge=16, le=65536)  # features of the sparse autoencoder
-    active: Count = setting(8, quick=4)  # of them at each token
-    dictionary_steps: Count = setting(1000, quick=60)  # of training it
+    """times the mean state's distance; 1 is measured anyway"""
+    draws: Count = setting(4, quick=2)
+    """random directions at each strength"""
+    dictionary: int = setting(256, quick=64, ge=16, le=65536)
+    """features of the sparse autoencoder"""
+    active: Count = setting(8, quick=4)
+    """of them at each token"""
+    dictionary_steps: Count = setting(1000, quick=60)
+    """of training it"""
 
     @property
     def partner(self) -> bool:
