@@ -7,7 +7,7 @@ resolved: no names left to look up, saved with the run, and hashed into its key.
 
 import graphlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -73,6 +73,21 @@ class Suite(Strict):
         if not 1 <= seed < 2**63:
             raise ConfigError(f"seed {seed}: seeds are numbered from 1, and below 2**63")
         return self.conditions[condition].model_copy(update={"seed": seed})
+
+    def only(self, names: Collection[str]) -> Self:
+        """The suite with some of its conditions alone, those whose runs they need among them; probes are of the former."""
+        kept, waiting = set[str](), list(names)
+        while waiting:
+            name = waiting.pop()
+            if name not in kept:
+                kept.add(name)
+                waiting += [wanted for wanted, _ in self.conditions[name].references().values()]
+        conditions = {name: run for name, run in self.conditions.items() if name in kept}
+        probes = {
+            name: one.model_copy(update={"conditions": tuple(of for of in one.conditions if of in names)})
+            for name, one in self.probes.items()
+        }
+        return self.model_copy(update={"conditions": conditions, "probes": probes})
 
     @model_validator(mode="after")
     def _references_fit(self) -> Self:

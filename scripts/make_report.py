@@ -25,7 +25,7 @@ if __name__ == "__main__":
 from base import ROOT
 from configs import meanings
 from experiments.claims.page import write_preregistration
-from experiments.kit.tables import Tables, suites
+from experiments.kit.tables import suites
 from study import book, documents, site
 
 
@@ -54,25 +54,12 @@ def main(arguments: Sequence[str]) -> None:
     written = [write(ROOT) for name, write in parts.items() if getattr(given, name)]
     if not written:
         for suite in given.suite or suites(given.out / "tables"):
-            written += made_again(given.out, suite, given.note, given.figures)
+            written += book.made_again(
+                given.out / "tables", given.out, suite, given.note, given.figures, True
+            )
         written += filter(None, [site.write(given.out)])
     for path in written:
         print(f"wrote {path}")
-
-
-def made_again(out: Path, suite: str, note: str | None, figures: bool) -> list[Path]:
-    """The pages of a suite, and its figures if they are wanted, from `<out>/tables`."""
-    written = []
-    for module, experiment, below in book.of_suite(suite):
-        tables = Tables(out / "tables", suite)
-        small = book.note_of(tables.folder, suite) if note is None else note
-        for figure in experiment.figures if figures else ():
-            drawn = book.draw(figure, tables, small, out / "figures" / below)
-            written += [drawn] if drawn else []
-        if book.templates_of(module):
-            said = book.note_of(tables.folder, suite, "warning") if note is None else note
-            written += book.write_page(module, tables, out, below, said)
-    return written
 
 
 if __name__ == "__main__":

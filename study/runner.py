@@ -41,6 +41,7 @@ class Runner:
         kinds: of what is made of finished runs, the kinds that are wanted.
         forced: phases to make again in any case.
         executor: who runs the steps; by default worker processes of this machine.
+        verbose: whether each step that ends is told.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Runner:
         costs: Costs,
         forced: frozenset[str] = frozenset(),
         executor: Callable[[int], Executor] = Workers,
+        verbose: bool = False,
     ) -> None:
         self.study = study
         self.plan = list(plan)
@@ -74,7 +76,7 @@ class Runner:
         self.round_s = 0.0
         self.made_any = False  # whether anything at all ran
         self.shown: tuple[frozenset[str], Whole] | None = None  # what the newest tables were asked to hold
-        self.display = Display(costs, jobs)
+        self.display = Display(costs, jobs, self.waiting, verbose)
         ends = whole(plan, {*self.done, *chosen})
         coming = [step for step in plan if step.name in self.done or step.name in chosen]
         wanted = made_steps(study, coming, ends) if self.kinds else []
