@@ -218,7 +218,7 @@ def train_step(
         arguments={"run": run, "inputs": {part: step.destination for part, step in needed.items()}},
         views=(study.out / suite.name / condition / f"seed-{seed}",),
         seed=seed,
-        work=(run.last - run.first) * size.step_gflop(run),
+        work=size.effort(run),
     )
 
 

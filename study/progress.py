@@ -15,12 +15,14 @@ from study.plan import MADE, Step, Study
 from study.worker import progress_path
 
 OVERHEAD = 1.7  # a training step against its matrix products alone
+DEARER = 2.3  # a test against training, work for work: its batches are many and small
+TRAIN = "train"
 MADE_S = 1.0  # a table, a figure or a page: a first guess
 
 
 class Costs:
-    """Seconds a step takes: its work at the speed of finished steps of its kind; at that of others, where there is none of it yet;
-    before any, at a guess from the machine's speed. A guess is corrected with every step that ends."""
+    """Seconds a step takes: its work at the speed of finished steps of its kind. Where there is none yet, tests go by training's
+    speed, and that by a guess from the machine's; every step that ends corrects it."""
 
     def __init__(self) -> None:
         self.sums: dict[str, tuple[float, float]] = {}  # kind -> seconds, units of work
@@ -46,12 +48,10 @@ class Costs:
         """Seconds that a step is expected to take on one worker."""
         if step.kind in self.sums or not step.studied:
             return step.work * self.of_kind(step.kind)
-        studied = [sums for kind, sums in self.sums.items() if kind not in MADE]
-        if studied:  # of another kind, but measured here
-            return step.work * sum(seconds for seconds, _ in studied) / sum(units for _, units in studied)
-        if self.guess_s is None:
+        if TRAIN not in self.sums and self.guess_s is None:
             self.guess_s = OVERHEAD / gflops()
-        return step.work * self.guess_s
+        trained = self.of_kind(TRAIN) if TRAIN in self.sums else self.guess_s or 0.0
+        return step.work * trained * (DEARER if step.tests else 1)
 
     def of_kind(self, kind: str) -> float:
         """Seconds a unit of work: of tables, figures or report, the whole."""
