@@ -61,7 +61,9 @@ def add_suite_arguments(parser: argparse.ArgumentParser) -> None:
     """A suite file, `--set`, `--quick` and `--out`."""
     parser.add_argument("suite", type=Path, help="a suite file, for example configs/shakespeare.toml")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set a config field")
-    parser.add_argument("--quick", action="store_true", help="the suite's small [quick] form")
+    parser.add_argument(
+        "--quick", action="store_true", help="the suite made small, too small to conclude from"
+    )
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder to write to (default out)")
 
 

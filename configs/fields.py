@@ -16,4 +16,6 @@ Shift = Annotated[float, Field(ge=-1e9, le=1e9)]
 class Strict(BaseModel):
     """Frozen; wrong types, unknown keys, infinities and NaN are refused."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )

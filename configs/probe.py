@@ -12,7 +12,7 @@ and of the runs' own keys.
 import functools
 import importlib
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -24,13 +24,20 @@ HOME = Path(__file__).parent / "probes"
 Count = Annotated[int, Field(ge=1, le=100_000)]
 
 
+def setting(default: Any, quick: Any, **bounds: Any) -> Any:
+    """A field's value where a suite gives none, and the most that it has in the quick form (see configs/quick.py)."""
+    return Field(default=default, json_schema_extra={"quick": quick}, **bounds)
+
+
 class Probe(Strict):
     """The fields that all probes have."""
 
     module: ClassVar[str] = ""  # that has `run`; "": of the probe's own name
     of_channels: ClassVar[bool] = False  # whether it lets the states of a run with channels in
-    conditions: tuple[Name, ...] = ()  # to whose runs it is done
-    steps: tuple[Annotated[int, Field(ge=1)], ...] = ()  # to the weights after so many steps; none: the last
+    conditions: tuple[Name, ...] = ()
+    """to whose runs it is done"""
+    steps: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """to the weights after so many steps; none: the last"""
 
     @property
     def partner(self) -> bool:

@@ -19,12 +19,14 @@ class Chain(Strict):
     """
 
     kind: Literal["chain"]
-    tokens: int = Field(default=16, ge=2, le=1024)  # size of the vocabulary
-    order: int = Field(default=1, ge=1, le=8)  # how many past tokens decide the next one's probabilities
-    concentration: Positive = (
-        0.25  # of the Dirichlet distribution; the smaller, the more certain the next token
-    )
-    uniform: Probability = 0.02  # share of the uniform distribution in each row
+    tokens: int = Field(default=16, ge=2, le=1024)
+    """size of the vocabulary"""
+    order: int = Field(default=1, ge=1, le=8)
+    """how many past tokens decide the next one's probabilities"""
+    concentration: Positive = 0.25
+    """of the Dirichlet distribution; the smaller, the more certain the next token"""
+    uniform: Probability = 0.02
+    """share of the uniform distribution in each row"""
 
     @property
     def vocabulary(self) -> int:
@@ -45,6 +47,7 @@ class Hidden(Strict):
 
     kind: Literal["hidden"]
     transitions: tuple[tuple[tuple[Probability, ...], ...], ...] = Field(min_length=2, max_length=1024)
+    """a square matrix a symbol: [symbol][from][to]"""
 
     @property
     def vocabulary(self) -> int:

@@ -16,14 +16,22 @@ class Rows(Strict):
     """
 
     kind: Literal["rows"]
-    channel: Probability = 0.35  # share in its channel alone
-    both: Probability = 0.15  # share in channel and text
-    text: Probability = 0.35  # share in the text alone; what is left to one: nowhere
-    channel_right: Probability = 1.0  # share of channels that hold the state that decides, not another one
-    text_right: Probability = 1.0  # the same of texts
-    noise: Magnitude = 0.05  # standard deviation added to each number of a channel, whose own is about 1
-    cropped: Probability = 0.1  # share of rows whose prompt, with what is said there, is out of sight
-    slots: bool = False  # whether a token for each channel stands in front, for states that enter there
+    channel: Probability = 0.35
+    """share in its channel alone"""
+    both: Probability = 0.15
+    """share in channel and text"""
+    text: Probability = 0.35
+    """share in the text alone; what is left to one: nowhere"""
+    channel_right: Probability = 1.0
+    """share of channels that hold the state that decides, not another one"""
+    text_right: Probability = 1.0
+    """the same of texts"""
+    noise: Magnitude = 0.05
+    """standard deviation added to each number of a channel, whose own is about 1"""
+    cropped: Probability = 0.1
+    """share of rows whose prompt, with what is said there, is out of sight"""
+    slots: bool = False
+    """whether a token for each channel stands in front, for states that enter there"""
 
     @property
     def vocabulary(self) -> int:
@@ -43,14 +51,14 @@ Channel = Capability | Literal["self"]
 class Channels(Strict):
     """What enters the layers through gates that are zero at first. See channels.py."""
 
-    names: tuple[Channel, ...] = Field(
-        default=get_args(Capability), min_length=1
-    )  # which; self: the self-state, in place of its bias on the embeddings
+    names: tuple[Channel, ...] = Field(default=get_args(Capability), min_length=1)
+    """which; self: the self-state, in place of its bias on the embeddings"""
     how: Literal["add", "attention", "prefix"] = "add"
-    # add: to every position; attention: each position takes what it asks for; prefix: to a token of its own in front
-    layers: Literal["all", "first"] = "all"  # before which blocks; a prefix enters before the first alone
+    """add: to every position; attention: each position takes what it asks for; prefix: to a token of its own in front"""
+    layers: Literal["all", "first"] = "all"
+    """before which blocks; a prefix enters before the first alone"""
     given: Literal["own", "constant", "shuffled"] = "own"
-    # constant: learned numbers in place of all states; shuffled: the states of the batch's next row
+    """constant: learned numbers in place of all states; shuffled: the states of the batch's next row"""
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:

@@ -10,6 +10,7 @@ from configs.run import RunConfig
 from configs.state import STATS
 from configs.suite import Suite
 
+DROPOUT = 1.5  # a training step with dropout, against one without
 LOG_BYTES = 200.0  # of a step's row in metrics.csv
 
 
@@ -53,6 +54,11 @@ def gated(run: RunConfig) -> int:
     asked = ASKED * (width + sum(sizes.values()) + len(sizes)) if given.how == "attention" else 0
     constant = sum(sizes.values()) if given.given == "constant" else 0
     return layers * (len(sizes) + width * sum(sizes.values()) + asked) + constant
+
+
+def effort(run: RunConfig) -> float:
+    """What the training of a run takes beside others', in GFLOP that time is told by."""
+    return (run.last - run.first) * step_gflop(run) * (DROPOUT if run.model.dropout else 1)
 
 
 def step_gflop(run: RunConfig) -> float:

@@ -7,13 +7,14 @@ resolved: no names left to look up, saved with the run, and hashed into its key.
 
 import graphlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from configs import lengths, probe, toml_file
+from configs import quick as quick_form
 from configs.fields import Name, Strict
 from configs.probe import Count, Probe
 from configs.run import RunConfig
@@ -26,30 +27,44 @@ MOST_CONDITIONS = 500
 class Signatures(Strict):
     """How regimes' marks are measured. See experiments/perturbation.py and experiments/classification.py."""
 
-    pre_steps: Count = 100  # a regime is compared with the last so many steps before it on which none acted
-    classify_steps: Count = 10  # length of one window to classify
-    permutations: Count = 100  # draws of the permutation null
+    pre_steps: Count = 100
+    """a regime is compared with the last so many steps before it on which none acted"""
+    classify_steps: Count = 10
+    """length of one window to classify"""
+    permutations: Count = 100
+    """draws of the permutation null"""
 
 
 class InStudy(Strict):
     """That and where a suite belongs to the study. See study/phases.py."""
 
-    order: int = Field(ge=0, le=10_000)  # its place among the suites
-    phase: Name | None = None  # that `--only` names; None: the suite's own name
-    does: str = Field(min_length=1, max_length=400)  # one line for --list
-    optional: bool = False  # left out of the default study
+    order: int = Field(ge=0, le=10_000)
+    """its place among the suites"""
+    phase: Name | None = None
+    """that `--only` names; None: the suite's own name"""
+    does: str = Field(min_length=1, max_length=400)
+    """one line for --list"""
+    optional: bool = False
+    """left out of the default study"""
 
 
 class Suite(Strict):
     """A suite: named conditions, each a RunConfig with seed 0, and what is asked of their runs."""
 
-    name: Name  # of its folders of tables and runs
-    path: str  # of its file
-    quick: bool = False  # whether the values of [quick] were taken
-    seeds: int = Field(ge=1, le=10_000)  # seeds are numbered from 1
+    name: Name
+    """of its folders of tables and runs"""
+    path: str
+    """of its file"""
+    quick: bool = False
+    """whether it is the quick form"""
+    seeds: int = Field(ge=1, le=10_000)
+    """seeds are numbered from 1"""
     conditions: dict[Name, RunConfig] = Field(min_length=1)
-    probes: dict[Name, Probe] = Field(default_factory=dict)  # what is done to finished runs: [probe.NAME]
+    """what differs from one run to the next, by name"""
+    probes: dict[Name, Probe] = Field(default_factory=dict)
+    """what is done to finished runs: [probe.NAME]"""
     signatures: Signatures
+    """how the marks of regimes are measured"""
 
     def run(self, condition: str, seed: int) -> RunConfig:
         """The config of one run. ConfigError for a condition that the suite lacks, with the nearest name."""
@@ -58,6 +73,21 @@ class Suite(Strict):
         if not 1 <= seed < 2**63:
             raise ConfigError(f"seed {seed}: seeds are numbered from 1, and below 2**63")
         return self.conditions[condition].model_copy(update={"seed": seed})
+
+    def only(self, names: Collection[str]) -> Self:
+        """The suite with some of its conditions alone, those whose runs they need among them; probes are of the former."""
+        kept, waiting = set[str](), list(names)
+        while waiting:
+            name = waiting.pop()
+            if name not in kept:
+                kept.add(name)
+                waiting += [wanted for wanted, _ in self.conditions[name].references().values()]
+        conditions = {name: run for name, run in self.conditions.items() if name in kept}
+        probes = {
+            name: one.model_copy(update={"conditions": tuple(of for of in one.conditions if of in names)})
+            for name, one in self.probes.items()
+        }
+        return self.model_copy(update={"conditions": conditions, "probes": probes})
 
     @model_validator(mode="after")
     def _references_fit(self) -> Self:
@@ -135,13 +165,13 @@ _LIBRARIES = (
 
 
 def load_suite(path: Path, overrides: Sequence[str] = (), quick: bool = False) -> Suite:
-    """Read a suite file with all that it extends, apply `[quick]` and `--set` values, resolve its conditions.
+    """Read a suite file with all that it extends, apply `--set` values, resolve its conditions.
 
     Args:
         path: a TOML file such as configs/shakespeare.toml.
         overrides: `key=value` texts, the value in TOML (bare words count as strings). They act on every
             condition, and win over what a condition says itself; `conditions.NAME.key=value` acts on one.
-        quick: take the file's `[quick]` values.
+        quick: its quick form, see configs/quick.py.
 
     Raises:
         ConfigError: one line that says what is wrong, in which file and line or --set, and what would be right.
@@ -167,11 +197,10 @@ def load_suite(path: Path, overrides: Sequence[str] = (), quick: bool = False) -
 def _load(path: Path, overrides: Sequence[str], quick: bool, guilty: Sequence[str] = ()) -> Suite:
     """guilty: the --set values that errors are to name, since fields that fit without them do not fit with them."""
     source = toml_file.read(path)
-    if quick:
-        source.apply_quick()
     source.apply_overrides(overrides)
     source.guilty = guilty
     document = source.document
+    smaller = quick_form.table(source) if quick else {}
     known = {*RunConfig.model_fields, *_SUITE_FIELDS, *_LIBRARIES} - {"seed", "process"}
     for key in document:
         if key not in known:
@@ -183,21 +212,29 @@ def _load(path: Path, overrides: Sequence[str], quick: bool, guilty: Sequence[st
     conditions, lengthened = {}, {}
     for name in document.get("conditions", {}):
         resolved, trail = source.resolve_condition(name, {*RunConfig.model_fields, "mechanism"})
-        lengthened[name] = lengths.factor(source, name, resolved)
-        resolved = lengths.as_long(source, name, resolved, lengthened[name])
+        lengthened[name] = lengths.factor(source, name, resolved, smaller.get("shorter", 1.0))
+        given = lengths.given(source, name)
+        resolved = lengths.scaled(resolved, lengthened[name], given)
+        if quick:
+            resolved = quick_form.often(resolved, lengthened[name], given)
+            resolved = quick_form.small(resolved, smaller, given)
+            trail = [("quick",), *trail]
         fields = {key: value for key, value in resolved.items() if key not in {*_SUITE_FIELDS, *_LIBRARIES}}
         conditions[name] = validate(RunConfig, fields, source, trail)
-    parts = {key: document[key] for key in _SUITE_FIELDS if key in document}
+    whole = quick_form.small(document, smaller, source.overrides)
+    parts = {key: whole[key] for key in _SUITE_FIELDS if key in whole}
     checked = {"path": str(path), "quick": quick, "signatures": {}, **parts}
     checked["conditions"] = {name: run.model_dump(mode="json") for name, run in conditions.items()}
-    suite = validate(Suite, checked, source, ((),))
-    return suite.model_copy(update={"probes": _probes(suite, source, lengthened)})
+    suite = validate(Suite, checked, source, [("quick",)] * quick + [()])
+    return suite.model_copy(update={"probes": _probes(suite, source, lengthened, smaller)})
 
 
-def _probes(suite: Suite, source: toml_file.Source, lengthened: Mapping[str, float]) -> dict[str, Probe]:
+def _probes(
+    suite: Suite, source: toml_file.Source, lengthened: Mapping[str, float], smaller: dict[str, Any]
+) -> dict[str, Probe]:
     """The sections `[probe.NAME]` of a suite, checked against the conditions whose runs they name.
 
-    lengthened: of each condition, its steps over those that its file gives it.
+    lengthened: of each condition, its steps over those that its file gives it. smaller: `[quick]`, for the quick form.
     """
     sections = source.document.get("probe", {})
     if not isinstance(sections, dict) or not all(isinstance(one, dict) for one in sections.values()):
@@ -207,6 +244,11 @@ def _probes(suite: Suite, source: toml_file.Source, lengthened: Mapping[str, flo
         places = [("quick", "probe", name)] * suite.quick + [("probe", name)]
         if name not in probe.known():
             raise ConfigError(toml_file.unknown("probe", name, probe.known(), source.where(*places)))
+        if suite.quick:
+            given = [keys[2:] for keys in source.overrides if keys[:2] == ("probe", name)]
+            fields = quick_form.asked(
+                fields, probe.fields_of(name), smaller.get("probe", {}).get(name, {}), given
+            )
         one = validate(probe.fields_of(name), fields, source, places)
         longer = {lengthened[condition] for condition in one.conditions if condition in lengthened}
         if len(longer) == 1 and ("probe", name, "steps") not in source.overrides:

@@ -90,17 +90,8 @@ class Source:
     files: list[tuple[Path, dict[Keys, int]]]  # the file itself first, then what it extends
     overrides: dict[Keys, str] = field(default_factory=dict)  # key -> the --set text
     values: list[tuple[Keys, Any]] = field(default_factory=list)
-    quick: bool = False
     guilty: Sequence[str] = ()  # --set texts that all errors are to name
     declared: dict[str, Any] = field(default_factory=dict)  # the document before any --set
-
-    def apply_quick(self) -> None:
-        """Lay the `[quick]` table over the document. ConfigError where there is none."""
-        quick = self.document.get("quick")
-        if not isinstance(quick, dict):
-            raise ConfigError(f"{self.path} has no [quick] table, so it can't be run with --quick")
-        self.document = merge(self.document, quick)
-        self.quick = True
 
     def apply_overrides(self, texts: Sequence[str]) -> None:
         """Lay `key=value` texts over the document; those of run fields act on every condition later."""
@@ -165,16 +156,15 @@ class Source:
                 for key in reversed(keys[:-1]):
                     nested = {key: nested}
                 merged = merge(merged, nested)
-        layers: list[Keys] = [("quick",), ()] if self.quick else [()]
-        trail: list[Keys] = [(*layer, *rest) for layer in layers for rest in (place, ())]
+        trail: list[Keys] = [place, ()]
         schedule = merged.get("schedule")
         if isinstance(schedule, str):
             merged["schedule"] = self._named("schedules", schedule, (*place, "schedule"))
-            trail += [(*layer, "schedules", schedule) for layer in layers]
+            trail.append(("schedules", schedule))
         corpus = merged.get("corpus")
         if isinstance(corpus, str) and isinstance(processes, dict) and corpus in processes:
             merged["process"] = self._named("processes", corpus, (*place, "corpus"))
-            trail += [(*layer, "processes", corpus) for layer in layers]
+            trail.append(("processes", corpus))
         mechanism = merged.get("mechanism")
         if mechanism is not None:
             values = self._named("mechanisms", mechanism, (*place, "mechanism"), ("mechanism",))
@@ -291,9 +281,7 @@ def explain(error: ValidationError, model: type[BaseModel], source: Source, trai
     label = ".".join(keys) or "this suite"
     if first["type"] == "extra_forbidden":
         kind = kinds.get(keys[:-1])
-        having = [
-            tag for tag, member in _members(model, keys[:-1]).items() if keys[-1] in member.model_fields
-        ]
+        having = [tag for tag, member in members(model, keys[:-1]).items() if keys[-1] in member.model_fields]
         if kind is not None and having:
             parent = ".".join(keys[:-1])
             return f'{label} means nothing with {parent}.kind = "{kind}" {place}; it belongs to kind {" or ".join(having)}'
@@ -301,7 +289,7 @@ def explain(error: ValidationError, model: type[BaseModel], source: Source, trai
     if first["type"] == "missing":
         return f"{label} is missing {place}; give it a value"
     if first["type"] == "union_tag_not_found":
-        return f"{label} has no kind {place}; give it one of {', '.join(sorted(_members(model, keys)))}"
+        return f"{label} has no kind {place}; give it one of {', '.join(sorted(members(model, keys)))}"
     if first["type"] == "value_error":
         return f"{first['msg'].removeprefix('Value error, ')} ({place})"
     return f"{label} = {shown(first['input'])} {place}: {first['msg'][:1].lower()}{first['msg'][1:]}"
@@ -312,14 +300,14 @@ def _without_kinds(model: type[BaseModel], parts: Sequence[str]) -> tuple[Keys, 
     keys: Keys = ()
     kinds: dict[Keys, str] = {}
     for part in parts:
-        if keys not in kinds and part in _members(model, keys):
+        if keys not in kinds and part in members(model, keys):
             kinds[keys] = part
         else:
             keys = (*keys, part)
     return keys, kinds
 
 
-def _members(model: type[BaseModel], keys: Keys) -> dict[str, type[BaseModel]]:
+def members(model: type[BaseModel], keys: Keys) -> dict[str, type[BaseModel]]:
     """The models that may stand at a place by their kind; without a kind, the one model under ""; {} for a plain value."""
     found: dict[str, type[BaseModel]] = {"": model}
     inside = False  # a dict or a list, whose keys are no field's name
@@ -344,5 +332,5 @@ def _members(model: type[BaseModel], keys: Keys) -> dict[str, type[BaseModel]]:
 
 def _siblings(model: type[BaseModel], keys: Keys) -> list[str]:
     """Full names of the fields that could stand where an unknown key does."""
-    names = [name for member in _members(model, keys[:-1]).values() for name in member.model_fields]
+    names = [name for member in members(model, keys[:-1]).values() for name in member.model_fields]
     return [".".join((*keys[:-1], name)) for name in dict.fromkeys(names)]

@@ -5,6 +5,7 @@ make_report.py --figures            <out>/tables -> <out>/figures/, too
 make_report.py --readme             docs/results/tables -> README.md (results and time)
 make_report.py --pipeline           the code's declarations -> docs/PIPELINE.md
 make_report.py --preregistration    configs/claims.toml -> docs/PREREGISTRATION.md
+make_report.py --configs            the fields' declarations -> the comments of configs/base.toml
 
 Run it as ./run.sh python scripts/make_report.py.
 """
@@ -22,8 +23,9 @@ if __name__ == "__main__":
     command_line.heed()
 
 from base import ROOT
+from configs import meanings
 from experiments.claims.page import write_preregistration
-from experiments.kit.tables import Tables, suites
+from experiments.kit.tables import suites
 from study import book, documents, site
 
 
@@ -42,33 +44,22 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--readme", action="store_true", help="rewrite README.md's results from docs/results")
     parser.add_argument("--pipeline", action="store_true", help="rewrite docs/PIPELINE.md")
     parser.add_argument("--preregistration", action="store_true", help="rewrite docs/PREREGISTRATION.md")
+    parser.add_argument("--configs", action="store_true", help="rewrite the comments of configs/base.toml")
     given = parser.parse_args(arguments)
     command_line.check_names(given.suite or (), "--suite")
     parts = {
-        "readme": documents.write_readme, "pipeline": documents.write_pipeline, "preregistration": write_preregistration
+        "readme": documents.write_readme, "pipeline": documents.write_pipeline, "preregistration": write_preregistration,
+        "configs": meanings.write,
     }  # fmt: skip
     written = [write(ROOT) for name, write in parts.items() if getattr(given, name)]
     if not written:
         for suite in given.suite or suites(given.out / "tables"):
-            written += made_again(given.out, suite, given.note, given.figures)
+            written += book.made_again(
+                given.out / "tables", given.out, suite, given.note, given.figures, True
+            )
         written += filter(None, [site.write(given.out)])
     for path in written:
         print(f"wrote {path}")
-
-
-def made_again(out: Path, suite: str, note: str | None, figures: bool) -> list[Path]:
-    """The pages of a suite, and its figures if they are wanted, from `<out>/tables`."""
-    written = []
-    for module, experiment, below in book.of_suite(suite):
-        tables = Tables(out / "tables", suite)
-        small = book.note_of(tables.folder, suite) if note is None else note
-        for figure in experiment.figures if figures else ():
-            drawn = book.draw(figure, tables, small, out / "figures" / below)
-            written += [drawn] if drawn else []
-        if book.templates_of(module):
-            said = book.note_of(tables.folder, suite, "warning") if note is None else note
-            written += book.write_page(module, tables, out, below, said)
-    return written
 
 
 if __name__ == "__main__":

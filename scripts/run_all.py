@@ -46,11 +46,27 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Request]:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--only", nargs="+", default=[], metavar="PHASE", action="extend", help="run only these phases")
+    add(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        action="extend",
+        help="only these phases or suites, from their data to their pages; with `train`, nothing is drawn or written; "
+        "`figures` and `report` alone are of what is there",
+    )
+    add(
+        "--condition",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        action="extend",
+        help="only these conditions, and the runs that they need",
+    )
     add("--list", action="store_true", help="list the phases")
     add("--status", action="store_true", help="say how far the study is")
     add("--dry-run", action="store_true", help="say what would run, and how long it would take")
-    add("-v", "--verbose", action="store_true", help="with --dry-run: each step, and why")
+    add("-v", "--verbose", action="store_true", help="a line for each step; with --dry-run, why it would run")
     add("--quick", action="store_true", help="a small study, in out/quick: too small to conclude from")
     add("--seeds", type=int, metavar="N", help="seeds 1 to N instead of each suite's own number")
     add("--jobs", type=int, metavar="N", help="worker processes, one thread each (default: one a core)")
@@ -112,6 +128,8 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Request]:
         force=given.force,
         publish=given.publish,
         scheduler=given.scheduler,
+        conditions=tuple(given.condition),
+        verbose=given.verbose,
     )
     session.check(request)
     return given, request

@@ -33,7 +33,7 @@ CLAIMS = phases.CLAIMS
 MAKES_TABLES = (phases.FIGURES, phases.REPORT)
 
 Whole = frozenset[tuple[str, int]]
-"""Phases and seeds of which nothing is still to come."""
+"""Phases, suites and seeds of which nothing is still to come."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def experiments() -> Mapping[str, "Experiment"]:
 
 
 def whole(plan: Sequence[Step], settled: Collection[str], awaited: Collection[int] = ()) -> Whole:
-    """What of a plan the tables may hold: the seeds that are complete in a phase, whatever the other phases lack.
+    """What of a plan the tables may hold: the seeds that are complete in a phase or suite, whatever the others lack.
 
     settled: names of steps that are finished, or that nothing more will come of. awaited: seeds that are still worked on.
     """
@@ -92,8 +92,7 @@ def suites_of(study: Study, parts: Whole | None) -> list[Suite]:
     return [
         suite
         for suite in study.suites
-        if parts is None
-        or any((phases.of_suite(suite.path, suite.name), seed) in parts for seed in range(1, suite.seeds + 1))
+        if parts is None or any((suite.name, seed) in parts for seed in range(1, suite.seeds + 1))
     ]
 
 
@@ -115,7 +114,7 @@ def finished_runs(study: Study, done: Sequence[Step], parts: Whole | None = None
     runs = []
     for suite in suites_of(study, parts):
         for seed in range(1, suite.seeds + 1):
-            if parts is not None and (phases.of_suite(suite.path, suite.name), seed) not in parts:
+            if parts is not None and (suite.name, seed) not in parts:
                 continue
             tests = [test for test in tests_of(study, suite, seed, train) if test.step.key in by_key]
             for condition in suite.conditions:
@@ -381,6 +380,28 @@ def draw(
             return None
     storage.write_bytes(folder / figure.name, content)
     return folder / figure.name
+
+
+def made_again(
+    tables_dir: Path, out: Path, suite: str, note: str | None, figures: bool, pages: bool
+) -> list[Path]:
+    """The figures and pages of a suite, from a folder of tables, into `out`.
+
+    note: what stands at the head of each page and below each figure; None: what the study left with the tables.
+    """
+    from experiments.kit.tables import Tables
+
+    written = []
+    for module, experiment, below in of_suite(suite):
+        tables = Tables(tables_dir, suite)
+        small = note_of(tables.folder, suite) if note is None else note
+        for figure in experiment.figures if figures else ():
+            drawn = draw(figure, tables, small, out / "figures" / below)
+            written += [drawn] if drawn else []
+        if pages and templates_of(module):
+            said = note_of(tables.folder, suite, "warning") if note is None else note
+            written += write_page(module, tables, out, below, said)
+    return written
 
 
 def write_page(module: str, tables: "Tables", out: Path, below: str, note: str) -> list[Path]:

@@ -10,7 +10,7 @@ A later experiment is one more such file. Nothing here reads more of a suite tha
 """
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from configs import toml_file
 from configs.suite import InStudy, validate
 from configs.toml_file import ConfigError
 
-DATA, FIGURES, REPORT = "data", "figures", "report"
+DATA, TRAIN, FIGURES, REPORT = "data", "train", "figures", "report"
 PUBLISHED = "published"  # in a report: its pages as they read beside the committed figures
 CLAIMS = "claims"  # the suite that has no runs: its tables say what the others' come to
 
@@ -57,11 +57,12 @@ def declared(root: Path = ROOT) -> tuple[Phase, ...]:
     )
 
 
-def default_suites(only: Iterable[str] = ()) -> tuple[Path, ...]:
-    """The suites of the study, with those of optional phases that are asked for."""
-    named = set(only)
+def default_suites(only: Iterable[str] = (), alone: bool = False) -> tuple[Path, ...]:
+    """The suites of the study, with those of optional phases that are asked for. alone: none but what is asked for, if any is."""
+    named, every = set(only), [(phase, suite) for phase in declared() for suite in phase.suites]
+    asked = {suite for phase, suite in every if {phase.name, suite.stem} & named}
     return tuple(
-        suite for phase in declared() if not phase.optional or phase.name in named for suite in phase.suites
+        suite for phase, suite in every if suite in asked or not (phase.optional or (alone and asked))
     )
 
 
@@ -86,8 +87,16 @@ def _homes() -> dict[Path, str]:
     return {suite.resolve(): phase.name for phase in declared() for suite in phase.suites}
 
 
+def asked(path: str | Path, name: str, chosen: Collection[str]) -> bool:
+    """Whether the suite in a file is among what was chosen, by its own name or its phase's."""
+    return not {of_suite(path, name), name}.isdisjoint(chosen)
+
+
 def choose(only: Iterable[str], own: str | None = None) -> frozenset[str]:
-    """The phases that some names mean; all but the optional ones for no name.
+    """The phases and suites that some names mean; all phases but the optional ones for no name.
+
+    Suites bring figures and pages with them, unless it is said which of TRAIN, FIGURES and REPORT are wanted; TRAIN without a
+    suite means all of them.
 
     Args:
         own: the name of the user's own suite, where the study is of that alone: then it is the one phase that trains.
@@ -95,13 +104,20 @@ def choose(only: Iterable[str], own: str | None = None) -> frozenset[str]:
     Raises:
         ConfigError: an unknown name, with the nearest one.
     """
-    known = [phase.name for phase in declared() if not phase.suites or own is None]
-    known += [own] if own is not None else []
-    for name in only:
-        if name not in known:
-            raise ConfigError(toml_file.unknown("phase", name, known, "in --only"))
-    optional = {phase.name for phase in declared() if phase.optional}
-    return frozenset(only) or frozenset(known) - optional
+    names = frozenset(only)
+    every = (
+        {phase.name for phase in declared() if phase.suites and not phase.optional} if own is None else {own}
+    )
+    suites = {*suite_names(), *(phase.name for phase in declared() if phase.suites)} - {CLAIMS}
+    trains = suites if own is None else {own}
+    for name in names:
+        if name not in (known := {DATA, TRAIN, FIGURES, REPORT, *trains}):
+            raise ConfigError(toml_file.unknown("phase or suite", name, known, "in --only"))
+    if not names:
+        return frozenset({DATA, FIGURES, REPORT, *every})
+    if TRAIN in names and not names & trains:
+        names |= every
+    return names if not names & trains or names & {TRAIN, FIGURES, REPORT} else names | {FIGURES, REPORT}
 
 
 def describe() -> str:

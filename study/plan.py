@@ -33,7 +33,7 @@ class Step:
     key: None while the corpus is not prepared, whose hash is part of it; None, too, for what tells only afterwards which
     tables it read (see freshness). parts: what the key is made of, by name. inputs: names of the steps it waits for.
     destination: the folder it makes or fills. arguments: what its worker function takes. views: links to the destination.
-    phases: those it belongs to, the first one first. work: how much there is to do, in GFLOP for training and tests, else 1.
+    phases: those it belongs to, the first one first, and its suites. work: how much there is to do, in GFLOP for training and tests, else 1.
     reads: of what reads tables as it likes, the name and the key of the step that makes each that there is.
     """
 
@@ -210,7 +210,7 @@ def train_step(
     return Step(
         kind="train",
         name=f"train {name}",
-        phases=(phases.of_suite(suite.path, suite.name),),
+        phases=tuple(dict.fromkeys((phases.of_suite(suite.path, suite.name), suite.name))),
         key=key,
         parts=parts,
         inputs=tuple(dict.fromkeys(step.name for step in needed.values())),
@@ -218,7 +218,7 @@ def train_step(
         arguments={"run": run, "inputs": {part: step.destination for part, step in needed.items()}},
         views=(study.out / suite.name / condition / f"seed-{seed}",),
         seed=seed,
-        work=(run.last - run.first) * size.step_gflop(run),
+        work=size.effort(run),
     )
 
 
@@ -274,7 +274,7 @@ def _test_step(
     return Step(
         kind=name,
         name=f"{name} {suite.name}/{condition}/seed-{seed}/step-{at}",
-        phases=(phases.of_suite(suite.path, suite.name),),
+        phases=tuple(dict.fromkeys((phases.of_suite(suite.path, suite.name), suite.name))),
         key=key,
         parts=parts,
         inputs=tuple(step.name for step in needed),

@@ -15,11 +15,14 @@ from study.plan import MADE, Step, Study
 from study.worker import progress_path
 
 OVERHEAD = 1.7  # a training step against its matrix products alone
+DEARER = 2.3  # a test against training, work for work: its batches are many and small
+TRAIN = "train"
 MADE_S = 1.0  # a table, a figure or a page: a first guess
 
 
 class Costs:
-    """Seconds a step takes: from steps of its kind that are finished, or a first guess from the machine's speed."""
+    """Seconds a step takes: its work at the speed of finished steps of its kind. Where there is none yet, tests go by training's
+    speed, and that by a guess from the machine's; every step that ends corrects it."""
 
     def __init__(self) -> None:
         self.sums: dict[str, tuple[float, float]] = {}  # kind -> seconds, units of work
@@ -45,9 +48,10 @@ class Costs:
         """Seconds that a step is expected to take on one worker."""
         if step.kind in self.sums or not step.studied:
             return step.work * self.of_kind(step.kind)
-        if self.guess_s is None:
+        if TRAIN not in self.sums and self.guess_s is None:
             self.guess_s = OVERHEAD / gflops()
-        return step.work * self.guess_s
+        trained = self.of_kind(TRAIN) if TRAIN in self.sums else self.guess_s or 0.0
+        return step.work * trained * (DEARER if step.tests else 1)
 
     def of_kind(self, kind: str) -> float:
         """Seconds a unit of work: of tables, figures or report, the whole."""
@@ -82,11 +86,20 @@ def duration(seconds: float) -> str:
 
 
 class Display:
-    """A bar with the time left on a terminal; elsewhere one line for each step that ended."""
+    """A bar with the time left on a terminal, and a line for each phase and seed once all of its steps have ended.
 
-    def __init__(self, costs: Costs, jobs: int) -> None:
+    expected: the steps that are to run. verbose: a line for each of them instead.
+    """
+
+    def __init__(self, costs: Costs, jobs: int, expected: Iterable[Step] = (), verbose: bool = False) -> None:
         self.costs = costs
         self.jobs = jobs
+        self.verbose = verbose
+        self.parts: dict[tuple[str, int], list[str]] = defaultdict(list)  # names of the steps still to come
+        for step in expected:
+            self.parts[step.phase, step.seed].append(step.name)
+        self.sizes = {part: len(names) for part, names in self.parts.items()}
+        self.spent: dict[tuple[str, int], float] = defaultdict(float)  # seconds of one worker
         self.done_s = 0.0
         self.bar: Any = None
         self.terminal = sys.stderr.isatty()
@@ -99,10 +112,22 @@ class Display:
             print(line, flush=True)
 
     def finished(self, step: Step, seconds: float, number: int, total: int, ahead_s: float) -> None:
-        """A line for a step that ended; ahead_s: seconds of work that are left, for one worker."""
+        """A step ended, after so many seconds; ahead_s: seconds of work that are left, for one worker."""
         self.done_s += self.costs.of(step)
         ahead = f"  (about {duration(ahead_s / self.jobs)} left)" if number < total else ""
-        self.say(f"[{number}/{total}] {step.name}  {seconds:.0f} s{ahead}")
+        if self.verbose:
+            self.say(f"[{number}/{total}] {step.name}  {seconds:.0f} s{ahead}")
+            return
+        part = (step.phase, step.seed)
+        self.spent[part] += seconds
+        if step.name in self.parts[part]:
+            self.parts[part].remove(step.name)
+            if not self.parts[part]:
+                count = self.sizes[part]
+                steps = f"{count} runs and tests" if count > 1 else step.name
+                self.say(
+                    f"[{number}/{total}] {part[0]}, seed {part[1]}: {steps}, {duration(self.spent[part])} of one worker{ahead}"
+                )
 
     def update(self, ahead_s: float, running: Sequence[Step], out: Path) -> None:
         """Redraw the bar. Nothing where there is no terminal."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from base import machine, storage
 from base.errors import UserError
-from configs import size
+from configs import size, toml_file
 from configs.run import RunConfig
 from configs.suite import Suite, load_suite
 from configs.toml_file import ConfigError
@@ -50,12 +50,22 @@ class Request:
     force: bool
     publish: bool
     scheduler: str | None = None
+    conditions: tuple[str, ...] = ()
+    verbose: bool = False
+
+    @property
+    def alone(self) -> bool:
+        """Whether the study is of the suites asked for and no others: what is changed in them need not fit the others."""
+        named = phases.default_suites(self.only, alone=True) != phases.default_suites(())
+        return bool(self.conditions or (self.overrides and named))
 
     @property
     def is_default(self) -> bool:
         """Whether this is the study whose figures and pages are committed, in full."""
-        everything = not self.only or set(self.only) >= phases.choose(())
-        return everything and not (self.overrides or self.quick or self.config or self.seeds)
+        everything = phases.choose(self.only) >= phases.choose(())
+        return everything and not (
+            self.overrides or self.quick or self.config or self.seeds or self.conditions
+        )
 
     @property
     def corpus_given(self) -> bool:
@@ -68,7 +78,7 @@ def load_suites(request: Request) -> tuple[Suite, ...]:
 
     A `--set conditions.NAME.key=value` acts on the suites that have that condition.
     """
-    paths = [request.config] if request.config else list(phases.default_suites(request.only))
+    paths = [request.config] if request.config else list(phases.default_suites(request.only, request.alone))
     every = [text for text in request.overrides if not _CONDITION.match(text)]
     found = []
     used: set[str] = set()
@@ -88,6 +98,13 @@ def load_suites(request: Request) -> tuple[Suite, ...]:
     for text in request.overrides:
         if text not in used:
             raise ConfigError(f"--set {text!r}: no suite of this study has that condition")
+    if request.conditions:
+        known = {name for suite in found for name in suite.conditions}
+        for name in request.conditions:
+            if name not in known:
+                raise ConfigError(toml_file.unknown("condition", name, known, "in --condition"))
+        here = [(suite, [name for name in request.conditions if name in suite.conditions]) for suite in found]
+        found = [suite.only(names) for suite, names in here if names]
     if request.seeds is not None:
         found = [suite.model_copy(update={"seeds": request.seeds}) for suite in found]
     runs = sum(len(suite.conditions) * suite.seeds for suite in found)
@@ -158,7 +175,7 @@ def find_corpora(
                 f"corpus {name} is not to be had here; this study takes the embedded corpus {used} instead, and every "
                 f"table and figure says so: {_why_missed(data, name)}"
             )
-    claims = request.config is None
+    claims = request.config is None and not request.alone
     runs = [run for suite in suites for run in suite.conditions.values() if run.train.dtype == "auto"]
     shapes = {number_type.shape_of(run): run for run in runs}
     types = {shape: number_type.choose(request.out, run, bool(prepare)) for shape, run in shapes.items()}

@@ -42,6 +42,7 @@ class Runner:
         forced: phases to make again in any case.
         executor: who runs the steps; by default worker processes of this machine.
         here: where it runs training and tests elsewhere, how many tables, figures and pages are made beside those; else 0.
+        verbose: whether each step that ends is told.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Runner:
         forced: frozenset[str] = frozenset(),
         executor: Callable[[int], Executor] = Workers,
         here: int = 0,
+        verbose: bool = False,
     ) -> None:
         self.study = study
         self.plan = list(plan)
@@ -77,7 +79,7 @@ class Runner:
         self.round_s = 0.0
         self.made_any = False  # whether anything at all ran
         self.shown: tuple[frozenset[str], Whole] | None = None  # what the newest tables were asked to hold
-        self.display = Display(costs, jobs)
+        self.display = Display(costs, jobs, self.waiting, verbose)
         ends = whole(plan, {*self.done, *chosen})
         coming = [step for step in plan if step.name in self.done or step.name in chosen]
         wanted = made_steps(study, coming, ends) if self.kinds else []

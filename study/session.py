@@ -19,11 +19,14 @@ from study.plan import Kind, Step, Study
 from study.request import Request
 from study.runner import Failure, Runner
 
+COMMITTED = "docs/results/tables"
+
 
 def command(request: Request, *only: str) -> str:
     """The command line of a request, for other phases: what a user can paste."""
     words = ["./run.sh", "all"]
     words += ["--only", *only] if only else []
+    words += ["--condition", *request.conditions] if request.conditions else []
     words += ["--config", str(request.config)] if request.config else []
     words += ["--quick"] if request.quick else []
     words += ["--seeds", str(request.seeds)] if request.seeds else []
@@ -100,9 +103,8 @@ def is_declared(request: Request) -> bool:
 def wanted_suites(request: Request, suites: Sequence[Suite]) -> list[Suite]:
     """The suites whose corpora are made where they are not there: those that the chosen phases train or test."""
     chosen = chosen_phases(request, suites)
-    if phases.DATA in chosen:
-        return list(suites)
-    return [suite for suite in suites if phases.of_suite(suite.path, suite.name) in chosen]
+    asked = [suite for suite in suites if phases.asked(suite.path, suite.name, chosen)]
+    return list(suites) if phases.DATA in chosen and not asked else asked
 
 
 def prepare(request: Request, write: bool) -> tuple[Study, list[tuple[str, Decision, bool]]]:
@@ -207,8 +209,38 @@ def status(request: Request) -> str:
     return "\n".join(lines)
 
 
+def from_committed(request: Request) -> bool:
+    """Whether figures or pages alone are asked for where no study is: those are made of the committed tables."""
+    chosen = frozenset(request.only) & phases.choose(request.only)
+    plain = not (request.config or request.overrides or request.conditions or request.quick or request.seeds)
+    return (
+        plain
+        and bool(chosen)
+        and chosen <= {phases.FIGURES, phases.REPORT}
+        and not any(request.out.glob("runs/*"))
+    )
+
+
+def draw_committed(request: Request) -> int:
+    """Figures and pages of the committed tables, into an output folder without a study."""
+    from experiments.kit.tables import suites
+
+    print(
+        f"{request.out} has no runs; what was asked for is made of the committed tables, {COMMITTED}",
+        flush=True,
+    )
+    figures, pages = (name in request.only for name in (phases.FIGURES, phases.REPORT))
+    with studies.locked(request.out):
+        for suite in suites(ROOT / COMMITTED):
+            book.made_again(ROOT / COMMITTED, request.out, suite, None, figures, pages)
+    print(f"results: {' and '.join(str(request.out / name) for name in request.only)}")
+    return 0
+
+
 def run(request: Request) -> int:
     """The study, or the phases asked for. Returns the exit status: 1 where a step failed."""
+    if from_committed(request):
+        return draw_committed(request)
     suites = studies.load_suites(request)  # whatever can be found wrong is found before anything is written
     if request.scheduler is None:
         studies.check_memory(suites, request.jobs)
@@ -241,7 +273,18 @@ def _run(request: Request, suites: Sequence[Suite], **elsewhere: Any) -> int:
         costs.learn(study.out, [step for step in plan if step.name not in stale])
         kinds = made_kinds(chosen)
         names = frozenset(step.name for step in due)
-        runner = Runner(study, plan, stale, names, kinds, request.jobs, costs, forced, **elsewhere)
+        runner = Runner(
+            study,
+            plan,
+            stale,
+            names,
+            kinds,
+            request.jobs,
+            costs,
+            forced,
+            verbose=request.verbose,
+            **elsewhere,
+        )
         print(_opening(request, study, len(plan) - len(stale), due, runner), flush=True)
         failures = runner.run()
         if failures:
@@ -258,7 +301,7 @@ def _run(request: Request, suites: Sequence[Suite], **elsewhere: Any) -> int:
             if changed:
                 print(f"published {len(changed)} files to figures/ and docs/results/")
         if runner.made_any and kinds:
-            print(f"results: {study.out / 'report'}, {study.out / 'figures'}, {study.out / 'tables'}")
+            print(_found(study, wanted_suites(request, study.suites)))
     return 0
 
 
@@ -287,6 +330,19 @@ def _opening(request: Request, study: Study, fresh: int, due: Sequence[Step], ru
             f"{_count(request.jobs, 'worker')}{sure}"
         )
     return "\n".join(lines)
+
+
+def _found(study: Study, suites: Sequence[Suite]) -> str:
+    """Three lines at most: what the first pages of some suites say first, and what to open."""
+    from study import documents  # loads pandas
+
+    told = [one[1:] for suite in suites or study.suites for one in book.of_suite(suite.name)]
+    lines = []
+    for path in dict.fromkeys(study.out / "report" / below / experiment.page for experiment, below in told):
+        said = documents.opening(path.read_text(encoding="utf-8")) if path.is_file() else ""
+        lines += [f"found: {said} ({path})"] if said else []
+    places = (study.out / name for name in ("report", "figures", "tables"))
+    return "\n".join([*lines[:2], f"open: {', '.join(map(str, places))}"])
 
 
 def _count(number: int, noun: str) -> str:

@@ -119,7 +119,7 @@ def committed_suites(request: Request, committed: Path) -> tuple[Suite, ...]:
     asked = [
         suite
         for suite in studies.load_suites(request)
-        if chosen is None or phases.of_suite(suite.path, suite.name) in chosen
+        if chosen is None or phases.asked(suite.path, suite.name, chosen)
     ]
     if not asked:
         raise UserError(

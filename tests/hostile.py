@@ -55,11 +55,6 @@ placebo_draws = 2
 [signatures]
 """
     + LEAST_SIGNATURES
-    + """\
-[quick]
-train.steps = 20
-probe.frozen.steps = [20]
-"""
 )
 
 

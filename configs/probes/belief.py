@@ -1,6 +1,6 @@
 """The fields of setting the mean state of each regime with the weights frozen. See probes/belief.py."""
 
-from configs.probe import Count, Probe
+from configs.probe import Count, Probe, setting
 from configs.run import RunConfig
 
 STATES = 20  # that it sets, about: the regimes that acted decide
@@ -9,7 +9,8 @@ STATES = 20  # that it sets, about: the regimes that acted decide
 class BeliefTest(Probe):
     """See probes/belief.py."""
 
-    heldout_batches: Count = 10  # that predictions are measured on
+    heldout_batches: Count = setting(10, quick=1)
+    """that predictions are measured on"""
 
     @property
     def partner(self) -> bool:

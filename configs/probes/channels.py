@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from configs.fields import Magnitude
-from configs.probe import Count, Probe
+from configs.probe import Count, Probe, setting
 from configs.run import RunConfig
 
 PLAIN, GIVEN = 4, 22  # passes over the rows, in both splits: of a run without channels, of one with
@@ -19,16 +19,14 @@ class ChannelTest(Probe):
     """See probes/channels.py. Dials are turned where channels carry the rows' own states."""
 
     of_channels: ClassVar[bool] = True
-    rows: Count = 256  # of each split
-    noises: tuple[Magnitude, ...] = (
-        0.5,
-        1.0,
-        2.0,
-        4.0,
-    )  # standard deviations added to each number of the channels
-    doses: tuple[Magnitude, ...] = (0.25, 0.5, 2.0, 4.0)  # all gates times this
-    gaps: tuple[Annotated[int, Field(ge=0, le=4096)], ...] = (0, 8, 16, 24, 32)
-    # fillers between what is told and the first question, at most as many as model.block_size
+    rows: Count = setting(256, quick=32)
+    """of each split"""
+    noises: tuple[Magnitude, ...] = setting((0.5, 1.0, 2.0, 4.0), quick=[1.0])
+    """standard deviations added to each number of the channels"""
+    doses: tuple[Magnitude, ...] = setting((0.25, 0.5, 2.0, 4.0), quick=[0.5])
+    """all gates times this"""
+    gaps: tuple[Annotated[int, Field(ge=0, le=4096)], ...] = setting((0, 8, 16, 24, 32), quick=[0, 24])
+    """fillers between what is told and the first question, at most as many as model.block_size"""
 
     def misfit(self, run: RunConfig) -> str:
         if run.process is None or run.process.kind != "rows":

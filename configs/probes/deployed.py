@@ -1,6 +1,6 @@
 """The fields of living on with the weights frozen, on a text. See probes/deployed.py."""
 
-from configs.probe import Count, Probe
+from configs.probe import Count, Probe, setting
 from configs.run import RunConfig
 
 WAYS = 6  # of setting the state, beside its own course
@@ -9,9 +9,12 @@ WAYS = 6  # of setting the state, beside its own course
 class Deployed(Probe):
     """See probes/deployed.py."""
 
-    life_steps: Count = 300  # of the fresh life that is scored
-    fit_steps: Count = 200  # of another, that mean states and the best constant are taken from
-    heldout_batches: Count = 40  # of clean text
+    life_steps: Count = setting(300, quick=40)
+    """of the fresh life that is scored"""
+    fit_steps: Count = setting(200, quick=40)
+    """of another, that mean states and the best constant are taken from"""
+    heldout_batches: Count = setting(40, quick=2)
+    """of clean text"""
 
     def misfit(self, run: RunConfig) -> str:
         if run.process is not None:

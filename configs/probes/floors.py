@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from configs.fields import Name, Probability, Strict
-from configs.probe import Count, Probe
+from configs.probe import Count, Probe, setting
 from configs.run import RunConfig
 from configs.state import OwnStats
 
@@ -13,9 +13,12 @@ from configs.state import OwnStats
 class World(Strict):
     """A world that a run is tested in besides its own: what differs from it."""
 
-    probability: Probability | None = None  # of a target being replaced while bewilderment acts
-    rate: Probability | None = None  # of entering the regime and of leaving it, each step
-    regime: Name | None = None  # that acts instead
+    probability: Probability | None = None
+    """of a target being replaced while bewilderment acts"""
+    rate: Probability | None = None
+    """of entering the regime and of leaving it, each step"""
+    regime: Name | None = None
+    """that acts instead"""
 
 
 class Floors(Probe):
@@ -23,14 +26,18 @@ class Floors(Probe):
 
     of_channels: ClassVar[bool] = True
 
-    life_steps: Count = 1000  # of the fresh life that is scored
-    fit_steps: Count = 500  # of another, that what is read from the state is fitted on
-    world_steps: Count = 400  # of the life in each of `worlds`
-    batches: Count = 8  # that predictions under set states are measured on
-    beliefs: int = Field(default=11, ge=2, le=1001)  # that are set, from 0 to 1
-    worlds: dict[Name, World] = Field(
-        default_factory=dict
-    )  # that a state that sees its own whole batches is tested in, too
+    life_steps: Count = setting(1000, quick=40)
+    """of the fresh life that is scored"""
+    fit_steps: Count = setting(500, quick=40)
+    """of another, that what is read from the state is fitted on"""
+    world_steps: Count = setting(400, quick=20)
+    """of the life in each of `worlds`"""
+    batches: Count = setting(8, quick=1)
+    """that predictions under set states are measured on"""
+    beliefs: int = setting(11, quick=3, ge=2, le=1001)
+    """that are set, from 0 to 1"""
+    worlds: dict[Name, World] = Field(default_factory=dict)
+    """that a state that sees its own whole batches is tested in, too"""
 
     def misfit(self, run: RunConfig) -> str:
         if run.process is None or run.process.kind == "rows":

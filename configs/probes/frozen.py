@@ -2,10 +2,8 @@
 
 from typing import ClassVar
 
-from pydantic import Field
-
 from configs.fields import Positive
-from configs.probe import Count, Probe
+from configs.probe import Count, Probe, setting
 from configs.run import RunConfig
 
 DOSE_BATCHES = 5  # held-out batches of a dose curve, which needs less precision than the test
@@ -15,22 +13,30 @@ class FrozenTest(Probe):
     """Which runs are steered, and how thoroughly. See frozen_test.py."""
 
     module: ClassVar[str] = "frozen_test"
-    replication_batches: Count = (
-        5  # train batches that the replication protocol measures on; it finds on one more
-    )
-    replication_sequences: Count = 32  # of each of these
-    finder_batches: Count = 3  # train batches that directions are found on in the held-out protocol
-    dev_batches: Count = 2  # dev batches that the magnitude is chosen on
-    heldout_batches: Count = 10  # held-out batches that the effect is measured on, once
-    magnitude: Positive = 0.3  # of one component while directions are found, and in the replication protocol
-    top: Count = 5  # dimensions that make up a direction of the dimension-wise finder
-    doses: int = Field(default=7, ge=1, le=1000)  # magnitudes on each side of zero
-    random_directions: Count = 50  # drawn, not selected, of the learned directions' norm
-    placebo_draws: Count = 20  # placebo readers of each kind; a rank p is 1 / (draws + 1) at least
-    dose_placebos: int = Field(
-        default=3, ge=0, le=100_000
-    )  # so many draws of each placebo get dose-response curves too
-    foreign: bool = False  # whether to steer with directions found in the partner seed's run, too
+    replication_batches: Count = setting(5, quick=1)
+    """train batches that the replication protocol measures on; it finds on one more"""
+    replication_sequences: Count = setting(32, quick=8)
+    """sequences of each of these batches"""
+    finder_batches: Count = setting(3, quick=1)
+    """train batches that directions are found on in the held-out protocol"""
+    dev_batches: Count = setting(2, quick=1)
+    """dev batches that the magnitude is chosen on"""
+    heldout_batches: Count = setting(10, quick=1)
+    """held-out batches that the effect is measured on, once"""
+    magnitude: Positive = 0.3
+    """of one component while directions are found, and in the replication protocol"""
+    top: Count = 5
+    """dimensions that make up a direction of the dimension-wise finder"""
+    doses: int = setting(7, quick=2, ge=1, le=1000)
+    """magnitudes on each side of zero"""
+    random_directions: Count = setting(50, quick=2)
+    """drawn, not selected, of the learned directions' norm"""
+    placebo_draws: Count = setting(20, quick=2)
+    """placebo readers of each kind; a rank p is 1 / (draws + 1) at least"""
+    dose_placebos: int = setting(3, quick=1, ge=0, le=100_000)
+    """so many draws of each placebo get dose-response curves too"""
+    foreign: bool = False
+    """whether to steer with directions found in the partner seed's run, too"""
 
     @property
     def partner(self) -> bool:

@@ -1,8 +1,6 @@
 """The fields of asking a model for the beliefs that it holds of a hidden process. See probes/geometry.py."""
 
-from pydantic import Field
-
-from configs.probe import Count, Probe
+from configs.probe import Count, Probe, setting
 from configs.run import RunConfig
 
 MOST_HISTORIES = 200_000  # of a run's context
@@ -11,14 +9,22 @@ MOST_HISTORIES = 200_000  # of a run's context
 class Geometry(Probe):
     """See probes/geometry.py."""
 
-    grams: tuple[Count, ...] = (1, 3, 5)  # rivals: the last so many tokens
-    pairs: Count = 300  # of histories, at most, whose beliefs are exchanged
-    random_directions: Count = 3  # that the stream is moved along as far
-    doses: int = Field(default=5, ge=2, le=101)  # of a move, from 0 to 1
-    sequences: Count = 2000  # at most, that the loss is measured on with all but the belief taken out
-    distances: int = Field(default=1000, ge=8, le=5000)  # histories, at most, whose distances are compared
-    points: Count = 4000  # histories, at most, that are shown
-    course: Count = 8000  # draws of histories, at most, for the weights kept on the way
+    grams: tuple[Count, ...] = (1, 3, 5)
+    """rivals: the last so many tokens"""
+    pairs: Count = setting(300, quick=40)
+    """of histories, at most, whose beliefs are exchanged"""
+    random_directions: Count = setting(3, quick=1)
+    """that the stream is moved along as far"""
+    doses: int = setting(5, quick=3, ge=2, le=101)
+    """of a move, from 0 to 1"""
+    sequences: Count = setting(2000, quick=200)
+    """at most, that the loss is measured on with all but the belief taken out"""
+    distances: int = setting(1000, quick=200, ge=8, le=5000)
+    """histories, at most, whose distances are compared"""
+    points: Count = setting(4000, quick=400)
+    """histories, at most, that are shown"""
+    course: Count = setting(8000, quick=400)
+    """draws of histories, at most, for the weights kept on the way"""
 
     def misfit(self, run: RunConfig) -> str:
         if run.process is None or run.process.kind != "hidden":

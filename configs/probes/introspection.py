@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from configs.probe import Count, Probe
+from configs.probe import Count, Probe, setting
 from configs.run import RunConfig
 
 SHORTEST = 16  # tokens of a text: its first few are not asked about
@@ -14,22 +14,28 @@ Index = Annotated[int, Field(ge=0, le=1_000_000)]
 class Introspection(Probe):
     """Which neurons, and how long a model is taught to report them."""
 
-    kind: Literal["neuron", "mlp_out"] = (
-        "neuron"  # hidden units after the GELU, or dimensions of what the MLP writes
-    )
-    blocks: tuple[Index, ...] = Field(default=(1, 2), min_length=1)  # whose neurons are asked about, from 0
-    ranks: tuple[Index, ...] = (
-        0,
-        40,
-    )  # of these in each block by standard deviation on dev text, 0 the largest
-    units: tuple[Index, ...] = ()  # these by their numbers instead
-    lesson: Count = 200  # steps of fine-tuning
-    heldout_texts: Count = 96  # that reports are measured on
-    changed_texts: Count = 32  # of these, on which a neuron is changed
-    several: tuple[Count, ...] = (2, 4, 8)  # so many neurons of the first block reported at once
-    twins: int = Field(default=3, ge=2, le=64)  # copies of the model, trained apart, that report each other
-    apart: Count = 100  # steps of training on other texts that set them apart
-    word_lesson: Count = 480  # steps of fine-tuning to report in words
+    kind: Literal["neuron", "mlp_out"] = "neuron"
+    """hidden units after the GELU, or dimensions of what the MLP writes"""
+    blocks: tuple[Index, ...] = setting((1, 2), quick=[0], min_length=1)
+    """whose neurons are asked about, from 0"""
+    ranks: tuple[Index, ...] = (0, 40)
+    """of these in each block by standard deviation on dev text, 0 the largest"""
+    units: tuple[Index, ...] = ()
+    """these by their numbers instead"""
+    lesson: Count = setting(200, quick=20)
+    """steps of fine-tuning"""
+    heldout_texts: Count = setting(96, quick=32)
+    """that reports are measured on"""
+    changed_texts: Count = setting(32, quick=16)
+    """of these, on which a neuron is changed"""
+    several: tuple[Count, ...] = setting((2, 4, 8), quick=[2])
+    """so many neurons of the first block reported at once"""
+    twins: int = setting(3, quick=2, ge=2, le=64)
+    """copies of the model, trained apart, that report each other"""
+    apart: Count = setting(100, quick=20)
+    """steps of training on other texts that set them apart"""
+    word_lesson: Count = setting(480, quick=20)
+    """steps of fine-tuning to report in words"""
 
     @property
     def partner(self) -> bool:

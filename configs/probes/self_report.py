@@ -1,11 +1,9 @@
 """The fields of asking a model what its state is set to. See probes/self_report.py."""
 
-from typing import Annotated
-
 from pydantic import Field
 
 from configs.fields import Magnitude, Name
-from configs.probe import Count, Probe
+from configs.probe import Count, Probe, setting
 from configs.run import RunConfig
 
 SHORTEST = 26  # tokens of a row: a text, five options, three questions and their answers
@@ -17,24 +15,24 @@ LESSONS = 6  # three on the state, three on features
 class SelfReport(Probe):
     """What a model is asked about, and how long it is taught to answer."""
 
-    regimes: tuple[Name, ...] = Field(
-        default=REGIMES, min_length=FEWEST
-    )  # whose mean states are set, beside calm
-    lesson: Count = 1200  # steps of fine-tuning
-    rows: Annotated[int, Field(ge=8, le=4096)] = 48  # of a step: each a text, options and three questions
-    prompts: Count = 96  # that each answer is measured on
-    strengths: tuple[Magnitude, ...] = (
-        0.25,
-        0.5,
-        1.0,
-        1.5,
-        2.0,
-        3.0,
-    )  # times the mean state's distance; 1 is measured anyway
-    draws: Count = 4  # random directions at each strength
-    dictionary: Annotated[int, Field(ge=16, le=65536)] = 256  # features of the sparse autoencoder
-    active: Count = 8  # of them at each token
-    dictionary_steps: Count = 1000  # of training it
+    regimes: tuple[Name, ...] = Field(default=REGIMES, min_length=FEWEST)
+    """whose mean states are set, beside calm"""
+    lesson: Count = setting(1200, quick=40)
+    """steps of fine-tuning"""
+    rows: int = setting(48, quick=16, ge=8, le=4096)
+    """of a step: each a text, options and three questions"""
+    prompts: Count = setting(96, quick=24)
+    """that each answer is measured on"""
+    strengths: tuple[Magnitude, ...] = setting((0.25, 0.5, 1.0, 1.5, 2.0, 3.0), quick=[0.5, 1.0, 2.0])
+    """times the mean state's distance; 1 is measured anyway"""
+    draws: Count = setting(4, quick=2)
+    """random directions at each strength"""
+    dictionary: int = setting(256, quick=64, ge=16, le=65536)
+    """features of the sparse autoencoder"""
+    active: Count = setting(8, quick=4)
+    """of them at each token"""
+    dictionary_steps: Count = setting(1000, quick=60)
+    """of training it"""
 
     @property
     def partner(self) -> bool:

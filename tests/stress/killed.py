@@ -18,7 +18,7 @@ from tests.stress import small_study as study
 from tests.stress.small_study import STAGES, TRAINED, Ended
 from tests.stress.trials import Part, Trials, ended_with
 
-UNDRAWN = ("--only", "data", "tiny", "report")
+UNDRAWN = ("--only", "train", "report")
 LONGER = (
     *(*UNDRAWN, "--set", "train.steps=2000", "--set", "log.checkpoint_interval=50"),
     *("--set", "probe.frozen.steps=[2000]"),

@@ -72,7 +72,7 @@ placebo_draws = 1
 )
 RUN_ALL = ROOT / "scripts" / "run_all.py"
 INJECT = Path(faults.__file__).parent
-TRAINED = ("--only", "data", "tiny")
+TRAINED = ("--only", "train")
 WRITTEN = ("--only", "report")
 DRAWN = ("--only", "figures")
 STAGES = (TRAINED, WRITTEN, DRAWN)

@@ -68,7 +68,7 @@ def test_the_whole_study_twice(
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     (line,) = would_run()
     assert line.startswith("run   train tiny/self_calm/seed-1: not whole: ") and weights.name in line
-    third = run_all(tmp_path, *study, "--only", "tiny")
+    third = run_all(tmp_path, *study, "--only", "train", "-v")
     assert f"note: train tiny/self_calm/seed-1 is made again, not whole: {Path('out/runs')}" in third.stdout
     assert "[1/1] train tiny/self_calm/seed-1" in third.stdout
     assert weights.read_bytes() == content
