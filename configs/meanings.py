@@ -39,7 +39,9 @@ def meaning(keys: Keys, kind: str | None) -> str:
 
 def commented(text: str) -> str:
     """A TOML text with the meaning of each field that stands at the beginning of a line; others keep their comment."""
-    document, lines, table = tomllib.loads(text), [], ()
+    document = tomllib.loads(text)
+    lines: list[str] = []
+    table: Keys = ()
     for line in text.splitlines():
         header = re.match(r"\[([a-z0-9_.]+)\]", line)
         field = re.match(r"""(?P<key>[a-z0-9_]+)(?P<value> = (?:[^#"]|"[^"]*")*)""", line)
