@@ -225,6 +225,26 @@ class RunConfig(Strict):
                 found["other"] = (self.start.condition, partner(self.seed))
         return found
 
+    @property
+    def stacks_as(self) -> tuple[Any, ...] | None:
+        """What is equal in runs that are trained in one stack; None for a run that is trained alone.
+
+        A stack has one micro-batch a step, and nothing in the layers that draws or lets in.
+        """
+        train, plain = self.train, (1, 1, False, 0.0, None)
+        if (train.grad_accum, train.ranks, train.compile, self.model.dropout, self.channels) != plain:
+            return None
+        same = (
+            train.stack,
+            train.device,
+            train.dtype,
+            train.batch_size,
+            self.model,
+            self.corpus,
+            self.tokenizer,
+        )
+        return same if train.stack > 1 else None
+
     def decisive(self) -> dict[str, Any]:
         """The fields that decide this run's numbers: without regimes that its schedule never calls, and without
         what only a self-state could feel where there is none. What a run's key is made from, so that an edit

@@ -89,8 +89,9 @@ def memory_parts(run: RunConfig) -> dict[str, float]:
 
 
 def memory(run: RunConfig) -> float:
-    """While it trains, all of it."""
-    return sum(memory_parts(run).values())
+    """While it trains, all of it, and of those in one stack with it."""
+    own = sum(memory_parts(run).values()) - machine.PROGRAM
+    return own * (run.train.stack if run.stacks_as else 1) + machine.PROGRAM
 
 
 def _kept(run: RunConfig) -> float:

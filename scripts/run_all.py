@@ -27,6 +27,7 @@ from study import session
 from study.request import Request
 
 MOST_SEEDS = 10_000
+STACK = 32  # runs that share a GPU, where no --set says how many
 MOST_JOBS = 1000  # on a cluster: each has a thread here that waits for it
 
 
@@ -88,6 +89,11 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Request]:
         metavar="FILE",
         help="this suite alone, instead of the study's; claims are not judged",
     )
+    add(
+        "--device",
+        choices=("cpu", "cuda"),
+        help=f"where runs are trained (default cpu); on a GPU {STACK} of one shape at once: docs/SCALING.md",
+    )
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="set a config field")
     add("--force", action="store_true", help="run again what is up to date too; with --only, of these phases")
     add(
@@ -116,11 +122,12 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Request]:
         )
     if given.verify is not None and (given.publish or given.list or given.status or given.dry_run):
         raise UserError("--verify stands alone: leave --publish, --list, --status and --dry-run away")
+    device = [f"train.device={given.device}", f"train.stack={STACK}"] if given.device == "cuda" else []
     out = given.out or Path(default_out(given.quick, given.verify is not None))
     request = Request(
         out=out,
         config=given.config,
-        overrides=tuple(given.set),
+        overrides=(*device, *given.set),
         only=tuple(given.only),
         quick=given.quick,
         seeds=given.seeds,

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from base.storage import UserError
@@ -25,6 +26,21 @@ class Failure:
     step: Step
     error: str
     log: Path
+
+
+def _part(whole: Future, at: int) -> Future:
+    """A future of the outcome of one step, from that of a stack's."""
+    part: Future = Future()
+
+    def hand_on(done: Future) -> None:
+        error = done.exception()
+        if error is not None:
+            part.set_exception(error)
+        else:
+            part.set_result(done.result()[at])
+
+    whole.add_done_callback(hand_on)
+    return part
 
 
 def _exit_terminated(number: int, frame: object) -> None:
@@ -71,6 +87,7 @@ class Runner:
         self.here = here
         self.executor: Executor | None = None
         self.running: dict[Future, tuple[Step, int]] = {}
+        self.stack_of: dict[Future, Future] = {}  # of what runs: the future of all in one stack with it
         self.failures: list[Failure] = []
         self.skipped: list[Step] = []
         self.ran = 0
@@ -117,28 +134,53 @@ class Runner:
             self.executor.shutdown(wait=not kill, cancel_futures=True)
 
     def _start(self) -> None:
-        while len(self.running) < self.jobs + self.here:
+        while self._busy() < self.jobs + self.here:
             step = self._next()
             if step is None:
                 return
-            self._submit(step, 1)
+            self._submit([step, *self._beside(step)], 1)
 
-    def _submit(self, step: Step, attempt: int) -> None:
-        afresh = step.of(self.forced)
+    def _busy(self) -> int:
+        """How many steps run, those of one stack counted as one."""
+        return len({self.stack_of.get(future, future) for future in self.running})
+
+    def _beside(self, step: Step) -> list[Step]:
+        """The waiting steps that are trained in one stack with this one, taken from the queue; on a cluster none are."""
+        shape = step.arguments["run"].stacks_as if step.kind == "train" and not self.here else None
+        if shape is None:
+            return []
+        ready = (
+            other
+            for other in self.waiting
+            if other.kind == "train"
+            and other.arguments["run"].stacks_as == shape
+            and all(name in self.done for name in other.inputs)
+        )
+        found = list(islice(ready, step.arguments["run"].train.stack - 1))
+        self.waiting = [other for other in self.waiting if other not in found]
+        return found
+
+    def _submit(self, steps: Sequence[Step], attempt: int) -> None:
+        """Hand over a step, or the steps of a stack."""
+        afresh, bare = steps[0].of(self.forced), [worker.without_results(step) for step in steps]
         for _ in range(2):
             if self.executor is None:
                 self.executor = self.make_executor(self.jobs)
             try:
-                future = self.executor.submit(
-                    worker.perform, worker.without_results(step), self.study.out, afresh, attempt
-                )
+                if len(bare) > 1:
+                    future = self.executor.submit(worker.perform_stacked, bare, self.study.out, afresh)
+                else:
+                    future = self.executor.submit(worker.perform, bare[0], self.study.out, afresh, attempt)
             except BrokenExecutor:
                 self.executor.shutdown(wait=False)
                 self.executor = None
                 continue
-            self.running[future] = (step, attempt)
+            for at, step in enumerate(steps):
+                part = _part(future, at) if len(steps) > 1 else future
+                self.running[part], self.stack_of[part] = (step, attempt), future
             return
-        self._fail(step, "no worker could be started")
+        for step in steps:
+            self._fail(step, "no worker could be started")
 
     def _next(self) -> Step | None:
         """The next step that can start: tables, figures and pages first, then the plan's order."""
@@ -202,12 +244,13 @@ class Runner:
 
     def _end(self, future: Future) -> None:
         step, attempt = self.running.pop(future)
+        del self.stack_of[future]
         try:
             outcome: worker.Outcome = future.result()
         except BrokenExecutor:
             if attempt < ATTEMPTS:
                 self.display.say(f"{step.name}: its worker was killed; trying once more")
-                self._submit(step, attempt + 1)
+                self._submit([step], attempt + 1)
             else:
                 self._fail(step, f"its worker was killed {ATTEMPTS} times (out of memory?)")
             return

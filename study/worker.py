@@ -16,18 +16,21 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import parent_process, resource_tracker
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from base import storage
 from configs import probe
 from runs import folder as run_folder
 from study import book, freshness
 from study.plan import MADE, Step
+
+if TYPE_CHECKING:
+    from runs.passes import Passes
 
 PROGRESS_S = 1.0  # least time between two progress files of a step
 THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
@@ -57,6 +60,13 @@ def _leave_with(wait: Callable[[], None]) -> None:
     os._exit(1)  # a worker without its parent would hold the lock of its run for hours
 
 
+def told(problem: Exception) -> str:
+    """An error in one line; its traceback goes to the log."""
+    traceback.print_exception(problem)
+    line = " ".join(str(problem).split()) or type(problem).__name__
+    return line if isinstance(problem, storage.UserError) else f"{type(problem).__name__}: {line}"
+
+
 def perform(step: Step, out: Path, afresh: bool = False, attempt: int = 1) -> Outcome:
     """Carry out a step and record it. Never raises: what goes wrong stands in the outcome, and its traceback in the log.
 
@@ -75,13 +85,37 @@ def perform(step: Step, out: Path, afresh: bool = False, attempt: int = 1) -> Ou
             if step.kind != "train":
                 print(f"done in {time.perf_counter() - started:.1f} s")
         except Exception as problem:
-            traceback.print_exc()
-            error = " ".join(str(problem).split()) or type(problem).__name__
-            if not isinstance(problem, storage.UserError):
-                error = f"{type(problem).__name__}: {error}"
+            error = told(problem)
     with contextlib.suppress(OSError):
         progress_path(out, step).unlink(missing_ok=True)
     return Outcome(time.perf_counter() - started, error, tuple(notes))
+
+
+def perform_stacked(steps: Sequence[Step], out: Path, afresh: bool = False) -> list[Outcome]:
+    """Train several runs of one shape at once; the outcome of each. One that fails ends no other. The first has the log."""
+    started, found = time.perf_counter(), dict[int, Outcome]()
+    for step in steps[1:]:
+        line = f"trained in one stack with {steps[0].name}, whose log tells of it: {steps[0].slug}.log\n"
+        storage.write_text(out / "logs" / f"{step.slug}.log", line)
+    with logged(out / "logs" / f"{steps[0].slug}.log", 1):
+        from runs import passes
+
+        _flush_denormals(True)
+        begun = {}
+        for at, step in enumerate(steps):
+            try:
+                begun[at] = begin(step, out, afresh, len(steps) - 1)
+            except Exception as problem:
+                found[at] = Outcome(0.0, told(problem))
+        ended = passes.together([loop for loop, _ in begun.values()])
+        seconds = (time.perf_counter() - started) / len(steps)
+        for (at, (_, notes)), end in zip(begun.items(), ended, strict=True):
+            error = told(end) if isinstance(end, Exception) else None
+            found[at] = Outcome(seconds, error, tuple(notes))
+    for step in steps:
+        with contextlib.suppress(OSError):
+            progress_path(out, step).unlink(missing_ok=True)
+    return [found[at] for at in range(len(steps))]
 
 
 def _sweep(step: Step, out: Path) -> None:
@@ -150,8 +184,19 @@ def progress_to(path: Path) -> Progress:
 
 
 def train(step: Step, out: Path, afresh: bool) -> list[str]:
-    """Train a run, or finish one that was interrupted. A damaged folder in its place goes first, and so do damaged
-    checkpoints, which it names."""
+    """Train a run, or finish one that was interrupted."""
+    from runs import passes
+
+    loop, notes = begin(step, out, afresh)
+    passes.alone(loop)
+    return notes
+
+
+def begin(step: Step, out: Path, afresh: bool, beside: int = 0) -> "tuple[Passes, list[str]]":
+    """The loop of a run that is to be trained, or finished, and lines to tell the user.
+
+    A damaged folder in its place goes first, and so do damaged checkpoints, which the lines name. beside: as of `train.training`.
+    """
     import torch
 
     import train as training
@@ -175,8 +220,9 @@ def train(step: Step, out: Path, afresh: bool) -> list[str]:
         )
     damaged = run_folder.drop_damaged(checkpoints, step.key)
     run_folder.keep_vocabulary(step.destination, described(tokens))
-    training.train(run, tokens, out / "runs", progress_to(progress_path(out, step)), inputs=inputs)
-    return [f"goes on from an earlier checkpoint: {wrong}" for wrong in damaged]
+    progress = progress_to(progress_path(out, step))
+    loop = training.training(run, tokens, out / "runs", progress, inputs=inputs, beside=beside)
+    return loop, [f"goes on from an earlier checkpoint: {wrong}" for wrong in damaged]
 
 
 def test(step: Step, out: Path, afresh: bool) -> None:

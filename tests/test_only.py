@@ -20,7 +20,7 @@ def test_a_suite_brings_its_figures_and_pages() -> None:
         FIGURES,
     }
     assert choose([FIGURES]) == {FIGURES} and choose([DATA]) == {DATA}
-    assert choose([TRAIN]) == choose([]) - {DATA, FIGURES, REPORT} | {TRAIN} and "sweeps" not in choose([])
+    assert choose([TRAIN]) == choose([]) - {DATA, FIGURES, REPORT} | {TRAIN} and "dials" not in choose([])
     assert choose([TRAIN], "mine") == {TRAIN, "mine"}
 
 

@@ -12,8 +12,10 @@ from configs.run import RunConfig
 from data.corpus import Corpus
 from runs import folder as run_folder
 from runs import passes
+from study import session
 from tests.interrupted import Stop, interrupted_at
 from tests.test_train import corpus, tiny, windows
+from tests.tiny_study import SUITE, environment, request
 
 __all__ = ["corpus"]
 SEEN = windows(("bewilderment", 3, 6), ("self_clamp", 6, 9))
@@ -82,6 +84,20 @@ def test_a_stack_goes_on_from_checkpoints_and_takes_finished_runs_as_they_are(
     assert storage.read_json(first / "run.json")["resumed_from"] == 4
     own = train.train(RUNS["state"], corpus, tmp_path / "alone")
     np.testing.assert_allclose(numbers(first), numbers(own), rtol=CLOSE, atol=CLOSE)
+
+
+def test_a_study_trains_its_runs_in_stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    storage.write_text(tmp_path / "tiny.toml", SUITE)
+    asked = request(
+        tmp_path / "out", tmp_path / "tiny.toml", "train.stack=3", only=("train", "data"), seeds=2
+    )
+    assert session.run(asked) == 0
+    runs = [storage.read_json(path) for path in (tmp_path / "out" / "runs").glob("*/run.json")]
+    assert sorted(run["stacked"] for run in runs) == [1, 3, 3, 3]  # four runs, three at once
+    logs = [path.read_text() for path in (tmp_path / "out" / "logs").glob("train-*.log")]
+    assert sum("trained in one stack with train tiny/" in text for text in logs) == 2
 
 
 def test_a_gpu_that_is_not_there_is_one_clear_line(corpus: Corpus, tmp_path: Path) -> None:
