@@ -1,6 +1,7 @@
 """How fast is a step? Ours with everything it logs, beside a bare step of the same GPT and a plain nanoGPT step.
 
     python scripts/bench.py [--rounds 6] [--steps 50]     the table of docs/PERFORMANCE.md
+    python scripts/bench.py --profile                     what a step's time goes to
     python scripts/bench.py --commands                    how soon the command lines answer
 
 All kinds of step are timed in turn, in one run; the table holds medians over rounds of ratios taken round by round,
@@ -16,8 +17,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -43,6 +45,8 @@ from data.tokens import Tokens, prepare
 from runs import evaluate, number_type, passes
 from runs.state import Training, start
 
+Step = Generator[passes.Pass, Tensor, dict[str, Any]]
+CPU, STACK = torch.device("cpu"), 4
 SIZES = {"0.80M": ("shakespeare.toml", "self"), "0.11M": ("recurring.toml", "calibrated_recurring")}
 
 
@@ -94,10 +98,9 @@ def plain_stepper(run: RunConfig, tokens: Tokens) -> Callable[[int], None]:
     model = PlainGPT(run.model, tokens.vocab_size)
     rate, decay = run.train.learning_rate, run.train.weight_decay
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=decay)
-    device = torch.device("cpu")
 
     def step(index: int) -> None:
-        x, y = evaluate.batch(tokens, "train", run, 1, Stream.BATCH, index, device)
+        x, y = evaluate.batch(tokens, "train", run, 1, Stream.BATCH, index, CPU)
         optimizer.zero_grad(set_to_none=True)
         loss = model(x, y)
         loss.backward()
@@ -108,31 +111,49 @@ def plain_stepper(run: RunConfig, tokens: Tokens) -> Callable[[int], None]:
     return step
 
 
-def our_stepper(run: RunConfig, tokens: Tokens) -> tuple[Callable[[int], None], Training]:
-    """One `train.train_step` a call, with the log row and evaluations that it makes; and the run that it advances."""
-    device = torch.device("cpu")
-    now = start(run, tokens, device)
+def begun(run: RunConfig, tokens: Tokens) -> tuple[Callable[[int], Step], Training]:
+    """Each of a run's steps by its number, as `train.train_step` gives it; and the run that they advance."""
+    now = start(run, tokens, CPU)
     dtype = getattr(torch, run.train.dtype)
     probe, _ = evaluate.batch(
-        tokens, "heldout", run, 0, Stream.EVAL, evaluate.PROBE, device, run.log.probe_sequences
+        tokens, "heldout", run, 0, Stream.EVAL, evaluate.PROBE, CPU, run.log.probe_sequences
     )
     timings = {"evaluation": 0.0}
+    return lambda index: train.train_step(now, index, perturb.CALM, tokens, dtype, probe, timings), now
+
+
+def our_stepper(run: RunConfig, tokens: Tokens) -> tuple[Callable[[int], None], Training]:
+    """One step a call, with the log row and evaluations that it makes; and the run that it advances."""
+    steps, now = begun(run, tokens)
+    return lambda index: now.log(passes.alone(steps(index))), now
+
+
+def stacked_stepper(run: RunConfig, tokens: Tokens) -> Callable[[int], None]:
+    """One step a call of each of STACK runs, their passes through the GPT as one."""
+    runs = [begun(run.model_copy(update={"seed": seed + 1}), tokens) for seed in range(STACK)]
+    stack = passes.Stack([now.gpt for _, now in runs])
 
     def step(index: int) -> None:
-        now.log(passes.alone(train.train_step(now, index, perturb.CALM, tokens, dtype, probe, timings)))
+        loops = [steps(index) for steps, _ in runs]
+        found = stack.carry([next(loop) for loop in loops])
+        for loop, of_it, (_, now) in zip(loops, found, runs, strict=True):
+            try:
+                loop.send(of_it)
+            except StopIteration as end:
+                now.log(end.value)
 
-    return step, now
+    return step
 
 
 def bare_stepper(run: RunConfig, tokens: Tokens) -> Callable[[int], None]:
     """One step a call of the same GPT with the same optimizer and number type: draw, forward, backward, clip, step."""
-    now = start(run, tokens, torch.device("cpu"))
+    now = start(run, tokens, CPU)
     dtype = getattr(torch, run.train.dtype)
 
     def step(index: int) -> None:
-        x, y = evaluate.batch(tokens, "train", run, 1, Stream.BATCH, index, torch.device("cpu"))
+        x, y = evaluate.batch(tokens, "train", run, 1, Stream.BATCH, index, CPU)
         with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
-            _, loss = now.gpt(x, targets=y)
+            _, loss = now.forward(x, targets=y)
         assert loss is not None
         loss.backward()
         nn.utils.clip_grad_norm_(now.gpt.parameters(), run.train.grad_clip)
@@ -150,14 +171,21 @@ def seconds_a_step(step: Callable[[int], None], first: int, count: int) -> float
     return (time.perf_counter() - started) / count
 
 
-def benched(size: str, dtype: str) -> RunConfig:
+def benched(size: str, dtype: str, more: Sequence[str]) -> RunConfig:
     """The run that is timed at a size. Held-out loss comes once in 250 steps: at a fifth of its batches, once in 50."""
-    overrides = ["log.eval_interval=50", "log.eval_batches=4", f"train.dtype={dtype}"]
+    overrides = ["log.eval_interval=50", "log.eval_batches=4", f"train.dtype={dtype}", *more]
     suite, condition = SIZES[size]
     return load_suite(ROOT / "configs" / suite, overrides).run(condition, 1)
 
 
-def worker(out: Path, steps: int) -> None:
+STEPPERS: dict[str, Callable[[RunConfig, Tokens], Callable[[int], None]]] = {
+    "bare": bare_stepper,
+    "ours": lambda run, tokens: our_stepper(run, tokens)[0],
+    "stack": stacked_stepper,
+}
+
+
+def worker(out: Path, steps: int, more: Sequence[str]) -> None:
     """For each line KIND SIZE TYPE that comes in, time `steps` such steps on one thread and answer with seconds a step."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
@@ -167,9 +195,9 @@ def worker(out: Path, steps: int) -> None:
     for line in sys.stdin:
         kind, size, dtype = line.split()
         if line not in made:
-            run = benched(size, dtype)
+            run = benched(size, dtype, more)
             tokens = prepare(run, out / "data")
-            made[line] = our_stepper(run, tokens)[0] if kind == "ours" else bare_stepper(run, tokens)
+            made[line] = STEPPERS[kind](run, tokens)
             seconds_a_step(made[line], 0, 3)
             done[line] = 3
         print(seconds_a_step(made[line], done[line], steps), flush=True)
@@ -177,9 +205,10 @@ def worker(out: Path, steps: int) -> None:
 
 
 @contextlib.contextmanager
-def workers(out: Path, steps: int) -> Iterator[list[subprocess.Popen[str]]]:
+def workers(out: Path, steps: int, more: Sequence[str]) -> Iterator[list[subprocess.Popen[str]]]:
     """As many single-threaded processes as there are cores."""
     command = [sys.executable, __file__, "--worker", "--steps", str(steps), "--out", str(out)]
+    command += [word for text in more for word in ("--set", text)]
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     found = [
         subprocess.Popen(command, env=one_thread, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -206,12 +235,12 @@ def ask(processes: Sequence[subprocess.Popen[str]], *words: str) -> float:
 
 def rounds(given: argparse.Namespace) -> Iterator[dict[str, float]]:
     """Seconds a step of every kind, once a round."""
-    published = benched("0.80M", "float32")
+    published = benched("0.80M", "float32", ())
     tokens = prepare(published, given.out / "data")
-    chosen = {size: number_type.choose(given.out, benched(size, "auto")) for size in SIZES}
+    chosen = {size: number_type.choose(given.out, benched(size, "auto", ())) for size in SIZES}
     types = number_type.TYPES if machine.multiplies_bfloat16() else ("float32",)
     plain, cores = plain_stepper(published, tokens), os.cpu_count() or 1
-    with workers(given.out, given.steps) as processes:
+    with workers(given.out, given.steps, given.set) as processes:
         for at in range(given.rounds + 1):
             torch.set_num_threads(cores)
             found = {"plain": seconds_a_step(plain, at * given.steps, given.steps)}
@@ -221,6 +250,8 @@ def rounds(given: argparse.Namespace) -> Iterator[dict[str, float]]:
                         found[f"{kind} {size} {dtype}"] = ask(processes[:1], kind, size, dtype)
                 for kind in ("bare", "ours"):
                     found[f"{kind} {size}"] = found[f"{kind} {size} {chosen[size]}"]
+                found[f"best {size}"] = min(found[f"ours {size} {dtype}"] for dtype in types)
+                found[f"stack {size}"] = ask(processes[:1], "stack", size, chosen[size]) / STACK
             found["machine"] = ask(processes, "ours", "0.80M", chosen["0.80M"]) / cores
             if at:  # the first warms up
                 yield found
@@ -229,29 +260,22 @@ def rounds(given: argparse.Namespace) -> Iterator[dict[str, float]]:
 def table(found: Sequence[dict[str, float]]) -> str:
     """Each target of speed with what it reaches, as Markdown: median [least, most] over rounds."""
     native = "bare 0.80M bfloat16" in found[0]
-
-    def best(size: str, row: dict[str, float]) -> float:
-        return min(value for name, value in row.items() if name.startswith(f"ours {size} "))
-
-    rows: list[tuple[str, float, Callable[[dict[str, float]], float]]] = [
-        ("our step / bare step, 0.80 M", 1.10, lambda row: row["ours 0.80M"] / row["bare 0.80M"]),
-        ("our step / bare step, 0.11 M", 1.20, lambda row: row["ours 0.11M"] / row["bare 0.11M"]),
-        ("number type taken / the better one, 0.80 M", 1.05, lambda row: row["ours 0.80M"] / best("0.80M", row)),
-        ("number type taken / the better one, 0.11 M", 1.05, lambda row: row["ours 0.11M"] / best("0.11M", row)),
-        ("whole machine / plain nanoGPT step, 0.80 M", 0.35 if native else 0.60, lambda row: row["machine"] / row["plain"]),
-    ]  # fmt: skip
-    if native:
-        rows.append(
-            ("bare step, bfloat16 / float32, 0.80 M", 0.45,
-             lambda row: row["bare 0.80M bfloat16"] / row["bare 0.80M float32"])
-        )  # fmt: skip
+    rows = [("whole machine / plain nanoGPT step, 0.80M", 0.35 if native else 0.60, "machine", "plain")]
+    rows += [
+        ("bare step, bfloat16 / float32, 0.80M", 0.45, "bare 0.80M bfloat16", "bare 0.80M float32")
+    ] * native
+    for size, reach in (("0.80M", 1.10), ("0.11M", 1.20)):
+        rows += [
+            (f"our step / bare step, {size}", reach, f"ours {size}", f"bare {size}"),
+            (f"number type taken / the better one, {size}", 1.05, f"ours {size}", f"best {size}"),
+            (f"a step in a stack of {STACK} / alone, {size}", 1.00, f"stack {size}", f"ours {size}"),
+        ]
     lines = ["| ratio | reach | found |", "| --- | --- | --- |"]
-    for name, reach, ratio in rows:
-        low, middle, high = np.quantile([ratio(row) for row in found], [0, 0.5, 1])
+    for name, reach, one, other in rows:
+        low, middle, high = np.quantile([row[one] / row[other] for row in found], [0, 0.5, 1])
         lines.append(f"| {name} | ≤ {reach:.2f} | {middle:.2f} [{low:.2f}, {high:.2f}] |")
-    lines += ["", "| step, one thread | ms |", "| --- | --- |"]
-    for name in found[0]:
-        lines.append(f"| {name} | {np.median([row[name] for row in found]) * 1e3:.1f} |")
+    lines += ["", "| step | ms |", "| --- | --- |"]
+    lines += [f"| {name} | {np.median([row[name] for row in found]) * 1e3:.1f} |" for name in found[0]]
     return "\n".join(lines)
 
 
@@ -269,6 +293,30 @@ def commands(out: Path) -> str:
     return "\n".join(lines)
 
 
+def profile(out: Path, more: Sequence[str]) -> str:
+    """What a step's time goes to, by kind of operation, in the number type that is taken; shares of one thread's time."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    shares: dict[str, dict[str, float]] = {}
+    for size in SIZES:
+        run = benched(size, number_type.choose(out, benched(size, "auto", more)), more)
+        step, _ = our_stepper(run, prepare(run, out / "data"))
+        seconds_a_step(step, 0, 50)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as found:
+            seconds_a_step(step, 50, 50)
+        spent = {event.key: event.self_cpu_time_total for event in found.key_averages()}
+        shares[f"{size}, {run.train.dtype}"] = {
+            name: time / sum(spent.values()) for name, time in spent.items()
+        }
+    first = next(iter(shares.values()))
+    names = sorted(first, key=lambda name: -first[name])[:12]
+    lines = [f"| operation | {' | '.join(shares)} |", "| --- |" + " --- |" * len(shares)]
+    lines += [
+        f"| `{name}` | {' | '.join(f'{of.get(name, 0):.0%}' for of in shares.values())} |" for name in names
+    ]
+    return "\n".join(lines)
+
+
 def main(arguments: Sequence[str]) -> None:
     parser = command_line.Parser(prog="bench.py", description="Time our training step against plainer ones.")
     parser.add_argument("--rounds", type=int, default=6)
@@ -277,12 +325,16 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--commands", action="store_true", help="time command lines on the study in --out instead"
     )
+    parser.add_argument("--profile", action="store_true", help="what a step's time goes to instead")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the runs")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.rounds < 1 or given.steps < 10:
         raise ConfigError("--rounds must be at least 1 and --steps at least 10")
     if given.worker:
-        worker(given.out, given.steps)
+        worker(given.out, given.steps, given.set)
+    elif given.profile:
+        print(profile(given.out, given.set))
     elif given.commands:
         print(commands(given.out))
     else:
