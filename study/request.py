@@ -62,10 +62,9 @@ class Request:
     @property
     def is_default(self) -> bool:
         """Whether this is the study whose figures and pages are committed, in full."""
-        everything = phases.choose(self.only) >= phases.choose(())
-        return everything and not (
-            self.overrides or self.quick or self.config or self.seeds or self.conditions
-        )
+        if self.overrides or self.quick or self.config or self.seeds or self.conditions:
+            return False
+        return phases.choose(self.only) >= phases.choose(())
 
     @property
     def corpus_given(self) -> bool:

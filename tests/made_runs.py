@@ -76,7 +76,7 @@ def regimes_of(steps: int, windows: Sequence[Window], first: int = 0) -> np.ndar
 
 def assert_clean(name: str, drawing: Drawing) -> None:
     """Nothing lies on anything, nothing is cut off, nothing is too small to read, and the note is there."""
-    assert drawing.get_size_inches()[0] == style.WIDE, name
+    assert drawing.get_size_inches()[0] in (style.WIDE, style.COLUMN), name
     engine = drawing.get_layout_engine()
     assert engine is not None
     engine.execute(drawing)  # what drawing begins with: where everything lies

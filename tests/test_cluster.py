@@ -57,8 +57,8 @@ class Machines:
 
     def process(self, worker: Path) -> psutil.Process | None:
         """The process that does a worker's steps."""
-        for process in psutil.Process(self.workers[worker].pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):  # one that is just going
+        with contextlib.suppress(psutil.Error):  # one that is just going
+            for process in psutil.Process(self.workers[worker].pid).children(recursive=True):
                 if "spawn_main" in str(process.cmdline()):
                     return process
         return None

@@ -21,7 +21,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from experiments.kit.words import harmless
 
-WIDE = 6.9  # inches: a page's text
+WIDE, COLUMN = 6.9, 3.4  # inches: a page's text and one of two columns
 DPI = 200
 
 BLACK, GREY, LIGHT = "#000000", "#7f7f7f", "#d4d4d4"
