@@ -1,6 +1,7 @@
 """The first picture: what steering by the state does beside readers that learned nothing of it, and what sensing earns.
 
-No table of its own: it draws those of experiments/frozen.py and experiments/floors.py.
+No table of its own: it draws those of experiments/frozen.py, and of experiments/floors.py or, while there are none of that, of
+experiments/recurring.py.
 """
 
 import pandas as pd
@@ -11,6 +12,7 @@ from experiments.kit import panels as draw
 from experiments.kit import published, style
 from experiments.kit.experiment import Experiment
 from experiments.kit.marks import level
+from experiments.kit.panels import Looks
 from experiments.kit.style import Look
 from experiments.kit.tables import Tables
 
@@ -34,6 +36,12 @@ def earned(tables: Tables, arm: str) -> "pd.Series[float]":
     return floors.captured(tables.of("floors"), arm)
 
 
+def gained(tables: Tables, arm: str) -> "pd.Series[float]":
+    """How much lower than with no state the loss on calm steps of the recurring world is, by seed."""
+    condition = "calibrated_recurring" if arm == "state" else arm
+    return -tables.of("recurring").by_condition("recurring_losses").of(condition, "clean_loss_difference")
+
+
 def _published(axes: Axes) -> None:
     level(axes, upright=False)
     level(axes, published.EFFECT_SIZE, upright=False, ls=":")
@@ -43,6 +51,25 @@ def _published(axes: Axes) -> None:
     )  # fmt: skip
 
 
+def _looks(*arms: str) -> Looks:
+    return {arm: floors.ARMS[arm] for arm in EARNED if arm in arms or not arms}
+
+
+EARNS = draw.strip(
+    (), _looks(), earned, "What sensing earns in a world that is known",
+    "share of an ideal observer's gain (0: ignores the regime)", floors.ends,
+)  # fmt: skip
+GAINS = draw.strip(
+    (), _looks("oracle", "state", "direct", "fixed_bias", "yoked"), gained, "What sensing earns in the recurring world",
+    "loss with no state, minus its own (nats)", lambda axes: level(axes, upright=False),
+)  # fmt: skip
+
+
+def _sensing(axes: Axes, tables: Tables, looks: Looks) -> list[str]:
+    known = len(tables.of("floors").rows("floors_captured"))
+    return (EARNS if known else GAINS).draw(axes, tables, looks)
+
+
 FIGURE = draw.sheet(
     "hero.png",
     [
@@ -50,15 +77,12 @@ FIGURE = draw.sheet(
             ("frozen_effects",), READERS, steered, "Setting the state of a frozen model",
             "entropy, uncertain − confident (nats)", _published,
         ),
-        draw.strip(
-            (), {arm: floors.ARMS[arm] for arm in EARNED}, earned,
-            "What sensing earns in a world that is known", "share of an ideal observer's gain", floors.ends,
-        ),
+        draw.Panel((), _sensing),
     ],
     grid="aabbb", height=2.9, marks="none",
     title=lambda tables: "Can a small language model sense its own condition, and does it use what it senses?",
     shows="Left: steering by the learned reader of the state beside scrambled and untrained ones. Right: what sensing earns.",
-    caption="Left: the state set to the directions found as published; scrambled and untrained readers searched in the same way. Right: "
-    "0: the best prediction that ignores the regime; 1: an ideal observer. Weights frozen; points: seeds; bars: mean, 95 % interval.",
+    caption="Left: the state set to the directions found as published, weights frozen; scrambled and untrained readers searched in the "
+    "same way. Right: what senses its own run beside what does not. Points: seeds; bars: mean, 95 % interval.",
 )  # fmt: skip
 EXPERIMENT = Experiment("hero", "The first picture", figures=(FIGURE,), suites=("shakespeare",))

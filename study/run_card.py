@@ -42,6 +42,7 @@ def card(study: Study, done: Iterable[Step]) -> dict[str, Any]:
     """
     runs, tests = [], []
     done = list(done)
+    begun = {step.name.partition(" ")[2].partition("/")[0] for step in done}
     for step in done:
         if step.kind == "train":
             record = freshness.record_of(step.destination / "run.json")
@@ -53,9 +54,13 @@ def card(study: Study, done: Iterable[Step]) -> dict[str, Any]:
         "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "warning": study.warning,
         "suites": {
-            suite.name: {"conditions": len(suite.conditions), "seeds": suite.seeds} for suite in study.suites
+            suite.name: {"conditions": len(suite.conditions), "seeds": suite.seeds}
+            for suite in study.suites
+            if suite.name in begun
         },
-        "corpora": {f"{name}, {tokens}": list(found) for (name, tokens), found in study.corpora.items()},
+        "corpora": {
+            f"{name}, {tokens}": list(found) for (name, tokens), found in study.corpora.items() if found[1]
+        },
         "runs": {
             "finished": len(runs),
             "first_started": started[0] if started else None,

@@ -34,7 +34,17 @@ def finished(out: Path, number: int, condition: str = "origin", **record: object
     run = SUITE.run(condition, number)
     work = (run.last - run.first) * size.step_gflop(run)
     key = f"{number:064x}"
-    return Step("train", f"train {number}", ("swap",), key, {}, (), folder, {"run": run}, work=work)
+    return Step(
+        "train",
+        f"train swap/{condition}/seed-{number}",
+        ("swap",),
+        key,
+        {},
+        (),
+        folder,
+        {"run": run},
+        work=work,
+    )
 
 
 def test_suites_of_one_s_own_have_a_card_each_and_leave_the_study_s(tmp_path: Path) -> None:

@@ -31,10 +31,11 @@ CAPTION = (
 
 
 def forest(tables: Tables, note: str, findings: Mapping[str, Finding]) -> Drawing:
-    """A row a claim, by family, what fails first; everything in units of the claim's smallest effect of interest."""
+    """A row a claim that was measured, by family, what fails first; everything in units of the claim's smallest effect of interest."""
     known = tables.rows("claims")
     known = known[known["family"].notna()]
-    n = known["n"][known["n"] > 0]
+    known, left = known[known["n"] > 0], int((known["n"] == 0).sum())
+    n = known["n"]
     if n.empty:
         raise NothingToDraw("claims.csv has no claim that was measured")
     rows = pd.concat([in_order(of) for _, of in known.groupby("family", sort=False)], ignore_index=True)
@@ -45,7 +46,7 @@ def forest(tables: Tables, note: str, findings: Mapping[str, Finding]) -> Drawin
     rows["beyond"] = rows["placebo"].where(rows["test"] == "placebo_ranks", 0.0)
     made = style.figure(style.WIDE, ROW * (1 - rows["y"].min()) + 1.75)
     axes = made.subplots()
-    shown = _values(axes, rows[rows["n"] > 0], tables.rows("claim_seeds"))
+    shown = _values(axes, rows, tables.rows("claim_seeds"))
     axes.set(ylim=(rows["y"].min() - 0.6, 0.7), yticks=[], xlabel="effect / smallest effect of interest")
     axes.spines["left"].set_visible(False)
     for _, of in rows.groupby("family", sort=False):
@@ -53,6 +54,7 @@ def forest(tables: Tables, note: str, findings: Mapping[str, Finding]) -> Drawin
     for _, row in rows.iterrows():
         _words(axes, row)
     caption = CAPTION.format(n=" to ".join(map(str, sorted({n.min(), n.max()}))), marks=marked(known))
+    caption += f" Not measured yet: {left} more." if left else ""
     return style.finish(made, TITLE, caption, note, ([*shown.values()], [*shown]), 5)
 
 
