@@ -57,7 +57,7 @@ def _looks(*arms: str) -> Looks:
 
 EARNS = draw.strip(
     (), _looks(), earned, "What sensing earns in a world that is known",
-    "share of an ideal observer's gain (0: ignores the regime)", floors.ends,
+    "share of an ideal observer's gain", floors.ends,
 )  # fmt: skip
 GAINS = draw.strip(
     (), _looks("oracle", "state", "direct", "fixed_bias", "yoked"), gained, "What sensing earns in the recurring world",

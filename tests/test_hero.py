@@ -48,6 +48,26 @@ def test_it_draws_what_the_tables_hold(tmp_path: Path) -> None:
     assert "another run's signals" in [text.get_text() for text in right.get_yticklabels()]
 
 
+def test_without_floors_it_draws_what_sensing_gains_in_the_recurring_world(tmp_path: Path) -> None:
+    tables = made(tmp_path, shares=False)
+    rows = [("calibrated_recurring", seed, -0.1 - 0.01 * seed) for seed in SEEDS] + [("yoked", 1, 0.02)]
+    losses = pd.DataFrame(rows, columns=["condition", "seed", "clean_loss_difference"]).assign(
+        suite="recurring"
+    )
+    read_from(tmp_path, "recurring", {"recurring_losses": losses})
+    assert hero.gained(tables, "state").tolist() == pytest.approx([0.11, 0.12, 0.13, 0.14])
+    with style.context():
+        drawing = hero.FIGURE.draw(tables, "a note")
+        assert_clean(hero.FIGURE.name, drawing)
+    right = drawing.axes[1]
+    assert right.get_title(loc="left").endswith("in the recurring world")
+    assert any(
+        np.allclose(line.get_xdata(), [0.11, 0.12, 0.13, 0.14])
+        for line in right.lines
+        if len(line.get_xdata()) == 4
+    )
+
+
 def test_without_steering_there_is_no_picture(tmp_path: Path) -> None:
     empty = read_from(tmp_path, "shakespeare", {})
     with style.context(), pytest.raises(NothingToDraw):
