@@ -78,6 +78,13 @@ def until(true: Callable[[], object]) -> bool:
     return bool(true())
 
 
+def address_in(file: Path) -> str:
+    """The scheduler's address, once the file that tells it is whole."""
+    with contextlib.suppress(OSError, ValueError):
+        return str(json.loads(file.read_text())["address"])
+    return ""
+
+
 @contextlib.contextmanager
 def meanwhile(function: Callable[[], None]) -> Iterator[None]:
     thread = threading.Thread(target=function)
@@ -110,8 +117,8 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
         workers = {
             place: start("worker", place, *more, nanny) for place, nanny in zip(places, NANNIES, strict=True)
         }
-        assert until((folder / "scheduler.json").is_file)
-        address = json.loads((folder / "scheduler.json").read_text())["address"]
+        assert until(lambda: address_in(folder / "scheduler.json"))
+        address = address_in(folder / "scheduler.json")
         with distributed.Client(address, set_as_default=False) as client:
             client.wait_for_workers(len(workers), timeout=WAITED_S)
         yield Machines(folder, address, workers)
