@@ -81,7 +81,7 @@ def until(true: Callable[[], object]) -> bool:
 def address_in(file: Path) -> str:
     """The scheduler's address, once the file that tells it is whole."""
     with contextlib.suppress(OSError, ValueError):
-        return str(json.loads(file.read_text())["address"])
+        return str(json.loads(file.read_text(encoding="utf-8"))["address"])
     return ""
 
 
