@@ -7,6 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from base.storage import UserError
 from study import freshness, worker
@@ -163,14 +164,14 @@ class Runner:
     def _submit(self, steps: Sequence[Step], attempt: int) -> None:
         """Hand over a step, or the steps of a stack."""
         afresh, bare = steps[0].of(self.forced), [worker.without_results(step) for step in steps]
+        call: tuple[Any, ...] = worker.perform, bare[0], self.study.out, afresh, attempt
+        if len(bare) > 1:
+            call = worker.perform_stacked, bare, self.study.out, afresh
         for _ in range(2):
             if self.executor is None:
                 self.executor = self.make_executor(self.jobs)
             try:
-                if len(bare) > 1:
-                    future = self.executor.submit(worker.perform_stacked, bare, self.study.out, afresh)
-                else:
-                    future = self.executor.submit(worker.perform, bare[0], self.study.out, afresh, attempt)
+                future: Future = self.executor.submit(*call)
             except BrokenExecutor:
                 self.executor.shutdown(wait=False)
                 self.executor = None

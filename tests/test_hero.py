@@ -61,11 +61,8 @@ def test_without_floors_it_draws_what_sensing_gains_in_the_recurring_world(tmp_p
         assert_clean(hero.FIGURE.name, drawing)
     right = drawing.axes[1]
     assert right.get_title(loc="left").endswith("in the recurring world")
-    assert any(
-        np.allclose(line.get_xdata(), [0.11, 0.12, 0.13, 0.14])
-        for line in right.lines
-        if len(line.get_xdata()) == 4
-    )
+    drawn = [np.asarray(line.get_xdata()) for line in right.lines]
+    assert any(len(found) == 4 and np.allclose(found, [0.11, 0.12, 0.13, 0.14]) for found in drawn)
 
 
 def test_without_steering_there_is_no_picture(tmp_path: Path) -> None:
