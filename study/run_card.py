@@ -42,7 +42,8 @@ def card(study: Study, done: Iterable[Step]) -> dict[str, Any]:
     """
     runs, tests = [], []
     done = list(done)
-    begun = {step.name.partition(" ")[2].partition("/")[0] for step in done}
+    places = {tuple(step.name.partition(" ")[2].split("/")[:2]) for step in done}  # suites and conditions
+    begun = Counter(suite for suite, *_ in places)
     for step in done:
         if step.kind == "train":
             record = freshness.record_of(step.destination / "run.json")
@@ -54,7 +55,7 @@ def card(study: Study, done: Iterable[Step]) -> dict[str, Any]:
         "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "warning": study.warning,
         "suites": {
-            suite.name: {"conditions": len(suite.conditions), "seeds": suite.seeds}
+            suite.name: {"conditions": begun[suite.name], "seeds": suite.seeds}
             for suite in study.suites
             if suite.name in begun
         },
