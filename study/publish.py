@@ -36,7 +36,7 @@ def publish(out: Path, root: Path = ROOT) -> list[Path]:
         path
         for path in _all(out / "tables", "*.csv")
         if path.stem not in NOT_COMMITTED
-        and path.stat().st_size <= SMALL_BYTES
+        and 1 < path.stat().st_size <= SMALL_BYTES  # one that is empty is a line break
         and path.parent.name not in own
     ]
     if (out / run_card.FILE).is_file():
