@@ -37,7 +37,7 @@ def test_the_whole_study_twice(
     assert "run   train tiny/self/seed-1: waits for data" in would_run()
     assert not (tmp_path / "out").exists()
 
-    first = run_all(tmp_path, *study)
+    first = run_all(tmp_path, *study, "-v")
     assert first.returncode == 0, first.stdout + first.stderr
     assert "[4/4] frozen tiny/self_calm/seed-1/step-60" in first.stdout and first.stderr == ""
     assert not (tmp_path / "blocked.log").exists()
