@@ -135,15 +135,11 @@ class Runner:
             self.executor.shutdown(wait=not kill, cancel_futures=True)
 
     def _start(self) -> None:
-        while self._busy() < self.jobs + self.here:
+        while len(set(self.stack_of.values())) < self.jobs + self.here:
             step = self._next()
             if step is None:
                 return
             self._submit([step, *self._beside(step)], 1)
-
-    def _busy(self) -> int:
-        """How many steps run, those of one stack counted as one."""
-        return len({self.stack_of.get(future, future) for future in self.running})
 
     def _beside(self, step: Step) -> list[Step]:
         """The waiting steps that are trained in one stack with this one, taken from the queue; on a cluster none are."""
@@ -186,8 +182,8 @@ class Runner:
     def _next(self) -> Step | None:
         """The next step that can start: tables, figures and pages first, then the plan's order."""
         self._skip()
-        studied = sum(step.studied for step, _ in self.running.values())
-        made = len(self.running) - studied
+        studied = len({self.stack_of[future] for future, (step, _) in self.running.items() if step.studied})
+        made = len(set(self.stack_of.values())) - studied
         step = self._next_made() if self.kinds and (made < self.here or not self.here) else None
         if step is not None:
             return step

@@ -1,6 +1,8 @@
 """Runs in one stack: the same loop as alone, the same numbers but for rounding, and none that drags another down."""
 
+from concurrent.futures import Executor, Future
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +15,12 @@ from data.corpus import Corpus
 from runs import folder as run_folder
 from runs import passes
 from study import session
+from study.plan import Study
+from study.progress import Costs
+from study.runner import Runner
 from tests.interrupted import Stop, interrupted_at
 from tests.test_train import corpus, tiny, windows
-from tests.tiny_study import SUITE, environment, request
+from tests.tiny_study import SUITE, environment, planned, request
 
 __all__ = ["corpus"]
 SEEN = windows(("bewilderment", 3, 6), ("self_clamp", 6, 9))
@@ -98,6 +103,23 @@ def test_a_study_trains_its_runs_in_stacks(tmp_path: Path, monkeypatch: pytest.M
     assert sorted(run["stacked"] for run in runs) == [1, 3, 3, 3]  # four runs, three at once
     logs = [path.read_text() for path in (tmp_path / "out" / "logs").glob("train-*.log")]
     assert sum("trained in one stack with train tiny/" in text for text in logs) == 2
+
+
+def test_a_stack_takes_the_place_of_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    class Never(Executor):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future:
+            asked.append(len(args[0]) if isinstance(args[0], list) else 1)
+            return Future()
+
+    storage.write_text(tmp_path / "tiny.toml", SUITE)
+    steps = planned(tmp_path, tmp_path / "tiny.toml", "train.stack=2")
+    names = frozenset(step.name for step in steps)
+    study = Study(tmp_path, (), {})
+    runner = Runner(study, steps, names, names, (), 2, Costs(), executor=lambda count: Never())
+    runner._start()
+    assert asked == [2, 2]  # four runs, two workers
 
 
 def test_a_gpu_that_is_not_there_is_one_clear_line(corpus: Corpus, tmp_path: Path) -> None:
