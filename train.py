@@ -286,14 +286,15 @@ def main(arguments: Sequence[str]) -> None:
     command_line.add_suite_arguments(parser)
     parser.add_argument("--condition", required=True, help="a condition of the suite, for example self")
     parser.add_argument("--seed", type=int, default=1, help="from 1 (default 1)")
-    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--device", help="cpu or cuda, in place of train.device (cpu)")
     with joined() as ranks:
         train_asked(parser.parse_args(arguments), ranks)
 
 
 def train_asked(given: argparse.Namespace, ranks: Ranks) -> None:
     """Train the run that a command line asks for, after those that it needs."""
-    told = [f"train.device={given.device}", *[f"train.ranks={ranks.count}"] * (ranks.count > 1)]
+    told = [f"train.device={given.device}"] * (given.device is not None)
+    told += [f"train.ranks={ranks.count}"] * (ranks.count > 1)
     suite = load_suite(given.suite, [*given.set, *told], given.quick)
     size.check(suite)
     suite.run(given.condition, given.seed)  # an unknown condition is told before anything is made

@@ -1,6 +1,8 @@
 """How does a step grow with each size, and what would the study cost with larger models? The tables of docs/SCALING.md.
 
-python scripts/growth.py        # minutes
+    python scripts/growth.py        # minutes
+
+Prints Markdown.
 """
 
 import argparse
