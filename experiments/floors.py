@@ -16,7 +16,7 @@ from experiments.kit.runs import Context
 from experiments.kit.stats import Estimate, estimate
 from experiments.kit.style import Look
 from experiments.kit.tables import ByCondition, NothingToDraw, Tables
-from experiments.kit.words import Finding, difference
+from experiments.kit.words import Finding, difference, within
 
 HAND = "hand-coded"
 ARMS = {
@@ -54,6 +54,13 @@ WORLDS = {
     "faster": "switching at 0.1",
     "masked": "masking instead",
 }
+FLOORS = {
+    "blind": Look("blind", style.GREY, "dotted"),
+    "filter": Look("ideal observer", style.BLACK),
+    "oracle": Look("true regime", style.GREEN, "dashed"),
+    "loss": Look("the model", style.BLUE),
+}
+APART = 0.3  # cosine: directions that are closer to a right angle than this are called apart
 SHOWN, SHOWN_SEED = "state", 1  # the run whose first steps are drawn
 SAME = 0.003  # nats: what the model ends above the source's entropy where nothing is ever corrupted
 
@@ -156,6 +163,12 @@ def findings(tables: Tables) -> dict[str, Finding]:
             at.against("masked", ("masked_vanilla",), "beyond_oracle"), +1, "nats", 4,
             otherwise="Where tokens are masked, which the input shows, a state does not clearly change the loss.",
         ),
+        "apart": within(
+            "Two regimes are held along directions of the state that stand nearly at right angles.",
+            estimate(tables.by_condition("floors_held", regime="bewilderment").of("both", "cosine").dropna()), APART,
+            "cosine between the directions in which the state moves with the belief in each",
+            "Two regimes are not clearly held along directions of the state at right angles.",
+        ),
         "follows": difference(
             "Set the state to a belief by hand, and predictions follow it.", {"slope": slopes.value("state", "slope")}, +1,
             "(1: to the letter)", pairs=False, otherwise="Predictions do not clearly follow a belief that the state is set to.",
@@ -225,9 +238,18 @@ def _path(axes: Axes, tables: Tables) -> None:
     )
     axes.plot(steps, rows["filter_belief"], c=style.BLACK, lw=0.9, label="ideal observer's belief")
     axes.plot(steps, rows["decoded"], c=style.BLUE, lw=1.2, label="belief read from the state")
-    axes.set(title="One life, weights frozen",
-             xlabel="steps", ylabel="probability", ylim=(-0.15, 1.15))  # fmt: skip
+    axes.set(ylabel="probability", ylim=(-0.15, 1.15))
+    axes.set_title("What is known", loc="left")
     axes.legend(ncols=3, loc="lower right", bbox_to_anchor=(1.0, 1.0))
+
+
+def _costs(axes: Axes, tables: Tables) -> None:
+    rows = tables.rows("floors_path")
+    for name, look in FLOORS.items():
+        axes.plot(rows["step"], rows[name], c=look.colour, ls=look.line, lw=0.9, label=look.label)
+    axes.set(xlabel="steps, weights frozen", ylabel="loss (nats a token)")
+    axes.set_title("What it costs", loc="left")
+    axes.legend(ncols=4, loc="lower right", bbox_to_anchor=(1.0, 1.0))
 
 
 CAPTURED = draw.sheet(
@@ -259,9 +281,9 @@ CAUSE = draw.sheet(
     "fitted on another life. Random directions and the scrambled reader move the state as far.",
 )  # fmt: skip
 PATH = draw.sheet(
-    "floors-life.png", [_path], height=2.6, title=("captures",), tables=("floors_path",),
-    shows="A stretch of one life: true regime, ideal observer's belief, belief read from the state.",
-    caption="Seed 1, the first 300 steps of a fresh life. The reading is linear and fitted on another life.",
+    "floors-life.png", [_path, _costs], grid=(2, 1), height=4.4, title=("captures",), tables=("floors_path",), share_x=True,
+    shows="A stretch of one life: true regime, ideal observer's belief, belief read from the state, and the loss beside its floors.",
+    caption="Seed 1, the first 300 steps of a fresh life. The reading is linear and fitted on another life. Losses are exact.",
 )  # fmt: skip
 GRIDS = {
     "arms": pages.grid(

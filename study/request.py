@@ -220,7 +220,8 @@ def _state(name: str, tokenizer: str, data: Path) -> str:
 def _warning(request: Request, suites: Sequence[Suite]) -> str:
     if not request.quick:
         return ""
-    steps = max(run.last - run.first for suite in suites for run in suite.conditions.values())
+    lengths = {run.last - run.first for suite in suites for run in suite.conditions.values()}
+    steps = f"{min(lengths)} to {max(lengths)}" if len(lengths) > 1 else lengths.pop()
     seeds = max(suite.seeds for suite in suites)
     return f"QUICK STUDY: {seeds} {'seed' if seeds == 1 else 'seeds'} of {steps} steps, too few to conclude from."
 

@@ -16,6 +16,7 @@ from base.rng import Stream
 from configs.run import RunConfig
 from data.corpus import Corpus
 from data.prepare import prepare_text
+from model import dropped
 from runs import evaluate, number_type
 from runs import folder as run_folder
 from runs.state import METRICS, load_models
@@ -165,6 +166,18 @@ def test_accumulated_micro_batches_train_as_one_batch(corpus: Corpus, tmp_path: 
         np.testing.assert_allclose(second[name], array, atol=2e-4, err_msg=name)
     for a, b in zip(rows(one), rows(two), strict=True):
         assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=1e-3)
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    x = torch.full((401, 499), 2.0, requires_grad=True)  # not a multiple of what one draw serves
+    y = dropped(x, 0.2, training=True)
+    assert sorted(y.unique().tolist()) == [0.0, 2.5]
+    assert (y == 0).float().mean().item() == pytest.approx(0.2, abs=0.004)  # four standard deviations
+    y.sum().backward()
+    assert x.grad is not None and torch.equal(x.grad, y.detach() / 2)
+    assert not torch.equal(dropped(x, 0.2, training=True), y)
+    assert dropped(x, 0.2, training=False) is x
 
 
 def test_diverged_run_stops_and_keeps_its_log(corpus: Corpus, tmp_path: Path) -> None:
