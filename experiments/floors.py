@@ -239,7 +239,6 @@ def _path(axes: Axes, tables: Tables) -> None:
     axes.plot(steps, rows["filter_belief"], c=style.BLACK, lw=0.9, label="ideal observer's belief")
     axes.plot(steps, rows["decoded"], c=style.BLUE, lw=1.2, label="belief read from the state")
     axes.set(ylabel="probability", ylim=(-0.15, 1.15))
-    axes.set_title("What is known", loc="left")
     axes.legend(ncols=3, loc="lower right", bbox_to_anchor=(1.0, 1.0))
 
 
@@ -248,7 +247,6 @@ def _costs(axes: Axes, tables: Tables) -> None:
     for name, look in FLOORS.items():
         axes.plot(rows["step"], rows[name], c=look.colour, ls=look.line, lw=0.9, label=look.label)
     axes.set(xlabel="steps, weights frozen", ylabel="loss (nats a token)")
-    axes.set_title("What it costs", loc="left")
     axes.legend(ncols=4, loc="lower right", bbox_to_anchor=(1.0, 1.0))
 
 
