@@ -203,8 +203,7 @@ def share(wins: int, n: int) -> tuple[float, float, float, float]:
     if not n:
         return (math.nan, math.nan, math.nan, 1.0)
     interval = scipy.stats.binomtest(wins, n).proportion_ci(LEVEL, method="exact")
-    p = scipy.stats.binomtest(wins, n, alternative="greater").pvalue
-    return wins / n, float(interval.low), float(interval.high), float(p)
+    return wins / n, float(interval.low), float(interval.high), sign_test(wins, n - wins)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -223,7 +222,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def sign_test(more: int, less: int) -> float:
     """Probability of so many or more out of both, were each as likely; ties are left out."""
-    return share(more, more + less)[3]
+    return float(scipy.stats.binom.sf(more - 1, more + less, 0.5))
 
 
 def ahead(values: Any, width: int) -> np.ndarray:
