@@ -1,5 +1,5 @@
 """Beliefs in residual streams: histories against enumeration, maps against what is known, a hand-made model that holds beliefs
-exactly, whole tests of runs, the quick form, the page."""
+exactly, whole tests of runs, the page."""
 
 import functools
 import itertools
@@ -26,8 +26,6 @@ from data.tokens import drawn_from
 from experiments import geometry as experiment
 from experiments.geometry_document import worst_of
 from experiments.geometry_tables import KEPT, MOVES, PROCESSES, SOURCES
-from experiments.kit.experiment import make_tables
-from experiments.kit.runs import Context, open_run
 from probes import geometry, histories, moved
 from probes.belief_map import (
     apart,
@@ -651,30 +649,3 @@ def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
     some = {name: table for name, table in made(1).items() if absent not in (name, "all")}
     text = page_of(experiment.EXPERIMENT, tmp_path, some)
     assert "nan" not in text and "inf" not in text and "- **Clear" not in text
-
-
-def test_the_quick_form(tmp_path: Path) -> None:
-    """Trained, asked, put into tables, drawn and written by the suite's own code."""
-    suite, runs = load_suite(SUITE, quick=True), []
-    settings = suite.probes["geometry"]
-    assert isinstance(settings, Geometry) and set(settings.conditions) == set(PROCESSES)
-    for name in settings.conditions:
-        run = suite.run(name, 1)
-        assert run.process is not None
-        source = drawn_from(name, run.process, 1)
-        folder = train.train(run, source, tmp_path / "runs")
-        geometry.run(folder, run.last, settings, source, tmp_path / "probes" / name)
-        runs.append(open_run("geometry", name, 1, folder, {"geometry": [tmp_path / "probes" / name]}))
-    tables = make_tables(experiment.EXPERIMENT.of("geometry"), Context(suite, runs))
-    text = page_of(experiment.EXPERIMENT, tmp_path / "tables", tables)
-    assert_tables(text)
-    assert (
-        "nan" not in text
-        and "inf" not in text
-        and {one.verdict for one in text.findings.values()} <= {"open", "not measured"}
-    )
-    for figure in experiment.EXPERIMENT.figures:
-        if figure.name != "geometry/self-state.png":
-            drawn_of(figure, tmp_path / "tables", tables, "geometry")
-    found = tables["geometry_maps"].query("condition == 'mess3' and at == 'all'").set_index("source")["r2"]
-    assert 0.7 < found["joined"] < 1 and found["shuffled"] < 0.05
