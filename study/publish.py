@@ -31,7 +31,11 @@ def publish(out: Path, root: Path = ROOT) -> list[Path]:
         if path.relative_to(out / "figures").parts[0] not in own
     ]
     pages = out / "report" / phases.PUBLISHED
-    written = {path: root / "docs" / "results" / path.relative_to(pages) for path in _all(pages, "*.md")}
+    written = {
+        path: root / "docs" / "results" / path.relative_to(pages)
+        for path in _all(pages, "*.md")
+        if path.name != run_card.PAGE
+    }
     tables = [
         path
         for path in _all(out / "tables", "*.csv")
@@ -39,8 +43,6 @@ def publish(out: Path, root: Path = ROOT) -> list[Path]:
         and 1 < path.stat().st_size <= SMALL_BYTES  # one that is empty is a line break
         and path.parent.name not in own
     ]
-    if (out / run_card.FILE).is_file():
-        pairs.append((out / run_card.FILE, root / "docs" / "results" / run_card.FILE))
     if (out / "report" / choice.FILE).is_file():
         pairs.append((out / "report" / choice.FILE, root / "docs" / choice.FILE))
     from study import documents  # loads pandas, which a study with nothing to publish need not wait for
@@ -57,6 +59,7 @@ def publish(out: Path, root: Path = ROOT) -> list[Path]:
     for path in tables:
         place = root / "docs" / "results" / "tables" / path.relative_to(out / "tables")
         changed += _put_table(path.read_bytes(), place)
+    changed += _put_card(out, root / "docs" / "results")
     changed += _register_claims(out, root)
     readme = root / "README.md"
     if readme.is_file():
@@ -92,6 +95,21 @@ def _unpacked(path: Path) -> bytes | None:
         return gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error):
         return None
+
+
+def _put_card(out: Path, results: Path) -> list[Path]:
+    """Write the run card, and its page, with those before it that still tell of a published suite. Returns what changed."""
+    if not (out / run_card.FILE).is_file():
+        return []
+    place, own = results / run_card.FILE, storage.read_json(out / run_card.FILE)
+    before = storage.read_json(place) if place.is_file() else {}
+    if run_card.bare(own) == run_card.bare(before):
+        return []
+    suites = [path.name for path in (results / "tables").iterdir()]
+    found = run_card.after(own, before, suites)
+    storage.write_sealed(place, found)
+    storage.write_text(results / run_card.PAGE, run_card.page(found))
+    return [place, results / run_card.PAGE]
 
 
 def _register_claims(out: Path, root: Path) -> list[Path]:

@@ -33,6 +33,7 @@ PACKAGES = (
     "pydantic",
 )
 FILE, PAGE = "run_card.json", "run-card.md"
+EARLIER = "earlier"  # in the card of what is published phase by phase: the cards before it that still tell of something
 
 
 def card(study: Study, done: Iterable[Step]) -> dict[str, Any]:
@@ -163,8 +164,35 @@ def _of(done: Iterable[Step]) -> str:
     return storage.hash_json(sorted(str(step.key) for step in done))
 
 
+def of_suite(found: Mapping[str, Any], suite: str) -> Mapping[str, Any]:
+    """Of a card and those before it the newest that holds most of a suite's conditions; the card itself where none has any."""
+    cards = [found, *found.get(EARLIER, ())]
+    known = [one["suites"].get(suite, {}).get("conditions", 0) for one in cards]
+    return next((one for one, count in zip(cards, known, strict=True) if 2 * count > max(known)), found)
+
+
+def after(found: Mapping[str, Any], before: Mapping[str, Any], suites: Iterable[str]) -> dict[str, Any]:
+    """A card with those before it that still tell of one of the suites published."""
+    older = [bare(one) for one in (before, *before.get(EARLIER, ())) if one]
+    told = [of_suite({**found, EARLIER: older}, suite) for suite in suites]
+    kept = [one for one in older if any(one is card for card in told)]
+    return {**found, EARLIER: kept} if kept else dict(found)
+
+
+def bare(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A card alone, without those before it and without its seal."""
+    return {name: part for name, part in found.items() if name not in (EARLIER, storage.SEAL)}
+
+
 def page(found: Mapping[str, Any]) -> str:
-    """The card as Markdown, whatever its names hold."""
+    """The card as Markdown, and below it those before it; whatever their names hold."""
+    parts = ["# Run card", "What it is for: docs/REPRODUCIBILITY.md.", _table(found)]
+    for one in found.get(EARLIER, ()):
+        parts += ["## Published before", _table(one)]
+    return words.harmless("\n\n".join(parts) + "\n")
+
+
+def _table(found: Mapping[str, Any]) -> str:
     runs, tests, here = found["runs"], found["tests"], found["machine"]
     hours = (runs["core_seconds"] + tests["core_seconds"]) / 3600
     rows = {
@@ -181,10 +209,8 @@ def page(found: Mapping[str, Any]) -> str:
         "packages at the end": ", ".join(f"{name} {version}" for name, version in found["packages"].items()),
         "code at the end": f"{found['code']['commit'] or 'no repository'}{', with changed files' if found['code']['changed'] else ''}",
     }  # fmt: skip
-    lines = ["# Run card", "", f"Written {found['written']}. What it is for: docs/REPRODUCIBILITY.md.", ""]
-    lines += [f"**{found['warning']}**", ""] if found["warning"] else []
-    lines.append(words.table(["what", ""], rows.items(), words=True))
-    return words.harmless("\n".join(lines) + "\n")
+    said = [f"Written {found['written']}.", f"**{found['warning']}**"][: 1 + bool(found["warning"])]
+    return "\n\n".join([*said, words.table(["what", ""], rows.items(), words=True)])
 
 
 def _counted(values: Iterable[object]) -> dict[str, int]:

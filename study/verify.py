@@ -241,6 +241,8 @@ def origins(committed: Mapping[str, Any], fresh: Mapping[str, Any], suite: str) 
     """Why a suite's numbers may differ, from two run cards; none: they must be equal to the digit."""
     if not committed:
         return ("no run card is committed beside the tables",)
+    if isinstance(committed.get("suites"), Mapping):
+        committed = run_card.of_suite(committed, suite)
     if suite not in _at(committed, "suites", default={}):
         return (f"the committed run card is of a study without {suite}",)
     found = []

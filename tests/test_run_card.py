@@ -10,7 +10,7 @@ from base import storage
 from base.storage import ROOT
 from configs import size
 from configs.suite import load_suite
-from study import progress, run_card
+from study import progress, publish, run_card
 from study.plan import Step, Study
 
 NOBODY = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
@@ -140,3 +140,35 @@ def test_a_card_that_is_not_whole_is_told_from_one_of_other_steps(tmp_path: Path
     assert run_card.damage(study, done) == f"{path} was changed"
     path.unlink()
     assert run_card.damage(study, done) == f"{path} is missing"
+
+
+def test_what_is_published_phase_by_phase_keeps_the_cards_of_what_still_stands(tmp_path: Path) -> None:
+    def card(when: str, **conditions: int) -> dict:
+        made = run_card.card(Study(tmp_path, (SUITE,), {}), [finished(tmp_path / when, 1)])
+        return {**made, "written": when, "suites": {name: {"conditions": n, "seeds": 8} for name, n in conditions.items()}}  # fmt: skip
+
+    def told(found: dict) -> list[str]:
+        return [one["written"] for one in (found, *found.get(run_card.EARLIER, ()))]
+
+    first = run_card.after(card("monday", swap=6, gone=3), {}, ["swap"])
+    assert told(first) == ["monday"]
+    # a run that two suites share is named by one of them: a part of swap is not swap
+    second = run_card.after(card("tuesday", decay=3, swap=1), first, ["swap", "decay"])
+    assert told(second) == ["tuesday", "monday"]
+    assert [run_card.of_suite(second, name)["written"] for name in ("swap", "decay", "x")] == ["monday", "tuesday", "tuesday"]  # fmt: skip
+    assert run_card.page(second).count("## Published before") == 1 and "monday" in run_card.page(second)
+    third = run_card.after(card("wednesday", swap=5), second, ["swap", "decay"])
+    assert told(third) == ["wednesday", "tuesday"]
+
+
+def test_publishing_again_changes_no_card(tmp_path: Path) -> None:
+    out, root = tmp_path / "out", tmp_path / "clone"
+    study, done = Study(out, (SUITE,), {}), [finished(out, 1)]
+    run_card.write(study, done)
+    storage.write_text(out / "tables" / "swap" / "t.csv", "suite,seed\nswap,1\n")
+    committed = root / "docs" / "results" / run_card.FILE
+    assert committed in publish.publish(out, root) and committed.with_name(run_card.PAGE).is_file()
+    assert publish.publish(out, root) == []
+    run_card.write(study, [*done, finished(out, 2)])
+    assert publish.publish(out, root) == [committed, committed.with_name(run_card.PAGE)]
+    assert storage.read_json(committed)["runs"]["finished"] == 2
