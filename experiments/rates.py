@@ -16,7 +16,7 @@ from experiments.kit.runs import Context
 from experiments.kit.stats import Estimate, estimate, per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import Tables
-from experiments.kit.words import Finding, difference, interval
+from experiments.kit.words import CLEAR, Finding, difference, interval, listed, side
 
 STATE, FIXED, YOKED, NONE = "state", "fixed_bias", "yoked", "none"
 ARMS = {
@@ -125,7 +125,10 @@ def findings(tables: Tables) -> dict[str, Finding]:
         return per_seed(rows[rows["rate"] == rows["rate"].max()], "difference")
 
     def lower(claim: str, parts: dict[str, Estimate], otherwise: str, minus: str) -> Finding:
-        return difference(claim, parts, -1, f"nats, its loss minus {minus}", otherwise=otherwise)
+        """claim, otherwise: without their full stop. Where some lengths alone are clear, these are named."""
+        clear = [said for said, value in parts.items() if side(value, -1) == CLEAR]
+        told = f"{claim}, clearly so after {listed(clear)} alone." if clear else f"{otherwise}."
+        return difference(f"{claim}.", parts, -1, f"nats, its loss minus {minus}", otherwise=told)
 
     none, fixed = "no state's at its best rate", "that bias's at its best rate"
     ends = [
@@ -133,28 +136,28 @@ def findings(tables: Tables) -> dict[str, Finding]:
     ]
     return {
         "pays": lower(
-            "Each at its best learning rate, the self-state has a lower loss on calm training steps than no state.", beyond(CLEAN),
-            "Each at its best learning rate, the self-state does not have a clearly lower loss on calm training steps than no state at both lengths.", none,
+            "Each at its best learning rate, the self-state has a lower loss on calm training steps than no state", beyond(CLEAN),
+            "Each at its best learning rate, the self-state does not have a clearly lower loss on calm training steps than no state", none,
         ),
         "perturbed": lower(
-            "On corrupted training steps, too.", beyond(PERTURBED),
-            "On corrupted training steps it does not have a clearly lower loss at both lengths.", none,
+            "On corrupted training steps, too, it has a lower loss than no state", beyond(PERTURBED),
+            "On corrupted training steps it does not have a clearly lower loss than no state", none,
         ),
         "fixed": lower(
-            "It gains more there than a fixed random bias.", beyond(CLEAN, FIXED),
-            "It does not gain clearly more there than a fixed random bias at both lengths.", fixed,
+            "On calm training steps it gains more than a fixed random bias", beyond(CLEAN, FIXED),
+            "On calm training steps it does not gain clearly more than a fixed random bias", fixed,
         ),
         "yoked": lower(
-            "It gains more there than a state that is shown another run's signals.", beyond(CLEAN, YOKED),
-            "It does not gain clearly more there than a state that is shown another run's signals at both lengths.", "that state's at its best rate",
+            "On calm training steps it gains more than a state that is shown another run's signals", beyond(CLEAN, YOKED),
+            "On calm training steps it does not gain clearly more than a state that is shown another run's signals", "that state's at its best rate",
         ),
         "text": lower(
-            "After the run it predicts clean held-out text better than no state.", beyond(AFTER),
-            "After the run it does not predict clean held-out text clearly better than no state at both lengths.", none,
+            "After the run it predicts clean held-out text better than no state", beyond(AFTER),
+            "After the run it does not predict clean held-out text clearly better than no state", none,
         ),
         "text_fixed": lower(
-            "It predicts that text better than a fixed random bias does.", beyond(AFTER, FIXED),
-            "It does not predict that text clearly better than a fixed random bias does at both lengths.", fixed,
+            "It predicts that text better than a fixed random bias does", beyond(AFTER, FIXED),
+            "It does not predict that text clearly better than a fixed random bias does", fixed,
         ),
         "longer": difference(
             "After the longer training it gains more on calm training steps than after the shorter one.",
@@ -162,8 +165,8 @@ def findings(tables: Tables) -> dict[str, Finding]:
             otherwise="After the longer training it does not gain clearly more on calm training steps than after the shorter one.",
         ),
         "highest": lower(
-            "At the largest learning rate, too, it has a lower loss on calm training steps than no state at that rate.", told(highest),
-            "At the largest learning rate it does not have a clearly lower loss on calm training steps than no state at that rate at both lengths.", "no state's",
+            "At the largest learning rate, too, it has a lower loss on calm training steps than no state at that rate", told(highest),
+            "At the largest learning rate it does not have a clearly lower loss on calm training steps than no state at that rate", "no state's",
         ),
     }  # fmt: skip
 
@@ -174,11 +177,13 @@ def over_rates(place: int, measure: str) -> draw.Panel:
     def panel(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
         steps = dict(enumerate(lengths(tables))).get(place, 0)
         said = f"{f'{steps} steps: ' * bool(steps)}{MEASURES[measure]}"
-        label = "loss − no state's at its\nbest rate (nats)" if place == 0 else ""
+        alone = (
+            tables.rows("rates_losses")["difference_best"].isna().all()
+        )  # a seed that no other one chose a rate for
+        column, rival = ("difference", "the\nsame") if alone else ("difference_best", "its\nbest")
+        label = f"loss − no state's at {rival} rate (nats)" if place == 0 else ""
         where = {"steps": steps, "measure": measure}
-        points = draw.points(
-            "rates_losses", "difference_best", said, label, by="arm", across="rate", where=where
-        )
+        points = draw.points("rates_losses", column, said, label, by="arm", across="rate", where=where)
         axes.set_xlabel("learning rate" if measure == AFTER else "")
         return points.draw(axes, tables, looks)
 

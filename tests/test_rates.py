@@ -163,13 +163,24 @@ def test_what_is_lost_is_told(tmp_path: Path) -> None:
     assert title_of(drawn_of(FIGURE, tmp_path, tables, "rates")).count(" not ") == 2
 
 
+def test_a_length_that_is_clear_alone_is_named(tmp_path: Path) -> None:
+    rows = study()["rates_losses"].copy()
+    mine = (rows["arm"] == "state") & (rows["steps"] == 120) & (rows["measure"] == "clean_loss")
+    rows.loc[mine, "difference_best"] *= -1
+    told = page_of(rates.EXPERIMENT, tmp_path, {"rates_losses": rows}).findings["pays"]
+    assert told.title().endswith("than no state, clearly so after 400 steps alone.")
+    assert told.evidence.endswith("The opposite holds for 120 steps.")
+
+
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_few_seeds_decide_nothing(tmp_path: Path, seeds: int) -> None:
     page = page_of(rates.EXPERIMENT, tmp_path, study(seeds))
     verdicts = {one.verdict for one in page.findings.values()}
     # with one seed there is no other one to choose a rate on; at a given rate it is compared all the same
     assert verdicts == ({"open", "not measured"} if seeds == 1 else {"open"}) and "nan" not in page
-    drawn_of(FIGURE, tmp_path, study(2), "rates")
+    drawing = drawn_of(FIGURE, tmp_path, study(seeds), "rates")
+    assert ("same rate" in " ".join(drawing.axes[0].get_ylabel().split())) == (seeds == 1)
+    assert any(len(line.get_ydata()) for line in drawing.axes[0].lines if line.get_marker() == "o")
 
 
 def test_partial_and_empty_studies_have_pages(tmp_path: Path) -> None:
