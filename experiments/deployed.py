@@ -182,7 +182,8 @@ GRIDS = {
     "cooled": pages.grid(
         "cooled_losses", {COOLED: Look("state until then", style.BLUE), STATE: Look("state to the end", style.BLUE),
                           COOLED_BIAS: Look("fixed random bias until then", style.ORANGE), FIXED: Look("that bias to the end", style.ORANGE)},
-        **{f"{column}_difference": (f"{said}: loss − no state's", "±4") for said, column in REST.items()},
+        clean_loss_difference=("calm steps: loss − no state's", "±4"), perturbed_loss_difference=("corrupted steps: loss − no state's", "±4"),
+        heldout_loss_difference=("held-out text after the last step: loss − no state's", "±4"),
     ),
 }  # fmt: skip
 EXPERIMENT = Experiment(

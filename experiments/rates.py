@@ -77,13 +77,18 @@ _SETTINGS: dict[str, Callable[[RunConfig], object]] = {
 
 def compared(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of one measure and length with difference, difference_best and chosen, see `rates_losses`."""
-    wide = rows.pivot_table(index="seed", columns=["arm", "rate"], values="loss")
-    best = {arm: best_rates(wide[arm]) for arm in wide.columns.unique("arm")}
-    value = wide.stack(["arm", "rate"], future_stack=True)
-    plain = [value.get((seed, NONE, rate), np.nan) for seed, rate in rows[["seed", "rate"]].itertuples(index=False)]  # fmt: skip
-    at_best = [value.get((seed, NONE, best[NONE][seed]), np.nan) if NONE in best else np.nan for seed in rows["seed"]]  # fmt: skip
-    chosen = [best[arm][seed] == rate for arm, seed, rate in rows[["arm", "seed", "rate"]].itertuples(index=False)]  # fmt: skip
-    return rows.assign(difference=rows["loss"] - plain, difference_best=rows["loss"] - at_best, chosen=chosen)
+    best = {
+        arm: best_rates(of.pivot(index="seed", columns="rate", values="loss"))
+        for arm, of in rows.groupby("arm")
+    }
+    none = rows[rows["arm"] == NONE].set_index(["seed", "rate"])["loss"].to_dict()
+    at = list(rows[["arm", "seed", "rate"]].itertuples(index=False, name=None))
+    same = [none.get((seed, rate), np.nan) for _, seed, rate in at]
+    own = [none.get((seed, best[NONE].get(seed)), np.nan) if NONE in best else np.nan for _, seed, _ in at]
+    return rows.assign(
+        difference=rows["loss"] - np.array(same), difference_best=rows["loss"] - np.array(own),
+        chosen=[best[arm][seed] == rate for arm, seed, rate in at],
+    )  # fmt: skip
 
 
 def best_rates(wide: pd.DataFrame) -> "pd.Series[float]":
