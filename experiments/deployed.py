@@ -1,11 +1,14 @@
-"""Deployed: trained in a world of recurring corruption, then put to use with the weights frozen, is it the better model?"""
+"""Deployed: trained in a world of recurring corruption, then put to use with the weights frozen, is it the better model?
+And cooled down: where the last of its training goes on without the state, does the gain outlive it?"""
+
+from dataclasses import replace
 
 import pandas as pd
 
 from experiments.kit import pages, style
 from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment
-from experiments.kit.pairs import STATE
+from experiments.kit.pairs import STATE, losses, paired_logs
 from experiments.kit.runs import Context
 from experiments.kit.stats import Estimate, estimate
 from experiments.kit.style import Look
@@ -13,6 +16,7 @@ from experiments.kit.tables import Tables
 from experiments.kit.words import Finding, difference
 
 VANILLA, FIXED = "vanilla_recurring", "fixed_bias"
+COOLED, COOLED_BIAS = "cooled", "cooled_bias"
 WAYS = {
     "live": Look("live", style.BLUE, "solid", "o"),
     "elsewhere": Look("the course of another life", style.VERMILLION, "solid", "x"),
@@ -28,6 +32,11 @@ USED = {
     (FIXED, "live"): Look("fixed random bias", style.VERMILLION, "dashed", ">", filled=False),
     ("learned_bias", "live"): Look("learned constant bias", style.VERMILLION, "dotted", "<", filled=False),
     (VANILLA, "live"): Look("no state", style.BLACK, "solid", "o"),
+}
+REST = {  # what is asked of the last of a training
+    "calm steps": "clean_loss",
+    "corrupted steps": "perturbed_loss",
+    "held-out text after the last step": "heldout_loss",
 }
 PARTS = {
     "all": "all",
@@ -53,6 +62,33 @@ def deployed_losses(context: Context) -> pd.DataFrame:
     return wide.rename(columns=PARTS).reset_index().rename_axis(columns=None)
 
 
+def cooled_losses(context: Context) -> pd.DataFrame:
+    """One row a run of the conditions whose injection ends, and of those that they are without the end.
+
+    from_step: where it ends. clean_loss, perturbed_loss: mean training-batch loss of the calm steps from there on, and of the
+    corrupted ones, nats a token. heldout_loss: of clean held-out text after the last step. *_difference: minus no state's on
+    the same steps; below zero is better.
+    """
+    ends = [run.inject_until for run in context.suite.conditions.values() if run.inject_until is not None]
+    wanted = (COOLED, STATE, COOLED_BIAS, FIXED)
+    asked = (
+        [pair for pair in paired_logs(context, ending=True) if pair.run.condition in wanted] if ends else []
+    )
+    if not asked:
+        return pd.DataFrame()
+    training = [
+        "from_step",
+        "clean_loss",
+        "perturbed_loss",
+        "clean_loss_difference",
+        "perturbed_loss_difference",
+    ]
+    place = ["suite", "condition", "seed"]
+    since = losses([replace(pair, first=min(ends)) for pair in asked])[[*place, *training]]
+    last = losses([replace(pair, first=pair.run.config.last - 1) for pair in asked])
+    return since.merge(last[[*place, "heldout_loss", "heldout_loss_difference"]], on=place)
+
+
 def cell(tables: Tables, place: tuple[str, str], column: str) -> "pd.Series[float]":
     """The values of a condition under a way of setting its state, by seed."""
     condition, way = place
@@ -73,7 +109,19 @@ def findings(tables: Tables) -> dict[str, Finding]:
     def lower(claim: str, parts: dict[str, Estimate], otherwise: str) -> Finding:
         return difference(claim, parts, -1, "nats, its loss minus that", 4, otherwise=otherwise)
 
+    cooled = tables.by_condition("cooled_losses")
+    gone = {said: f"{column}_difference" for said, column in REST.items()}
     return {
+        "outlives": difference(
+            "Once the state is taken away, the model still has a lower loss than one trained without.",
+            {said: cooled.value(COOLED, column) for said, column in gone.items()}, -1, "nats, its loss minus no state's", 4,
+            otherwise="Once the state is taken away, the model does not have a clearly lower loss than one trained without in all three.",
+        ),
+        "outlives_bias": difference(
+            "A model whose fixed random bias is taken away alike has kept less.",
+            {said: cooled.minus(COOLED, COOLED_BIAS, column) for said, column in gone.items()}, -1, "nats, the loss after the state minus that after the bias", 4,
+            otherwise="A model whose fixed random bias is taken away alike has not kept clearly less in all three.",
+        ),
         "live": lower(
             "With the weights frozen, a live state predicts better than one that is set by hand.",
             {said: minus(tables, live, (STATE, way), "all") for way, said in (("constant", "best constant"), ("elsewhere", "the course of another life"))},
@@ -131,8 +179,14 @@ GRIDS = {
         "deployed_losses", [STATE, "direct", FIXED, "learned_bias", VANILLA], across="way", order=list(WAYS),
         clean=("clean text, nats", "4"), tempered=("at the best temperature", "4"),
     ),
+    "cooled": pages.grid(
+        "cooled_losses", {COOLED: Look("state until then", style.BLUE), STATE: Look("state to the end", style.BLUE),
+                          COOLED_BIAS: Look("fixed random bias until then", style.ORANGE), FIXED: Look("that bias to the end", style.ORANGE)},
+        clean_loss_difference=("calm steps: loss − no state's", "±4"), perturbed_loss_difference=("corrupted steps: loss − no state's", "±4"),
+        heldout_loss_difference=("held-out text after the last step: loss − no state's", "±4"),
+    ),
 }  # fmt: skip
 EXPERIMENT = Experiment(
-    "deployed", "Put to use: the state with the weights frozen, live and set to calm", (deployed_losses,), findings, (FIGURE,),
+    "deployed", "Put to use: the state with the weights frozen, live and set to calm", (deployed_losses, cooled_losses), findings, (FIGURE,),
     GRIDS, suites=("recurring",),
 )  # fmt: skip

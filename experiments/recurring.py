@@ -140,6 +140,15 @@ def findings(tables: Tables) -> dict[str, Finding]:
             beyond("large", dict(zip(large, ("a learned constant bias", "a fixed random bias", "another run's signals"), strict=True))),
             "At that size it does not gain clearly more than two constant biases and another run's signals.", "that",
         ),
+        "large_carried": lower(
+            "Carrying a state on gains more at that size than reading the last batch only.", apart("large", "large_direct"),
+            "Carrying a state on does not gain clearly more at that size than reading the last batch only.", "the last batch's",
+        ),
+        "large_heldout": lower(
+            "Over a whole run it predicts held-out text better at that size than no state and than a fixed random bias.",
+            {"no state": at.value("large", "heldout_loss_difference"), "a fixed random bias": at.minus("large", "large_fixed_bias", "heldout_loss_difference")},
+            "Over a whole run it does not predict held-out text clearly better at that size than both no state and a fixed random bias.", "that",
+        ),
     }  # fmt: skip
 
 
@@ -260,8 +269,9 @@ GRIDS = {
     "faint": pages.grid("recurring_losses", ("faint", "faint_direct", "faint_oracle"), only=True, **BY_KIND),
     "large": pages.grid(
         "recurring_losses",
-        ("large", STATE, "large_yoked", "yoked", "large_bias", "learned_bias", "large_fixed_bias", "fixed_bias"),
-        only=True, **BY_KIND,
+        ("large_oracle", ORACLE, "large_direct", "direct", "large", STATE, "large_yoked", "yoked", "large_bias", "learned_bias",
+         "large_fixed_bias", "fixed_bias"),
+        only=True, **BY_KIND, heldout_loss_difference=("held-out loss − no state's", "±4"),
     ),
 }  # fmt: skip
 EXPERIMENT = Experiment(

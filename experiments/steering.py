@@ -59,8 +59,8 @@ def alike(conditions: Mapping[str, RunConfig]) -> list[str]:
     if SHUFFLED not in conditions:
         return []
 
-    def but_senses(run: RunConfig) -> tuple[str, str]:
-        return world_of(run), run.self_state.model_dump_json(exclude={"senses"})
+    def but_senses(run: RunConfig) -> tuple[str, str, int | None]:
+        return world_of(run), run.self_state.model_dump_json(exclude={"senses"}), run.inject_until
 
     of_placebo = but_senses(conditions[SHUFFLED])
     return [name for name, run in conditions.items() if name != SHUFFLED and but_senses(run) == of_placebo]

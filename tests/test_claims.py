@@ -391,7 +391,7 @@ def test_a_family_that_the_seeds_could_never_decide_is_refused(tmp_path: Path) -
     for text, message in (
         (many(13), r"families.rest has 13 claims: 8 seeds could never .* at most 12"),
         (many(7, "different"), r"at most 6"),
-        (many(4).replace('"rest"', '"primary"'), r"families.primary has 7 claims; at most 6"),
+        (many(8).replace('"rest"', '"primary"'), r"families.primary has 11 claims; at most 10"),
     ):
         with pytest.raises(ConfigError, match=message):
             load(file_of(tmp_path, text=text))
@@ -451,7 +451,7 @@ def test_the_committed_claims_ask_for_what_the_study_makes(committed: Claims) ->
     made = functools.cache(
         lambda name: {one for table in book.tables_of(suite_of(name)) for one in table.names}
     )
-    assert 0 < len(committed.of("primary")) <= 6
+    assert 0 < len(committed.of("primary")) <= file.MOST_PRIMARY
     for name, claim in committed.claims.items():
         if claim.withdrawn:
             continue

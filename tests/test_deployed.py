@@ -9,14 +9,17 @@ import pytest
 import torch
 
 import train
-from base.storage import UserError
+from base.storage import ROOT, UserError
 from configs.probes.deployed import Deployed
+from configs.suite import load_suite
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from experiments import deployed as page_on
+from experiments.kit.pairs import paired_logs
+from experiments.kit.runs import Context
 from probes import deployed
 from probes.closed_loop import live, living, open_subject
-from tests.made_runs import Page, drawn_of, page_of, title_of, verdict
+from tests.made_runs import MadeRun, Page, cells, context, drawn_of, page_of, title_of, verdict
 from tests.test_train import TEXT, tiny
 
 RECURRING = {"kind": "recurring", "regimes": ["bewilderment"], "enter": 0.3, "leave": 0.3}
@@ -130,6 +133,70 @@ def losses(live: float, clean: float, seeds: int = 4) -> dict[str, pd.DataFrame]
     return {
         "deployed_losses": pd.DataFrame(rows, columns=columns).drop_duplicates(["condition", "seed", "way"])
     }
+
+
+def ended(gain: float, seeds: int = 3) -> pd.DataFrame:
+    """The table of runs whose bias ended at step 30 of 40: a state gained 0.5 until then and `gain` from then on, a bias 0.1 and
+    nothing; what is kept gains 0.5 and 0.1 throughout. The batch's luck is the same in all."""
+    until = {"train__steps": 40, "inject_until": 30, "schedule": RECURRING}
+    bias = {"self_state__enabled": False, "constant_bias": {"kind": "fixed", "norm_of": page_on.STATE}}
+    whole = {name: value for name, value in until.items() if name != "inject_until"}
+    conditions = {
+        page_on.COOLED: (tiny(**until), 0.5, gain),
+        page_on.STATE: (tiny(**whole), 0.5, 0.5),
+        page_on.COOLED_BIAS: (tiny(**until, **bias), 0.1, 0.0),
+        page_on.FIXED: (tiny(**whole, **bias), 0.1, 0.1),
+        page_on.VANILLA: (tiny(**whole, self_state__enabled=False), 0.0, 0.0),
+    }
+    runs, step = [], np.arange(40)
+    for (name, (run, before, after)), seed in product(conditions.items(), range(1, seeds + 1)):
+        regime = np.where(step % 4 < 2, "calm", "bewilderment")
+        loss = (
+            2
+            + np.random.default_rng(seed).normal(size=40)
+            - np.where(step < 30, before, after * (1 + 0.01 * seed))
+        )
+        heldout = np.where(step == 39, loss + 1, np.where(step % 10 == 9, 7.0 + before, np.nan))
+        log = pd.DataFrame(
+            {"step": step, "regime": regime, "loss": loss, "heldout_loss": heldout, "heldout_ece": heldout}
+        )
+        runs.append(MadeRun("recurring", name, seed, Path(), run.model_copy(update={"seed": seed}), log=log))
+    suite = context(runs).suite
+    return page_on.cooled_losses(Context(suite, runs))
+
+
+def test_what_outlives_the_state_is_counted_from_its_end(tmp_path: Path) -> None:
+    rows = ended(0.2).set_index(["condition", "seed"])
+    assert set(rows["from_step"]) == {30} and len(rows) == 12  # not of the model without a state
+    for column in ("clean_loss_difference", "perturbed_loss_difference", "heldout_loss_difference"):
+        found = {name: rows.loc[(name, 1), column] for name in rows.index.unique("condition")}
+        assert found == pytest.approx(
+            {"cooled": -0.202, page_on.STATE: -0.505, "cooled_bias": 0.0, page_on.FIXED: -0.101}
+        )
+    page = page_of(page_on.EXPERIMENT, tmp_path / "more", {"cooled_losses": ended(0.2)})
+    assert page.findings["outlives"].verdict == page.findings["outlives_bias"].verdict == "clear"
+    assert "from step 30 on" in page and cells(page, "`cooled`")[1].startswith("−0.204") and "nan" not in page
+    page = page_of(page_on.EXPERIMENT, tmp_path / "less", {"cooled_losses": ended(-0.2)})
+    assert (
+        page.findings["outlives"].verdict == "not clear"
+        and "The opposite holds." in page.findings["outlives"].evidence
+    )
+    page = page_of(page_on.EXPERIMENT, tmp_path / "few", {"cooled_losses": ended(0.2, seeds=2)})
+    assert page.findings["outlives"].verdict == "open"
+
+
+def test_means_over_a_whole_run_leave_out_what_ends() -> None:
+    suite = load_suite(ROOT / "configs" / "recurring.toml")
+    log = pd.DataFrame(
+        {"step": range(8), "regime": "calm", "loss": 2.0, "heldout_loss": 2.0, "heldout_ece": 0.0}
+    )
+    runs = [MadeRun("recurring", name, 1, Path(), suite.run(name, 1), log=log) for name in suite.conditions]
+    whole, every = (paired_logs(Context(suite, runs), ending) for ending in (False, True))
+    assert {pair.run.condition for pair in every} - {pair.run.condition for pair in whole} == {
+        "cooled",
+        "cooled_bias",
+    }
+    assert {run.inject_until for run in suite.conditions.values()} == {None, 1800}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import perturb
 import train
@@ -16,6 +17,7 @@ from configs.run import RunConfig
 from data.process import Generated, generated
 from runs import evaluate, observer
 from runs import folder as run_folder
+from runs.state import load_models
 from tests.test_train import rows, tiny
 
 EVEN = Hidden(kind="hidden", transitions=(((0.5, 0.0), (0.0, 0.0)), ((0.0, 0.5), (1.0, 0.0))))
@@ -140,6 +142,32 @@ def test_nothing_is_injected_after_the_end(tmp_path: Path) -> None:
     states = storage.load_tensors(ending / "states.safetensors")["state"]
     assert (states[4:] == states[3]).all()
     assert run_folder.check(ending)
+
+
+@pytest.mark.parametrize(
+    "injected", [{}, {"self_state__enabled": False, "constant_bias__kind": "learned"}], ids=["state", "bias"]
+)
+def test_until_it_ends_an_injection_is_what_it_is_without_an_end(tmp_path: Path, injected: dict) -> None:
+    """Bit for bit; from then on the model is trained on, without it, and what made it learns no more."""
+    source, kept = generated("x", CHAIN, 0), {"log__keep_steps": [4], "train__dtype": "float32", **injected}
+    ending, whole = (
+        train.train(process_run(**kept, **end), source, tmp_path) for end in ({"inject_until": 4}, {})
+    )
+    assert rows(ending)[:4] == rows(whole)[:4] and rows(ending)[4]["loss"] != rows(whole)[4]["loss"]
+    then = storage.load_tensors(ending / run_folder.weights_name(4))
+    assert (ending / run_folder.weights_name(4)).read_bytes() == (
+        whole / run_folder.weights_name(4)
+    ).read_bytes()
+    ended, went_on = (
+        storage.load_tensors(folder / run_folder.weights_name(None)) for folder in (ending, whole)
+    )
+    makers = [name for name in then if name.startswith(("self_state.", "constant_bias."))]
+    assert makers and all(np.array_equal(ended[name], then[name]) for name in makers)
+    assert any(not np.array_equal(went_on[name], then[name]) for name in makers)
+    assert all(not np.array_equal(ended[name], then[name]) for name in then if name not in makers)
+    run, gpt, _ = load_models(ending, None)
+    loss, _ = evaluate.heldout(gpt, lambda states: {"bias": None}, run, source, torch.float32)
+    assert loss == pytest.approx(float(rows(ending)[-1]["heldout_loss"]), rel=1e-6)
 
 
 BAD = {

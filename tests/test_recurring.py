@@ -223,7 +223,11 @@ def test_vanilla_is_that_of_the_same_world() -> None:
     moved = {**SUITE.conditions, "direct": direct.model_copy(update={"regimes": changed})}
     assert "direct" not in pairs.vanillas(moved)  # no vanilla has that world
     roles = {name: pairs.role_of(name, run) for name, run in SUITE.conditions.items()}
-    assert {name for name, role in roles.items() if role == "oracle"} == {"oracle", "faint_oracle"}
+    assert {name for name, role in roles.items() if role == "oracle"} == {
+        "oracle",
+        "faint_oracle",
+        "large_oracle",
+    }
     assert roles["raw_mix"] == roles["faint"] == "state"
     assert roles["yoked"] == roles["learned_bias"] == "control"
 
@@ -352,7 +356,7 @@ def test_what_is_left_of_a_share_beyond_the_strongest_blind_control() -> None:
     blind = {name for name, run in SUITE.conditions.items() if shares.is_blind(run)}
     assert blind == {
         *("learned_bias", "fixed_bias", "yoked", "shuffled", "clock"),
-        *("large_bias", "large_fixed_bias", "large_yoked"),
+        *("large_bias", "large_fixed_bias", "large_yoked", "cooled_bias"),
     }
 
 

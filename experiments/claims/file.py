@@ -22,7 +22,7 @@ from experiments.kit import tables
 from experiments.kit.levels import ALPHA
 
 FILE, REGISTER = ROOT / "configs" / "claims.toml", ROOT / "docs" / "results" / "claims.json"
-PRIMARY, MOST_PRIMARY = "primary", 6
+PRIMARY, MOST_PRIMARY = "primary", 10
 CHANGED, ADDED, REMOVED = (f"{what} after results existed" for what in ("changed", "added", "removed"))
 SEEN = "written after first results were seen"
 
@@ -80,7 +80,7 @@ class Claim(Strict):
     why: Text  # that size
     test: Literal[
         "sign_flip", "t", "placebo_ranks", "binomial"
-    ]  # t: of suites with too few seeds for a sign flip
+    ]  # t: where a sign flip over so few seeds could never pass its family's correction
     pairs: bool = False  # partner seeds lend each other what is compared: the pair is the unit, not the seed
     back: float | None = (
         None  # what the published protocol's own number has to reach to come back; None: smallest

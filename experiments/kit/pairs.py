@@ -92,8 +92,10 @@ def world_name(vanilla: str) -> str:
     return vanilla.replace("vanilla", "").strip("_") or "base"
 
 
-def paired_logs(context: Context) -> list[Pair]:
+def paired_logs(context: Context, ending: bool = False) -> list[Pair]:
     """Every run with its vanilla. Runs of a world that has no vanilla condition are left out.
+
+    ending: with those whose injection ends before they do, which no mean over a whole run fits.
 
     Raises:
         UserError: a run and its vanilla were under different regimes, so that one of them is not what its config says.
@@ -103,7 +105,7 @@ def paired_logs(context: Context) -> list[Pair]:
     logs = {(run.condition, run.seed): run.metrics().reindex(columns=columns) for run in context.runs}
     pairs = []
     for run in context.runs:
-        if run.condition not in base:
+        if run.condition not in base or (run.config.inject_until is not None and not ending):
             continue
         log, vanilla = logs[run.condition, run.seed], base[run.condition]
         plain = logs.get((vanilla, run.seed), log.iloc[:0])
