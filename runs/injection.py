@@ -301,7 +301,9 @@ class EndingInjection(Injection):
         return self.inner.initial()
 
     def update(self, value: Value, step: int, regime: str, stats: Tensor | None) -> Value:
-        return self.inner.update(value, step, regime, stats) if step < self.until else value
+        if step < self.until:
+            return self.inner.update(value, step, regime, stats)
+        return replace(value, parts=None) if isinstance(value, Sensed) else value
 
     def read(self, value: Value, step: int) -> Tensor | None:
         return self.inner.read(value, step) if step < self.until else None

@@ -71,6 +71,7 @@ def files(folder: Path) -> dict[str, str]:
         {"schedule": windows(("bewilderment", 3, 6), ("self_clamp", 6, 9)), "log__keep_steps": [5]},
         {"self_state__standardise": True, "self_state__update": "gru", "model__dropout": 0.2},
         {"self_state__enabled": False, "train__grad_accum": 2},
+        {"inject_until": 6},
     ],
 )
 def test_interrupted_run_ends_with_the_same_bytes(
