@@ -7,7 +7,7 @@ what tables they like; which ones is recorded as they are made, and is what they
 
 import functools
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -282,11 +282,6 @@ def templates_of(module: str) -> list[Path]:
         return []
     beside = sorted(template.parent.glob("*.md")) if template.parent.name != "experiments" else [template]
     return [*beside, ROOT / "experiments" / "kit" / "kit.md"]
-
-
-def table_named(tables: "Iterable[Table]", name: str) -> "Table":
-    """The table of a step, by the first name of those that it makes."""
-    return next(table for table in tables if table.names[0] == name)
 
 
 def _place(table: "Table") -> code.Place:
