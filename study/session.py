@@ -10,7 +10,7 @@ from base.storage import ROOT, UserError
 from configs import size
 from configs.suite import Suite
 from data.corpus import folder_name
-from study import book, freshness, phases, progress, publish, run_card
+from study import book, freshness, making, phases, progress, publish, run_card
 from study import plan as plans
 from study import request as studies
 from study.book import made_steps, whole
@@ -229,7 +229,7 @@ def draw_committed(request: Request) -> int:
     figures, pages = (name in request.only for name in (phases.FIGURES, phases.REPORT))
     with studies.locked(request.out):
         for suite in suites(ROOT / COMMITTED):
-            book.made_again(ROOT / COMMITTED, request.out, suite, None, figures, pages)
+            making.made_again(ROOT / COMMITTED, request.out, suite, None, figures, pages)
     print(f"results: {' and '.join(str(request.out / name) for name in request.only)}")
     return 0
 

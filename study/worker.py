@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from base import storage
 from configs import probe
 from runs import folder as run_folder
-from study import book, freshness
+from study import book, freshness, making
 from study.plan import MADE, Step
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ def table(step: Step, out: Path) -> Made:
 
     given, read = step.arguments, None
     if "suite" in given:
-        made = book.Makers.of(given["suite"], given["runs"]).make(given["table"])
+        made = making.Makers.of(given["suite"], given["runs"]).make(given["table"])
     else:
         tables = Tables(out / "tables", book.CLAIMS)
         known = book.experiments()[given["module"]].of(book.CLAIMS)
@@ -256,7 +256,7 @@ def figure(step: Step, out: Path) -> Made:
     given = step.arguments
     tables = Tables(out / "tables", given["suite"])
     one = next(one for one in book.experiments()[given["module"]].figures if one.name == given["figure"])
-    drawn = book.draw(one, tables, given["note"], step.destination / given["below"])
+    drawn = making.draw(one, tables, given["note"], step.destination / given["below"])
     return [drawn] if drawn else [], tables.reads
 
 
@@ -266,7 +266,7 @@ def page(step: Step, out: Path) -> Made:
 
     given = step.arguments
     tables = Tables(out / "tables", given["suite"])
-    return book.write_page(given["module"], tables, out, given["below"], given["note"]), tables.reads
+    return making.write_page(given["module"], tables, out, given["below"], given["note"]), tables.reads
 
 
 def demo(step: Step, out: Path) -> Made:
