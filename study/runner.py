@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from base.storage import UserError
+from experiments.kit.words import plural
 from study import freshness, worker
 from study.book import Whole, made_steps, whole
 from study.plan import MADE, Kind, Step, Study
@@ -275,11 +276,7 @@ class Runner:
 
     def _tell_round(self) -> None:
         """One line on the tables, figures and pages that were made, and how long one worker took."""
-        made = ", ".join(
-            f"{count} {kind}{'' if count == 1 else 's'}"
-            for kind, count in self.round.items()
-            if kind != "note"
-        )
+        made = ", ".join(plural(count, kind) for kind, count in self.round.items() if kind != "note")
         if made:
             self.display.say(f"made {made}  {self.round_s:.0f} s")
         self.round.clear()
