@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from experiments.channels_figure import CAPABILITIES, HELDOUT, STATE_ALONE
+from experiments.channels_tables import CAPABILITIES, HELDOUT, STATE_ALONE
 from experiments.kit.stats import Estimate, estimate, paired, per_seed
 from experiments.kit.tables import Tables
 from experiments.kit.words import AGAIN, MISSING, OPEN, WORKS, interval, near, reach, side, table, worst

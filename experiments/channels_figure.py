@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from configs.row_kinds import DIMENSIONS
+from experiments.channels_tables import CAPABILITIES, HELDOUT, NONE, SELF_SUITE
 from experiments.kit import panels as draw
 from experiments.kit import style
 from experiments.kit.marks import level, not_measured
@@ -16,9 +16,6 @@ from experiments.kit.style import Look
 from experiments.kit.tables import NothingToDraw, Tables
 from experiments.kit.words import number
 
-CAPABILITIES = tuple(DIMENSIONS)
-HELDOUT, NONE, SELF_SUITE = "heldout", "none", "channels_self"
-STATE_ALONE = ("affect", "time")  # whose replies need nothing of the prompt
 ARMS = {
     "native": Look("before every layer", style.BLUE),
     "attention": Look("before every layer, by attention", style.SKY, (0, (6, 1.5, 1, 1.5)), "D"),

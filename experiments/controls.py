@@ -9,122 +9,19 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from experiments.controls_figure import (
-    CALM_RUN,
-    EFFECT,
-    FIGURES,
-    FROZEN,
-    LOOKS,
-    ONE,
-    ORDER,
-    SENSES,
-    STATIC,
-    VANILLA,
-    clear,
-    last_tests,
-)
-from experiments.kit import pages
-from experiments.kit.changes import beyond, changes
+from experiments.controls_figure import FIGURES, FROZEN, LOOKS, ONE, ORDER, SENSES, STATIC, clear, last_tests
+from experiments.controls_tables import CALM_RUN, EFFECT, TABLES, VANILLA
+from experiments.kit import pages, words
+from experiments.kit.changes import beyond
 from experiments.kit.experiment import Experiment
 from experiments.kit.levels import ALPHA, FEWEST_SEEDS
 from experiments.kit.placebos import TESTS, View, effect_table, further, surpluses
-from experiments.kit.runs import METRICS, Context
 from experiments.kit.stats import Estimate, estimate, over_seeds, paired, per_seed
 from experiments.kit.style import COMMON, REGIMES
-from experiments.kit.tables import CALM, RUN, Grid, Tables, of_condition, stack
-from experiments.kit.words import (
-    ABSENT,
-    CLEAR,
-    DASH,
-    MISSING,
-    NOT_CLEAR,
-    OPEN,
-    Finding,
-    difference,
-    listed,
-    plural,
-)  # fmt: skip
-
-CLAMP = "self_clamp"  # the regime that a state which never changes does not get over
-DEGREE = 2  # of the polynomial through a run's calm steps
-AFTERMATH = 50  # steps after a regime that count neither as calm nor as the regime
-FEWEST_STEPS = 30  # measured calm steps for a fit without the aftermath; with fewer it is left in
-
-
-def controls_comparison(context: Context, regime_deltas: pd.DataFrame) -> pd.DataFrame:
-    """One row a run, regime and metric.
-
-    delta: mean in the window minus before, of regime_deltas. trend: the same of the run's `calm_course`, which is what
-    time alone would have done; detrended: delta - trend; relative: detrended over the absolute mean before. All three NaN
-    for a run without regimes. vanilla: delta of the same seed's run without any bias, under the same regime at the same steps;
-    difference: delta - vanilla, NaN for channels that vanilla has not.
-    """
-    keys, lead = [*RUN, "regime", "metric"], context.suite.signatures.pre_steps
-    trends = changes(
-        context.runs,
-        lead,
-        lambda run: calm_course(
-            run.metrics(), lead, run.config.self_state.enabled and run.config.self_state.decay == 0
-        ),
-    )
-    made = regime_deltas[[*keys, "delta", "before"]]
-    plain = of_condition(made, VANILLA).drop(columns="condition").rename(columns={"delta": "vanilla"})
-    made = made.merge(trends[[*keys, "delta"]].rename(columns={"delta": "trend"}), on=keys, how="left")
-    made["detrended"] = made["delta"] - made["trend"]
-    made["relative"] = made["detrended"] / made.pop("before").abs().where(lambda before: before > 0)
-    made = made.merge(plain, on=[key for key in keys if key != "condition"], how="left")
-    return made.assign(difference=made["delta"] - made["vanilla"])
-
-
-def calm_course(log: pd.DataFrame, lead: int, cut: bool = False) -> pd.DataFrame:
-    """A run's log with, in place of each metric, what its calm steps say of its course through training.
-
-    A polynomial of degree DEGREE through the calm steps, the AFTERMATH of regimes and the time before the first
-    `lead` steps of the first regime left out; NaN where these are too few. cut: a state that never changes stays cut off
-    after self_clamp, so that the later calm steps lie higher or lower by one number, which is no part of the course.
-    """
-    step, place = log["step"].to_numpy(float), pd.Series(np.arange(len(log)))
-    regime = log["regime"].to_numpy()
-    calm = regime == CALM
-    acting = place.where(~calm)
-    late = calm & (place >= acting.min() - lead).to_numpy()
-    settled = late & ~(place - acting.ffill() <= AFTERMATH).to_numpy()
-    powers = np.vander((step - step.mean()) / max(np.ptp(step), 1), DEGREE + 1)
-    level = np.maximum.accumulate(regime == CLAMP)[:, None] * float(cut)
-    for name in METRICS:
-        values = log[name].to_numpy(float)
-        seen = ~np.isnan(values)
-        used = seen & (settled if (settled & seen).sum() >= FEWEST_STEPS else late)
-        enough = used.sum() > DEGREE + cut
-        parts = np.linalg.lstsq(np.hstack([powers, level])[used], values[used])[0] if enough else None
-        log[name] = np.where(seen, np.nan if parts is None else powers @ parts[: DEGREE + 1], np.nan)
-    return log
-
-
-def control_losses(context: Context, runs: pd.DataFrame) -> pd.DataFrame:
-    """One row a run: heldout_loss at the last step (nats a token), vanilla's of the same seed, and the difference."""
-    made = runs[[*RUN, "heldout_loss"]].copy()
-    plain = of_condition(runs, VANILLA).set_index("seed")["heldout_loss"]
-    made["vanilla"] = made["seed"].map(plain).astype(float)
-    return made.assign(difference=made["heldout_loss"] - made["vanilla"])
-
-
-def control_norms(context: Context) -> pd.DataFrame:
-    """One row a run with regimes and a bias: the bias's mean norm before the first regime (norm_before) and over the run
-    (norm), L2, and the means of prompt_effect over the same steps (effect_before, effect), mean |Δ logit|."""
-    rows = []
-    for run in context.runs:
-        log = run.metrics()
-        acting = np.flatnonzero(log["regime"] != CALM)
-        if len(acting) and log["bias_norm"].notna().any():
-            spans = {"_before": log.iloc[: acting[0]], "": log}
-            kinds = {"norm": "bias_norm", "effect": EFFECT}
-            found = {name + end: part[of].mean() for name, of in kinds.items() for end, part in spans.items()}
-            rows.append(run.label(pd.DataFrame([found])))
-    return stack(rows)
+from experiments.kit.tables import Grid, Tables, of_condition
+from experiments.kit.words import DASH, MISSING, Finding, difference, listed, plural
 
 
 def findings(tables: Tables) -> dict[str, Finding]:
@@ -227,15 +124,15 @@ def _unlike(tables: Tables, claim: str, otherwise: str, metrics: Sequence[str]) 
     static = [name for name, seeds in shared.items() if seeds]
     if not static:
         return Finding(
-            claim, ABSENT, "It needs seeds that both a self-state and a constant bias have.", otherwise
+            claim, words.ABSENT, "It needs seeds that both a self-state and a constant bias have.", otherwise
         )
     n, tested = min(shared[name] for name in static), rows.groupby(["regime", "metric"]).ngroups
     if n < FEWEST_SEEDS:
-        return Finding(claim, OPEN, f"{plural(n, 'seed')}: too few to test.", otherwise)
+        return Finding(claim, words.OPEN, f"{plural(n, 'seed')}: too few to test.", otherwise)
     counts = {name: len(unlike(rows, name)) for name in static}
     said = listed([f"{count} ({LOOKS[name].label})" for name, count in counts.items()])
     return Finding(
-        claim, CLEAR if all(counts.values()) else NOT_CLEAR,
+        claim, words.CLEAR if all(counts.values()) else words.NOT_CLEAR,
         f"Of {plural(tested, 'reaction')} beyond the calm course, clearly otherwise: {said}. Paired t test over seeds, "
         f"p < {ALPHA} / {tested}, n = {n}.", otherwise,
     )  # fmt: skip
@@ -342,6 +239,5 @@ GRIDS = {
 
 
 EXPERIMENT = Experiment(
-    "controls", "Controls: is it the sensing, or only a bias?", (controls_comparison, control_losses, control_norms), findings,
-    FIGURES, GRIDS, values=lambda tables: {"alpha": ALPHA},
+    "controls", "Controls: is it the sensing, or only a bias?", TABLES, findings, FIGURES, GRIDS, values=lambda tables: {"alpha": ALPHA},
 )  # fmt: skip

@@ -5,6 +5,7 @@ import textwrap
 import pandas as pd
 from matplotlib.axes import Axes
 
+from experiments.controls_tables import CALM_RUN, EFFECT, VANILLA
 from experiments.kit import panels as draw
 from experiments.kit import style
 from experiments.kit.levels import ALPHA, FEWEST_SEEDS
@@ -13,7 +14,6 @@ from experiments.kit.stats import over_seeds, per_seed
 from experiments.kit.style import REGIMES, Look
 from experiments.kit.tables import Tables
 
-VANILLA, CALM_RUN, EFFECT = "vanilla", "self_calm", "prompt_effect"
 STATIC = ("fixed_half", "fixed_one", "fixed_two", "fixed_state", "fixed_bias", "learned_bias")
 ONE = ("state_1d", "state_1d_matched")
 SENSES = ("yoked", "shuffled", "clock")

@@ -19,14 +19,7 @@ from experiments.geometry_tables import (
     MOVES,
     PROCESSES,
     SOURCES,
-    geometry_apart,
-    geometry_course,
-    geometry_distances,
-    geometry_kept,
-    geometry_maps,
-    geometry_moves,
-    geometry_points,
-    geometry_theory,
+    TABLES,
     moved,
     of,
 )
@@ -122,16 +115,15 @@ GRIDS = {
             ("any_mess3", "mess3", "any", MIDDLE, GOES), ("last_mess3", "mess3", "any", END, GOES),
         )
     },
-    "kept": pages.grid(
-        "geometry_kept", KEPT, head="process, kept", by="kept", across="process", order=PROCESSES, only=True, where={"place": MIDDLE}, excess=("loss over the best, nats", "4"),
-    ),
-    "kept_last": pages.grid(
-        "geometry_kept", KEPT, head="process, kept", by="kept", across="process", order=PROCESSES, only=True, where={"place": END}, excess=("loss over the best, nats", "4"),
-    ),
+    **{
+        name: pages.grid(
+            "geometry_kept", KEPT, head="process, kept", by="kept", across="process", order=PROCESSES, only=True, where={"place": place},
+            excess=("loss over the best, nats", "4"),
+        )
+        for name, place in (("kept", MIDDLE), ("kept_last", END))
+    },
     "states": lambda tables: beliefs.of_worlds(tables.of(ELSEWHERE)),
 }  # fmt: skip
 EXPERIMENT = Experiment(
-    "geometry", "Geometry: does the residual stream hold an ideal observer's belief, and is it used?",
-    (geometry_theory, geometry_maps, geometry_distances, geometry_apart, geometry_course, geometry_moves, geometry_kept, geometry_points),
-    findings, FIGURES, GRIDS,
+    "geometry", "Geometry: does the residual stream hold an ideal observer's belief, and is it used?", TABLES, findings, FIGURES, GRIDS
 )  # fmt: skip

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.patches import Polygon
 
 from experiments import beliefs
 from experiments.belief_shifts import ASKED
@@ -19,102 +17,14 @@ from experiments.kit.style import Look
 from experiments.kit.tables import Tables
 from experiments.kit.words import number, percent
 from experiments.readings import POSTERIOR
+from experiments.simplex import COLOURS, FOUND, STAGES, TRUE, both, simplex
 
-TRUE, FOUND = "true", "found"
-CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(3) / 2]])  # of a triangle, one a state
-COLOURS = np.array([to_rgb(one) for one in (style.BLUE, style.VERMILLION, style.YELLOW, style.GREEN, style.PURPLE, style.SKY, style.ORANGE, style.BLACK)])  # fmt: skip
-STAGES = 5  # of training, side by side
 MAPS = {
     "layer": Look("trained model", style.BLUE),
     "untrained layer": Look("untrained model", style.GREY, "--", "^"),
     **{name: SOURCES[name] for name in ("token", "3-gram", "5-gram", "next-token")},
 }
 ELSEWHERE = "recurring"  # the suite whose self-states are asked the same
-
-
-def beliefs_at(
-    tables: Tables, process: str, step: int | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """True and found beliefs (n, S) of a process at a step, None being the last, and their weights (n,)."""
-    rows = tables.rows("geometry_points", condition=process)
-    if rows.empty:
-        return np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0)
-    rows = rows[rows["step"] == (rows["step"].max() if step is None else step)].sort_values(
-        "weight", ascending=False
-    )
-    states = [
-        column.removeprefix(TRUE)
-        for column in map(str, rows)
-        if column.startswith(TRUE) and rows[column].notna().all()
-    ]
-    true, found = (rows[[kind + state for state in states]].to_numpy(float) for kind in (TRUE, FOUND))
-    return true, found, rows["weight"].to_numpy(float)
-
-
-def projection(true: np.ndarray, weight: np.ndarray, pair: int) -> np.ndarray:
-    """Where each state's corner lies in the plane, (S, 2): of three states a triangle; of more, two principal components of the
-    beliefs, the first two for pair 0, the next two for pair 1."""
-    if true.shape[1] == len(CORNERS):
-        return CORNERS
-    away = true - np.average(true, axis=0, weights=weight)
-    axes = np.linalg.eigh((away * weight[:, None]).T @ away)[1][:, ::-1][:, 2 * pair : 2 * pair + 2]
-    return np.asarray(
-        axes * np.sign(axes[np.abs(axes).argmax(0), [0, 1]])
-    )  # eigenvectors have no sign of their own
-
-
-def simplex(
-    process: str, kind: str, title: str, step: int | None = None, pair: int = 0, size: float = 1.0, stage: int | None = None
-) -> draw.Panel:  # fmt: skip
-    """Beliefs of a process, true or found, each coloured by the true one; likelier histories larger.
-
-    stage: in place of a step, one of STAGES of the training.
-    """
-
-    def make(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
-        at, name = step, title
-        if stage is not None:
-            steps = sorted(set(tables.rows("geometry_points", condition=process)["step"]))
-            at = int(steps[round(stage * (len(steps) - 1) / (STAGES - 1))]) if steps else None
-            name = f"step {at}" if steps else ""
-        true, found, weight = beliefs_at(tables, process, at)
-        axes.set_axis_off()
-        if not len(true):
-            not_measured(axes, "not measured")
-            return []
-        corners = projection(true, weight, pair)
-        places = (true if kind == TRUE else found) @ corners
-        colours = np.clip(true @ COLOURS[: true.shape[1]], 0, 1)
-        shares = np.sqrt(weight / weight.max())
-        axes.scatter(
-            places[:, 0],
-            places[:, 1],
-            s=size * (1.6 + 26.0 * shares),
-            c=colours,
-            lw=0,
-            alpha=0.75,
-            zorder=2,
-            clip_on=False,
-        )
-        around = true @ corners
-        if len(corners) == 3:
-            axes.add_patch(Polygon(corners, closed=True, fill=False, ec=style.LIGHT, lw=0.8, zorder=1))
-            around = corners
-        low, high = around.min(0), around.max(0)
-        room = (0.03 if len(corners) == 3 else 0.15) * (high - low).max()
-        axes.set(xlim=(low[0] - room, high[0] + room), ylim=(low[1] - room, high[1] + room), aspect="equal")
-        axes.set_title(name)
-        return [process]
-
-    return draw.Panel(["geometry_points"], make)
-
-
-def both(process: str, pair: int = 0, size: float = 1.0, said: str = "") -> list[draw.Panel]:
-    """The belief and what is found of it, side by side."""
-    return [
-        simplex(process, TRUE, f"{process}: an ideal observer's belief{said}", pair=pair, size=size),
-        simplex(process, FOUND, f"{process}: found in the stream{said}", pair=pair, size=size),
-    ]
 
 
 def held(tables: Tables) -> str:
@@ -145,13 +55,7 @@ def layers(process: str) -> draw.Panel:
             last = part["layer"].max() + 1
             values = per_seed(whole, "r2")
             axes.plot(
-                np.full(len(values), last),
-                values,
-                look.marker,
-                c=look.colour,
-                mfc=look.face,
-                ms=3.4,
-                zorder=3,
+                [last] * len(values), values, look.marker, c=look.colour, mfc=look.face, ms=3.4, zorder=3
             )
             axes.set_xticks([*range(last + 1)], [*map(str, range(last)), "all"])
         if not drawn:

@@ -139,6 +139,11 @@ def geometry_points(context: Context) -> pd.DataFrame:
     return rows[rows["seed"] == SHOWN_SEED].dropna(axis=1, how="all") if len(rows) else rows
 
 
+TABLES = (
+    geometry_theory, geometry_maps, geometry_distances, geometry_apart, geometry_course, geometry_moves, geometry_kept, geometry_points,
+)  # fmt: skip
+
+
 def of(
     tables: Tables, process: str, source: str, column: str = "r2", name: str = "geometry_maps", by: str = "source", **where: object
 ) -> "pd.Series[float]":  # fmt: skip

@@ -39,6 +39,7 @@ from configs.state import TrueRegime
 from configs.world import Recurring
 from data.process import Generated
 from data.tokens import Tokens
+from probes.belief_reading import Reading, r2, read_belief
 from probes.closed_loop import AFRESH, Moment, Subject, live, living, open_subject
 from probes.instrument import Progress, Results, command, write_results
 from runs import observer
@@ -48,10 +49,8 @@ KNOWN = "bewilderment"  # the regime that pays to know
 OWN = "own"
 LATER = 1 << 42  # added to the seed of a life: another one, to fit on
 STRETCH = 300  # steps of a life that are kept whole
-BLOCKS, ERRORS = (
-    20,
-    4.0,
-)  # a loss may lie so many standard errors, of means of so many blocks, below the filter's
+# a loss may lie so many standard errors, of means of so many blocks, below the filter's
+BLOCKS, ERRORS = 20, 4.0
 RANDOM_DRAWS = 5
 GRID = np.linspace(0, 1, 101)  # beliefs that a prediction is held against
 PLACE = ("seed", "run_step")
@@ -89,13 +88,9 @@ def account(life: RunConfig, tokens: Generated, moments: Iterable[Moment]) -> Ac
         true = observer.mixed(life, odds, float(moment.regime == KNOWN))
         believed = moment.belief[column] if column is not None else 0.0
         filtered = observer.mixed(life, odds, believed)
-        rows.append(
-            [
-                _cross(true, moment.log_p.double().numpy()),
-                _cross(true, _log(filtered)),
-                _cross(true, _log(true)),
-            ]
-        )
+        rows.append([
+            _cross(true, moment.log_p.double().numpy()), _cross(true, _log(filtered)), _cross(true, _log(true)),
+        ])  # fmt: skip
         odds_of.append(odds)
         names.append(moment.regime)
         beliefs.append(moment.belief)
@@ -153,34 +148,6 @@ def told(found: Account, life: str) -> list[dict[str, Any]]:
     return rows
 
 
-@dataclass(frozen=True)
-class Reading:
-    """A linear map from the state to the belief in a regime, and back: belief = states @ weight + offset; the mean state
-    of a belief b = centre + (b - mean) slope."""
-
-    weight: np.ndarray
-    offset: float
-    centre: np.ndarray
-    slope: np.ndarray
-    mean: float
-
-
-def read_belief(states: np.ndarray, belief: np.ndarray) -> Reading:
-    """Least squares both ways, with a small ridge: states (n, D), belief (n,)."""
-    states = states.astype(np.float64)
-    centre, mean = states.mean(0), float(belief.mean())
-    spread, apart = states - centre, belief - mean
-    ridge = 1e-4 * np.eye(states.shape[1]) * max(float((spread**2).mean()), 1e-12) * len(states)
-    weight = np.linalg.solve(spread.T @ spread + ridge, spread.T @ apart)
-    slope = spread.T @ apart / max(float(apart @ apart), 1e-12)
-    return Reading(weight, mean - float(centre @ weight), centre, slope, mean)
-
-
-def r2(found: np.ndarray, true: np.ndarray) -> float:
-    """Share of the variance of `true` that `found` tells."""
-    return 1 - float(((found - true) ** 2).mean() / max(float(true.var()), 1e-12))
-
-
 def held(subject: Subject, life: RunConfig, fit: Account, scored: Account) -> list[dict[str, Any]]:
     """Rows of held.csv: what the state tells of the ideal observer's belief in each regime, fitted on another life.
 
@@ -223,13 +190,10 @@ def cause(
     moves.append(("scrambled", reader @ turned, reading.slope))
     batches = [
         tokens.draw(
-            "train",
-            life.train.batch_size,
-            life.model.block_size,
-            generator(life.seed + LATER, Stream.EVAL, at),
+            "train", life.train.batch_size, life.model.block_size, generator(life.seed + LATER, Stream.EVAL, at)
         )[0]
         for at in range(settings.batches)
-    ]
+    ]  # fmt: skip
     odds = [tokens.odds(x) for x in batches]
     mixtures = [
         np.stack([observer.mixed(life, one, b) for b in GRID])
@@ -249,15 +213,9 @@ def cause(
                 few = log_p.reshape(-1, log_p.shape[-1])[::8]
                 against += (mixed * (_log(mixed) - few)).sum(-1).mean(-1)
             distance = float(abs(b - reading.mean) * np.linalg.norm(slope))
-            rows.append(
-                {
-                    "move": name,
-                    "belief": float(b),
-                    "kl": kl,
-                    "implied": float(GRID[against.argmin()]),
-                    "distance": distance,
-                }
-            )
+            rows.append({
+                "move": name, "belief": float(b), "kl": kl, "implied": float(GRID[against.argmin()]), "distance": distance,
+            })  # fmt: skip
     return rows
 
 
@@ -329,14 +287,9 @@ def elsewhere(life: RunConfig, world: World) -> RunConfig:
 
 
 def run(
-    run: Path,
-    step: int,
-    settings: Floors,
-    corpus: Tokens,
-    destination: Path,
-    progress: Progress | None = None,
+    run: Path, step: int, settings: Floors, corpus: Tokens, destination: Path, progress: Progress | None = None,
     other: Path | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Live on with a run's last weights; write floors.csv, held.csv, cause.csv, path.csv, task.json.
 
     Raises:
@@ -376,10 +329,8 @@ def run(
     results.tables["floors.csv"] = COLUMNS, rows
     results.tables["path.csv"] = PATH, path(scored, stretch, life)
     results.task |= {
-        "settings": settings.model_dump(mode="json"),
-        "seed_of_life": life.seed,
-        "afresh": AFRESH,
-    }
+        "settings": settings.model_dump(mode="json"), "seed_of_life": life.seed, "afresh": AFRESH,
+    }  # fmt: skip
     write_results(run, step, results, destination, started)
 
 

@@ -26,7 +26,7 @@ from base import ROOT
 from configs import meanings
 from experiments.claims.page import write_preregistration
 from experiments.kit.tables import suites
-from study import book, documents, site
+from study import documents, making, site
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
     written = [write(ROOT) for name, write in parts.items() if getattr(given, name)]
     if not written:
         for suite in given.suite or suites(given.out / "tables"):
-            written += book.made_again(
+            written += making.made_again(
                 given.out / "tables", given.out, suite, given.note, given.figures, True
             )
         written += filter(None, [site.write(given.out)])

@@ -23,7 +23,7 @@ if __name__ == "__main__":
 
 from base.machine import cores
 from base.storage import ROOT, UserError
-from study import session
+from study import preview, session
 from study.request import Request
 
 MOST_SEEDS = 10_000
@@ -145,11 +145,11 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Request]:
 def main(arguments: Sequence[str]) -> int:
     given, request = parse(arguments)
     if given.list:
-        print(session.list_phases())
+        print(preview.list_phases())
     elif given.status:
-        print(session.status(request))
+        print(preview.status(request))
     elif given.dry_run:
-        print(session.dry_run(request, given.verbose))
+        print(preview.dry_run(request, given.verbose))
     elif given.verify is not None:
         from study import verify  # loads pandas, which a study with nothing to do need not wait for
 

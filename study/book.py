@@ -6,11 +6,10 @@ what tables they like; which ones is recorded as they are made, and is what they
 """
 
 import functools
-import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from base import code, storage
 from base.storage import ROOT
@@ -21,14 +20,9 @@ from study.plan import Kind, Step, Study, code_of, key_of, tests_of, train_step
 from study.steer_page import choice
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from experiments.kit.experiment import Experiment, Table
-    from experiments.kit.panels import Figure
-    from experiments.kit.tables import Tables
 
 CORE = "shakespeare"  # the suite whose questions are asked of a suite of the user's own, too
-LONGEST_NOTE = 600  # signs; a longer one leaves a figure no room
 CLAIMS = phases.CLAIMS
 MAKES_TABLES = (phases.FIGURES, phases.REPORT)
 
@@ -222,14 +216,12 @@ def _readers(
         tuple[str, Experiment, str, str, Mapping[str, str]]
     ] = []  # module, experiment, suite, folder, notes
     for suite in shown:
-        below = "" if phases.is_declared(suite.path) else suite.name
+        own = of_suite(suite.name)
         asked += [
-            (module, experiment, suite.name, below, notes[suite.name])
-            for module, experiment in experiments().items()
-            if experiment.suites[0] == known_as(suite)
+            (module, experiment, suite.name, below, notes[suite.name]) for module, experiment, below in own
         ]
         if known_as(suite) == CORE:
-            demos += _demo(study, suite, runs, below, notes[suite.name]["warning"], waits, of_table)
+            demos += _demo(study, suite, runs, own[0][2], notes[suite.name]["warning"], waits, of_table)
     for module, experiment in experiments().items():
         if judged and experiment.suites == (CLAIMS,):
             note: Mapping[str, str] = {"note": study.warning, "warning": study.warning}
@@ -284,11 +276,6 @@ def templates_of(module: str) -> list[Path]:
     return [*beside, ROOT / "experiments" / "kit" / "kit.md"]
 
 
-def table_named(tables: "Iterable[Table]", name: str) -> "Table":
-    """The table of a step, by the first name of those that it makes."""
-    return next(table for table in tables if table.names[0] == name)
-
-
 def _place(table: "Table") -> code.Place:
     return code.Place(table.make.__module__, table.make.__qualname__)
 
@@ -315,103 +302,3 @@ def _step(
     own = of_kind.get(kind, MAKES_TABLES)
     step = Step(kind, name, own, key, parts, inputs, destination, arguments, reads=known)
     return freshness.resolved(study.out, step)
-
-
-class Makers:
-    """The tables of one suite's finished runs as they are asked for, each made once in a process.
-
-    A table that is made of others gets them as they were made, not as they were written: with all their digits.
-    """
-
-    held: "ClassVar[tuple[object, Makers] | None]" = None
-
-    def __init__(self, suite: Suite, runs: Sequence[Finished]) -> None:
-        from experiments.kit.runs import Context, open_run
-
-        probes: list[dict[str, list[Path]]] = [
-            {kind: [path for what, path in run.probes if what == kind] for kind, _ in run.probes}
-            for run in runs
-        ]
-        opened = [
-            open_run(run.suite, run.condition, run.seed, run.folder, of)
-            for run, of in zip(runs, probes, strict=True)
-        ]
-        self.context = Context(suite, opened)
-        self.by_name = {name: table for table in tables_of(suite) for name in table.names}
-        self.made: dict[str, DataFrame] = {}
-
-    @classmethod
-    def of(cls, suite: Suite, runs: Sequence[Finished]) -> "Makers":
-        """Those of some runs; kept until others are asked for."""
-        asked = (suite.name, suite.path, suite.quick, suite.signatures, tuple(runs))
-        if cls.held is None or cls.held[0] != asked:
-            cls.held = asked, cls(suite, runs)
-        return cls.held[1]
-
-    def make(self, name: str) -> "dict[str, DataFrame]":
-        """A table and those that are made with it, by name."""
-        table = self.by_name[name]
-        if name not in self.made:
-            for needed in table.needs:
-                self.make(needed)
-            self.made |= table.of(self.context, self.made)
-        return {each: self.made[each] for each in table.names}
-
-
-def note_of(tables_dir: Path, suite: str, kind: str = "note") -> str:
-    """What figures (note) or pages (warning) of a suite have to say of it, as the study left it beside the tables."""
-    left = tables_dir / suite / f"{kind}.txt"
-    return left.read_text(encoding="utf-8").strip() if left.is_file() else ""
-
-
-def draw(
-    figure: "Figure", tables: "Tables", note: str, folder: Path, say: Callable[[str], object] = print
-) -> Path | None:
-    """Draw a figure into a folder; None, and a line that says why, where its tables hold nothing for it."""
-    from experiments.kit import style
-    from experiments.kit.tables import NothingToDraw
-
-    with style.context(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of texts that leave a small panel no room
-        try:
-            content = style.png_bytes(figure.draw(tables, note[:LONGEST_NOTE]))
-        except NothingToDraw as reason:
-            say(f"{figure.name} not drawn: {reason}")
-            return None
-    storage.write_bytes(folder / figure.name, content)
-    return folder / figure.name
-
-
-def made_again(
-    tables_dir: Path, out: Path, suite: str, note: str | None, figures: bool, pages: bool
-) -> list[Path]:
-    """The figures and pages of a suite, from a folder of tables, into `out`.
-
-    note: what stands at the head of each page and below each figure; None: what the study left with the tables.
-    """
-    from experiments.kit.tables import Tables
-
-    written = []
-    for module, experiment, below in of_suite(suite):
-        tables = Tables(tables_dir, suite)
-        small = note_of(tables.folder, suite) if note is None else note
-        for figure in experiment.figures if figures else ():
-            drawn = draw(figure, tables, small, out / "figures" / below)
-            written += [drawn] if drawn else []
-        if pages and templates_of(module):
-            said = note_of(tables.folder, suite, "warning") if note is None else note
-            written += write_page(module, tables, out, below, said)
-    return written
-
-
-def write_page(module: str, tables: "Tables", out: Path, below: str, note: str) -> list[Path]:
-    """Write an experiment's page below `<out>/report`, and as it reads beside the committed figures below its published/."""
-    from experiments.kit.pages import render
-
-    experiment = experiments()[module]
-    places = {out / "report" / below: f"{'../' * (1 + bool(below))}figures/{below}".rstrip("/")}
-    if not below:
-        places[out / "report" / phases.PUBLISHED] = "../../figures"
-    for folder, figures in places.items():
-        storage.write_text(folder / experiment.page, render(experiment, tables, figures, note))
-    return [folder / experiment.page for folder in places]

@@ -30,7 +30,8 @@ from configs import probe
 from data import corpus
 from study import worker
 from study.plan import Step
-from study.worker import Outcome, Workers
+from study.processes import Workers
+from study.worker import Outcome
 
 PATIENCE_S = 8  # for a scheduler to answer, and for its first worker
 POLL_S = 0.5  # between two looks whether a step is still wanted

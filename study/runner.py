@@ -4,17 +4,18 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from base.storage import UserError
+from experiments.kit.words import plural
 from study import freshness, worker
 from study.book import Whole, made_steps, whole
 from study.plan import MADE, Kind, Step, Study
+from study.processes import Workers
 from study.progress import Costs, Display
-from study.worker import Workers
 
 ATTEMPTS = 2  # of a step whose worker was killed; one that fails by itself is not tried again
 POLL_S = 0.5
@@ -158,8 +159,8 @@ class Runner:
         return found
 
     def _submit(self, steps: Sequence[Step], attempt: int) -> None:
-        """Hand over a step, or the steps of a stack."""
-        afresh, bare = steps[0].of(self.forced), [worker.without_results(step) for step in steps]
+        """Hand over a step, or the steps of a stack, without their views, which are this process's."""
+        afresh, bare = steps[0].of(self.forced), [replace(step, views=()) for step in steps]
         call: tuple[Any, ...] = worker.perform, bare[0], self.study.out, afresh, attempt
         if len(bare) > 1:
             call = worker.perform_stacked, bare, self.study.out, afresh
@@ -275,11 +276,7 @@ class Runner:
 
     def _tell_round(self) -> None:
         """One line on the tables, figures and pages that were made, and how long one worker took."""
-        made = ", ".join(
-            f"{count} {kind}{'' if count == 1 else 's'}"
-            for kind, count in self.round.items()
-            if kind != "note"
-        )
+        made = ", ".join(plural(count, kind) for kind, count in self.round.items() if kind != "note")
         if made:
             self.display.say(f"made {made}  {self.round_s:.0f} s")
         self.round.clear()

@@ -1,19 +1,18 @@
-"""What scripts/run_all.py does with a request: list, status, dry run, or the study itself."""
+"""What scripts/run_all.py does with a request: the study, or the parts of it that were asked for."""
 
 import shlex
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
 from base.storage import ROOT, UserError
-from configs import size
 from configs.suite import Suite
 from data.corpus import folder_name
-from study import book, freshness, phases, progress, publish, run_card
+from experiments.kit.words import plural
+from study import book, freshness, making, phases, progress, publish, run_card
 from study import plan as plans
 from study import request as studies
-from study.book import made_steps, whole
+from study.book import whole
 from study.freshness import Decision
 from study.plan import Kind, Step, Study
 from study.request import Request
@@ -37,19 +36,6 @@ def command(request: Request, *only: str) -> str:
     for text in request.overrides:
         words += ["--set", text]
     return shlex.join(words)
-
-
-def list_phases() -> str:
-    """A line a phase, then a line an experiment: what it asks, of which suites."""
-    lines = [
-        f"{phase.name:<14} {phase.does}{' (optional)' if phase.optional else ''}"
-        for phase in phases.declared()
-    ]
-    lines += ["", "experiments, each a file in experiments/:"]
-    for module, experiment in book.experiments().items():
-        name = module.removeprefix("experiments.")
-        lines.append(f"{name:<18} {experiment.title} [{', '.join(experiment.suites)}]")
-    return "\n".join(lines)
 
 
 def made_kinds(chosen: Collection[str]) -> frozenset[Kind]:
@@ -134,81 +120,6 @@ def judge(
     return decisions, forced, stale
 
 
-def dry_run(request: Request, every: bool = True) -> str:
-    """What would run and why, and how long it would take: each step, or a line for all of a kind and suite; of a suite that
-    was asked for alone, what its runs take. Writes nothing."""
-    study, data = prepare(request, write=False)
-    plan = plans.plan(study)
-    decisions, forced, stale = judge(request, study, plan)
-    chosen = chosen_phases(request, study.suites)
-    require_inputs(request, chosen, plan, stale)
-    lines = list(data)
-    lines += [(step.name, decisions[step.name], step.of(chosen)) for step in plan]
-    kinds = made_kinds(chosen)
-    done = expected(plan, chosen, stale)
-    known = all(step.key is not None for step in plan if step.name in done)
-    made = made_steps(study, [step for step in plan if step.name in done], whole(plan, done))
-    decisions = freshness.examine(study.out, made, forced)
-    waits = Decision(True, "waits for data")
-    lines += [(step.name, decisions[step.name] if known else waits, step.kind in kinds) for step in made]
-    if every:
-        return "\n".join(_line(*line) for line in lines)
-    costs = progress.Costs()
-    costs.learn(study.out, [step for step in plan if step.name not in stale])
-    due = [step for step in plan if step.name in stale and step.of(chosen)]
-    took = progress.duration(sum(map(costs.of, due)) / request.jobs) if due else ""
-    sure = "" if costs.known(due) else ", a first guess"
-    told = [
-        f"about {took} with {_count(request.jobs, 'worker')}{sure}, and tables, figures and pages on top"
-    ] * bool(due)
-    sizes = size.costs(study.suites[0]) if request.config else []
-    return "\n".join([*_summed(lines), *sizes, *told, "-v lists every step, and why it would run"])
-
-
-def _summed(lines: Sequence[tuple[str, Decision, bool]]) -> list[str]:
-    """A line for each kind of step and suite: how many would run and how many not, and the commonest reason."""
-    groups: dict[str, list[tuple[Decision, bool]]] = {}
-    for name, decision, asked in lines:
-        kind, _, rest = name.partition(" ")
-        of_suite = "" if kind in ("figure", "page", "demo", "note") else f" {rest.partition('/')[0]}"
-        groups.setdefault(f"{kind}{of_suite}", []).append((decision, asked))
-    told = []
-    for group, found in groups.items():
-        run = Counter(decision.reason for decision, asked in found if decision.run and asked)
-        other = Counter(
-            "not asked for" if decision.run else "up to date"
-            for decision, asked in found
-            if not (decision.run and asked)
-        )
-        parts = [f"{run.total()} to run ({run.most_common(1)[0][0]})"] if run else []
-        parts += [f"{count} {reason}" for reason, count in other.items()]
-        told.append(f"{group:<24} {', '.join(parts)}")
-    return told
-
-
-def _line(name: str, decision: Decision, chosen: bool) -> str:
-    if decision.run and not chosen:
-        return f"skip  {name}: not asked for ({decision.reason})"
-    return f"{'run ' if decision.run else 'skip'}  {name}: {decision.reason}"
-
-
-def status(request: Request) -> str:
-    """How far the study is. Writes nothing."""
-    study, data = prepare(request, write=False)
-    plan = plans.plan(study)
-    _, _, stale = judge(request, study, plan)
-    done = [step for step in plan if step.name not in stale]
-    made = made_steps(study, done, whole(plan, {step.name for step in done}))
-    judged = freshness.examine(study.out, made)
-    fresh = {step.name for step in plan} - stale | {step.name for step in made if not judged[step.name].run}
-    lines = [f"{name:<14} {decision.reason}" for name, decision, _ in data]
-    lines.append(progress.status(study, plan, frozenset(fresh), made))
-    process = studies.holder(request.out)
-    if process is not None:
-        lines.append(f"process {process} is at work in {request.out}")
-    return "\n".join(lines)
-
-
 def from_committed(request: Request) -> bool:
     """Whether figures or pages alone are asked for where no study is: those are made of the committed tables."""
     if request.config or request.overrides or request.conditions or request.quick or request.seeds:
@@ -229,7 +140,7 @@ def draw_committed(request: Request) -> int:
     figures, pages = (name in request.only for name in (phases.FIGURES, phases.REPORT))
     with studies.locked(request.out):
         for suite in suites(ROOT / COMMITTED):
-            book.made_again(ROOT / COMMITTED, request.out, suite, None, figures, pages)
+            making.made_again(ROOT / COMMITTED, request.out, suite, None, figures, pages)
     print(f"results: {' and '.join(str(request.out / name) for name in request.only)}")
     return 0
 
@@ -315,16 +226,16 @@ def _opening(request: Request, study: Study, fresh: int, due: Sequence[Step], ru
     """What is about to happen, and how long it takes. fresh: how many runs and tests are up to date."""
     lines = [f"{study.warning}"] if study.warning else []
     for suite in wanted_suites(request, study.suites) or study.suites:
-        size = f"{_count(len(suite.conditions), 'condition')} x {_count(suite.seeds, 'seed')}"
+        size = f"{plural(len(suite.conditions), 'condition')} x {plural(suite.seeds, 'seed')}"
         lines.append(f"suite {suite.name}: {size}, in {study.out}")
     if due:
         sure = "" if runner.costs.known(due) else ", a first guess"
         trained = sum(step.kind == "train" for step in due)
         after = "; as each seed completes: tables, figures, pages" if runner.kinds else ""
         lines.append(
-            f"to run: {_count(trained, 'run')}, {_count(len(due) - trained, 'test')} of finished runs{after}; "
+            f"to run: {plural(trained, 'run')}, {plural(len(due) - trained, 'test')} of finished runs{after}; "
             f"up to date: {fresh}; about {progress.duration(runner.ahead_s() / request.jobs)} with "
-            f"{_count(request.jobs, 'worker')}{sure}"
+            f"{plural(request.jobs, 'worker')}{sure}"
         )
     return "\n".join(lines)
 
@@ -340,10 +251,6 @@ def _found(study: Study, suites: Sequence[Suite]) -> str:
         lines += [f"found: {said} ({path})"] if said else []
     places = (study.out / name for name in ("report", "figures", "tables"))
     return "\n".join([*lines[:2], f"open: {', '.join(map(str, places))}"])
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _closing(request: Request, failures: Sequence[Failure], skipped: Sequence[Step]) -> str:

@@ -1,40 +1,33 @@
-"""What a worker process does, one step at a time, its output in a log, its progress in a small file; and the processes.
+"""What a worker does, one step at a time, its output in a log, its progress in a small file.
 
-The processes stand behind the interface of concurrent.futures.Executor, each with a pool of its own, so that one that is
-killed takes no other's step with it. A cluster's executor can stand in: the runner only calls `submit` and `shutdown`.
 torch, pandas and matplotlib are imported by the steps that need them alone.
 """
 
 import contextlib
-import dataclasses
 import datetime
 import importlib
-import multiprocessing
 import os
-import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import parent_process, resource_tracker
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from base import storage
 from configs import probe
 from runs import folder as run_folder
-from study import book, freshness
+from study import book, freshness, making
 from study.plan import MADE, Step
 
 if TYPE_CHECKING:
     from runs.passes import Passes
 
 PROGRESS_S = 1.0  # least time between two progress files of a step
-THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 Progress = Callable[[int, int], None]
+Made = tuple[list[Path], Collection[tuple[str, str]] | None]
+"""The files that a step made, and suites and names of the tables it read, where it reads as it likes."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +37,6 @@ class Outcome:
     seconds: float
     error: str | None = None
     notes: tuple[str, ...] = ()
-
-
-def initialise() -> None:
-    """Make a new worker: one thread, deaf to Ctrl-C (the parent ends it), gone when its parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ.update(THREADS)
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_leave_with, args=(parent.join,), daemon=True).start()
-
-
-def _leave_with(wait: Callable[[], None]) -> None:
-    wait()
-    os._exit(1)  # a worker without its parent would hold the lock of its run for hours
 
 
 def told(problem: Exception) -> str:
@@ -81,8 +60,11 @@ def perform(step: Step, out: Path, afresh: bool = False, attempt: int = 1) -> Ou
             _flush_denormals(step.studied)
             if attempt > 1:
                 _sweep(step, out)
-            notes += _KINDS.get(step.kind, test)(step, out, afresh) or ()
-            if step.kind != "train":
+            if step.kind == "train":
+                notes += train(step, out, afresh)
+            else:
+                began = time.perf_counter()
+                _record(step, out, began, *_MAKERS.get(step.kind, test)(step, out))
                 print(f"done in {time.perf_counter() - started:.1f} s")
         except Exception as problem:
             error = told(problem)
@@ -225,76 +207,69 @@ def begin(step: Step, out: Path, afresh: bool, beside: int = 0) -> "tuple[Passes
     return loop, [f"goes on from an earlier checkpoint: {wrong}" for wrong in damaged]
 
 
-def test(step: Step, out: Path, afresh: bool) -> None:
+def test(step: Step, out: Path) -> Made:
     """Do a probe to a finished run."""
     import torch
 
     from data.tokens import load
 
     torch.set_num_threads(1)
-    started = time.perf_counter()
     given = step.arguments
     tokens = load(given["run"], out / "data")
     progress = progress_to(progress_path(out, step))
     place = probe.place_of(step.kind)
     run = getattr(importlib.import_module(place.module), place.name)
     run(given["folder"], given["step"], given["settings"], tokens, step.destination, progress, given["other"])
-    _finish(step, out, list(step.destination.iterdir()), started)
+    return list(step.destination.iterdir()), None
 
 
-def note(step: Step, out: Path, afresh: bool) -> None:
+def note(step: Step, out: Path) -> Made:
     """Leave beside a suite's tables what figures and pages say of it, for those that are made again from tables alone."""
-    started = time.perf_counter()
     files = [step.destination / f"{name}.txt" for name in step.arguments]
     for path in files:
         storage.write_text(path, step.arguments[path.stem] + "\n")
-    _finish(step, out, files, started)
+    return files, None
 
 
-def table(step: Step, out: Path, afresh: bool) -> None:
+def table(step: Step, out: Path) -> Made:
     """Make a table of a suite's finished runs, or of the tables of all suites."""
     from experiments.kit.tables import Tables, content
 
-    started = time.perf_counter()
-    given = step.arguments
+    given, read = step.arguments, None
     if "suite" in given:
-        made, read = book.Makers.of(given["suite"], given["runs"]).make(given["table"]), None
+        made = making.Makers.of(given["suite"], given["runs"]).make(given["table"])
     else:
         tables = Tables(out / "tables", book.CLAIMS)
-        made = book.table_named(book.experiments()[given["module"]].of(book.CLAIMS), given["table"]).of(
-            tables, {}
-        )
+        known = book.experiments()[given["module"]].of(book.CLAIMS)
+        made = next(one for one in known if one.names[0] == given["table"]).of(tables, {})
         read = tables.reads
     files = [step.destination / f"{name}.csv" for name in made]
     for path in files:
         storage.write_bytes(path, content(made[path.stem]))
-    _finish(step, out, files, started, read)
+    return files, read
 
 
-def figure(step: Step, out: Path, afresh: bool) -> None:
+def figure(step: Step, out: Path) -> Made:
     """Draw a figure, where its tables allow it."""
     from experiments.kit.tables import Tables
 
-    started = time.perf_counter()
     given = step.arguments
     tables = Tables(out / "tables", given["suite"])
     one = next(one for one in book.experiments()[given["module"]].figures if one.name == given["figure"])
-    drawn = book.draw(one, tables, given["note"], step.destination / given["below"])
-    _finish(step, out, [drawn] if drawn else [], started, tables.reads)
+    drawn = making.draw(one, tables, given["note"], step.destination / given["below"])
+    return [drawn] if drawn else [], tables.reads
 
 
-def page(step: Step, out: Path, afresh: bool) -> None:
+def page(step: Step, out: Path) -> Made:
     """Write a page: to be read beside out/figures, and in `published/` to be read beside the committed ones."""
     from experiments.kit.tables import Tables
 
-    started = time.perf_counter()
     given = step.arguments
     tables = Tables(out / "tables", given["suite"])
-    files = book.write_page(given["module"], tables, out, given["below"], given["note"])
-    _finish(step, out, files, started, tables.reads)
+    return making.write_page(given["module"], tables, out, given["below"], given["note"]), tables.reads
 
 
-def demo(step: Step, out: Path, afresh: bool) -> None:
+def demo(step: Step, out: Path) -> Made:
     """Write a page of a finished run that steers it by hand in a browser."""
     import torch
 
@@ -303,7 +278,6 @@ def demo(step: Step, out: Path, afresh: bool) -> None:
     from study.steer_page import choice, make
 
     torch.set_num_threads(1)
-    started = time.perf_counter()
     given = step.arguments
     run, tables = given["run"], Tables(out / "tables", given["suite"])
     text = make.page(
@@ -311,16 +285,18 @@ def demo(step: Step, out: Path, afresh: bool) -> None:
     )
     path = step.destination / given["below"] / choice.FILE
     storage.write_text(path, text)
-    _finish(step, out, [path], started, tables.reads)
+    return [path], tables.reads
 
 
-def _finish(
-    step: Step, out: Path, files: list[Path], started: float, read: Collection[tuple[str, str]] | None = None
+_MAKERS: dict[str, Callable[[Step, Path], Made]] = {
+    "note": note, "table": table, "figure": figure, "page": page, "demo": demo,
+}  # fmt: skip
+
+
+def _record(
+    step: Step, out: Path, began: float, files: list[Path], read: Collection[tuple[str, str]] | None
 ) -> None:
-    """Record what a step made, and remove what it made an earlier time and no longer does.
-
-    read: suites and names of the tables it read, where it reads as it likes.
-    """
+    """Record what a step made, and remove what it made an earlier time and no longer does."""
     places = [f"{suite}/{name}" for suite, name in read or ()]
     if step.reads is not None:
         step = freshness.read_by(out, step, places)
@@ -328,84 +304,4 @@ def _finish(
     for name in set(earlier) - {path.relative_to(step.destination).as_posix() for path in files}:
         with contextlib.suppress(OSError):
             (step.destination / name).unlink()
-    freshness.keep_record(out, step, files, time.perf_counter() - started, places)
-
-
-_KINDS: dict[str, Callable[[Step, Path, bool], list[str] | None]] = {
-    "train": train,
-    "note": note,
-    "table": table,
-    "figure": figure,
-    "page": page,
-    "demo": demo,
-}
-
-
-def without_results(step: Step) -> Step:
-    """The step as it travels to a worker: without views, which are the parent's."""
-    return dataclasses.replace(step, views=())
-
-
-class Workers(Executor):
-    """At most `count` processes, started as they are needed, one thread each.
-
-    A future whose process died raises BrokenExecutor; the next call gets a new process.
-    """
-
-    def __init__(self, count: int) -> None:
-        os.environ.update(THREADS)  # before the start of a worker: its libraries read them as they load
-        self._count = count
-        self._slots: list[tuple[ProcessPoolExecutor, Future]] = []  # each pool with its last future
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        """Call `fn` in an idle worker. RuntimeError when all are busy: the caller keeps the queue."""
-        idle = next((slot for slot in self._slots if slot[1].done()), None)
-        if idle is None and len(self._slots) >= self._count:
-            raise RuntimeError("all workers are busy")
-        with _no_interrupt():
-            future = None
-            if idle is not None:
-                self._slots.remove(idle)
-                try:
-                    future = idle[0].submit(fn, *args, **kwargs)
-                    pool = idle[0]
-                except BrokenExecutor:  # its process died
-                    idle[0].shutdown(wait=False)
-            if future is None:
-                context = multiprocessing.get_context("spawn")
-                pool = ProcessPoolExecutor(1, mp_context=context, initializer=initialise)
-                future = pool.submit(fn, *args, **kwargs)
-        self._slots.append((pool, future))
-        return future
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the workers; with wait=False at once, whatever they are doing."""
-        if not wait:
-            for process in multiprocessing.active_children():
-                process.kill()
-        for pool, _ in self._slots:
-            pool.shutdown(wait=wait, cancel_futures=cancel_futures)
-
-
-@contextlib.contextmanager
-def _no_interrupt() -> Iterator[None]:
-    """Put Ctrl-C off while a process starts: it inherits the block, and so never dies of a Ctrl-C meant for its parent.
-
-    Another thread of this process may take the signal all the same, and Python would then raise here, in the midst of
-    what the new process is told. So the handler is put off, too. The resource tracker, which multiprocessing starts
-    before a first worker, lifts any block as it starts (Python 3.11), and so has to run already.
-    """
-    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    resource_tracker.ensure_running()
-    came: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        signal.signal(signal.SIGINT, handler)
-        if came:
-            signal.raise_signal(signal.SIGINT)
+    freshness.keep_record(out, step, files, time.perf_counter() - began, places)

@@ -16,7 +16,7 @@ from configs.suite import Suite, load_suite
 from data.prepare import prepare_text
 from experiments.kit.tables import content
 from runs import folder as run_folder
-from study import book
+from study import book, making
 from tests.least import LEAST_SIGNATURES, LEAST_TEST, TEXT
 
 CONFIGS = ROOT / "configs"
@@ -96,7 +96,7 @@ def write_tables(folder: Path, suite: Suite, runs: Sequence[Path]) -> list[Path]
         book.Finished(suite.name, "self", seed, run_folder.check(run)["key"], run)
         for seed, run in enumerate(runs, 1)
     ]
-    makers = book.Makers(suite, done)
+    makers = making.Makers(suite, done)
     made = {name: table for one in book.tables_of(suite) for name, table in makers.make(one.names[0]).items()}
     for name, table in made.items():
         storage.write_bytes(folder / f"{name}.csv", content(table))
@@ -104,8 +104,8 @@ def write_tables(folder: Path, suite: Suite, runs: Sequence[Path]) -> list[Path]
 
 
 def drawing(*names: str) -> Callable[..., Path | None]:
-    """`book.draw` of these figures; the others are left out, as where their tables hold nothing for them."""
-    draw = book.draw
+    """`making.draw` of these figures; the others are left out, as where their tables hold nothing for them."""
+    draw = making.draw
     return lambda figure, *given: draw(figure, *given) if figure.name in names else None
 
 

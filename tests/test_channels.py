@@ -39,7 +39,7 @@ from configs.toml_file import ConfigError
 from data import rows as made
 from data.rows import CAPABILITIES, FIRST, LISTS, UNSCORED, RowSource, Sample, row_source, sample
 from probes import channels as probe
-from probes.channels import Bench, Case
+from probes.channel_cases import Bench, Case, basic, dials
 from runs import evaluate
 from runs.injection import injection_of
 from runs.passes import Pass
@@ -398,7 +398,7 @@ def right(one: Bench, cases: list[Case]) -> dict[str, dict[str, float]]:
 
 
 def test_a_model_that_follows_the_channels_scores_one_and_its_blindfolded_twin_chance() -> None:
-    cases = probe.basic(bench(), DRAWN, NOTHING, None)
+    cases = basic(bench(), DRAWN, NOTHING, None)
     shares, blind = right(bench(), cases), right(bench(blindfolded=True), cases)
     for test in ("own", "both"):
         assert {*shares[test].values()} == {1.0}
@@ -409,9 +409,9 @@ def test_a_model_that_follows_the_channels_scores_one_and_its_blindfolded_twin_c
 
 
 def test_each_channel_alone_decides_its_reply() -> None:
-    own = probe.basic(bench(), DRAWN, NOTHING, None)[0]
+    own = basic(bench(), DRAWN, NOTHING, None)[0]
     settings = ChannelTest(noises=(), doses=(), gaps=())
-    shares = right(bench(), probe.dials(bench(), DRAWN, own, np.zeros_like(own.states), settings, {}))
+    shares = right(bench(), dials(bench(), DRAWN, own, np.zeros_like(own.states), settings, {}))
     for name in CAPABILITIES:
         for test in ("knocked", "flipped"):
             assert {shares[f"{test} {name}"][other] for other in CAPABILITIES if other != name} == {1.0}
@@ -419,9 +419,9 @@ def test_each_channel_alone_decides_its_reply() -> None:
 
 
 def test_noise_and_gaps_do_what_they_say() -> None:
-    own = probe.basic(bench(), DRAWN, NOTHING, None)[0]
+    own = basic(bench(), DRAWN, NOTHING, None)[0]
     settings = ChannelTest(noises=(0.0, 30.0), doses=(), gaps=(0, BLOCK))
-    found = pd.DataFrame(probe.scored(bench(), "heldout", DRAWN, probe.dials(bench(), DRAWN, own, own.states * 0, settings, {})[-6:-4])[0])  # fmt: skip
+    found = pd.DataFrame(probe.scored(bench(), "heldout", DRAWN, dials(bench(), DRAWN, own, own.states * 0, settings, {})[-6:-4])[0])  # fmt: skip
     assert (found[found["level"] == 0.0]["right"] == 1.0).all() and found[found["level"] == 30.0][
         "right"
     ].max() < 0.7
@@ -432,7 +432,7 @@ def test_noise_and_gaps_do_what_they_say() -> None:
 
 
 def test_conflicts_pairs_and_directions_of_a_model_that_follows_the_channels() -> None:
-    own = probe.basic(bench(), DRAWN, NOTHING, None)[0]
+    own = basic(bench(), DRAWN, NOTHING, None)[0]
     for row in probe.choices(bench(), DRAWN, own):
         assert (row["channel"], row["text"], row["pairs"]) == (1.0, 0.0, 1.0) and row[
             "weight"

@@ -12,7 +12,14 @@ import train
 from configs.probes.channels import ChannelTest
 from data.rows import row_source
 from experiments import channels as experiment
-from experiments.channels_figure import ARMS, CAPABILITIES, SELF, WINNERS
+from experiments.channels_figure import ARMS, SELF, WINNERS
+from experiments.channels_tables import (
+    CAPABILITIES,
+    channels_course,
+    channels_following,
+    channels_relief,
+    channels_summary,
+)
 from experiments.kit.runs import Run
 from experiments.kit.tables import content
 from probes import channels as probe
@@ -97,10 +104,10 @@ def made(seeds: int = 8, **given: float) -> dict[str, pd.DataFrame]:
     return {
         "channels_replies": replies, "channels_dials": dials, "channels_choices": choices, "channels_directions": of["directions"],
         "channels_gates": of["gates"], "channels_doubt": of["doubt"], "channels_cost": of["cost"], "floors_captured": of["lives"], "runs": runs,
-        "channels_following": experiment.channels_following(NONE, replies),
-        "channels_course": experiment.channels_course(NONE, dials, replies),
-        "channels_relief": experiment.channels_relief(NONE, replies),
-        "channels_summary": experiment.channels_summary(NONE, replies, dials, choices),
+        "channels_following": channels_following(NONE, replies),
+        "channels_course": channels_course(NONE, dials, replies),
+        "channels_relief": channels_relief(NONE, replies),
+        "channels_summary": channels_summary(NONE, replies, dials, choices),
     }  # fmt: skip
 
 
@@ -179,7 +186,7 @@ def test_mcnemar_counts_rows_that_are_right_in_one_alone(tmp_path: Path) -> None
         {"suite": "channels", "condition": "native", "seed": 1, "split": "heldout", "capability": "time", "test": test, "right": right, "only_own": own, "only_this": this, "rows": 100}
         for test, right, own, this in rows
     ])  # fmt: skip
-    found = experiment.channels_following(NONE, replies).set_index("rival").to_dict()
+    found = channels_following(NONE, replies).set_index("rival").to_dict()
     assert (found["only_own"]["zeroed"], found["only_rival"]["zeroed"]) == (5, 4)
     # five or more of nine by a fair coin: 256 of 512
     assert found["p"] == pytest.approx({"zeroed": 0.5, "other": 0.5**60})

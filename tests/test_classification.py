@@ -8,20 +8,11 @@ import pandas as pd
 import pytest
 
 from configs.suite import Signatures
-from experiments.classification import (
-    EXPERIMENT,
-    FULL,
-    ONE,
-    SETS,
-    SPREADS,
-    STATIC,
-    _folds,
-    classification,
-    told,
-)
+from experiments.classification import EXPERIMENT, ONE, STATIC
 from experiments.kit import published
 from experiments.kit.runs import METRICS, STATE_METRICS, Context
 from experiments.kit.tables import BASIC, BIAS, CLEAN, NO_CLAMP, PUBLISHED, RAW, STATE, TIME, NothingToDraw
+from experiments.whole_runs import FULL, SETS, SPREADS, _folds, classification, told
 from tests.made_runs import (
     Page,
     Window,

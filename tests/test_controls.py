@@ -10,6 +10,7 @@ import pytest
 
 from experiments import controls
 from experiments.controls_figure import LOOKS, ONE, ORDER, SENSES, STATIC
+from experiments.controls_tables import calm_course
 from experiments.kit import placebos
 from experiments.kit.changes import changes
 from experiments.kit.experiment import make_tables
@@ -93,7 +94,7 @@ def test_regimes_do_not_bend_the_calm_course() -> None:
     log.loc[log["step"] < 200, "prompt_effect"] -= (
         30  # training's steep beginning, long before the first regime
     )
-    course = controls.calm_course(log, lead=100).set_index("step")
+    course = calm_course(log, lead=100).set_index("step")
     t = np.arange(0, STEPS, 10) / STEPS
     np.testing.assert_allclose(course["prompt_effect"].dropna(), 1 + 2 * t - 0.7 * t**2, atol=1e-6)
 
@@ -102,10 +103,10 @@ def test_too_few_calm_steps_have_no_course() -> None:
     log = logged("self", 1, 0.4, 1.5).metrics()
     known = log["step"].isin([250, 260, 350])
     log["prompt_effect"] = log["prompt_effect"].where(known)  # two calm ones: no parabola
-    assert controls.calm_course(log, lead=100)["prompt_effect"].isna().all()
+    assert calm_course(log, lead=100)["prompt_effect"].isna().all()
     log["regime"] = "calm"  # and no regime, so that there is nothing to compare
     assert not len(
-        changes([made_run("self", 1, log, None)], 100, lambda run: controls.calm_course(run.metrics(), 100))
+        changes([made_run("self", 1, log, None)], 100, lambda run: calm_course(run.metrics(), 100))
     )
 
 

@@ -14,7 +14,7 @@ from base.errors import UserError
 from experiments import frozen
 from experiments.kit import stats as kit_stats
 from experiments.kit import style
-from study import book
+from study import book, making
 from tests.made_runs import drawn_of, read_from, title_of
 
 (LAST,) = frozen.EXPERIMENT.figures
@@ -93,7 +93,7 @@ def test_the_frozen_figure_draws_from_few_seeds(seeds: int, tmp_path: Path) -> N
 
 def test_equal_tables_give_equal_bytes(tmp_path: Path) -> None:
     tables = read_from(tmp_path, "shakespeare", frozen_tables(3, 20, 1.0))
-    first, second = (book.draw(LAST, tables, "a note", tmp_path / name) for name in ("one", "two"))
+    first, second = (making.draw(LAST, tables, "a note", tmp_path / name) for name in ("one", "two"))
     assert first is not None and second is not None and first.read_bytes() == second.read_bytes()
     content = first.read_bytes()
     assert content.startswith(b"\x89PNG") and b"Software" not in content and b"tIME" not in content
@@ -106,7 +106,7 @@ def test_a_figure_without_its_table_says_so(absent: str, tmp_path: Path) -> None
     tables = read_from(
         tmp_path, "shakespeare", {name: table for name, table in made.items() if name != absent}
     )
-    assert book.draw(LAST, tables, "a note", tmp_path, said.append) is None
+    assert making.draw(LAST, tables, "a note", tmp_path, said.append) is None
     assert said[0].startswith(f"{LAST.name} not drawn: ") and absent in said[0]
 
 

@@ -18,6 +18,7 @@ from configs.process import Chain
 from configs.run import RunConfig
 from data.process import Generated, generated
 from probes import closed_loop, floors
+from probes.belief_reading import Reading, r2, read_belief
 from probes.closed_loop import Moment, live, living, open_subject
 from runs import evaluate, observer
 from tests.test_train import tiny
@@ -167,12 +168,12 @@ def test_a_belief_is_read_from_a_state_that_holds_it() -> None:
     belief = random.random(400)
     way = random.normal(size=6)
     states = np.outer(belief, way) + random.normal(size=6)
-    reading = floors.read_belief(states, belief)
-    assert floors.r2(states @ reading.weight + reading.offset, belief) > 0.999
+    reading = read_belief(states, belief)
+    assert r2(states @ reading.weight + reading.offset, belief) > 0.999
     assert reading.slope == pytest.approx(way, rel=1e-6)
     noise = random.normal(size=(400, 6))
-    fitted = floors.read_belief(noise, belief)
-    assert floors.r2(random.normal(size=(400, 6)) @ fitted.weight + fitted.offset, belief) < 0.05
+    fitted = read_belief(noise, belief)
+    assert r2(random.normal(size=(400, 6)) @ fitted.weight + fitted.offset, belief) < 0.05
 
 
 def test_a_state_set_to_a_belief_that_the_model_answers_exactly_implies_that_belief() -> None:
@@ -191,7 +192,7 @@ def test_a_state_set_to_a_belief_that_the_model_answers_exactly_implies_that_bel
     with torch.no_grad():
         Reads.reader.weight.fill_(1.0)
     subject = closed_loop.Subject(run, Believer(), Reads(), None, None)  # type: ignore[arg-type]
-    reading = floors.Reading(np.ones(1), 0.0, np.array([0.5]), np.ones(1), 0.5)
+    reading = Reading(np.ones(1), 0.0, np.array([0.5]), np.ones(1), 0.5)
     rows = [row for row in floors.cause(subject, run, source, reading, SHORT) if row["move"] == "belief"]
     assert [row["implied"] for row in rows] == pytest.approx([0.0, 0.5, 1.0], abs=0.011)
     assert [row["kl"] for row in rows] == pytest.approx([0, 0, 0], abs=1e-6)

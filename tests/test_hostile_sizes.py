@@ -21,7 +21,7 @@ from data import documents, tokenizers
 from data.openwebtext import prepare as openwebtext
 from data.prepare import prepare_text
 from scripts import run_all as script
-from study import session
+from study import preview
 from tests.hostile import assert_refused, ends, small_suite, sparse
 
 # Texts
@@ -153,4 +153,4 @@ def test_a_study_is_refused_before_anything_is_written(
     monkeypatch.setattr(machine, "memory", lambda: 2_000_000_000)
     assert_refused(ends(script.main, "--set", "train.batch_size=60000"), "GB of memory")
     assert list(tmp_path.iterdir()) == []
-    assert session.list_phases()
+    assert preview.list_phases()

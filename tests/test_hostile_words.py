@@ -25,7 +25,7 @@ from experiments.kit import words
 from experiments.kit.tables import Tables
 from scripts import make_report, sample
 from scripts import run_all as script
-from study import book
+from study import making
 from tests.hostile import CONFIGS, assert_refused, ends, finished_run, write_tables
 from tests.made_runs import assert_tables
 
@@ -238,7 +238,7 @@ def test_a_note_can_hold_whatever_it_likes(finished: Path, tmp_path: Path) -> No
     tables = Tables(tmp_path / "tables", "tiny")
     figure = next(one for one in training.EXPERIMENT.figures if one.name == "learning-curves.png")
     for note in NOTES:
-        drawn = book.draw(figure, tables, note, tmp_path)
+        drawn = making.draw(figure, tables, note, tmp_path)
         assert drawn is not None and drawn.stat().st_size > 10_000
 
 

@@ -21,7 +21,8 @@ from data.corpus import Corpus
 from data.prepare import prepare_text
 from runs import folder as run_folder
 from runs import state as run_state
-from runs.injection import Sensed, bias_norms, running_mean
+from runs.injection import Sensed
+from runs.taken_over import bias_norms, running_mean
 from self_state import SelfState, StateValue
 from tests.interrupted import Stop, interrupted_at
 

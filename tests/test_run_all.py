@@ -20,7 +20,7 @@ from data.prepare import prepare_text
 from data.sources import SourceNotFound
 from experiments.kit import tables as kit_tables
 from scripts import run_all as script
-from study import phases, publish, session
+from study import phases, preview, publish
 from study import plan as pipeline
 from study import request as studies
 from tests.hostile import assert_refused, ends
@@ -175,13 +175,13 @@ def test_a_dry_run_sums_up_and_lists_where_it_is_asked_to(
 
 def test_listing_names_every_phase() -> None:
     for phase in phases.declared():
-        assert phase.name in session.list_phases()
+        assert phase.name in preview.list_phases()
         assert f"`{phase.name}`" in phases.describe()
 
 
 def test_nothing_heavy_is_loaded_to_find_nothing_to_do() -> None:
     code = (
-        "import sys; sys.path.insert(0, '.'); from study import session; "
+        "import sys; sys.path.insert(0, '.'); from study import preview; "
         "print([name for name in ('torch', 'pandas', 'matplotlib', 'sklearn') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)

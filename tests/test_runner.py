@@ -18,10 +18,9 @@ import pytest
 from base.storage import ROOT, UserError
 from data.corpus import Corpus
 from data.prepare import prepare_text
-from study import book, phases, progress, session
+from study import book, phases, processes, progress, session
 from study import plan as pipeline
 from study import request as studies
-from study import worker as work
 from study.plan import MADE, Step, Study
 from study.runner import Runner
 from study.worker import Outcome
@@ -221,7 +220,7 @@ def test_tables_made_here_take_no_place_of_what_runs_elsewhere(tmp_path: Path, s
 
 
 def test_a_killed_process_breaks_its_own_future_only() -> None:
-    pools = work.Workers(2)
+    pools = processes.Workers(2)
     try:
         quick, slow = pools.submit(os.getpid), pools.submit(time.sleep, 1)
         with pytest.raises(RuntimeError, match="busy"):
@@ -244,7 +243,7 @@ def test_ctrl_c_that_another_thread_takes_waits_for_the_start_of_a_worker() -> N
     handler = signal.getsignal(signal.SIGINT)
     whole = False
     try:
-        with pytest.raises(KeyboardInterrupt), work._no_interrupt():
+        with pytest.raises(KeyboardInterrupt), processes._no_interrupt():
             assert other.ident is not None
             signal.pthread_kill(other.ident, signal.SIGINT)
             time.sleep(0.2)
@@ -258,8 +257,8 @@ def test_ctrl_c_that_another_thread_takes_waits_for_the_start_of_a_worker() -> N
 def test_a_first_worker_starts_with_ctrl_c_blocked() -> None:
     code = """
 import signal
-from study import worker
-pools = worker.Workers(1)
+from study import processes
+pools = processes.Workers(1)
 print(signal.SIGINT in pools.submit(signal.pthread_sigmask, signal.SIG_BLOCK, []).result(60))
 pools.shutdown()
 """

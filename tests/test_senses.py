@@ -19,7 +19,7 @@ from configs.suite import load_suite
 from configs.toml_file import ConfigError
 from data.corpus import Corpus
 from data.prepare import prepare_text
-from runs.injection import recorded_stats
+from runs.taken_over import recorded_stats
 from tests.interrupted import Stop, interrupted_at
 
 STEPS = 80

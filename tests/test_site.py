@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from study import book, site
+from study import making, site
 from tests.made_tables import study, written
 
 
@@ -17,7 +17,7 @@ def test_one_file_has_every_page_and_every_claim(tmp_path: Path) -> None:
     rows = [["a", "A <b> claim.", "supported", "First", 8], ["b", "Withdrawn.", "", None, 0]]
     pd.DataFrame(rows, columns=columns).to_csv(claims / "claims.csv", index=False)
     assert site.write(tmp_path) is None  # no page yet
-    book.made_again(tmp_path / "tables", tmp_path, "shakespeare", "A note.", figures=False, pages=True)
+    making.made_again(tmp_path / "tables", tmp_path, "shakespeare", "A note.", figures=False, pages=True)
     path = site.write(tmp_path)
     assert path == tmp_path / "report" / "index.html"
     text = path.read_text(encoding="utf-8")

@@ -17,8 +17,8 @@ from model import GPT
 from runs import folder as run_folder
 from self_state import ConstantBias, SelfState
 from study import plan as pipeline
+from study import preview
 from study import request as studies
-from study import session
 from study.plan import Study
 from tests.hostile import assert_refused, ends
 from tests.tiny_study import request
@@ -67,7 +67,7 @@ def test_the_larger_model_is_gpt2_and_a_dry_run_tells_its_costs(
     )  # as published, and the row of the mask token
     assert size.step_gflop(run) == pytest.approx(6e-9 * 480 * 1024 * (124_439_808 + 768))
     monkeypatch.setattr(machine, "memory", lambda: int(1e12))
-    told = session.dry_run(request(tmp_path, path), every=False).splitlines()
+    told = preview.dry_run(request(tmp_path, path), every=False).splitlines()
     (vanilla,) = [
         line for line in told if line.startswith("vanilla: 124,440,576 parameters; a worker takes ")
     ]

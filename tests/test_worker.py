@@ -36,7 +36,7 @@ def test_a_second_try_clears_away_what_the_first_left(
     for path in (tables / ".a.csv.x1.partial", tmp_path / "made" / ".table-tiny-a.json.x2.partial", other):
         storage.write_text(path, "")  # the last one is another worker's
     (tmp_path / "logs").mkdir()
-    monkeypatch.setitem(worker._KINDS, "table", lambda *_: None)
+    monkeypatch.setitem(worker._MAKERS, "table", lambda *_: ([], None))
     step = Step("table", "table tiny/a", ("figures",), "k", {}, (), tables)
     assert worker.perform(step, tmp_path, attempt=2).error is None
     assert list(tmp_path.rglob(".*")) == [other]
@@ -48,7 +48,12 @@ def test_small_numbers_count_alike_in_every_worker(
 ) -> None:
     seen = []
     smallest = np.full(8, np.finfo(np.float32).smallest_subnormal * 4)
-    monkeypatch.setitem(worker._KINDS, kind, lambda *_: seen.append(bool((smallest * np.float32(0.5)).any())))
+
+    def made(*_: Any) -> worker.Made:
+        seen.append(bool((smallest * np.float32(0.5)).any()))
+        return [], None
+
+    monkeypatch.setitem(worker._MAKERS, kind, made)
     (tmp_path / "logs").mkdir()
     step = Step(kind, f"{kind} a", ("figures",), "k", {}, (), tmp_path)
     for before in (False, True):  # what the worker did before: nothing, or a training

@@ -96,7 +96,7 @@ def answer(folder: Path) -> None:
     """The clone's part of `would_run`: cases on standard input, names on standard output."""
     sys.path.insert(0, str(folder))
     from base.storage import UserError
-    from study import session
+    from study import preview
     from study.request import Request
 
     caches = [value for name in HASHING for value in vars(importlib.import_module(name)).values()]
@@ -109,7 +109,7 @@ def answer(folder: Path) -> None:
         path.write_bytes(case.edited(content))
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                lines = session.dry_run(
+                lines = preview.dry_run(
                     Request(Path("out"), Path("tiny.toml"), (), (), False, None, 1, False, False)
                 )
             answers.append(names_to_run(lines))
