@@ -157,6 +157,14 @@ def near(value: "Estimate", bound: float) -> str:
     return NOT_CLEAR if NOT_CLEAR in sides else OPEN if set(sides) != {CLEAR} else CLEAR
 
 
+def again(value: "Estimate", said: float) -> str:
+    """The verdict on "a further seed could give this number": by the t prediction interval of the seeds."""
+    if value.n < FEWEST_SEEDS:
+        return OPEN if value.n else ABSENT
+    near = abs(said - value.mean) <= (value.high - value.mean) * math.sqrt(value.n + 1)
+    return CLEAR if near else NOT_CLEAR
+
+
 def all_of(verdicts: Iterable[str]) -> str:
     """The verdict on a sentence whose parts have these: open where they disagree."""
     known = {verdict for verdict in verdicts if verdict != ABSENT}
@@ -224,6 +232,14 @@ def difference(
     if reverse and all(side(value, -sign) == CLEAR for value in known.values()):
         return Finding(claim, verdict, evidence, reverse)
     return Finding(claim, verdict, evidence + other_way(known, sign), otherwise)
+
+
+def in_each(said: str, parts: "Parts", sign: int, unit: str = "", digits: int = 3, pairs: bool = True) -> Finding:
+    """The `difference` that says something of every regime; where it does not hold of all, of how many it does."""
+    known = {name: value for name, value in dict(parts).items() if value.n}
+    holds = sum(side(value, sign) == CLEAR for value in known.values())
+    otherwise = f"In {holds or 'none'} of {plural(len(known), 'regime')} {said}."
+    return difference(f"In every regime {said}.", known, sign, unit, digits, pairs, otherwise)
 
 
 def within(claim: str, value: "Estimate", bound: float, evidence: str, otherwise: str) -> Finding:
