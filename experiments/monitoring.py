@@ -187,9 +187,7 @@ def warns(tables: Tables) -> Finding:
     at = tables.by_condition("monitoring", CONDITIONS, event="loss", monitor="prompt_effect")
     told, beyond = [], []
     for name in at.conditions:
-        own, shifted, p = (
-            at.value(name, f"{of}precision").mean for of in ("", "turned_", "p_")
-        )
+        own, shifted, p = (at.value(name, f"{of}precision").mean for of in ("", "turned_", "p_"))
         beyond += [f"`{name}`"] * (p < ALPHA)
         told.append(f"{number(own)} against {number(shifted)}, p = {number(p)} (`{name}`)")
     few = not told or min(at.value(name, "precision").n for name in at.conditions) < FEWEST_SEEDS

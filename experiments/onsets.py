@@ -127,10 +127,17 @@ def first(tables: Tables) -> Finding:
     reverse = f"{begins} the loss becomes unusual before the state's speed does."
     turned = 0 < len(late) == len(parts)
     evidence = (
-        f"{'; '.join(parts)}.{words.turned_way(late, len(parts)) * (not turned)}" if parts else "It needs `self_random`."
+        f"{'; '.join(parts)}.{words.turned_way(late, len(parts)) * (not turned)}"
+        if parts
+        else "It needs `self_random`."
     )
     verdict = words.worst(verdicts or [words.ABSENT])
-    return Finding(said.format("becomes"), verdict, evidence, reverse if turned else said.format("does not clearly become"))
+    return Finding(
+        said.format("becomes"),
+        verdict,
+        evidence,
+        reverse if turned else said.format("does not clearly become"),
+    )
 
 
 def latencies(tables: Tables, condition: str, regime: str, measure: str) -> "pd.Series[float]":
@@ -172,7 +179,15 @@ def panel(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
         axes.plot(left, apart, look.marker, c=look.colour, mfc=look.face, ms=3, mew=0.7)
         stay = f"{len(steps) - len(left)} of {len(steps)}" if len(left) < len(steps) else ""
         axes.text(never, at, stay, color=look.colour, fontsize=7, ha="center", va="center")
-        axes.plot([never / 1.45] * bool(stay), [at] * bool(stay), look.marker, c=look.colour, mfc=look.face, ms=3, mew=0.7)
+        axes.plot(
+            [never / 1.45] * bool(stay),
+            [at] * bool(stay),
+            look.marker,
+            c=look.colour,
+            mfc=look.face,
+            ms=3,
+            mew=0.7,
+        )
     axes.set_xscale("symlog", linthresh=2, linscale=0.6)
     ticks = [tick for tick in (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if tick <= longest]
     axes.set_xticks([*ticks, never], [*map(str, ticks), "stay\nwithin"])

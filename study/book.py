@@ -248,8 +248,9 @@ def _readers(
         shared = {"module": module, "suite": suite_name, "below": below}
         for figure in experiment.figures:
             name = f"figure {Path(below, figure.name).as_posix()}"
-            made_of = {"config": {"note": note["note"]}, "code": declared}
-            arguments = {**shared, "figure": figure.name, "note": note["note"]}
+            small = notes.get(figure.suite, note)["note"]
+            made_of = {"config": {"note": small}, "code": declared}
+            arguments = {**shared, "figure": figure.name, "note": small}
             made.append(
                 _step(study, "figure", name, made_of, waits, study.out / "figures", arguments, reads=tables)
             )
@@ -394,8 +395,8 @@ def made_again(
     written = []
     for module, experiment, below in of_suite(suite):
         tables = Tables(tables_dir, suite)
-        small = note_of(tables.folder, suite) if note is None else note
         for figure in experiment.figures if figures else ():
+            small = note_of(tables.folder, figure.suite or suite) if note is None else note
             drawn = draw(figure, tables, small, out / "figures" / below)
             written += [drawn] if drawn else []
         if pages and templates_of(module):

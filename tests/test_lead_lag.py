@@ -279,7 +279,9 @@ def test_figures_draw_and_say_what_the_page_says(tables: dict[str, pd.DataFrame]
         drawn(LAGS, tmp_path, tables) == "No measure of the state moves before the loss in every kind of run."
     )
     assert "the loss becomes unusual before the state's speed does" in drawn(ONSETS, tmp_path, tables)
-    assert drawn(PATHS, tmp_path, tables).startswith("In 1 of 3 regimes at random times (self_random) the state ends")
+    assert drawn(PATHS, tmp_path, tables).startswith(
+        "In 1 of 3 regimes at random times (self_random) the state ends"
+    )
     summary = tables["lead_lag_summary"].copy()
     drift = summary["measure"] == "state_drift"
     one = drift & (summary["condition"] == "self_calm")

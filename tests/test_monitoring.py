@@ -11,7 +11,17 @@ from experiments import lead_lag
 from experiments.kit import published
 from experiments.kit.stats import correlation
 from experiments.kit.tables import CALM
-from experiments.monitoring import EVENTS, WITHIN, back, follows, lagged, monitoring, recovery, settled, warned
+from experiments.monitoring import (
+    EVENTS,
+    WITHIN,
+    back,
+    follows,
+    lagged,
+    monitoring,
+    recovery,
+    settled,
+    warned,
+)
 from tests import reference
 from tests.made_runs import MadeRun, cells, context, made_run, page_of, regimes_of, verdict
 
@@ -62,7 +72,11 @@ def test_recovery_is_the_published_one(tmp_path: Path) -> None:
     assert follows(found)[42] == pytest.approx(0.3354101966249684)  # equal times share a rank
     assert set(RECOVERED) - set(settled(found)["regime"]) == {"self_clamp"}  # bewilderment begins at its end
     seeds = pd.concat([found.assign(seed=seed) for seed in (1, 2, 3)])
-    page = page_of(lead_lag.EXPERIMENT, tmp_path / "a", {"recovery": seeds.assign(steps=seeds["steps"] * (seeds["steps"] > 2))})
+    page = page_of(
+        lead_lag.EXPERIMENT,
+        tmp_path / "a",
+        {"recovery": seeds.assign(steps=seeds["steps"] * (seeds["steps"] > 2))},
+    )
     assert page.findings["recovery"].title() == "No recovery time can be told apart."
     assert "at the end of `self_clamp` another begins" in page.findings["recovery"].evidence
     assert cells(page, "`self_clamp`, `self`")[1] == "–"

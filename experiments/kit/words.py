@@ -234,7 +234,9 @@ def difference(
     return Finding(claim, verdict, evidence + other_way(known, sign), otherwise)
 
 
-def in_each(said: str, parts: "Parts", sign: int, unit: str = "", digits: int = 3, pairs: bool = True) -> Finding:
+def in_each(
+    said: str, parts: "Parts", sign: int, unit: str = "", digits: int = 3, pairs: bool = True
+) -> Finding:
     """The `difference` that says something of every regime; where it does not hold of all, of how many it does."""
     known = {name: value for name, value in dict(parts).items() if value.n}
     holds = sum(side(value, sign) == CLEAR for value in known.values())
