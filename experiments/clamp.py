@@ -78,7 +78,14 @@ def findings(tables: Tables) -> dict[str, Finding]:
     rows = tables.rows("clamp_geometry")
     found = {}
     for measure, sign, unit, verb, more, less in (
-        ("state_ema_drift", +1, "1 − cosine", "turn", "further from its average", "turns less far from its average"),
+        (
+            "state_ema_drift",
+            +1,
+            "1 − cosine",
+            "turn",
+            "further from its average",
+            "turns less far from its average",
+        ),
         ("prompt_effect", -1, "mean |Δ logit|", "lose", "more of its effect", "keeps more of its effect"),
     ):
         here = of_condition(rows[rows["measure"] == measure], "self")

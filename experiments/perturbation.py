@@ -103,8 +103,18 @@ def _reacts(tables: Tables) -> Finding:
     known = {f"`{regime}`": value for regime, value in found.items() if value.n}
     clear = {regime: value for regime, value in known.items() if value.n >= FEWEST_SEEDS and value.clear}
     clamp, others = clear.get("`self_clamp`"), [name for name in clear if name != "`self_clamp`"]
-    said = [f"Clamping the state {'costs' if clamp.mean > 0 else 'saves'} {number(abs(clamp.mean))} nats of loss."] if clamp else []
-    said += [f"With a self-state the loss reacts differently to {listed(others or ['regimes'])}."] if others or not clamp else []
+    said = (
+        [
+            f"Clamping the state {'costs' if clamp.mean > 0 else 'saves'} {number(abs(clamp.mean))} nats of loss."
+        ]
+        if clamp
+        else []
+    )
+    said += (
+        [f"With a self-state the loss reacts differently to {listed(others or ['regimes'])}."]
+        if others or not clamp
+        else []
+    )
     if not known:
         return Finding(said[0], ABSENT, "It needs seeds that both `self` and `vanilla` have.")
     few = min(value.n for value in known.values()) < FEWEST_SEEDS

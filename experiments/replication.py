@@ -118,9 +118,14 @@ def findings(tables: Tables) -> dict[str, Finding]:
         f"in {percent(state)} of the state's."
     )
     least = found.sort_values("within", kind="stable").head(LOWEST)
-    places = [f"{metric} of `{name}` {percent(share)}" for metric, name, share in zip(least["metric"], least["condition"], least["within"], strict=True)]
+    places = [
+        f"{metric} of `{name}` {percent(share)}"
+        for metric, name, share in zip(least["metric"], least["condition"], least["within"], strict=True)
+    ]
     verdict = words.NOT_CLEAR if min(model, state) < 0.5 else words.CLEAR
-    evidence = f"Stretches are of {BIN} steps; one more seed would in {percent(LEVEL)}. Lowest: {listed(places)}."
+    evidence = (
+        f"Stretches are of {BIN} steps; one more seed would in {percent(LEVEL)}. Lowest: {listed(places)}."
+    )
     return {"course": Finding(said, verdict, evidence, said)}
 
 

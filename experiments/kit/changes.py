@@ -89,10 +89,12 @@ def _moves(tables: Tables, regime: str, moved: Mapping[str, Estimate]) -> str:
     how: dict[str, list[str]] = {}
     for channel, gain in moved.items():
         own = estimate(change(tables, "self", regime, channel)).mean
-        how.setdefault(f"{'rise' if own > 0 else 'fall'} {'more' if own * gain.mean > 0 else 'less'}", []).append(
-            CHANNELS[channel].name
-        )
-    return ", ".join(f"{listed(names)} {verb.replace(' ', 's ' * (len(names) == 1) or ' ')}" for verb, names in how.items())
+        how.setdefault(
+            f"{'rise' if own > 0 else 'fall'} {'more' if own * gain.mean > 0 else 'less'}", []
+        ).append(CHANNELS[channel].name)
+    return ", ".join(
+        f"{listed(names)} {verb.replace(' ', 's ' * (len(names) == 1) or ' ')}" for verb, names in how.items()
+    )
 
 
 def marks_the_state(tables: Tables) -> Finding:
