@@ -320,7 +320,7 @@ GRIDS = {
         untrained_correlation=("the same before training", "±2"),
     ),
     "drift": pages.grid(
-        "update_correlations", head="drift with, condition", across="input", n=False,
+        "update_correlations", head="speed with, condition", across="input", n=False,
         logged=("value, as logged", with_drift("value", "as logged")),
         value=("value, trends off", with_drift("value", "detrended")),
         change=("size of change, trends off", with_drift("change", "detrended")),

@@ -43,6 +43,7 @@ from probes.belief_map import (
 )
 from probes.histories import Histories, classes, later, theory
 from probes.moved import ANY, EQUAL_NEXT, Exchange, Layers
+from study import book
 from tests.made_runs import assert_tables, drawn_of, page_of, title_of, verdict
 from tests.made_runs import cells as cells_of
 from tests.test_train import tiny
@@ -631,6 +632,18 @@ def test_figures_are_clean(tmp_path: Path, figure: Any, seeds: int) -> None:
     for name, table in beliefs_elsewhere().items():
         storage.write_text(tmp_path / "recurring" / f"{name}.csv", table.to_csv(index=False))
     assert title_of(drawn_of(figure, tmp_path, made(seeds), "geometry"))
+
+
+def test_the_note_below_a_figure_is_of_the_suite_that_it_shows(tmp_path: Path) -> None:
+    for name, tables in (("geometry", made(1)), ("recurring", beliefs_elsewhere())):
+        for table, rows in tables.items():
+            storage.write_text(tmp_path / "tables" / name / f"{table}.csv", rows.to_csv(index=False))
+        storage.write_text(tmp_path / "tables" / name / "note.txt", f"Of {name}.")
+    with pytest.MonkeyPatch.context() as patch:
+        notes: dict[str, str] = {}
+        patch.setattr(book, "draw", lambda figure, tables, note, folder: notes.update({figure.name: note}))
+        book.made_again(tmp_path / "tables", tmp_path, "geometry", None, figures=True, pages=False)
+    assert notes.pop("geometry/self-state.png") == "Of recurring." and set(notes.values()) == {"Of geometry."}
 
 
 def test_the_page_shows_what_self_states_hold(tmp_path: Path) -> None:

@@ -71,7 +71,9 @@ def test_losses_are_told_by_condition_pair_and_step(tmp_path: Path) -> None:
     tables = made_metrics.tables(2, 240)
     text = page_of(PAGE, tmp_path, tables)
     at_end = tables["runs"].groupby("condition")["heldout_loss"].mean()
-    _, *of_vanilla = [line.split("|")[2:-1] for line in text.splitlines() if line.startswith("| `vanilla` |")]  # its meaning first
+    _, *of_vanilla = [
+        line.split("|")[2:-1] for line in text.splitlines() if line.startswith("| `vanilla` |")
+    ]  # its meaning first
     assert of_vanilla[0][0].startswith(f" {at_end['vanilla']:.3f} [") and of_vanilla[0][1] == " 2 "
     assert of_vanilla[1][-1] == f" {at_end['vanilla']:.3f} "  # after the last step
     assert cells(text, "held-out loss after step")[1:3] == ["30", "60"]
