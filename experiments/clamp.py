@@ -77,14 +77,22 @@ def findings(tables: Tables) -> dict[str, Finding]:
     """Whether trained runs show more than the cut."""
     rows = tables.rows("clamp_geometry")
     found = {}
-    for measure, sign, unit, verb, more in (
-        ("state_ema_drift", +1, "1 − cosine", "turn", "further from its average"), ("prompt_effect", -1, "mean |Δ logit|", "lose", "more of its effect"),
-    ):  # fmt: skip
+    for measure, sign, unit, verb, more, less in (
+        (
+            "state_ema_drift",
+            +1,
+            "1 − cosine",
+            "turn",
+            "further from its average",
+            "turns less far from its average",
+        ),
+        ("prompt_effect", -1, "mean |Δ logit|", "lose", "more of its effect", "keeps more of its effect"),
+    ):
         here = of_condition(rows[rows["measure"] == measure], "self")
-        than = f"{more} than a calm run's that is cut off afterwards."
+        than = "than a calm run's that is cut off afterwards."
         found[f"clamp_{measure}"] = difference(
-            f"A clamped run's state {verb}s {than}", {"trained − cut": over_seeds(here, "beyond")}, sign, unit, 4,
-            otherwise=f"A clamped run's state does not clearly {verb} {than}",
+            f"A clamped run's state {verb}s {more} {than}", {"trained − cut": over_seeds(here, "beyond")}, sign, unit, 4,
+            otherwise=f"A clamped run's state does not clearly {verb} {more} {than}", reverse=f"A clamped run's state {less} {than}",
         )  # fmt: skip
     return found
 

@@ -12,6 +12,8 @@ state's channels says nothing of what a state senses. The protocol NO_CLAMP is t
 regime.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -46,14 +48,25 @@ def findings(tables: Tables) -> dict[str, Finding]:
     static = {f"`self` − `{name}`": paired(bias, scores(controls, name, BIAS)) for name in STATIC}
     one = {f"`{name}` − `self`": paired(scores(controls, name, STATE), self) for name in ONE}
     adds, later, beyond = f"{STATE} − {BASIC}", f"{STATE} − {TIME}", f"{FULL} − {SPREADS}"
-    told = "In runs that the classifier has not seen, the state's channels"
+    told = "In runs that the classifier has not seen, clamped windows left out,"
+    two = f"{told} the state's channels (its distance from its average, its effect on a prompt)"
+    clamped = paired(*(scores(tables, "self_random", one, CLEAN) for one in (FULL, SPREADS)))
     same, basics = "In the runs of the controls, the state's channels", "loss, entropy and confidence."
-    spreads_too = (
-        "all that the log tells without a state: statistics, their history and spreads, learning rate."
-    )
+    spreads_too = "what a log without a state tells."
 
-    def more(claim: str, otherwise: str, parts: dict[str, Estimate], sign: int = +1) -> Finding:
-        return difference(claim, parts, sign, "of windows", otherwise=otherwise)
+    def more(
+        claim: str, otherwise: str, parts: dict[str, Estimate], sign: int = +1, reverse: str = ""
+    ) -> Finding:
+        return difference(claim, parts, sign, "of windows", otherwise=otherwise, reverse=reverse)
+
+    all_channels = more(
+        f"{told} all channels of the state add to {spreads_too}", f"{told} all channels of the state add nothing clear to {spreads_too}",
+        {beyond: paired(full, spreads)},
+    )  # fmt: skip
+    if clamped.n and all_channels.verdict != ABSENT:
+        all_channels = replace(
+            all_channels, evidence=f"{all_channels.evidence} With the clamped windows: {interval(clamped)}."
+        )
 
     return {
         "returns": more(
@@ -64,8 +77,11 @@ def findings(tables: Tables) -> dict[str, Finding]:
             "As published, the state's channels name more windows right than the step number alone.",
             "As published, the state's channels do not clearly name more windows right than the step number alone.", {later: paired(old, time)},
         ),
-        "adds": more(f"{told} still add to {basics}", f"{told} do not clearly add to {basics}", {adds: paired(own, basic)}),
-        "beyond_raw": more(f"{told} add to {spreads_too}", f"{told} add nothing clear to {spreads_too}", {beyond: paired(full, spreads)}),
+        "adds": more(
+            f"{two} still add to {basics}", f"{two} do not clearly add to {basics}", {adds: paired(own, basic)},
+            reverse=f"{two} take away from {basics}",
+        ),
+        "beyond_raw": all_channels,
         "controls_add": more(f"{same} add to {basics}", f"{same} do not clearly add to {basics}", {adds: paired(self, self_basic)}),
         "controls_beyond_raw": more(
             f"{same} add to {spreads_too}", f"{same} add nothing clear to {spreads_too}", {beyond: paired(self_full, self_spreads)},
@@ -134,8 +150,10 @@ def panel(protocol: str, title: str) -> draw.Panel:
         rows = tables.rows(name, protocol=protocol).groupby("features").mean(numeric_only=True)
         for place, features in enumerate(one for one in CORE if one in rows.index):
             axes.barh(place, rows[chance][features], 0.8, color="#e0e0e0", zorder=0)
-            for found, colour in STARS if old else ():
-                axes.plot(found.get(features, np.nan), place, "*", c=colour, mfc="white", ms=7, zorder=4)
+            for (found, colour), shift in zip(STARS, (-0.2, 0.2), strict=True) if old else ():
+                axes.plot(
+                    found.get(features, np.nan), place + shift, "*", c=colour, mfc="white", ms=7, zorder=4
+                )
         if not old:
             level(axes, rows["majority"].mean(), upright=False, ls="dotted")
         axes.set_xlim(0, 1.04)

@@ -20,7 +20,7 @@ from experiments.kit.runs import Context
 from experiments.kit.stats import estimate
 from experiments.kit.style import REGIMES
 from experiments.kit.tables import Tables, stack, stretches
-from experiments.kit.words import Finding, difference
+from experiments.kit.words import Finding, in_each
 
 SECOND = "generalization"  # the suite of the second corpus
 EVERY, SETTLED, BEFORE = 10, 300, 20  # steps a dump; steps that are usual; dumps before a window that are
@@ -116,22 +116,10 @@ def findings(tables: Tables) -> dict[str, Finding]:
         for column in ("valence", "intensity")
     )
     return {
-        "returns": difference(
-            "In every regime the composite valence falls below its usual.", own, -1, "standard deviations", 2, pairs=False,
-            otherwise="The composite valence does not clearly fall below its usual in every regime.",
-        ),
-        "intense": difference(
-            "In every regime the composite intensity rises above its usual.", intense, +1, "", 3, pairs=False,
-            otherwise="The composite intensity does not clearly rise above its usual in every regime.",
-        ),
-        "beyond": difference(
-            "In every regime valence is lower than at the same steps of a run without regimes.", beyond, -1, "standard deviations", 2,
-            otherwise="Valence is not clearly lower in every regime than at the same steps of a run without regimes.",
-        ),
-        "intense_beyond": difference(
-            "In every regime intensity is higher than at the same steps of a run without regimes.", intense_beyond, +1,
-            otherwise="Intensity is not clearly higher in every regime than at the same steps of a run without regimes.",
-        ),
+        "returns": in_each("the composite valence falls below its usual", own, -1, "standard deviations", 2, pairs=False),
+        "intense": in_each("the composite intensity rises above its usual", intense, +1, pairs=False),
+        "beyond": in_each("valence is lower than at the same steps without regimes", beyond, -1, "standard deviations", 2),
+        "intense_beyond": in_each("intensity is higher than at the same steps without regimes", intense_beyond, +1),
     }  # fmt: skip
 
 

@@ -154,23 +154,25 @@ def five(tables: Tables, of: str, path: str) -> "pd.Series[float]":
 def findings(tables: Tables) -> dict[str, Finding]:
     def beyond(of: str, named: str) -> Finding:
         return difference(
-            f"The five numbers of the state that follow {named} most do so more closely than those of an untrained network or a random walk.",
+            f"The five of the state's 32 numbers that follow {named} most do so more closely than those of an untrained network or a random walk.",
             against(tables, of, (UNTRAINED, WALK)),
             +1,
             "of |r|, mean of five",
             otherwise=f"The state does not follow {named} clearly more closely than both an untrained network and a random walk do.",
+            reverse=f"The five of the state's 32 numbers that follow {named} most do so less closely than those of an untrained network or a random walk.",
         )
 
     return {
         "returns": comes_back(
-            tables, ("progress", "loss"), "The five largest correlations with progress and with the loss are as large as published.",
-            "The five largest correlations with progress and with the loss are not both as large as published.", 3,
+            tables, ("progress", "loss"), "The five largest correlations with progress and with the loss are about as large as published.",
+            "The five largest correlations with progress and with the loss are not both of the published size.", 3,
         ),
         "beyond_progress": beyond("progress", "progress"),
+        "beyond_grad_norm": beyond("grad_norm", "the gradient norm"),
         "beyond_loss": beyond("loss", "the loss"),
         "returns_peaks": comes_back(
-            tables, (PEAK,), "The five numbers that move the predictions most move them as far as published.",
-            "The five numbers that move the predictions most move them less far than published.", 4,
+            tables, (PEAK,), "The five numbers that move the predictions most move them about as far as published.",
+            "The five numbers that move the predictions most do not move them as far as published, or further.", 4,
         ),
         "beyond_peaks": difference(
             "Single numbers move the predictions further than they would through an untrained reader of the same norms.",
@@ -193,15 +195,15 @@ def against(tables: Tables, of: str, rivals: tuple[str, ...]) -> dict[str, Estim
 
 
 def comes_back(tables: Tables, asked: tuple[str, ...], claim: str, otherwise: str, digits: int) -> Finding:
-    """The finding that means of five reach the published ones."""
+    """The finding that a further seed could give the published means of five."""
     verdicts, parts = [], []
     for of in asked:
         value = over_seeds(tables.rows("dimension_ranks", of=of, path=LEARNED), "size")
         mean = float(np.mean(published.DIMENSIONS[of]))
         if value.n:
-            verdicts.append(words.reach(value, mean))
+            verdicts.append(words.again(value, mean))
             ours, theirs = interval(value, digits, sign=False), number(mean, digits)
-            parts.append(f"{of} {ours}, published {theirs} (n = {value.n})")
+            parts.append(f"{of} {ours} for {theirs} (n = {value.n})")
     if not parts:
         tested = " that were tested with their weights frozen" if PEAK in asked else ""
         return Finding(claim, words.ABSENT, f"It needs runs of `{AT}`{tested}.", otherwise)
@@ -234,7 +236,7 @@ def map_of(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
         marks.not_measured(axes)
         return []
     first = rows[rows["seed"] == rows["seed"].min()].sort_values("progress")
-    image = axes.imshow(first[list(STATS)].to_numpy(float).T, aspect="auto", cmap="RdBu_r", vmin=-1, vmax=1)
+    image = axes.imshow(first[list(STATS)].to_numpy(float).T, aspect="auto", cmap="viridis", vmin=-1, vmax=1)
     axes.set_yticks(range(len(STATS)), [CHANNELS[name].name if name in CHANNELS else name for name in STATS])
     axes.set_xticks([])
     axes.set_xlabel("the run's numbers, in the order of r with progress")

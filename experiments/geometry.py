@@ -12,6 +12,7 @@ from experiments.geometry_document import of_document
 from experiments.geometry_figure import ELSEWHERE, FIGURES
 from experiments.geometry_tables import (
     BY_HAND,
+    DOCUMENT,
     END,
     HARD,
     KEPT,
@@ -27,55 +28,105 @@ from experiments.kit import pages
 from experiments.kit.experiment import Experiment
 from experiments.kit.stats import Estimate, paired
 from experiments.kit.tables import Tables
-from experiments.kit.words import Finding, difference
+from experiments.kit.words import ABSENT, CLEAR, Finding, difference, interval, number, percent, side, worst
 
 
 def findings(tables: Tables) -> dict[str, Finding]:
     """The five sentences that open the page, each with its numbers."""
 
-    def beyond(process: str, *rivals: str) -> dict[str, Estimate]:
-        own = of(tables, process, "joined")
-        return {
-            f"`{process}` minus {SOURCES[rival].label}": paired(own, of(tables, process, rival))
-            for rival in rivals
-        }
-
     held = {
-        name: value for process in PROCESSES for name, value in beyond(process, "untrained joined").items()
+        f"`{process}`": paired(of(tables, process, "joined"), of(tables, process, "untrained joined"))
+        for process in PROCESSES
     }
-    at = {
-        column: of(tables, HARD, "joined", column, "geometry_distances")
-        for column in ("belief", "next_token")
-    }
-    move = {name: moved(tables, HARD, name) for name in ("belief", "random", "foreign")}
+    far = [of(tables, HARD, "joined", column, "geometry_distances") for column in DOCUMENT]
     return {
         "held": difference(
-            "In each process the trained stream tells more of the belief than the untrained one, in R².", held, +1,
-            otherwise="The trained stream does not tell clearly more of the belief than the untrained one in every process.",
+            "In each process the trained stream, all layers joined, tells more of the belief than the untrained one.", held, +1, "of R²",
+            otherwise="The trained stream, all layers joined, does not tell clearly more of the belief than the untrained one in every process.",
         ),
-        "beyond": difference(
-            "In rrxor it tells more of the belief than the next token's true probabilities and the last five tokens do, in R².",
-            beyond(HARD, "next-token", "5-gram"), +1,
-            otherwise="In rrxor it does not tell clearly more of the belief than the next token's true probabilities and the last five tokens do.",
-        ),
+        "beyond": beyond(tables),
         "distances": difference(
             "In rrxor distances between found beliefs follow those between beliefs more than those between next-token probabilities.",
-            {"difference of the two R²": paired(at["belief"], at["next_token"])}, +1,
+            {"Difference of the two R²": paired(*far)}, +1, f"({number(DOCUMENT['belief'] - DOCUMENT['next_token'], 2)} in the document)",
             otherwise="In rrxor distances between found beliefs do not follow those between beliefs clearly more than those between next-token probabilities.",
+            reverse="In rrxor distances between found beliefs follow those between next-token probabilities more than those between beliefs.",
         ),
-        "used": difference(
-            "In rrxor, moved at a middle layer to another belief with the same next token, the model's prediction of the token after it "
-            "goes further to that belief's than under equal moves at random or to a third belief.",
-            {f"share of the way, minus {MOVES[name].label}": paired(move["belief"], move[name]) for name in ("random", "foreign")}, +1,
-            otherwise="In rrxor, moved at a middle layer to another belief with the same next token, the model's prediction of the token after it does "
-            "not go clearly further to that belief's than under equal moves at random or to a third belief.",
-        ),
-        "enough": difference(
-            "In rrxor the belief alone, all else taken out of a layer, leaves less loss than as many random directions do.",
-            {f"{place} layer": paired(*(of(tables, HARD, kept, "loss", "geometry_kept", "kept", place=place) for kept in ("belief", "random"))) for place in (MIDDLE, END)},
-            -1, "nats", 4, otherwise="In rrxor the belief alone does not leave clearly less loss at both layers than as many random directions do.",
-        ),
+        "used": used(tables),
+        "enough": enough(tables),
     }  # fmt: skip
+
+
+def beyond(tables: Tables) -> Finding:
+    """Whether the stream tells more than the last five tokens, where these are not the whole history and over all histories."""
+    own, five = (
+        [of(tables, HARD, source, at=at) for at in ("last", "all")] for source in ("joined", "5-gram")
+    )
+    apart = [paired(*pair) for pair in zip(own, five, strict=True)]
+    if not all(gain.n for gain in apart):
+        return Finding(
+            "The stream tells more of the belief than the last five tokens do.",
+            ABSENT,
+            "It needs models of rrxor.",
+        )
+    whole, every = (
+        "more" if gain.low > 0 else "less" if gain.high < 0 else "not clearly more" for gain in apart
+    )
+    said = f"In rrxor the stream tells {whole} of the belief than the last five tokens do on histories as long as the context"
+    told = [
+        f"R² {number(one.mean())} against {number(other.mean())}, difference {interval(gain)}"
+        for one, other, gain in zip(own, five, apart, strict=True)
+    ]
+    text = f"{said}, {f'and {every}' if every == whole else every} over histories of all lengths."
+    return Finding(
+        text,
+        worst(side(gain, +1) for gain in apart),
+        f"{'; of all lengths '.join(told)}, n = {apart[0].n}.",
+        text,
+    )
+
+
+def used(tables: Tables) -> Finding:
+    """Whether a move to a belief changes the next prediction but one more than other moves, and whether it is that belief."""
+    told, gains = [], dict[str, list[Estimate]](random=[], foreign=[])
+    for reach, where in (("past", "at all positions so far"), ("one", "at the last position alone")):
+        own = moved(tables, HARD, "belief", reach=reach)
+        told.append(f"{where} {percent(own.mean())}")
+        for rival, name in (("random", "at random"), ("foreign", "to a third belief")):
+            other = moved(tables, HARD, rival, reach=reach)
+            gains[rival].append(paired(own, other))
+            told[-1] += f", {name} {percent(other.mean())} ({interval(gains[rival][-1])})"
+    more, this = (worst(side(gain, +1) for gain in found) for found in gains.values())
+    change = "In rrxor a move to another belief changes the prediction of the token after the next {} than a random move of its length"
+    said = f"Share of the way to that belief's prediction, moved at the middle layer {'; '.join(told)}; n = {gains['random'][0].n}."
+    otherwise = (
+        f"{change.format('more')}; that it is this very belief which does so is not clear."
+        if more == CLEAR
+        else f"{change.format('not clearly more')}."
+    )
+    return Finding(
+        f"{change.format('more')} or one to a third belief does.", worst((more, this)), said, otherwise
+    )
+
+
+def enough(tables: Tables) -> Finding:
+    """Whether the belief alone costs less than all but the belief."""
+    only, less = "In rrxor keeping only the belief", "less than keeping all but the belief"
+    told, verdicts = [], dict[str, str]()
+    for place in (MIDDLE, END):
+        kept = [
+            of(tables, HARD, name, "excess", "geometry_kept", "kept", place=place)
+            for name in ("belief", "without")
+        ]
+        one, other = (number(float(loss.mean())) for loss in kept)
+        gain = paired(*kept)
+        verdicts[place] = side(gain, -1)
+        told.append(f"{one} against {other} nats over the best after the {place} layer ({interval(gain)})")
+    where = next((place for place, verdict in verdicts.items() if verdict == CLEAR), "")
+    rest = END if where == MIDDLE else MIDDLE
+    return Finding(
+        f"{only} costs {less}, after the middle layer and after the last.", worst(verdicts.values()), f"{'; '.join(told)}, n = {gain.n}.",
+        f"{only} costs {less} after the {where} layer; after the {rest} one that is not clear." if where else f"{only} does not clearly cost {less}.",
+    )  # fmt: skip
 
 
 STAYS: dict[str, Any] = {"kl_target1": ("KL of the next token, which should stay, nats", "3")}

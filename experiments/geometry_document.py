@@ -1,32 +1,30 @@
-"""What the document on beliefs in residual streams says, and what its readers asked, row by row, beside what happens here, beside a
-control."""
+"""What the document on beliefs in residual streams says, and what its readers asked, row by row, beside what happens here, and whether
+that goes beyond each control."""
 
 import pandas as pd
 
-from experiments.geometry_tables import EASY, END, HARD, KEPT, MIDDLE, moved, of
-from experiments.introspection_document import HALF
+from experiments.geometry_tables import DOCUMENT, EASY, END, HARD, KEPT, MIDDLE, moved, of
 from experiments.kit.stats import estimate, paired, per_seed
 from experiments.kit.tables import Tables
 from experiments.kit.words import (
-    AGAIN,
     CLEAR,
     MISSING,
     NOT_CLEAR,
     OPEN,
-    WORKS,
+    again,
     interval,
     number,
     percent,
-    reach,
     side,
     table,
 )
 
 LAYERS = 5  # streams that the layers' maps are fitted on
+BEYOND = {CLEAR: "yes", NOT_CLEAR: "no"}
 
 
 def of_document(tables: Tables) -> str:
-    """A line a statement or question: the document, here, a control, and the verdict."""
+    """A line a statement or question: the document, here, and controls, each with whether what is here lies beyond it."""
     if tables.rows("geometry_maps").empty:
         return MISSING
 
@@ -37,7 +35,7 @@ def of_document(tables: Tables) -> str:
         return of(tables, process, source)
 
     def more(one: "pd.Series[float]", other: "pd.Series[float]", sign: int = +1) -> str:
-        return side(paired(one, other), sign)
+        return BEYOND.get(side(paired(one, other), sign), OPEN)
 
     far, same = (
         {
@@ -72,83 +70,92 @@ def of_document(tables: Tables) -> str:
         for move in ("belief", "random")
         for place in (MIDDLE, END)
     }
+    size = "another size: " * (again(estimate(far["belief"]), DOCUMENT["belief"]) == NOT_CLEAR)
     lines = [
         [
             "The residual stream holds the ideal observer's belief, as a linear image",
             f"{EASY}: R² {told(r2(EASY, 'joined'), 3)}",
-            f"untrained model {told(r2(EASY, 'untrained joined'), 3)}; shuffled beliefs {told(r2(EASY, 'shuffled'), 3)}",
-            AGAIN.get(more(r2(EASY, "joined"), r2(EASY, "untrained joined")), OPEN),
+            {
+                f"{said} {told(r2(EASY, source), 3)}": more(r2(EASY, "joined"), r2(EASY, source))
+                for said, source in (("untrained model", "untrained joined"), ("the last three tokens", "3-gram"), ("the last five", "5-gram"), ("the next token's true probabilities", "next-token"))
+            },
         ],
         [
             f"In {EASY} it is a fractal in a triangle",
             f"MSE {told(of(tables, EASY, 'joined', 'mse'), 4)}",
-            f"the last three tokens alone, {told(of(tables, EASY, '3-gram', 'mse'), 4)}; the last five, {told(of(tables, EASY, '5-gram', 'mse'), 4)}",
-            AGAIN.get(more(of(tables, EASY, "joined", "mse"), of(tables, EASY, "3-gram", "mse"), -1), OPEN),
+            {
+                f"the last {said} tokens {told(of(tables, EASY, source, 'mse'), 4)}": more(of(tables, EASY, "joined", "mse"), of(tables, EASY, source, "mse"), -1)
+                for said, source in (("three", "3-gram"), ("five", "5-gram"))
+            },
         ],
         [
             f"It is more than the next token asks for ({HARD})",
-            f"R² {told(r2(HARD, 'joined'))}",
-            f"{told(r2(HARD, 'next-token'))} from the next token's true probabilities, {told(r2(HARD, '5-gram'))} from the last five tokens",
-            AGAIN.get(more(r2(HARD, "joined"), r2(HARD, "5-gram")), OPEN),
+            f"R² {told(r2(HARD, 'joined'))} on histories as long as the context, {told(of(tables, HARD, 'joined', at='all'))} on all",
+            {
+                f"the next token's true probabilities {told(r2(HARD, 'next-token'))}": more(r2(HARD, "joined"), r2(HARD, "next-token")),
+                **{
+                    f"the last five tokens {told(of(tables, HARD, '5-gram', at=at))}{said}": more(of(tables, HARD, "joined", at=at), of(tables, HARD, "5-gram", at=at))
+                    for at, said in (("last", ""), ("all", " on all"))
+                },
+            },
         ],
         [
-            "Distances: R² 0.95 with beliefs', 0.31 with next-token predictions'",
-            f"{told(far['belief'])} with beliefs'",
-            f"{told(far['next_token'])} with those of the next token's true probabilities",
-            AGAIN.get(more(far["belief"], far["next_token"]), OPEN),
+            f"Distances: R² {DOCUMENT['belief']} with beliefs', {DOCUMENT['next_token']} with next-token predictions'",
+            f"{size}with beliefs' {told(far['belief'])} ({told(same['belief'])} on the histories that the map was fitted on)",
+            {f"with those of the next token's true probabilities {told(far['next_token'])} ({told(same['next_token'])})": more(far["belief"], far["next_token"])},
         ],
         [
             "The image forms over training",
             f"{EASY}: R² {told(final, 3)} at the end, histories of all lengths",
-            f"{told(first, 3)} before the first step",
-            AGAIN.get(more(final, first), OPEN),
+            {f"before the first step {told(first, 3)}": more(final, first)},
         ],
         [
             f"Asked: how many layers? In {HARD} it takes several",
             f"all joined R² {told(r2(HARD, 'joined'))}",
-            f"the best single layer {told(highest)}, the last {told(by_layer[LAYERS - 1])}",
-            AGAIN.get(more(r2(HARD, "joined"), highest), OPEN),
+            {f"the best single layer {told(highest)}": more(r2(HARD, "joined"), highest)},
         ],
         [
             "Asked: how is the map fitted? On what it is tested on?",
-            f"on other histories: {HARD} R² {told(r2(HARD, 'joined'))}",
-            f"on the same ones {told(r2(HARD, 'in-sample'))}, and distances {told(same['belief'])} with beliefs', {told(same['next_token'])} with next-token probabilities'; shuffled beliefs {told(r2(HARD, 'shuffled'))}",
-            WORKS.get(reach(estimate(r2(HARD, "joined")), HALF), OPEN),
+            f"on other histories: {HARD} R² {told(r2(HARD, 'joined'))}; on the same ones {told(r2(HARD, 'in-sample'))}",
+            {f"shuffled beliefs {told(r2(HARD, 'shuffled'))}": more(r2(HARD, "joined"), r2(HARD, "shuffled"))},
         ],
         [
             "Asked: does it tell histories apart that only differ later?",
             f"AUC {told(apart['joined'])}",
-            f"the last five tokens {told(apart['5-gram'])}, untrained {told(apart['untrained joined'])}",
-            WORKS.get(more(apart["joined"], apart["5-gram"]), OPEN),
+            {
+                f"{said} {told(apart[source])}": more(apart["joined"], apart[source])
+                for said, source in (("the last five tokens", "5-gram"), ("untrained", "untrained joined"))
+            },
         ],
         [
             "Asked: is it used? Moved at a middle layer to a belief with the same next token, at all positions so far",
-            f"the prediction after the next goes {percent(move['belief'].mean())} of the way",
-            f"to a third belief {percent(move['foreign'].mean())}, at random {percent(move['random'].mean())}, with the other history's own stream {percent(move['stream'].mean())}",
-            WORKS.get(worst_of(more(move["belief"], move["foreign"]), more(move["belief"], move["random"])), OPEN),
+            f"the prediction after the next goes {percent(move['belief'].mean())} of the way, with the other history's own stream {percent(move['stream'].mean())}",
+            {
+                f"{said} {percent(move[rival].mean())}": more(move["belief"], move[rival])
+                for said, rival in (("at random", "random"), ("to a third belief", "foreign"))
+            },
         ],
         [
             "The same at the last position alone",
             f"{percent(alone['belief'].mean())} of the way",
-            f"to a third belief {percent(alone['foreign'].mean())}",
-            WORKS.get(more(alone["belief"], alone["foreign"]), OPEN),
+            {f"to a third belief {percent(alone['foreign'].mean())}": more(alone["belief"], alone["foreign"])},
         ],
         [
             f"The same in {EASY}, where a belief is its next token's probabilities",
-            f"next token, middle layer: {percent(edit['belief', MIDDLE].mean())} of the way",
-            f"last layer, nearly an edit of the logits: {percent(edit['belief', END].mean())}; at random, middle layer: {percent(edit['random', MIDDLE].mean())}",
-            WORKS.get(more(edit["belief", MIDDLE], edit["random", MIDDLE]), OPEN),
+            f"next token, middle layer: {percent(edit['belief', MIDDLE].mean())} of the way; last layer, nearly an edit of the logits: {percent(edit['belief', END].mean())}",
+            {f"at random, middle layer {percent(edit['random', MIDDLE].mean())}": more(edit["belief", MIDDLE], edit["random", MIDDLE])},
         ],
-        [
-            "Asked: what is left of the loss when all but the belief's subspace is taken out?",
-            f"{HARD}: {over('belief', MIDDLE)} nats over the best at the middle layer, {over('belief', END)} at the last",
-            "; ".join(f"{KEPT[kept].label} {over(kept, MIDDLE)} and {over(kept, END)}" for kept in ("random", "principal", "without")),
-            WORKS.get(worst_of(*(more(loss["belief", place], loss["random", place], -1) for place in (MIDDLE, END))), OPEN),
-        ],
+        *(
+            [
+                f"Asked: what is left of the loss when all but the belief's subspace is taken out? {place.capitalize()} layer",
+                f"{HARD}: {over('belief', place)} nats over the best",
+                {f"{KEPT[kept].label} {over(kept, place)}": more(loss["belief", place], loss[kept, place], -1) for kept in ("random", "principal", "without")},
+            ]
+            for place in (MIDDLE, END)
+        ),
     ]  # fmt: skip
-    return table(["the document, its readers", "here", "control", "verdict"], lines, words=True)
-
-
-def worst_of(*verdicts: str) -> str:
-    """Clear where all are, not clear where one is not, else open."""
-    return NOT_CLEAR if NOT_CLEAR in verdicts else CLEAR if set(verdicts) == {CLEAR} else OPEN
+    rows = [
+        [said, here, "; ".join(f"{control}: **{yes}**" for control, yes in beyond.items())]
+        for said, here, beyond in lines
+    ]
+    return table(["the document, its readers", "here", "control: is it beyond that?"], rows, words=True)

@@ -1,6 +1,7 @@
 """Figures of beliefs in residual streams. See geometry.py."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,18 @@ from matplotlib.axes import Axes
 
 from experiments import beliefs
 from experiments.belief_shifts import ASKED
-from experiments.geometry_tables import END, HARD, KEPT, MIDDLE, MOVES, PROCESSES, SOURCES, moved, of
+from experiments.geometry_tables import (
+    END,
+    HARD,
+    KEPT,
+    MIDDLE,
+    MOVES,
+    PROCESSES,
+    SHOWN_SEED,
+    SOURCES,
+    moved,
+    of,
+)
 from experiments.kit import panels as draw
 from experiments.kit import style
 from experiments.kit.marks import curve, level, not_measured
@@ -27,12 +39,25 @@ MAPS = {
 ELSEWHERE = "recurring"  # the suite whose self-states are asked the same
 
 
-def held(tables: Tables) -> str:
-    """The title of the figures that show beliefs."""
-    return "R² of the belief found in the stream, on histories held out: " + "; ".join(
-        f"{process} {number(of(tables, process, 'joined').mean(), 2)}, untrained {number(of(tables, process, 'untrained joined').mean(), 2)}"
-        for process in PROCESSES
-        if len(of(tables, process, "joined"))
+def held(*processes: str) -> Callable[[Tables], str]:
+    """The title of a figure that shows beliefs of some processes."""
+    return lambda tables: (
+        "R² of the belief found in the stream, on histories held out: "
+        + "; ".join(
+            f"{process} {number(of(tables, process, 'joined').mean())}, untrained {number(of(tables, process, 'untrained joined').mean())}"
+            for process in processes
+            if len(of(tables, process, "joined"))
+        )
+    )
+
+
+def formed(tables: Tables) -> str:
+    """The title of the figure on training."""
+    rows = tables.rows("geometry_course", source="joined")
+    last = rows[rows["step"] == rows.groupby("condition")["step"].transform("max")]
+    ends = last.groupby("condition")["r2"].mean()
+    return "R² of the belief over histories of all lengths, after the last step: " + "; ".join(
+        f"{process} {number(ends[process])}" for process in PROCESSES if process in ends
     )
 
 
@@ -121,8 +146,8 @@ def used(tables: Tables) -> str:
     """The title of the causal curves."""
     shares = {name: percent(moved(tables, HARD, name).mean()) for name in MOVES}
     return (
-        f"Moved to another belief at the middle layer, with the same next token, {HARD}'s prediction of the token after it goes "
-        f"{shares['belief']} of the way; to a third belief as far {shares['foreign']}, at random {shares['random']}, with the other history's own stream {shares['stream']}"
+        f"Moved to another belief, {HARD}'s prediction of the token after the next goes {shares['belief']} of the way; to a third "
+        f"belief {shares['foreign']}, at random {shares['random']}"
     )
 
 
@@ -185,19 +210,20 @@ def of_states(tables: Tables) -> str:
 
 
 CAPTION = (
-    "One seed, all layers joined; every history is read by a map that was fitted without it. A point is a history, its colour the true belief, its size "
-    "its probability."
+    f"Points: seed {SHOWN_SEED} alone, all layers joined; every history is read by a map that was fitted without it. A point is a history, its colour the true "
+    "belief, its marker the likeliest state, its size its probability. Panels side by side have one scale; what is found beyond is cut off. "
+    "Title: means over seeds."
 )
 FIGURES = (
     draw.sheet(
-        "geometry.png", both("mess3", size=0.8), grid=(1, 2), height=3.95, title=held,
+        "geometry.png", both("mess3", size=0.8), grid=(1, 2), height=4.1, title=held("mess3"),
         shows="The belief of an ideal observer of mess3 after each history, and what is found of it in the residual stream.",
         caption=CAPTION + " A corner is to be certain of one of three hidden states.",
     ),
     draw.sheet(
         "geometry/other-processes.png",
         [*both("rrxor", said=" (axes 1, 2)"), *both("rrxor", 1, said=" (axes 3, 4)"), *both("z1r")],
-        grid=(3, 2), height=9.6, title=held,
+        grid=(3, 2), height=9.8, title=held("rrxor", "z1r"),
         shows="The same of rrxor, whose belief over five states is shown by two projections, and of z1r.",
         caption=CAPTION + " rrxor: axes are principal components of the true beliefs.",
     ),
@@ -207,7 +233,7 @@ FIGURES = (
             panel for process in ("mess3", "rrxor", "z1r")
             for panel in (simplex(process, TRUE, process, size=0.22), *(simplex(process, FOUND, "", size=0.22, stage=stage) for stage in range(STAGES)))
         ],
-        grid=(3, STAGES + 1), height=4.6, title=held,
+        grid=(3, STAGES + 1), height=4.8, title=held(*PROCESSES),
         shows="What is found of the belief before the first step of training, on the way and at the end; the belief itself on the left.",
         caption=CAPTION + " Left: the belief itself. rrxor: axes 1 and 2.",
     ),
@@ -215,12 +241,13 @@ FIGURES = (
         "geometry/layers.png", [layers(process) for process in PROCESSES], grid=(1, 3), height=3.2, looks=MAPS, columns=3, marks="line", share_y=True,
         title=("beyond",), shows="R² of the belief by layer, over what the last tokens, the next token's probabilities and an untrained model give.",
         caption="{seeds}; a line for each faint, the mean in full, its 95 % t interval as a band. Histories as long as the context. All: all layers joined. What counts tokens, and the next "
-        "token's probabilities, get the best map there is; the streams' maps are fitted on other histories.",
+        "token's probabilities, get the best map there is; the streams' maps are fitted on other histories. In mess3 the trained model, the last three or five tokens and the next token's "
+        "probabilities lie on one another near 1.",
     ),
     draw.sheet(
         "geometry/course.png", [course("r2", "R² of the belief", False), course("excess", "loss over the best prediction's", True)], grid=(1, 2), height=3.0,
-        looks=PROCESSES, marks="line", title=held, shows="The belief in the stream, and the loss over the best possible, over the course of training.",
-        caption="{seeds}; a line for each faint, mean and 95 % t interval. All layers joined. The model before its first step stands at 1. Loss: exact, its share over "
+        looks=PROCESSES, marks="line", title=formed, shows="The belief in the stream, and the loss over the best possible, over the course of training.",
+        caption="{seeds}; a line for each faint, mean and 95 % t interval. All layers joined, histories of all lengths. The model before its first step stands at 1. Loss: exact, its share over "
         "that of the best prediction.",
     ),
     draw.sheet(
@@ -245,10 +272,10 @@ FIGURES = (
         caption="{seeds}; bars: mean and, from three seeds on, 95 % t interval. Exact losses over all positions. The belief alone: what the fitted map reads of it, "
         "written back as the mean stream of that belief, at all positions.",
     ),
-    draw.sheet(
+    replace(draw.sheet(
         "geometry/self-state.png", [*(of_state(world) for world in ASKED), *(floors_of_state(world) for world in ASKED)], grid=(2, 3), height=5.4, share_y="row", title=of_states,
         shows="The same of self-states in recurring worlds: the belief that a regime acts, and what is found of it in the state.",
         caption="Above: the last steps of the run in the middle of its seeds by R², a point a step, coloured by the belief; grey: a reading that is exact. Below: one point a seed, "
         "mean and 95 % t interval; R² below −0.6 at the edge. Readings by ridge regression on earlier steps of the run.",
-    ),
+    ), suite=ELSEWHERE),
 )  # fmt: skip

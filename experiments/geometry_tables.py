@@ -18,6 +18,7 @@ PROCESSES = {
     "z1r": Look("z1r", style.GREEN, ":", "^"),
 }
 SHOWN_SEED = 1  # whose beliefs are drawn
+DOCUMENT = {"belief": 0.95, "next_token": 0.31}  # R2 of distances that the write-up on belief states prints
 MIDDLE, END = "middle", "last"  # layers: half of the blocks, all of them
 SOURCES = {
     "joined": Look("all layers joined", style.BLUE),
@@ -147,9 +148,9 @@ TABLES = (
 def of(
     tables: Tables, process: str, source: str, column: str = "r2", name: str = "geometry_maps", by: str = "source", **where: object
 ) -> "pd.Series[float]":  # fmt: skip
-    """A column by seed, of a process and a source; of geometry_maps, over histories as long as the context."""
+    """A column by seed, of a process and a source; of geometry_maps, by default over histories as long as the context."""
     given = {"at": "last"} if name == "geometry_maps" else {}
-    return per_seed(tables.rows(name, condition=process, **{by: source}, **given, **where), column)
+    return per_seed(tables.rows(name, condition=process, **{by: source}, **{**given, **where}), column)
 
 
 def moved(

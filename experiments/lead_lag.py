@@ -30,7 +30,7 @@ CONDITIONS = {
     "self": "regimes in fixed windows",
     "self_random": "regimes at random times",
 }
-MEASURES = {"state_drift": "drift", "state_norm": "length", "state_effect": "effect on text"}
+MEASURES = {"state_drift": "speed", "state_norm": "length", "state_effect": "effect on text"}
 METHODS = {
     "differences": Look("first differences", style.BLACK),
     "detrended": Look("running median taken off", style.ORANGE, (0, (3, 1.2))),
@@ -142,17 +142,16 @@ def lead(tables: Tables) -> Finding:
         return Finding("The state moves before the loss does.", words.ABSENT, said, otherwise)
     led = ((rows["peak_lag"] < 0) & (rows["lead_p_value"] < ALPHA)).groupby(rows["measure"]).all()
     leads = [MEASURES[name] for name in MEASURES if led.get(name, False)]
-    claim = f"{words.listed(leads or ['drift'])} of the state {'move' if len(leads) > 1 else 'moves'} before the loss does.".capitalize()
-    first = rows[rows["method"] == "differences"].groupby("measure")["peak_lag"].agg(list)
-    parts = [
-        f"{said} {words.listed([signed(lag, 0) for lag in first[name]])}"
-        for name, said in MEASURES.items()
-        if name in first
-    ]
+    claim = f"{words.listed(leads or ['speed'])} of the state {'move' if len(leads) > 1 else 'moves'} before the loss does.".capitalize()
+    first = rows[rows["method"] == "differences"]
+    alone = first[first["lead_p_value"] < ALPHA]
+    places = zip(alone["measure"], alone["lead_lag"], alone["condition"], strict=True)
+    said = f"In first differences its strongest correlation with the loss comes after it in {(first['peak_lag'] > 0).sum()} of {len(first)} series"
+    by_chance = f"{len(alone)} have a lead with p < {ALPHA}, {number(ALPHA * len(first), 0)} would by chance"
+    each = words.listed([f"{MEASURES[name]} {signed(lag, 0)} in `{where}`" for name, lag, where in places])
     verdict = words.CLEAR if leads else words.NOT_CLEAR
     return Finding(
-        claim, verdict if rows["n"].min() >= FEWEST_SEEDS else words.OPEN,
-        f"Steps by which the state follows the loss most closely, a number a condition: {'; '.join(parts)}.", otherwise,
+        claim, verdict if rows["n"].min() >= FEWEST_SEEDS else words.OPEN, f"{said} (a measure in a kind of run); {by_chance}: {each}.", otherwise
     )  # fmt: skip
 
 
@@ -191,9 +190,9 @@ def lags_table(tables: Tables) -> str:
             [signed(row[lag], 0), signed(row[value]), number(row[p])] for lag, value, _, p in (PEAK, LEAD)
         )
         each = ", ".join(signed(lag, 0) for lag in of_seeds) or words.DASH
-        name = "`{condition}`, {measure}, {method}".format(**where)
+        name = f"`{row['condition']}`, {MEASURES[row['measure']]}, {row['method']}"
         rows.append([name, *strongest, each, *negative, str(row["n"])])
-    head = ["condition, measure, series", "strongest lag", "correlation", "p", "strongest lag of each seed",
+    head = ["condition, measure of the state, series", "strongest lag", "correlation", "p", "strongest lag of each seed",
             "strongest negative lag", "correlation", "p", "n"]  # fmt: skip
     return words.table(head, rows) if rows else words.MISSING
 

@@ -17,11 +17,24 @@ import pandas as pd
 from base.rng import Stream, generator
 from experiments.kit import pages, published
 from experiments.kit.experiment import Experiment
+from experiments.kit.levels import ALPHA, FEWEST_SEEDS
 from experiments.kit.runs import Context, Run
 from experiments.kit.stats import estimate, first_on_end, mean_of_known, rank_correlation
 from experiments.kit.style import REGIMES
-from experiments.kit.tables import CALM, Tables, stack, stretches
-from experiments.kit.words import Finding, difference
+from experiments.kit.tables import CALM, RUN, ByCondition, Tables, stack, stretches
+from experiments.kit.words import (
+    ABSENT,
+    CLEAR,
+    DASH,
+    NOT_CLEAR,
+    OPEN,
+    Finding,
+    difference,
+    listed,
+    median,
+    number,
+    plural,
+)
 
 EVENTS = {"loss": "loss", "entropy": "entropy_last"}  # what may spike, and its metric
 SPIKE, FALL = 2.0, 1.0  # standard deviations above and below the mean of steps without a regime
@@ -137,12 +150,17 @@ def back(loss: np.ndarray, calm: np.ndarray, end: int) -> float:
     return first_on_end(usual[end:], STEADY)
 
 
+def settled(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `recovery` but those at whose end another regime begins: what the loss does then is that one's."""
+    ends, onsets = (pd.MultiIndex.from_frame(rows[[*RUN, "timed_by", edge]]) for edge in ("end", "start"))
+    return rows[~ends.isin(onsets)]
+
+
 def follows(
-    tables: Tables, condition: str, column: str = "drift", how: Callable[..., float] = rank_correlation
+    rows: pd.DataFrame, column: str = "drift", how: Callable[..., float] = rank_correlation
 ) -> "pd.Series[float]":
-    """The correlation over a run's windows of recovery time with drift or effect, by seed. Equal times share a rank; the
-    published script has them in the order of the alphabet."""
-    rows = tables.rows("recovery", condition=condition)
+    """The correlation over a run's windows, rows of `recovery`, of recovery time with drift or effect, by seed. Equal times share
+    a rank; the published script has them in the order of the alphabet."""
     rows = rows[rows["steps"].notna() & rows[column].notna()]
     found = {seed: how(of[column], of["steps"]) for seed, of in rows.groupby("seed")}
     return pd.Series(found, dtype=float).dropna()
@@ -150,32 +168,60 @@ def follows(
 
 def findings(tables: Tables) -> dict[str, Finding]:
     at = tables.by_condition("monitoring", event="loss")
-    shares = MEASURES[:2]
-    beyond = {name: estimate(at.of("self", name) - at.of("self", f"turned_{name}")) for name in shares}
-    rival = {name: at.minus("self", "vanilla", name) for name in shares}
-    drift, calm = (follows(tables, name) for name in ("self", "self_calm"))
+    rival = {name: at.minus("self", "vanilla", name) for name in MEASURES[:2]}
     return {
-        "warns": difference(
-            "A fall of the state's effect warns of spikes of the loss better than the same series shifted in time at random.",
-            {f"{name} − shifted": value for name, value in beyond.items()}, +1, pairs=False,
-            otherwise="A fall of the state's effect does not clearly warn of spikes of the loss better than the same series shifted in time at random.",
-        ),
+        "warns": warns(tables),
         "beyond_gradient": difference(
             "It warns of them better than the gradient norm of a model without a state.",
             {f"{name}, `self` − `vanilla`": value for name, value in rival.items()}, +1,
             otherwise="It does not clearly warn of them better than the gradient norm of a model without a state.",
+            reverse="The gradient norm of a model without a state warns of them better.",
         ),
-        "drift_recovery": difference(
-            "The further the state is from its average in a regime, the longer the loss takes to recover.",
-            {"rank correlation over regimes": estimate(drift)}, +1, pairs=False,
-            otherwise="How far the state is from its average in a regime does not clearly tell how long the loss takes to recover.",
-        ),
-        "beyond_calm_recovery": difference(
-            "The two go together more closely than in the same windows of a run without regimes.",
-            {"rank correlation, `self` − `self_calm`": estimate((drift - calm).dropna())}, +1,
-            otherwise="The two do not go together clearly more closely than in the same windows of a run without regimes.",
-        ),
+        "recovery": recovers(tables),
     }  # fmt: skip
+
+
+def warns(tables: Tables) -> Finding:
+    """Whether a run's shifts seldom do as well, in every condition with a state."""
+    than = "a fall of the state's effect {} of spikes of the loss more often than 95 % of its copies shifted in time."
+    at = tables.by_condition("monitoring", CONDITIONS, event="loss", monitor="prompt_effect")
+    told, beyond = [], []
+    for name in at.conditions:
+        own, shifted, p = (at.value(name, f"{of}precision").mean for of in ("", "turned_", "p_"))
+        beyond += [f"`{name}`"] * (p < ALPHA)
+        told.append(f"{number(own)} against {number(shifted)}, p = {number(p)} (`{name}`)")
+    few = not told or min(at.value(name, "precision").n for name in at.conditions) < FEWEST_SEEDS
+    return Finding(
+        f"In every kind of run {than.format('warns')}",
+        ABSENT if not told else OPEN if few else CLEAR if len(beyond) == len(told) else NOT_CLEAR,
+        f"Share of its alarms with a spike within {WITHIN} steps, and of its copies': {'; '.join(told) or DASH}. p: share of copies that do as well.",
+        f"{f'Only in {listed(beyond)}' if beyond else 'In no kind of run'} does {than.format('warn')}",
+    )
+
+
+def recovers(tables: Tables) -> Finding:
+    """Whether the loss takes longer to recover where the state was further from its average; open where no time differs."""
+    claim = "The further the state is from its average in a regime, the longer the loss takes to recover."
+    rows = tables.rows("recovery", condition="self")
+    if rows.empty:
+        return Finding(claim, ABSENT, "It needs `self`.")
+    kept = settled(rows)
+    times = kept["steps"].fillna(np.inf).groupby(kept["regime"]).median()
+    if times.any():
+        return difference(
+            claim, {"rank correlation over regimes": estimate(follows(kept))}, +1, pairs=False,
+            otherwise="How far the state is from its average in a regime does not clearly tell how long the loss takes to recover.",
+        )  # fmt: skip
+    cut = [f"`{name}`" for name in dict.fromkeys(rows["regime"]) if name not in times]
+    after = f"; at the end of {listed(cut)} another begins, with or without a state" * bool(cut)
+    said = f"After {plural(len(times), 'regime')} the loss is its usual self at once, at the median of seeds{after}."
+    return Finding(claim, NOT_CLEAR, said, "No recovery time can be told apart.")
+
+
+def back_at(rows: pd.DataFrame, tables: Tables) -> str:
+    """Median steps to recover of some rows of `recovery`; a dash where another regime begins at their end."""
+    kept = settled(tables.rows("recovery")).index.intersection(rows.index)
+    return median(ByCondition(rows.loc[kept]).steps(str(rows["condition"].iloc[0]), "steps"))
 
 
 GRIDS = {
@@ -191,7 +237,7 @@ GRIDS = {
     ),
     "recovery": pages.grid(
         "recovery", ("self", "self_calm", "vanilla"), head="regime, condition", across="regime", order=REGIMES, only=True, n=False,
-        steps=("steps to recover", "steps", "start"), drift=("mean drift", "3"), effect=("mean effect", "3"),
+        steps=("steps to recover", back_at), drift=("mean distance from its average", "3"), effect=("mean effect", "3"),
     ),
 }  # fmt: skip
 EXPERIMENT = Experiment(

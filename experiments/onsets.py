@@ -23,7 +23,7 @@ FEWEST = 5  # measurements of a baseline
 SEEN = ("bewilderment", "sensory_fog")  # regimes that act on what the loss is made of
 LOOKS = {
     "loss": Look("loss", style.VERMILLION, marker="s"),
-    "state_drift": Look("state drift", style.BLUE),
+    "state_drift": Look("state speed", style.BLUE),
     "state_norm": Look("state norm", style.GREEN, marker="^", filled=False),
     "state_effect": Look("state effect (measured more seldom)", style.BLACK, marker="D", filled=False),
 }
@@ -122,12 +122,22 @@ def first(tables: Tables) -> Finding:
                 f"`{regime}`: state first in {state}, loss first in {loss}, both at once in {row['ties']} of {row['n']}, sign test p = "
                 f"{number(row['p_value'])}"
             )  # fmt: skip
-    said = "When a regime that acts on the batch begins, the state's drift {} unusual before the loss does."
+    begins = "When a regime that acts on the batch begins,"
+    said = f"{begins} the state's speed {{}} unusual before the loss does."
+    reverse = f"{begins} the loss becomes unusual before the state's speed does."
+    turned = 0 < len(late) == len(parts)
     evidence = (
-        f"{'; '.join(parts)}.{words.turned_way(late, len(parts))}" if parts else "It needs `self_random`."
+        f"{'; '.join(parts)}.{words.turned_way(late, len(parts)) * (not turned)}"
+        if parts
+        else "It needs `self_random`."
     )
     verdict = words.worst(verdicts or [words.ABSENT])
-    return Finding(said.format("becomes"), verdict, evidence, said.format("does not clearly become"))
+    return Finding(
+        said.format("becomes"),
+        verdict,
+        evidence,
+        reverse if turned else said.format("does not clearly become"),
+    )
 
 
 def latencies(tables: Tables, condition: str, regime: str, measure: str) -> "pd.Series[float]":
@@ -144,7 +154,7 @@ def order_table(tables: Tables) -> str:
         seeds = [latencies(tables, "self_random", row["regime"], row[of]) for of in ("against", "measure")]
         calm = latencies(tables, "self_calm", row["regime"], row["measure"])
         rows.append([
-            f"`{row['regime']}`, {row['measure']}",
+            f"`{row['regime']}`, {LOOKS[row['measure']].label.partition(' (')[0]}",
             *(", ".join(number(steps, 0) for steps in of_seeds) or words.DASH for of_seeds in seeds),
             f"{row['state_first']}, {row['loss_first']}, {row['ties']}", signed(row["median_difference"], 0),
             number(row["p_value"]), f"{calm.count()} of {len(calm)}" if len(calm) else words.DASH,
@@ -169,6 +179,15 @@ def panel(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
         axes.plot(left, apart, look.marker, c=look.colour, mfc=look.face, ms=3, mew=0.7)
         stay = f"{len(steps) - len(left)} of {len(steps)}" if len(left) < len(steps) else ""
         axes.text(never, at, stay, color=look.colour, fontsize=7, ha="center", va="center")
+        axes.plot(
+            [never / 1.45] * bool(stay),
+            [at] * bool(stay),
+            look.marker,
+            c=look.colour,
+            mfc=look.face,
+            ms=3,
+            mew=0.7,
+        )
     axes.set_xscale("symlog", linthresh=2, linscale=0.6)
     ticks = [tick for tick in (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if tick <= longest]
     axes.set_xticks([*ticks, never], [*map(str, ticks), "stay\nwithin"])

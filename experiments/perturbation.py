@@ -20,7 +20,7 @@ from experiments.kit.runs import Context
 from experiments.kit.stats import bin_width, binned, estimate, paired
 from experiments.kit.style import CHANNELS, COMMON, OF_STATE, REGIMES
 from experiments.kit.tables import Tables, of_condition, shared_windows, stack
-from experiments.kit.words import ABSENT, CLEAR, NOT_CLEAR, OPEN, Finding, interval, listed, signed
+from experiments.kit.words import ABSENT, CLEAR, NOT_CLEAR, OPEN, Finding, interval, listed, number, signed
 
 LOOKS = {name: style.CONDITIONS[name] for name in ("self", "vanilla", "self_calm")}
 BACK_TO_FRONT = ("self_calm", "self", "vanilla")  # dashes show what lies under them
@@ -101,14 +101,26 @@ def _reacts(tables: Tables) -> Finding:
         regime: estimate(beyond(tables, regime, "loss", "vanilla")) for regime in published.REGIME_DELTAS
     }
     known = {f"`{regime}`": value for regime, value in found.items() if value.n}
-    clear = [regime for regime, value in known.items() if value.n >= FEWEST_SEEDS and value.clear]
-    claim = f"With a self-state the loss reacts differently to {listed(clear) if clear else 'regimes'}."
+    clear = {regime: value for regime, value in known.items() if value.n >= FEWEST_SEEDS and value.clear}
+    clamp, others = clear.get("`self_clamp`"), [name for name in clear if name != "`self_clamp`"]
+    said = (
+        [
+            f"Clamping the state {'costs' if clamp.mean > 0 else 'saves'} {number(abs(clamp.mean))} nats of loss."
+        ]
+        if clamp
+        else []
+    )
+    said += (
+        [f"With a self-state the loss reacts differently to {listed(others or ['regimes'])}."]
+        if others or not clamp
+        else []
+    )
     if not known:
-        return Finding(claim, ABSENT, "It needs seeds that both `self` and `vanilla` have.")
+        return Finding(said[0], ABSENT, "It needs seeds that both `self` and `vanilla` have.")
     few = min(value.n for value in known.values()) < FEWEST_SEEDS
-    said = "; ".join(f"{regime} {interval(value)}" for regime, value in known.items())
+    each = "; ".join(f"{regime} {interval(value)}" for regime, value in known.items())
     return Finding(
-        claim, CLEAR if clear else OPEN if few else NOT_CLEAR, f"Change of the loss with a self-state minus without: {said} nats.",
+        " ".join(said), CLEAR if clear else OPEN if few else NOT_CLEAR, f"Change of the loss with a self-state minus without: {each} nats.",
         "With a self-state the loss reacts to no regime in a clearly different way.",
     )  # fmt: skip
 

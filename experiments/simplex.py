@@ -13,6 +13,7 @@ from experiments.kit.tables import Tables
 TRUE, FOUND = "true", "found"
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(3) / 2]])  # of a triangle, one a state
 COLOURS = np.array([to_rgb(one) for one in (style.BLUE, style.VERMILLION, style.YELLOW, style.GREEN, style.PURPLE, style.SKY, style.ORANGE, style.BLACK)])  # fmt: skip
+MARKERS = "osD^vPX*"  # of the likeliest state
 STAGES = 5  # of training, side by side
 
 
@@ -65,14 +66,17 @@ def simplex(
         places = (true if kind == TRUE else found) @ corners
         colours = np.clip(true @ COLOURS[: true.shape[1]], 0, 1)
         shares = np.sqrt(weight / weight.max())
-        look = {"s": size * (1.6 + 26.0 * shares), "c": colours, "lw": 0, "alpha": 0.75}
-        axes.scatter(*places.T, zorder=2, clip_on=False, **look)
+        likeliest = true.argmax(1)
+        for state, marker in enumerate(MARKERS[: true.shape[1]]):
+            here = likeliest == state
+            look = {"s": size * (1.6 + 26.0 * shares[here]), "c": colours[here], "lw": 0, "alpha": 0.75}
+            axes.scatter(*places[here].T, marker=marker, zorder=2, **look)
         around = true @ corners
         if len(corners) == 3:
             axes.add_patch(Polygon(corners, closed=True, fill=False, ec=style.LIGHT, lw=0.8, zorder=1))
             around = corners
         low, high = around.min(0), around.max(0)
-        room = (0.03 if len(corners) == 3 else 0.15) * (high - low).max()
+        room = (0.08 if len(corners) == 3 else 0.3) * (high - low).max()
         axes.set(xlim=(low[0] - room, high[0] + room), ylim=(low[1] - room, high[1] + room), aspect="equal")
         axes.set_title(name)
         return [process]

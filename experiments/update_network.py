@@ -5,7 +5,7 @@ moves far less than the logged one, most of the logged path was the network bein
 the finished network only. Its page also has what experiments/update_probe.py and experiments/update_rows.py find.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,9 +18,9 @@ from experiments.kit.levels import ALPHA
 from experiments.kit.pages import shown
 from experiments.kit.replay import Replay, open_replay, untrained
 from experiments.kit.runs import Context
-from experiments.kit.stats import correlation, estimate, over_seeds, paired, per_seed
+from experiments.kit.stats import Estimate, correlation, estimate, over_seeds, paired, per_seed
 from experiments.kit.tables import CALM, Tables, of_condition, stack
-from experiments.kit.words import Finding, interval, listed, number, side
+from experiments.kit.words import Finding, interval, listed, number, plural, side
 from experiments.update_network_figure import FIGURE
 
 POINTS = 25  # of a sensitivity curve, as published
@@ -208,46 +208,63 @@ def of_replays(context: Context) -> dict[str, pd.DataFrame]:
 def findings(tables: Tables) -> dict[str, Finding]:
     replayed, frozen = tables.by_condition("update_replay"), tables.by_condition("update_ablation")
     moves = tables.by_condition("update_correlations", input="loss", of="change", series="detrended")
-    shares, gains, correlated, half = [], [], [], {}
-    for name in replayed.conditions:
-        share = half[f"`{name}`"] = estimate(replayed.of(name, "movement_share") - 0.5)
-        text = f"{shown(replayed.value(name, 'movement_share'), '2')} (`{name}`)"
-        shares.append((side(share, +1), text))
+    shares = {name: replayed.value(name, "movement_share") for name in replayed.conditions}
+    half = {name: estimate(replayed.of(name, "movement_share") - 0.5) for name in shares}
+    less = sum(side(value, -1) == words.CLEAR for value in half.values())
+    gains, correlated = dict[str, Estimate](), {name: moves.value(name, "rho") for name in moves.conditions}
     for name in frozen.conditions:
         own = of_condition(frozen.rows, name)
-        gain = paired(*(per_seed(own[own["frozen"] == of], "relative_change") for of in (CLOCK, "progress")))
-        gains.append((side(gain, +1), f"{interval(gain, 2)} (`{name}`)"))
-    for name in moves.conditions:
-        rho, p_values = moves.value(name, "rho"), moves.of(name, "p_value")
-        told, verdict = int((p_values < ALPHA).sum()), side(rho, +1)
-        verdict = words.OPEN if verdict == words.CLEAR and 2 * told <= rho.n else verdict
-        correlated.append((verdict, f"{interval(rho)}, {told} of {words.plural(rho.n, 'seed')} (`{name}`)"))
+        gains[name] = paired(
+            *(per_seed(own[own["frozen"] == of], "relative_change") for of in (CLOCK, "progress"))
+        )
+    more, clock = (
+        [f"`{name}`" for name, gain in gains.items() if side(gain, way) == words.CLEAR] for way in (+1, -1)
+    )
+    said = f"In {listed(more) if more else 'no kind of run'} the batch's statistics make more of the state's path than the clock does"
+    most = [name for name in correlated if (moves.of(name, "p_value") < ALPHA).mean() > 0.5]
     return {
         "replayed": by_conditions(
             "Fed the run's statistics again, the finished network moves the state at least half as far as the run did.",
-            "Fed the run's statistics again, the finished network does not clearly move the state half as far as the run did.",
-            "Share of the run's movement", shares, words.other_way(half, +1),
+            "Fed the run's statistics again, the finished network moves the state less than half as far as the run did, clearly in "
+            f"{less or 'none'} of {plural(len(half), 'kind')} of run.",
+            "Share of the run's movement", shares, [side(value, +1) for value in half.values()],
         ),
         "statistics": by_conditions(
-            "The batch's statistics make more of the state's path than the clock does.",
-            "The batch's statistics do not clearly make more of the state's path than the clock does.",
-            "Change of the path with them held minus with progress held", gains,
+            "In every kind of run the batch's statistics make more of the state's path than the clock does.",
+            f"{said}{f'; in {listed(clock)} the clock makes more' * bool(clock)}.",
+            "Change of the path with them held minus with progress held", gains, [side(gain, +1) for gain in gains.values()],
         ),
         "drift": by_conditions(
             "The state moves more at steps where the loss has just changed more.",
             "The state does not clearly move more at steps where the loss has just changed more.",
-            f"Rank correlation of the two, trends off, and seeds with p < {ALPHA}", correlated,
+            f"Most seeds have p < {ALPHA} in {len(most) or 'none'} of {plural(len(correlated), 'kind')} of run; rank correlation of the two, trends off",
+            correlated,
+            [
+                words.OPEN if (found := side(rho, +1)) == words.CLEAR and name not in most else found
+                for name, rho in correlated.items()
+            ], 3,
         ),
     } | update_probe.findings(tables) | update_rows.findings(tables)  # fmt: skip
 
 
 def by_conditions(
-    claim: str, otherwise: str, said: str, parts: Sequence[tuple[str, str]], more: str = ""
+    claim: str,
+    otherwise: str,
+    said: str,
+    values: Mapping[str, Estimate],
+    verdicts: Sequence[str],
+    digits: int = 2,
 ) -> Finding:
-    """A finding on each condition. parts: verdicts and numbers."""
-    verdicts, numbers = [verdict for verdict, _ in parts], [text for _, text in parts]
-    evidence = f"{said}: {listed(numbers)}.{more}" if numbers else "No run with a self-state."
-    return Finding(claim, words.worst(verdicts or [words.ABSENT]), evidence, otherwise)  # fmt: skip
+    """A finding on each condition, which tells the one of `self`, and the range."""
+    if not values:
+        return Finding(claim, words.ABSENT, "No run with a self-state.", otherwise)
+    shown_as, means = (
+        "self" if "self" in values else next(iter(values)),
+        [value.mean for value in values.values()],
+    )
+    low, high = (number(end, digits) for end in (min(means), max(means)))
+    evidence = f"{said}: {interval(values[shown_as], digits, sign=min(means) < 0)} (`{shown_as}`), {low} to {high} over {plural(len(values), 'kind')} of run."
+    return Finding(claim, words.worst(verdicts), evidence, otherwise)
 
 
 def last_error(rows: pd.DataFrame, tables: Tables) -> str:
@@ -303,7 +320,7 @@ GRIDS = {
         untrained_correlation=("the same before training", "±2"),
     ),
     "drift": pages.grid(
-        "update_correlations", head="drift with, condition", across="input", n=False,
+        "update_correlations", head="speed with, condition", across="input", n=False,
         logged=("value, as logged", with_drift("value", "as logged")),
         value=("value, trends off", with_drift("value", "detrended")),
         change=("size of change, trends off", with_drift("change", "detrended")),

@@ -39,7 +39,7 @@ FIGURE = draw.sheet(
                     across="frozen", order=HELD, said=HELD, upright=False, levels=(1,)),
         replace(TOLD, draw=told),
     ],
-    grid=(1, 2), height=4.2, looks=LOOKS, title=("statistics", "trained"), marks="points", columns=3,
+    grid=(1, 2), height=4.2, looks=LOOKS, title=("statistics",), marks="points", columns=3,
     shows="The finished update network: what holding each input does to the replayed path, and what its hidden units tell of the regime.",
     caption="The network after the last step, fed the statistics of the whole run. One point a seed, mean and 95 % t interval. Left, dotted: as far "
     "as the path itself moves. Right, dotted: regimes permuted between stretches of a run, mean and 95 % of draws.",

@@ -104,21 +104,19 @@ def scores(tables: Tables, task: str, features: str) -> "pd.Series[float]":
 
 
 def returns(tables: Tables) -> Finding:
-    claim = (
-        "Asked as published, the hidden units tell regimes at least as well as those of the published run."
-    )
-    otherwise = "Asked as published, the hidden units tell regimes less well than those of the published run."
+    """Whether the published run's hidden units could be those of one more seed."""
+    claim = "Asked as published, the hidden units tell regimes as well as in the published run."
     verdicts, parts = [], []
     for task, (_, said, *_) in published.UPDATE_PROBE.items():
         value = over_seeds(tables.rows("update_probe_rows", task=task, features=HIDDEN), "balanced")
         if value.n:
-            verdicts.append(words.reach(value, said))
-            parts.append(f"{task} {interval(value, sign=False)}, published {number(said)} (n = {value.n})")
+            verdicts.append(words.again(value, said))
+            parts.append(f"{task} {interval(value, sign=False)} for {number(said)}")
     if not parts:
-        return Finding(
-            claim, words.ABSENT, "It takes runs of `self`, and a network with hidden units.", otherwise
-        )
-    return Finding(claim, words.worst(verdicts), f"Balanced accuracy: {'; '.join(parts)}.", otherwise)
+        return Finding(claim, words.ABSENT, "It takes runs of `self`, and a network with hidden units.")
+    told = "; ".join(parts)
+    otherwise = "Asked as published, the hidden units tell regimes otherwise than in the published run."
+    return Finding(claim, words.worst(verdicts), f"Balanced accuracy: {told}, n = {value.n}.", otherwise)
 
 
 def rows_table(tables: Tables) -> str:

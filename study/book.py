@@ -240,8 +240,9 @@ def _readers(
         shared = {"module": module, "suite": suite_name, "below": below}
         for figure in experiment.figures:
             name = f"figure {Path(below, figure.name).as_posix()}"
-            made_of = {"config": {"note": note["note"]}, "code": declared}
-            arguments = {**shared, "figure": figure.name, "note": note["note"]}
+            small = notes.get(figure.suite, note)["note"]
+            made_of = {"config": {"note": small}, "code": declared}
+            arguments = {**shared, "figure": figure.name, "note": small}
             made.append(
                 _step(study, "figure", name, made_of, waits, study.out / "figures", arguments, reads=tables)
             )

@@ -92,8 +92,8 @@ def made_again(
     written = []
     for module, experiment, below in book.of_suite(suite):
         tables = Tables(tables_dir, suite)
-        small = note_of(tables.folder, suite) if note is None else note
         for figure in experiment.figures if figures else ():
+            small = note_of(tables.folder, figure.suite or suite) if note is None else note
             drawn = draw(figure, tables, small, out / "figures" / below)
             written += [drawn] if drawn else []
         if pages and book.templates_of(module):

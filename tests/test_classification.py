@@ -256,8 +256,8 @@ def page(folder: Path, core: Scores = CORE_SCORES, controls: Scores = CONTROL_SC
 
 
 ADDS, BEYOND = (
-    "channels still add to loss",
-    "has not seen, the state's channels add to all",
+    "on a prompt) still add to loss",
+    "left out, all channels of the state add to what",
 )
 OLD = "channels name regimes right that loss"
 
@@ -267,7 +267,7 @@ def test_verdicts_follow_the_accuracies_of_seeds(tmp_path: Path) -> None:
     for claim in (ADDS, BEYOND, "the step number alone", "every window of one run"):
         assert verdict(text, claim) == "Not clear"
     assert verdict(text, OLD) == "Clear"
-    assert text.findings["adds"].evidence.endswith("n = 3. The opposite holds.")
+    assert text.findings["adds"].title().endswith("take away from loss, entropy and confidence.")
     assert verdict(text, "runs of the controls, the state's channels add to loss") == "Clear"
     assert (
         verdict(text, "those of any constant bias")
@@ -320,7 +320,7 @@ def test_the_figure_shows_every_seed(tmp_path: Path) -> None:
     drawing = drawn_of(EXPERIMENT.figures[0], tmp_path, tables)
     title = title_of(drawing)
     assert title.startswith(
-        "In runs that the classifier has not seen, the state's channels add nothing clear to"
+        "In runs that the classifier has not seen, clamped windows left out, all channels of the state add nothing clear to"
     )
     published, clean, _ = drawing.axes
     assert [label.get_text().replace("\n", " ") for label in published.get_yticklabels()] == [

@@ -3,6 +3,7 @@ exactly, whole tests of runs, the page."""
 
 import functools
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,6 @@ from configs.toml_file import ConfigError
 from data.process import Generated, generated
 from data.tokens import drawn_from
 from experiments import geometry as experiment
-from experiments.geometry_document import worst_of
 from experiments.geometry_tables import KEPT, MOVES, PROCESSES, SOURCES
 from probes import geometry, histories, moved
 from probes.belief_map import (
@@ -41,6 +41,7 @@ from probes.belief_map import (
 )
 from probes.histories import Histories, classes, later, theory
 from probes.moved import ANY, EQUAL_NEXT, Exchange, Layers
+from study import book
 from tests.made_runs import assert_tables, drawn_of, page_of, title_of, verdict
 from tests.made_runs import cells as cells_of
 from tests.test_train import tiny
@@ -555,7 +556,7 @@ def made(seeds: int = 8, **given: float) -> dict[str, pd.DataFrame]:
 
 CLAIMS = {
     "held": "more of the belief than the untrained", "beyond": "the last five tokens do", "distances": "distances between found beliefs",
-    "used": "moved at a middle layer", "enough": "leaves less loss",
+    "used": "a move to another belief", "enough": "keeping only the belief",
 }  # fmt: skip
 
 
@@ -581,20 +582,17 @@ def test_verdicts_follow_the_tables(tmp_path: Path, given: dict[str, Any], expec
 def test_five_sentences_open_the_page_and_every_row_of_the_document_has_its_line(tmp_path: Path) -> None:
     text = page_of(experiment.EXPERIMENT, tmp_path, made())
     assert text.count("\n- **") == 5
-    said = {
-        "The residual stream holds": "comes back", "In mess3 it is a fractal": "comes back", "It is more than": "comes back", "Distances": "comes back",
-        "The image forms": "comes back", "Asked: how many layers": "comes back", "Asked: how is the map": "works", "Asked: does it tell": "works",
-        "Asked: is it used": "works", "The same at the last": "works", "The same in mess3": "works", "Asked: what is left": "works",
+    rows = {
+        start: re.findall(r"\*\*(.*?)\*\*", cells_of(text, start)[2])
+        for start in (
+            "The residual stream holds", "In mess3 it is a fractal", "It is more than", "Distances", "The image forms", "Asked: how many layers",
+            "Asked: how is the map", "Asked: does it tell", "Asked: is it used", "The same at the last", "The same in mess3",
+        )
     }  # fmt: skip
-    assert {start: cells_of(text, start)[3] for start in said} == said
-
-
-def test_the_worst_of_verdicts() -> None:
-    assert (
-        worst_of("clear", "clear") == "clear"
-        and worst_of("clear", "not clear") == "not clear"
-        and worst_of("clear", "open") == "open"
-    )
+    assert all(set(said) == {"yes"} for said in rows.values()) and len(rows["The residual stream holds"]) == 4
+    five = page_of(experiment.EXPERIMENT, tmp_path / "five", made(**{"5-gram": 0.99}))
+    said = re.findall(r"\*\*(.*?)\*\*", cells_of(five, "The residual stream holds")[2])
+    assert said == ["yes", "yes", "no", "yes"]  # as much as the last five tokens tell
 
 
 def beliefs_elsewhere() -> dict[str, pd.DataFrame]:
@@ -632,6 +630,18 @@ def test_figures_are_clean(tmp_path: Path, figure: Any, seeds: int) -> None:
     for name, table in beliefs_elsewhere().items():
         storage.write_text(tmp_path / "recurring" / f"{name}.csv", table.to_csv(index=False))
     assert title_of(drawn_of(figure, tmp_path, made(seeds), "geometry"))
+
+
+def test_the_note_below_a_figure_is_of_the_suite_that_it_shows(tmp_path: Path) -> None:
+    for name, tables in (("geometry", made(1)), ("recurring", beliefs_elsewhere())):
+        for table, rows in tables.items():
+            storage.write_text(tmp_path / "tables" / name / f"{table}.csv", rows.to_csv(index=False))
+        storage.write_text(tmp_path / "tables" / name / "note.txt", f"Of {name}.")
+    with pytest.MonkeyPatch.context() as patch:
+        notes: dict[str, str] = {}
+        patch.setattr(book, "draw", lambda figure, tables, note, folder: notes.update({figure.name: note}))
+        book.made_again(tmp_path / "tables", tmp_path, "geometry", None, figures=True, pages=False)
+    assert notes.pop("geometry/self-state.png") == "Of recurring." and set(notes.values()) == {"Of geometry."}
 
 
 def test_the_page_shows_what_self_states_hold(tmp_path: Path) -> None:

@@ -326,3 +326,25 @@ def test_a_course_shows_means_at_places(tmp_path: Path) -> None:
         | --- | ---: | ---: |
         | `a` | +2.0 | +3.5 |
         | `a`, by law | 0.0 | 0.0 |""")
+
+
+def test_what_is_said_of_every_regime_is_counted_where_it_does_not_hold() -> None:
+    high, low, none = (
+        estimate(pd.Series(values)) for values in ([1.0, 1.1, 1.2], [-1.0, -1.1, -1.2], [-1.0, 0.1, 1.0])
+    )
+    assert words.in_each("it rises", {"a": high, "b": high}, +1).title() == "In every regime it rises."
+    found = words.in_each("it rises", {"a": high, "b": low, "c": none}, +1)
+    assert found.title() == "In 1 of 3 regimes it rises." and "Clear for a;" in found.evidence
+    assert words.in_each("it rises", {"c": none}, +1).title() == "In none of 1 regime it rises."
+
+
+def test_a_further_seed_could_give_what_lies_within_their_spread() -> None:
+    values = estimate(pd.Series([1.0, 2.0, 3.0]))  # sd 1, t(2) = 4.303: 1 ± 4.303 · sqrt(4 / 3) about 2
+    assert words.again(values, 2 + 4.96) == words.CLEAR and words.again(values, 2 + 4.98) == words.NOT_CLEAR
+    assert words.again(estimate(pd.Series([1.0, 2.0])), 9) == words.OPEN
+    assert words.again(estimate(pd.Series(dtype=float)), 9) == words.ABSENT
+
+
+def test_no_word_stands_alone_in_the_last_line_of_a_title() -> None:
+    assert style.wrapped("one two three four", 13) == "one two\nthree four"
+    assert style.wrapped("one two three", 13) == "one two three" and style.wrapped("one", 13) == "one"

@@ -31,7 +31,7 @@ from tests.made_runs import (
 
 PARTS = (lead_lag.EXPERIMENT, onsets.EXPERIMENT, state_path.EXPERIMENT, monitoring.EXPERIMENT)
 TABLES = [table for part in PARTS for table in part.of("shakespeare")]
-LEAD, ONSET, PATH = "moves before the loss", "becomes unusual before", "carries the state further"
+LEAD, ONSET, PATH = "moves before the loss", "speed becomes unusual before", "the state ends further"
 (LAGS,), (ONSETS,), (PATHS,), () = (part.figures for part in PARTS)
 
 STEPS = 500
@@ -278,14 +278,16 @@ def test_figures_draw_and_say_what_the_page_says(tables: dict[str, pd.DataFrame]
     assert (
         drawn(LAGS, tmp_path, tables) == "No measure of the state moves before the loss in every kind of run."
     )
-    assert "does not clearly become unusual before" in drawn(ONSETS, tmp_path, tables)
-    assert drawn(PATHS, tmp_path, tables).startswith("Not every regime clearly carries")
+    assert "the loss becomes unusual before the state's speed does" in drawn(ONSETS, tmp_path, tables)
+    assert drawn(PATHS, tmp_path, tables).startswith(
+        "In 1 of 3 regimes at random times (self_random) the state ends"
+    )
     summary = tables["lead_lag_summary"].copy()
     drift = summary["measure"] == "state_drift"
     one = drift & (summary["condition"] == "self_calm")
     for where, said in (
         (one, "No measure"),
-        (drift, "Drift of the state moves"),
+        (drift, "Speed of the state moves"),
     ):  # in one condition of three; in all
         summary.loc[where, ["peak_lag", "lead_p_value"]] = [-2, 0.001]
         assert drawn(LAGS, tmp_path / said, {**tables, "lead_lag_summary": summary}).startswith(said)
@@ -313,12 +315,11 @@ def test_figures_of_one_seed_of_one_condition_and_of_none(
 def test_the_page_follows_the_tables(tables: dict[str, pd.DataFrame], tmp_path: Path) -> None:
     page = page_of(lead_lag.EXPERIMENT, tmp_path, tables)
     assert verdict(page, LEAD) == "Not clear" and verdict(page, ONSET) == "Not clear"
-    assert "The opposite holds" in page.findings["onset"].evidence
     assert verdict(page, PATH) == "Not clear"
     assert re.search(r"`bewilderment` \+\d", page.findings["path"].evidence)
-    assert cells(page, "`self_calm`, state_drift, differences")[1] == "+1"
+    assert cells(page, "`self_calm`, speed, differences")[1] == "+1"
     latencies = ["0, 0, 0, 0, 0, 0", "5, 5, 5, 5, 5, 5", "0, 6, 0"]
-    assert cells(page, "`bewilderment`, state_drift")[1:4] == latencies
+    assert cells(page, "`bewilderment`, state speed")[1:4] == latencies
     assert "nan" not in page and page.count("![") == 3
 
     leading = {name: table.copy() for name, table in tables.items()}
@@ -327,7 +328,7 @@ def test_the_page_follows_the_tables(tables: dict[str, pd.DataFrame], tmp_path: 
     summary.loc[(summary["measure"] == "state_drift") | of_one, ["peak_lag", "lead_p_value"]] = [-2, 0.001]
     order[["state_first", "loss_first"]] = order[["loss_first", "state_first"]].to_numpy()
     page = page_of(lead_lag.EXPERIMENT, tmp_path, leading)
-    assert page.findings["lead"].title() == "Drift of the state moves before the loss does."
+    assert page.findings["lead"].title() == "Speed of the state moves before the loss does."
     assert verdict(page, LEAD) == verdict(page, ONSET) == "Clear"
 
 

@@ -11,9 +11,19 @@ from experiments import lead_lag
 from experiments.kit import published
 from experiments.kit.stats import correlation
 from experiments.kit.tables import CALM
-from experiments.monitoring import EVENTS, WITHIN, back, follows, lagged, monitoring, recovery, warned
+from experiments.monitoring import (
+    EVENTS,
+    WITHIN,
+    back,
+    follows,
+    lagged,
+    monitoring,
+    recovery,
+    settled,
+    warned,
+)
 from tests import reference
-from tests.made_runs import MadeRun, context, made_run, page_of, read_from, regimes_of, verdict
+from tests.made_runs import MadeRun, cells, context, made_run, page_of, regimes_of, verdict
 
 # What the published script printed of that log: its file of monitoring, run self-regimes, seed 42.
 PRINTED = {
@@ -50,9 +60,8 @@ def test_recovery_is_the_published_one(tmp_path: Path) -> None:
     assert dict(zip(found["regime"], found["steps"], strict=True)) == RECOVERED
     drift = found.set_index("regime")["drift"]
     assert drift["bewilderment"] == pytest.approx(0.031023356914520264, abs=1e-7)
-    tables = read_from(tmp_path, "shakespeare", {"recovery": found})
-    assert follows(tables, "self", "drift", correlation)[42] == pytest.approx(0.2326257502968871, abs=1e-6)
-    assert follows(tables, "self", "effect", correlation)[42] == pytest.approx(-0.12309307044706741, abs=1e-6)
+    assert follows(found, "drift", correlation)[42] == pytest.approx(0.2326257502968871, abs=1e-6)
+    assert follows(found, "effect", correlation)[42] == pytest.approx(-0.12309307044706741, abs=1e-6)
     first = (
         found.sort_values("regime")["steps"].rank(method="first"),
         found.sort_values("regime")["drift"].rank(),
@@ -60,7 +69,20 @@ def test_recovery_is_the_published_one(tmp_path: Path) -> None:
     assert correlation(*first) == pytest.approx(
         0.4
     )  # printed, too: of three equal times the first in the alphabet is first
-    assert follows(tables, "self")[42] == pytest.approx(0.3354101966249684)  # equal times share a rank
+    assert follows(found)[42] == pytest.approx(0.3354101966249684)  # equal times share a rank
+    assert set(RECOVERED) - set(settled(found)["regime"]) == {"self_clamp"}  # bewilderment begins at its end
+    seeds = pd.concat([found.assign(seed=seed) for seed in (1, 2, 3)])
+    page = page_of(
+        lead_lag.EXPERIMENT,
+        tmp_path / "a",
+        {"recovery": seeds.assign(steps=seeds["steps"] * (seeds["steps"] > 2))},
+    )
+    assert page.findings["recovery"].title() == "No recovery time can be told apart."
+    assert "at the end of `self_clamp` another begins" in page.findings["recovery"].evidence
+    assert cells(page, "`self_clamp`, `self`")[1] == "–"
+    seeds["steps"] = 100 * seeds["drift"] + seeds["seed"]
+    page = page_of(lead_lag.EXPERIMENT, tmp_path / "b", {"recovery": seeds})
+    assert verdict(page, "the longer the loss takes to recover") == "Clear"
 
 
 def a_log(seed: int, ahead: int | None, steps: int = 1500) -> pd.DataFrame:

@@ -316,12 +316,13 @@ def test_the_figure_draws_and_says_what_the_page_says(
         rows = probe["features"] == features
         spread = 0.001 * probe.loc[rows, "seed"] ** (1 + (accuracy > 0.6))
         probe.loc[rows, "balanced_accuracy"] = accuracy + spread
-    title = title_of(drawn_of(FIGURE, tmp_path, {**tables, "update_probe": probe}))
-    assert "After training the hidden units tell regimes better than before." in title
-    assert "The batch's statistics" in title
+    page = page_of(update_network.EXPERIMENT, tmp_path / "page", {**tables, "update_probe": probe})
+    assert verdict(page, "After training the hidden units") == "Clear"
+    title = title_of(drawn_of(FIGURE, tmp_path, tables))
+    assert "the batch's statistics make more" in title
     one = {name: table[table["seed"] == 1] for name, table in tables.items()}
     one["update_probe"] = one["update_probe"].assign(balanced_accuracy=np.nan)
-    assert "Not measured: After training" in title_of(drawn_of(FIGURE, tmp_path / "one", one))
+    assert title_of(drawn_of(FIGURE, tmp_path / "one", one)).startswith("Not settled: ")
     calm = {name: table[table["condition"] == "self_calm"] for name, table in tables.items()}
     drawn_of(FIGURE, tmp_path / "calm", calm)
     with pytest.raises(NothingToDraw):
@@ -347,7 +348,7 @@ def test_the_page_follows_the_tables(tables: dict[str, pd.DataFrame], tmp_path: 
         table.loc[table[column] == value, new] = start + 0.01 * table["seed"]
     page = page_of(update_network.EXPERIMENT, tmp_path, other)
     for claim in (
-        "the finished network moves the state at least half", "The batch's statistics make more", "The state moves more at steps",
+        "the finished network moves the state at least half", "the batch's statistics make more", "The state moves more at steps",
         "tell the regime in a run", "After training the hidden units", "better than the statistics they are made from",
     ):  # fmt: skip
         assert verdict(page, claim) == "Not clear", claim

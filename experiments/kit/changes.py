@@ -4,7 +4,7 @@ Loss falls and drift shrinks through any training, so a shift counts for a regim
 seed without any regime (same weights at the start, same batches) does in those very steps.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -84,6 +84,19 @@ def marks(tables: Tables, regime: str, channels: Iterable[str] = TESTED) -> dict
     return moved
 
 
+def _moves(tables: Tables, regime: str, moved: Mapping[str, Estimate]) -> str:
+    """Channels that a regime moves, by how: each rises or falls, by more or by less than without the regime."""
+    how: dict[str, list[str]] = {}
+    for channel, gain in moved.items():
+        own = estimate(change(tables, "self", regime, channel)).mean
+        how.setdefault(
+            f"{'rise' if own > 0 else 'fall'} {'more' if own * gain.mean > 0 else 'less'}", []
+        ).append(CHANNELS[channel].name)
+    return ", ".join(
+        f"{listed(names)} {verb.replace(' ', 's ' * (len(names) == 1) or ' ')}" for verb, names in how.items()
+    )
+
+
 def marks_the_state(tables: Tables) -> Finding:
     """The finding on whether each regime marks the state beyond what a calm run does."""
     claim = "Every regime leaves a mark on the state that a run without regimes does not show."
@@ -94,13 +107,11 @@ def marks_the_state(tables: Tables) -> Finding:
             claim, ABSENT, "It needs two seeds of `self` and `self_calm` at least, and the table has fewer."
         )
     yes = [f"`{regime}`" for regime, moved in known.items() if moved]
-    told = [
-        f"{name} moves {listed([CHANNELS[one].name for one in found[name.strip('`')] or ()])}" for name in yes
-    ]
+    told = [f"under {name} {_moves(tables, name.strip('`'), known[name.strip('`')])}" for name in yes]
     return Finding(
         claim,
         CLEAR if len(yes) == len(known) else NOT_CLEAR,
-        f"{'; '.join(told) or 'None moves a channel'}. t test over seeds against `self_calm`, p < {ALPHA} / {len(TESTED)} a channel.",
+        f"Beside the same steps of `self_calm`: {'; '.join(told) or 'none moves a channel'}. t test over seeds, p < {ALPHA} / {len(TESTED)} a channel.",
         f"{f'Only {listed(yes)}' if yes else 'No regime'} {'leave' if len(yes) > 1 else 'leaves'} a clear mark on the state.",
     )
 

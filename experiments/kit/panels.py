@@ -43,7 +43,8 @@ class Figure:
     """A figure of an experiment.
 
     name: its path below the figures folder. shows: one sentence. make: tables, note at the bottom, findings -> drawing, or
-    NothingToDraw. tables: names of those it is known to need. findings: the experiment's, given by `Experiment`.
+    NothingToDraw. tables: names of those it is known to need. findings: the experiment's, given by `Experiment`. suite: whose runs
+    the note at the bottom is about, if not the experiment's.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Figure:
     make: Callable[[Tables, str, Mapping[str, Finding]], Drawing]
     tables: tuple[str, ...] = ()
     findings: Findings = lambda tables: {}
+    suite: str = ""
 
     def telling(self, findings: Findings) -> "Figure":
         return replace(self, findings=findings)
