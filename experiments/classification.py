@@ -24,7 +24,7 @@ from experiments.kit.experiment import Experiment
 from experiments.kit.marks import level
 from experiments.kit.stats import Estimate, estimate, paired, per_seed
 from experiments.kit.tables import BASIC, BIAS, CLEAN, NO_CLAMP, PUBLISHED, STATE, TIME, Tables
-from experiments.kit.words import Finding, difference, interval, number, percent
+from experiments.kit.words import ABSENT, Finding, difference, interval, number, percent
 from experiments.whole_runs import AT_RANDOM, CONTROLS, CORE, FIXED, FULL, PROTOCOLS, SPREADS, TABLES
 
 STATIC, ONE = ("fixed_half", "fixed_one", "fixed_two", "learned_bias"), ("state_1d", "state_1d_matched")

@@ -41,7 +41,7 @@ from probes.belief_map import (
 )
 from probes.histories import Histories, classes, later, theory
 from probes.moved import ANY, EQUAL_NEXT, Exchange, Layers
-from study import book
+from study import making
 from tests.made_runs import assert_tables, drawn_of, page_of, title_of, verdict
 from tests.made_runs import cells as cells_of
 from tests.test_train import tiny
@@ -639,8 +639,8 @@ def test_the_note_below_a_figure_is_of_the_suite_that_it_shows(tmp_path: Path) -
         storage.write_text(tmp_path / "tables" / name / "note.txt", f"Of {name}.")
     with pytest.MonkeyPatch.context() as patch:
         notes: dict[str, str] = {}
-        patch.setattr(book, "draw", lambda figure, tables, note, folder: notes.update({figure.name: note}))
-        book.made_again(tmp_path / "tables", tmp_path, "geometry", None, figures=True, pages=False)
+        patch.setattr(making, "draw", lambda figure, tables, note, folder: notes.update({figure.name: note}))
+        making.made_again(tmp_path / "tables", tmp_path, "geometry", None, figures=True, pages=False)
     assert notes.pop("geometry/self-state.png") == "Of recurring." and set(notes.values()) == {"Of geometry."}
 
 
