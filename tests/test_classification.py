@@ -276,7 +276,7 @@ def test_verdicts_follow_the_accuracies_of_seeds(tmp_path: Path) -> None:
     for claim in (ADDS, BEYOND, "the step number alone", "every window of one run"):
         assert verdict(text, claim) == "Not clear"
     assert verdict(text, OLD) == "Clear"
-    assert text.findings["adds"].evidence.endswith("n = 3. The opposite holds.")
+    assert text.findings["adds"].evidence.endswith("n = 3. It is clearly the other way round.")
     assert verdict(text, "runs of the controls, the state's channels add to loss") == "Clear"
     assert (
         verdict(text, "those of any constant bias")

@@ -288,7 +288,7 @@ def test_the_relative_answer_stands_beside_the_absolute_one_and_the_norms(tmp_pa
     (line,) = [
         line for line in text.splitlines() if "does not answer clearly more strongly than every" in line
     ]
-    assert "−0.050 [" in line and line.endswith("The opposite holds.")
+    assert "−0.050 [" in line and line.endswith("It is clearly the other way round.")
     norms = table_of(text, "norm of the bias")["`fixed_one`"]
     assert all(near(norms, *cell, 0.03) for cell in enumerate((0.5, -0.5, 1.0, -1.0, 0.3, 0.4)))
 

@@ -313,7 +313,7 @@ def test_figures_of_one_seed_of_one_condition_and_of_none(
 def test_the_page_follows_the_tables(tables: dict[str, pd.DataFrame], tmp_path: Path) -> None:
     page = page_of(lead_lag.EXPERIMENT, tmp_path, tables)
     assert verdict(page, LEAD) == "Not clear" and verdict(page, ONSET) == "Not clear"
-    assert "The opposite holds" in page.findings["onset"].evidence
+    assert "the other way round" in page.findings["onset"].evidence
     assert verdict(page, PATH) == "Not clear"
     assert re.search(r"`bewilderment` \+\d", page.findings["path"].evidence)
     assert cells(page, "`self_calm`, state_drift, differences")[1] == "+1"

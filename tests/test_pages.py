@@ -15,7 +15,7 @@ from experiments.kit import pages as kit_pages
 from experiments.kit import published
 from experiments.kit import words as kit_words
 from experiments.kit.placebos import View, effect_table
-from experiments.kit.stats import estimate
+from experiments.kit.stats import Estimate, estimate
 from experiments.kit.tables import Tables, content
 from scripts import make_report
 from study import book
@@ -208,14 +208,23 @@ def test_a_finding_says_where_an_interval_lies_on_the_other_side() -> None:
     below, above, across = (
         estimate(pd.Series([centre - 0.1, centre, centre + 0.1])) for centre in (-1.0, 1.0, 0.0)
     )
-    parted = kit_words.difference("It falls.", [("a", below), ("b", above), ("c", across)], -1, " nats", 2)
-    assert parted.verdict == "not clear" and parted.evidence.endswith("n = 3. The opposite holds for b.")
-    whole = kit_words.difference("It falls.", [("b", above)], -1, " nats", 2)
-    assert whole.verdict == "not clear" and whole.evidence.endswith("n = 3. The opposite holds.")
-    assert (
-        "other way"
-        not in kit_words.difference("It falls.", [("a", below), ("c", across)], -1, "", 2).evidence
+
+    def finding(*parts: tuple[str, Estimate], reverse: str = "") -> kit_words.Finding:
+        return kit_words.difference(
+            "It falls.", parts, -1, " nats", 2, otherwise="It may fall.", reverse=reverse
+        )
+
+    parted = finding(("a", below), ("b", above), ("c", across), reverse="It rises.")
+    assert parted.verdict == "not clear" and parted.title() == "It may fall."
+    assert parted.evidence.endswith("n = 3. Clear for a; clearly the other way round for b.")
+    whole = finding(("b", above))
+    assert whole.title() == "It may fall." and whole.evidence.endswith(
+        "n = 3. It is clearly the other way round."
     )
+    named = finding(("b", above), ("d", above), reverse="It rises.")
+    assert named.verdict == "not clear" and named.title() == "It rises." and named.evidence.endswith("n = 3.")
+    assert finding(("a", below), ("c", across)).evidence.endswith("n = 3. Clear for a.")
+    assert finding(("c", across)).evidence.endswith("n = 3.") and finding(("a", below)).verdict == "clear"
 
 
 @pytest.mark.parametrize(("draws", "shown"), [(10, "– (10 draws)"), (20, "1 of 1")])

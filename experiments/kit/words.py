@@ -25,7 +25,6 @@ AGAIN = {CLEAR: "comes back", NOT_CLEAR: "does not come back"}  # of what a docu
 WORKS = {CLEAR: "works", NOT_CLEAR: "does not work"}  # of what it proposes
 OF_CLAIMS = ("not supported", "inconclusive", "supported", ABSENT)
 _PLACES = {word: place for words in (VERDICTS, OF_CLAIMS) for place, word in enumerate(words)}
-OTHER_WAY = " The opposite holds{}."
 PREFIXES = {  # of a sentence that nothing is known of yet, and of a registered claim
     OPEN: "Not settled: ", ABSENT: "Not measured: ", **{word: f"{word.capitalize()}: " for word in OF_CLAIMS},
 }  # fmt: skip
@@ -172,9 +171,12 @@ def worst(verdicts: Iterable[str]) -> str:
 
 
 def other_way(parts: "Parts", sign: int) -> str:
-    """A sentence, after a space, on which parts lie clearly on the other side of zero; "" where none does."""
+    """A sentence, after a space, on which parts lie clearly on that side of zero and which on the other; "" where it says nothing."""
     known = {name: value for name, value in dict(parts).items() if value.n}
-    return turned_way([name for name, value in known.items() if side(value, -sign) == CLEAR], len(known))
+    holds, turned = (
+        [name for name, value in known.items() if side(value, way) == CLEAR] for way in (sign, -sign)
+    )
+    return turned_way(turned, len(known), holds)
 
 
 def least(parts: "Parts", sign: int) -> dict[str, "Estimate"]:
@@ -188,19 +190,24 @@ def least(parts: "Parts", sign: int) -> dict[str, "Estimate"]:
     return dict(sorted(known, key=lambda part: end(part[1]))[:1])
 
 
-def turned_way(turned: Sequence[str], parts: int) -> str:
-    """That sentence for the parts that are turned, out of so many; all of them need no names."""
-    return OTHER_WAY.format(f" for {listed(turned)}" if len(turned) < parts else "") if turned else ""
+def turned_way(turned: Sequence[str], parts: int, holds: Sequence[str] = ()) -> str:
+    """That sentence for the parts that are turned and those that hold, out of so many; all of them need no names."""
+    if len(turned) == parts:
+        return " It is clearly the other way round." if turned else ""
+    said = [f"clear for {listed(holds)}"] if 0 < len(holds) < parts else []
+    said += [f"clearly the other way round for {listed(turned)}"] if turned else []
+    text = "; ".join(said)
+    return f" {text[0].upper()}{text[1:]}." if said else ""
 
 
 def difference(
     claim: str, parts: "Parts", sign: int, unit: str = "", digits: int = 3, pairs: bool = True, otherwise: str = "",
-    nearest: bool = False,
+    nearest: bool = False, reverse: str = "",
 ) -> Finding:  # fmt: skip
     """The finding on values that should all lie on one side of zero.
 
     Args:
-        claim, otherwise: what is said where all do, and where not.
+        claim, otherwise, reverse: what is said where all clearly do, where not, and where all clearly lie on the other side.
         parts: what is compared, by name. ByCondition's `values` and `against` give them.
         sign: +1 or -1, the side that the claim says.
         pairs: whether each is a difference paired by seed. nearest: tell the part alone that lies least far on that side.
@@ -213,7 +220,10 @@ def difference(
     n = min(value.n for value in known.values())
     verdict = worst([side(value, sign) for value in known.values()])
     unit = f" {unit.strip()}" * bool(unit.strip()) + ", paired by seed" * pairs
-    return Finding(claim, verdict, f"{text}{unit}, n = {n}.{other_way(known, sign)}", otherwise)
+    evidence = f"{text}{unit}, n = {n}."
+    if reverse and all(side(value, -sign) == CLEAR for value in known.values()):
+        return Finding(claim, verdict, evidence, reverse)
+    return Finding(claim, verdict, evidence + other_way(known, sign), otherwise)
 
 
 def within(claim: str, value: "Estimate", bound: float, evidence: str, otherwise: str) -> Finding:
@@ -265,7 +275,7 @@ class Compared:
     @property
     def turned(self) -> str:
         """A sentence, after a space, where it clearly takes shorter; "" elsewhere."""
-        return OTHER_WAY.format("") if self.p(shorter=True) < ALPHA else ""
+        return turned_way([""], 1) if self.p(shorter=True) < ALPHA else ""
 
     def counts(self) -> str:
         return f"longer in {self.longer}, shorter in {self.shorter} of {plural(self.n, 'seed')}"
