@@ -187,6 +187,12 @@ def at_usual_norm(rows: pd.DataFrame, condition: str, finder: str, placebo: str)
     return paired(one, other)
 
 
+def furthest(doses: pd.DataFrame) -> "pd.Series[float]":
+    """The change of entropy at the largest dose of dose curves along one direction, by seed: the mean over draws, nats."""
+    largest = doses.groupby("seed")["magnitude"].transform("max")
+    return per_seed(doses[doses["magnitude"] == largest], "delta_entropy")
+
+
 def usual_table(rows: pd.DataFrame) -> str:
     """A row a condition, set of weights and finder; "" without rows. One step for all rows stands under the table."""
     lines, steps = [], list(dict.fromkeys(rows["run_step"]))
