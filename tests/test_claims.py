@@ -599,7 +599,7 @@ def test_the_page_says_first_what_fell_and_what_explains_it(tmp_path: Path) -> N
     assert cells(text, "It gains.*")[-1] == f"{SUPPORTED}*"  # written when results were known: never bold
     early = page_from(tmp_path / "early", made(tmp_path))
     assert cells(early, "It gains.")[-1] == f"**{SUPPORTED}**"
-    assert "Of 3 claims registered before their results, 3 are supported." in early
+    assert "Of 3 claims registered before results, 3 are supported." in early
     assert "Of 3 claims added or changed after them" in text
     assert_tables(text)
 

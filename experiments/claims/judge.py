@@ -18,7 +18,7 @@ from experiments.kit import stats
 from experiments.kit.levels import ALPHA, FEWEST_SEEDS
 from experiments.kit.stats import Estimate
 from experiments.kit.tables import Tables, stack
-from experiments.kit.words import OF_CLAIMS
+from experiments.kit.words import CLEAR, OF_CLAIMS, again
 
 Values = pd.Series  # of floats, by seed
 NOT_SUPPORTED, INCONCLUSIVE, SUPPORTED, ABSENT = OF_CLAIMS
@@ -136,11 +136,9 @@ def back(said: float, ours: Estimate, null: float = 0.0, least: float | None = N
 
     least: what ours has to exceed for YES, counted from the null, where a claim registered that.
     """
-    if not ours.n:
-        return ABSENT
     if ours.n < FEWEST_SEEDS:
-        return UNDECIDED
-    near = abs(said - ours.mean) <= (ours.high - ours.mean) * math.sqrt(ours.n + 1)
+        return UNDECIDED if ours.n else ABSENT
+    near = again(ours, said) == CLEAR
     if ours.low <= null <= ours.high:
         return UNDECIDED if near else NO
     if (ours.mean > null) != (said > null):
@@ -169,10 +167,10 @@ def answer(name: str, claim: Claim, tables: Tables) -> tuple[dict[str, Any], Val
     theirs = (
         (ours - look(claim.query(claim.minus))).dropna() if whole else look(claim.query(claim.reproduced))
     )
-    again = _units(claim, theirs)
+    printed = _units(claim, theirs)
     found: dict[str, Any] = {
         "value": ours.mean(), "rival": NAN, "rival_name": "", "placebo": NAN, "placebo_name": "", "null": claim.null,
-        "returns_n": len(again), "wins": NAN, "ties": NAN, "neither": NAN, **dict(zip(REPRODUCED, stats.mean_interval(again), strict=True)),
+        "returns_n": len(printed), "wins": NAN, "ties": NAN, "neither": NAN, **dict(zip(REPRODUCED, stats.mean_interval(printed), strict=True)),
     }  # fmt: skip
     if claim.placebo:
         effects, p, rival, kind = ranked(

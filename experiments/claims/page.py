@@ -59,7 +59,7 @@ def values(tables: Tables) -> dict[str, Any]:
     return {
         **SHARED, "families": [family(of, tables) for _, of in known.groupby("family", sort=False)], "measured": (rows["n"] > 0).any(),
         "fell": claims_of(tables, theirs[theirs["verdict"] == NOT_SUPPORTED]), "missing": MISSING, "marks": MARKS, "marked": marked(rows),
-        "tally": tally({"claim registered before its results": known[~late], "claim added or changed after them": known[late]}),
+        "tally": tally({"claim registered before results": known[~late], "claim added or changed after them": known[late]}),
         "registered": {text: [f"`{name}`" for name in rows[rows["changed"] == text]["id"]] for text in MARKS},
         "hashes": [*zip(rows["id"], rows["hash"], rows["changed"].astype(object).fillna("registered"), strict=True)],
         "leading": [one["id"] for one in claims_of(tables, known[known["family"] == PRIMARY])][:5],

@@ -193,7 +193,7 @@ def finish(
     note = harmless(note)
     width, height = made.get_size_inches()
     pad = 0.06
-    title = textwrap.fill(title, int(width * 13.2))
+    title = wrapped(title.replace("`", ""), int(width * 13.2))
     top = height - pad
     made.text(0.01, top / height, title, ha="left", va="top", fontsize=9, fontweight="bold", linespacing=1.25)
     top -= 0.165 * (title.count("\n") + 1)
@@ -219,6 +219,12 @@ def finish(
     engine.set(rect=(0, bottom / height, 1, (top - bottom) / height))
     engine.execute(made)  # panels that shrink get other ticks; drawing then lays them out again
     return made
+
+
+def wrapped(title: str, width: int) -> str:
+    """A title in lines of so many letters, or of fewer, so that no word stands alone in the last."""
+    texts = (textwrap.fill(title, most) for most in range(width, width // 2, -1))
+    return next((text for text in texts if " " in text.rpartition("\n")[2]), textwrap.fill(title, width))
 
 
 def png_bytes(made: Figure) -> bytes:

@@ -157,6 +157,14 @@ def near(value: "Estimate", bound: float) -> str:
     return NOT_CLEAR if NOT_CLEAR in sides else OPEN if set(sides) != {CLEAR} else CLEAR
 
 
+def again(value: "Estimate", said: float) -> str:
+    """The verdict on "a further seed could give this number": by the t prediction interval of the seeds."""
+    if value.n < FEWEST_SEEDS:
+        return OPEN if value.n else ABSENT
+    near = abs(said - value.mean) <= (value.high - value.mean) * math.sqrt(value.n + 1)
+    return CLEAR if near else NOT_CLEAR
+
+
 def all_of(verdicts: Iterable[str]) -> str:
     """The verdict on a sentence whose parts have these: open where they disagree."""
     known = {verdict for verdict in verdicts if verdict != ABSENT}
