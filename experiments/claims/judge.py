@@ -152,7 +152,8 @@ def returns(claim: Claim, found: Mapping[str, Any]) -> str:
     """`back` of the published protocol's own number; "" for a claim without a published number and one that is a count."""
     if claim.published is None or claim.test == "binomial":
         return ""
-    ours = Estimate(found["returns_n"], *(found[key] for key in REPRODUCED), NAN)
+    mean, low, high = (found[key] for key in REPRODUCED)
+    ours = Estimate(found["returns_n"], mean, low, high, NAN)
     # of what is claimed to be equal to its null, the side that counts is zero's
     null = 0.0 if claim.direction == "equal within" else claim.null
     return back(claim.published, ours, null, claim.back)
