@@ -91,10 +91,11 @@ def findings(tables: Tables) -> dict[str, Finding]:
             otherwise=f"{WORLDS[world]} the filter's belief can't clearly be read from the state.",
         )  # fmt: skip
         found[f"{world}_more"] = difference(
-            f"{WORLDS[world]} the state tells more of that belief than one batch, averages over batches or an untrained state.",
+            f"{WORLDS[world]} the state tells more of the filter's belief than one batch, averages over batches or an untrained state.",
             beyond(tables, condition, BATCH, AVERAGES, UNTRAINED), +1, "of R²", nearest=True,
-            otherwise=f"{WORLDS[world]} the state does not tell clearly more of that belief than one batch, averages over batches and an "
+            otherwise=f"{WORLDS[world]} the state does not tell clearly more of the filter's belief than one batch, averages over batches and an "
             "untrained state.",
+            reverse=f"{WORLDS[world]} the state tells less of the filter's belief than one batch, averages over batches and an untrained state.",
         )  # fmt: skip
         kinds[world] = paired(*(read(tables, condition, source, POSTERIOR) for source in (STATE, OF_RAW)))
     one = estimate(per_seed(tables.rows("batch_auc", condition="faint_vanilla", regime=BEWILDERED), "auc"))

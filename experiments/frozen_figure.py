@@ -8,16 +8,12 @@ from experiments.frozen_tables import TEST
 from experiments.kit import panels as draw
 from experiments.kit import published, style
 from experiments.kit.marks import by_seed, categories, curve, handles, level
+from experiments.kit.placebos import READERS
 from experiments.kit.stats import per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import NothingToDraw, Tables
 from experiments.kit.words import listed
 
-READERS = {
-    "learned": Look("learned reader", style.BLACK),
-    "rotated": Look("scrambled", style.GREY, marker="s"),
-    "untrained": Look("untrained", style.GREY, marker="^", filled=False),
-}
 DIRECTIONS = {
     "confident": Look("confident", style.GREEN),
     "uncertain": Look("uncertain", style.PURPLE, (0, (4, 1.6)), "s"),
@@ -46,7 +42,10 @@ def effects(protocol: str, finder: str, title: str) -> draw.Panel:
             "frozen_effects", "effect_size", title, by="reader", across="run_step", where=where
         )
         drawn = of_table.draw(axes, tables, looks)
-        axes.set_xlabel("steps of training")
+        steps = tables.rows("frozen_effects", **where)["run_step"].unique()
+        if len(steps) == 1:
+            axes.set_xticks([])
+        axes.set_xlabel(f"after {steps[0]} steps of training" if len(steps) == 1 else "steps of training")
         means = (
             tables.rows("frozen_effects", condition=where["condition"])
             .groupby([*TEST, "reader"])["effect_size"]
@@ -69,19 +68,11 @@ def _changes(axes: Axes, tables: Tables) -> None:
     for place, state in enumerate(states):
         of_state = rows[rows["state"] == state]
         by_seed(axes, place, per_seed(of_state, "delta_entropy"), DIRECTIONS[state], apart=0.14)
-        axes.plot(
-            place + 0.38,
-            published.FROZEN_DELTA_ENTROPY[state],
-            "*",
-            c=style.VERMILLION,
-            mfc="white",
-            ms=7,
-            label="" if place else "published",
-        )
+        said = published.FROZEN_DELTA_ENTROPY[state]
+        axes.plot((place - 0.36, place + 0.36), (said, said), "--", c=style.VERMILLION, lw=1)
     categories(axes, states, striped=False)
     level(axes)
-    axes.set(title="As published: entropy along each direction", ylabel="change of entropy (nats)")
-    axes.legend(loc="upper right")
+    axes.set(title="As published, by direction (dashed: its numbers)", ylabel="change of entropy (nats)")
 
 
 def _doses(axes: Axes, tables: Tables) -> None:
@@ -101,7 +92,7 @@ def _doses(axes: Axes, tables: Tables) -> None:
         title="Entropy by dose", xlabel="signed length of the state (L2)", ylabel="change of entropy (nats)"
     )
     axes.legend(
-        *handles([look for name, look in DIRECTIONS.items() if name in shown], "line"), loc="upper center"
+        *handles([look for name, look in DIRECTIONS.items() if name in shown], "line"), loc="upper left"
     )
 
 
@@ -119,7 +110,7 @@ FIGURES = (
         title=("beats_heldout_dimension",), tables=NEEDED,
         shows="Weights frozen, state set by hand: how far learned directions move entropy, beside those of scrambled and untrained "
         "readers, and the change of entropy along each direction and by dose.",
-        caption="Effect size: entropy along the uncertain direction minus that along the confident one. One point a seed (a placebo reader's is "
-        "the mean of its draws), mean and 95 % t interval. Scrambled and untrained readers go through the same search for directions.",
+        caption="Effect size: entropy along the uncertain direction minus that along the confident one. One point a seed (of scrambled and "
+        "untrained readers the mean of their draws), mean and 95 % interval. Scrambled and untrained readers go through the same search for directions.",
     ),
 )  # fmt: skip

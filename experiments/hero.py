@@ -9,19 +9,16 @@ from matplotlib.axes import Axes
 
 from experiments import floors
 from experiments.kit import panels as draw
-from experiments.kit import published, style
+from experiments.kit import published
 from experiments.kit.experiment import Experiment
 from experiments.kit.marks import level
+from experiments.kit.pairs import LOOKS, ORACLE, STATE
 from experiments.kit.panels import Looks
-from experiments.kit.style import Look
+from experiments.kit.placebos import READERS
 from experiments.kit.tables import Tables
 
-READERS = {
-    "learned": Look("learned", style.BLUE, "solid", "o"),
-    "rotated": Look("scrambled", style.VERMILLION, "dashed", "^"),
-    "untrained": Look("untrained", style.GREY, "dotted", "s", filled=False),
-}
 EARNED = ("oracle", "steady", "state", "direct", "fixed_bias", "yoked", "vanilla")
+GAINING = (ORACLE, STATE, "direct", "fixed_bias", "yoked")
 TESTED = {"condition": "analysis", "protocol": "replication", "finder": "dimension"}
 
 
@@ -37,9 +34,8 @@ def earned(tables: Tables, arm: str) -> "pd.Series[float]":
 
 
 def gained(tables: Tables, arm: str) -> "pd.Series[float]":
-    """How much lower than with no state the loss on calm steps of the recurring world is, by seed."""
-    condition = "calibrated_recurring" if arm == "state" else arm
-    return -tables.of("recurring").by_condition("recurring_losses").of(condition, "clean_loss_difference")
+    """How much lower than with no state the training loss on calm steps of the recurring world is, by seed."""
+    return -tables.of("recurring").by_condition("recurring_losses").of(arm, "clean_loss_difference")
 
 
 def _published(axes: Axes) -> None:
@@ -51,17 +47,13 @@ def _published(axes: Axes) -> None:
     )  # fmt: skip
 
 
-def _looks(*arms: str) -> Looks:
-    return {arm: floors.ARMS[arm] for arm in EARNED if arm in arms or not arms}
-
-
 EARNS = draw.strip(
-    (), _looks(), earned, "What sensing earns in a world that is known",
+    (), {arm: floors.ARMS[arm] for arm in EARNED}, earned, "What sensing earns in a world that is known",
     "share of an ideal observer's gain", floors.ends,
 )  # fmt: skip
 GAINS = draw.strip(
-    (), _looks("oracle", "state", "direct", "fixed_bias", "yoked"), gained, "What sensing earns in the recurring world",
-    "loss with no state, minus its own (nats)", lambda axes: level(axes, upright=False),
+    (), {name: LOOKS[name] for name in GAINING}, gained, "What sensing earns in the recurring world",
+    "training loss with no state, minus its own\n(nats, calm steps)", lambda axes: level(axes, upright=False),
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """What a self-state pays: losses on calm and on perturbed steps against no state, in each world and beside each control."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -26,6 +27,7 @@ from experiments.kit.words import (
     interval,
     least,
     listed,
+    other_way,
     side,
     worst,
 )
@@ -44,7 +46,7 @@ RIVALS = {  # what the self-state is compared with, as a sentence says it
     "yoked": "another run's signals",
     "clock": "the clock alone",
     "state_1d": "a state of one number",
-    "direct": "reading the last batch only",
+    "direct": "a model that senses the last batch alone and carries nothing on",
 }
 BLIND = tuple(RIVALS)[1:6]  # sense nothing of their own run's present
 
@@ -72,8 +74,12 @@ def findings(tables: Tables) -> dict[str, Finding]:
             told |= least(parts, -1)
         return told
 
-    def lower(claim: str, parts: dict[str, Estimate], otherwise: str, minus: str = "no state's") -> Finding:
-        return difference(claim, parts, -1, f"nats, its loss minus {minus}", otherwise=otherwise)
+    def lower(
+        claim: str, parts: dict[str, Estimate], otherwise: str, minus: str = "no state's", reverse: str = ""
+    ) -> Finding:
+        return difference(
+            claim, parts, -1, f"nats, its loss minus {minus}", otherwise=otherwise, reverse=reverse
+        )
 
     where = {"quantity": "interaction", "condition": "calibrated - raw", "world": "recurring"}
     heldout, large = (
@@ -82,8 +88,9 @@ def findings(tables: Tables) -> dict[str, Finding]:
     )
     return {
         "pays": lower(
-            "In the recurring world the self-state lowers the loss.", plain(STATE),
-            "In the recurring world the self-state does not clearly lower the loss on both kinds of steps.",
+            "In the recurring world the self-state lowers the training loss.", plain(STATE),
+            "In the recurring world the self-state does not clearly lower the training loss on both kinds of steps.",
+            reverse="In the recurring world the self-state raises the training loss.",
         ),
         "raw": lower(
             "With the raw mechanism, too, a state lowers the loss in the recurring world.", plain("raw_recurring"),
@@ -97,17 +104,15 @@ def findings(tables: Tables) -> dict[str, Finding]:
         ),
         **{f"beside_{kind.split()[0]}": beside(at, column) for column, kind in KINDS.items()},
         "blind": lower(
-            "The self-state gains more than whatever cannot sense what its own run is going through.",
+            f"The self-state gains more than any of {len(BLIND)} controls that cannot sense their own run.",
             beyond(STATE, {name: RIVALS[name] for name in BLIND}),
-            "The self-state does not gain clearly more than all that cannot sense what its own run is going through.",
-            "that",
+            f"The self-state does not gain clearly more than each of {len(BLIND)} controls that cannot sense their own run.",
+            "that of the closest of them",
         ),
         "half": half(tables),
-        "heldout": lower(
-            "Over a whole run the self-state predicts held-out text better than no state and than a fixed random bias.",
+        "heldout": placed(
+            "On held-out text, over a whole run, the self-state does",
             {"no state": heldout, "a fixed random bias": at.minus(STATE, "fixed_bias", "heldout_loss_difference")},
-            "Over a whole run the self-state does not predict held-out text clearly better than both no state and a fixed random bias.",
-            "that",
         ),
         "heldout_calm": lower(
             "At calm moments the self-state predicts held-out text better than no state.",
@@ -118,6 +123,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
             "While training targets are corrupted, too, the self-state predicts clean held-out text better than no state.",
             {"held-out text": at.value(STATE, "heldout_loss_acting_difference")},
             "While training targets are corrupted the self-state does not predict clean held-out text clearly better.",
+            reverse="While training targets are corrupted the self-state predicts clean held-out text worse than no state.",
         ),
         "faint": lower(
             "In the faint world the self-state lowers the loss.", plain("faint"),
@@ -154,15 +160,37 @@ def findings(tables: Tables) -> dict[str, Finding]:
 
 def beside(at: ByCondition, column: str) -> Finding:
     """Whether the self-state has the lowest loss; where not, the rivals that do about as well are named."""
-    parts = {said: at.value(STATE, column) if name.startswith("vanilla") else at.minus(STATE, name, column) for name, said in RIVALS.items()}  # fmt: skip
-    alike = {said: value for said, value in parts.items() if side(value, -1) == NOT_CLEAR}
-    do = "do" if len(alike) > 1 else "does"
-    better = " or better" * any(side(value, +1) == CLEAR for value in alike.values())
+    parts = {name: at.value(STATE, column) if name.startswith("vanilla") else at.minus(STATE, name, column) for name in RIVALS}  # fmt: skip
+    alike = {name: value for name, value in parts.items() if side(value, -1) == NOT_CLEAR}
+    told = {
+        LOOKS[name].label if name in LOOKS else RIVALS[name]: value
+        for name, value in (alike or least(parts, -1)).items()
+    }
+    gain = "gain" if len(alike) > 1 else "gains"
+    better = " or more" * any(side(value, +1) == CLEAR for value in alike.values())
+    rivals = listed([RIVALS[name] for name in alike])
     return difference(
         f"On {KINDS[column]} the self-state has a lower loss than every rival.",
-        alike or least(parts, -1), -1, "nats, the self-state's loss minus that",
-        otherwise=f"On {KINDS[column]} {listed([*alike])} {do} about as well as the self-state{better}.",
+        told, -1, "nats, the self-state's loss minus that",
+        otherwise=f"{rivals[:1].upper()}{rivals[1:]} {gain} about as much{better} on {KINDS[column]}.",
     )  # fmt: skip
+
+
+def placed(said: str, parts: Mapping[str, Estimate]) -> Finding:
+    """Whether the self-state's loss is lower than each of some rivals'; where not, what it is beside each."""
+    places: dict[str, list[str]] = {}
+    for name, value in parts.items():
+        place = "better" if side(value, -1) == CLEAR else "worse" if side(value, +1) == CLEAR else "no better"
+        places.setdefault(place, []).append(name)
+    found = listed([f"{place} than {listed(names)}" for place, names in places.items()])
+    told = difference(
+        f"{said} better than {listed([*parts])}.",
+        parts,
+        -1,
+        "nats, its loss minus that",
+        otherwise=f"{said} {found}.",
+    )
+    return replace(told, evidence=told.evidence.removesuffix(other_way(parts, -1)))
 
 
 def half(tables: Tables) -> Finding:

@@ -51,6 +51,10 @@ CONFIDENT = {
     "dimension": ("confident", +1),
     "gradient": ("gradient", -1),
 }  # direction, and its sign that lowers entropy
+FOUND = {
+    "dimension": "along directions found number by number",
+    FINDER: "along the gradient",
+}  # finders, as sentences say it
 ABOUT, OUTER = "about zero", ("negative doses", "positive doses")  # stretches of a dose curve
 
 
@@ -161,17 +165,19 @@ def findings(tables: Tables) -> dict[str, Finding]:
     mine, yoked = (rows[rows["condition"] == name] for name in (SHOWN, YOKED))
     trained = tables.rows("steering_trained", finder=FINDER, condition=SHOWN)
     gradient = {"condition": SHOWN, "direction": "gradient"}
-    parts = {f"{finder} finder": gaps(here) for finder, here in matched.groupby("finder")}
+    parts = {FOUND[str(finder)]: gaps(here) for finder, here in matched.groupby("finder")}
     return {
         "steers": difference(
-            "At the largest norms the self-state steers further than untrained readers do.",
-            {"beyond untrained readers": surplus(mine[mine["placebo"] == "untrained"])}, +1, "nats",
-            otherwise="At the largest norms the self-state does not steer clearly further than untrained readers do.",
+            "In the recurring world the state, at its greatest length, steers further than untrained readers.",
+            {"beyond untrained readers": surplus(mine[mine["placebo"] == "untrained"])}, +1, "nats of entropy",
+            otherwise="In the recurring world the state, at its greatest length, does not steer clearly further than untrained readers.",
+            reverse="In the recurring world the state, at its greatest length, steers less far than untrained readers.",
         ),
         "own": difference(
             "The self-state steers further along its own direction than along its partner seed's.",
             {"own minus partner's": surplus(mine[mine["placebo"] == "foreign"])}, +1, "nats",
             otherwise="The self-state does not steer clearly further along its own direction than along its partner seed's.",
+            reverse="The self-state steers further along its partner seed's direction than along its own.",
         ),
         "trained": difference(
             "The self-state steers further than states that were trained on meaningless signals.",
@@ -180,26 +186,31 @@ def findings(tables: Tables) -> dict[str, Finding]:
                 "another run's": paired(per_seed(mine, "effect"), per_seed(yoked, "effect")),
             }, +1, "nats, self-state minus that",
             otherwise="The self-state does not steer clearly further than states that were trained on meaningless signals.",
+            reverse="States that were trained on meaningless signals steer further than the self-state.",
         ),
         "usual": difference(
-            "At the norms that it usually has, the self-state steers further than untrained readers do.",
-            {f"{finder} finder": at_usual_norm(usual, SHOWN, finder, "untrained") for finder in ("dimension", FINDER)}, +1, "nats",
-            otherwise="At the norms that it usually has, the self-state does not steer clearly further than untrained readers do.",
+            "At its usual length the state steers further than untrained readers.",
+            {said: at_usual_norm(usual, SHOWN, finder, "untrained") for finder, said in FOUND.items()}, +1, "nats",
+            otherwise="At its usual length the state does not steer clearly further than untrained readers.",
+            reverse="At its usual length the state steers less far than untrained readers.",
         ),
         "axes": difference(
-            "At those norms it steers further than through a scrambled reader.",
+            "At that length it steers further than through a scrambled reader.",
             {"beyond scrambled readers": at_usual_norm(usual, SHOWN, "dimension", "rotated")}, +1, "nats",
-            otherwise="At those norms it does not steer clearly further than through a scrambled reader.",
+            otherwise="At that length it does not steer clearly further than through a scrambled reader.",
+            reverse="At that length it steers less far than through a scrambled reader.",
         ),
         "sharper": difference(
             "Its confident direction sharpens predictions more than an untrained reader's.",
             {finder: entropy for finder, (entropy, _) in parts.items()}, -1, f"nats of entropy at the same KL, {SMALL}, learned minus untrained",
             otherwise="Its confident direction does not sharpen predictions clearly more than an untrained reader's.",
+            reverse="Its confident direction sharpens predictions less than an untrained reader's.",
         ),
         "cheaper": difference(
             "At the same change of predictions the learned confident direction costs the true token less likelihood.", {finder: nll for finder, (_, nll) in parts.items()}, -1,
             f"nats at a KL of {SMALL}, learned minus untrained",
             otherwise="At the same change of predictions the learned confident direction does not clearly cost the true token less likelihood.",
+            reverse="At the same change of predictions the learned confident direction costs the true token more likelihood.",
         ),
         "follows": follows(tables.rows("steering_doses", **gradient), tables.rows("frozen_doses", **gradient)),
     }  # fmt: skip

@@ -9,15 +9,16 @@ from experiments.kit import panels as draw
 from experiments.kit import style
 from experiments.kit.marks import by_seed, categories, cloud, level, not_measured
 from experiments.kit.pairs import LOOKS, ORACLE, STATE
+from experiments.kit.placebos import READERS
 from experiments.kit.stats import per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import NothingToDraw, Tables, present
 
 FINDER, SMALL = "gradient", "0.05"  # the finder, and the KL in nats, that figure and findings are told at
 ROWS = (STATE, "direct", "state_1d", ORACLE, "yoked", "raw_recurring")
-READERS = {
-    "learned": Look("learned reader", style.BLACK),
-    "untrained": Look("untrained reader", style.GREY, marker="^", filled=False),
+DRAWN = {
+    "learned": READERS["learned"],
+    "untrained": READERS["untrained"],
     "foreign": Look("partner seed's direction", style.ORANGE, marker="D", filled=False),
 }
 
@@ -75,7 +76,7 @@ def _matched(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
 FIGURE = draw.sheet(
     "recurring/steering.png",
     [draw.Panel(("frozen_effects_summary",), _effects), draw.Panel(("steering_matched",), _matched)],
-    grid="aaabb", height=4.2, looks=READERS, marks="points", title=("steers",),
+    grid="aaabb", height=4.2, looks=DRAWN, marks="points", title=("steers",),
     shows="How far states steer the model through learned and untrained readers, and the confident direction at the same KL: "
     "entropy beside NLL.",
     caption="Weights frozen, held-out text, gradient finder; one point a seed ({seeds}), mean and 95 % interval. Left: "

@@ -10,7 +10,8 @@ import pandas as pd
 
 from base import storage
 from base.storage import ROOT
-from experiments.claims.document import ten
+from experiments.claims.document import rows, ten
+from experiments.claims.row import MARKS
 from experiments.kit.pages import filled
 from experiments.kit.stats import Estimate, estimate
 from experiments.kit.tables import NothingToDraw, Tables
@@ -45,9 +46,9 @@ def readme(root: Path) -> str:
         """The findings of those names, `experiment.finding`, that have been measured, as lines."""
         return [found.line() for found in map(finding, names) if found is not None]
 
-    def told(name: str) -> str:
-        found = finding(name)
-        return f"{found.title()} {found.evidence}" if found is not None else "not published yet"
+    def told(*names: str) -> str:
+        found = [f"{one.title()} {one.evidence}" for one in map(finding, names) if one is not None]
+        return " ".join(found) or "not published yet"
 
     def title(name: str) -> str:
         found = finding(name)
@@ -64,9 +65,22 @@ def readme(root: Path) -> str:
 
     known: dict[str, Any] = {
         "said": said, "told": told, "title": title, "measured": measured, "picture": picture, "time": time_taken(tables), "phases": phases.describe().strip(),
-        "has": lambda name: (root / name).is_file(), "ten": ten(Tables(tables, book.CLAIMS)),
+        "has": lambda name: (root / name).is_file(), "ten": ten(Tables(tables, book.CLAIMS)), "claims": claims_told(tables),
+        "printed": len(rows(Tables(tables, book.CLAIMS))),
     }  # fmt: skip
     return linked(filled("readme.md", known, HERE), root)
+
+
+def claims_told(tables_dir: Path) -> str:
+    """How many claims have been measured, and how many of them were written or changed after results; "" before any."""
+    claims = Tables(tables_dir, book.CLAIMS).rows("claims")
+    measured = claims[claims["n"] > 0]
+    late = int(measured["changed"].isin(list(MARKS)).sum())
+    return (
+        f"of {len(measured)} measured, {late} were added or changed after results, and are marked"
+        if len(measured)
+        else ""
+    )
 
 
 def linked(text: str, folder: Path, coming: Collection[Path] = ()) -> str:

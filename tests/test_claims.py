@@ -319,15 +319,16 @@ def test_what_is_shown_beside_a_claim_is_the_strongest_and_changes_nothing(tmp_p
     assert (beside["id"], beside["name"], beside["n"]) == ("gains", "bias", 8)
     assert beside["mean"] == pytest.approx(1.99)
     text = page_from(tmp_path / "page", tables)
-    assert cells(text, "It gains.")[6].endswith("(bias); strongest 1.990 (bias)")
-    assert "- *gains* (`gains`): Mind the bias. Strongest (`bias`): +1.990 [+1.990, +1.990]." in text
+    assert cells(text, "It gains.")[6].endswith("; strongest, bias, 1.990")
+    assert "- *gains* (`gains`): Mind the bias. Strongest (bias): +1.990 [+1.990, +1.990]." in text
 
 
 def test_numbers_that_are_ranked_stand_beside_placebos_on_one_scale(tmp_path: Path) -> None:
     tables = made(tmp_path, surplus=0.25)
     beats, said = row(tables, "beats"), cells(page_from(tmp_path / "page", tables), "It beats its placebos.")
     assert said[4].startswith(f"+{beats['effect']:.3f} [") and said[4].endswith("] nats")
-    assert said[6] == f"{beats['value']:.3f} against {beats['placebo']:.3f} ({beats['placebo_name']})"
+    kind = {"rotated": "scrambled"}.get(beats["placebo_name"], beats["placebo_name"])
+    assert said[6] == f"{beats['value']:.3f} against {beats['placebo']:.3f} ({kind})"
     assert beats["value"] - beats["placebo"] == pytest.approx(beats["effect"])
 
 
@@ -564,9 +565,9 @@ def test_the_preregistration_is_written_from_the_claims(committed: Claims) -> No
 def test_the_figure_says_what_came_out(tmp_path: Path, committed: Claims) -> None:
     tables, (figure,) = made(tmp_path, surplus=-0.1), EXPERIMENT.figures
     drawing = drawn_of(figure, tmp_path / "page", tables, "claims")
-    assert title_of(drawing).startswith("What holds lies beyond the grey band")
+    assert title_of(drawing).startswith("Black: the claim is supported")
     texts = [text.get_text() for text in drawing.axes[0].texts]
-    assert texts.count(SUPPORTED) == 2 and texts.count(f"comes back; {NOT_SUPPORTED}") == 1
+    assert texts.count(SUPPORTED) == 2 and texts.count(f"comes back larger; {NOT_SUPPORTED}") == 1
     assert texts.index("beats placebos") < texts.index("gains")  # what fails first
 
     def across(marker: str) -> Any:
@@ -587,12 +588,19 @@ def test_the_page_says_first_what_fell_and_what_explains_it(tmp_path: Path) -> N
     tables = made(tmp_path, ('seen = ["old"]', 'seen = ["s"]'), surplus=-0.1)
     text = page_from(tmp_path / "page", tables)
     assert text.index("- **Not supported: It beats") < text.index("- **Supported: It gains.")
-    assert cells(text, "It beats its placebos.*")[-1] == NOT_SUPPORTED
+    assert cells(text, "It beats its placebos.*")[-1] == f"{NOT_SUPPORTED}*"
     fell = cells(text, "random ones don't")
     assert fell[1] == "0.350" and "A placebo reaches as much." in fell[-1]
     assert tables["claims"]["file_sha256"].iloc[0] in text and "8 runs of 9 steps" in text
     assert f"{SEEN.capitalize()} (*): `beats`, `gains` and `slower`." in text
-    assert "−0.1" in cells(text, "It gains.*")[4] and cells(text, "It gains.*")[6].endswith("(bias)")
+    assert "−0.1" in cells(text, "It gains.*")[4] and cells(text, "It gains.*")[6].startswith(
+        "bias gets −0.0"
+    )
+    assert cells(text, "It gains.*")[-1] == f"{SUPPORTED}*"  # written when results were known: never bold
+    early = page_from(tmp_path / "early", made(tmp_path))
+    assert cells(early, "It gains.")[-1] == f"**{SUPPORTED}**"
+    assert "Of 3 claims registered before results, 3 are supported." in early
+    assert "Of 3 claims added or changed after them" in text
     assert_tables(text)
 
 
@@ -627,20 +635,27 @@ def of(low: float, high: float, n: int = 8) -> Estimate:
 
 
 def test_a_number_comes_back_where_a_further_seed_could_give_it() -> None:
+    inside = of(0.2, 0.24)  # 0.06 from the mean: three half intervals reach as far
+    assert judge.back(0.25, inside) == judge.YES
+    assert (judge.back(0.30, inside), judge.back(0.10, inside)) == (judge.SMALLER, judge.LARGER)
+    assert judge.back(-0.30, of(-0.24, -0.2)) == judge.SMALLER
+    assert judge.back(-0.05, inside) == judge.TURNED and judge.back(0.3, of(-0.02, 0.02)) == judge.NO
+    assert judge.back(0.01, of(-0.02, 0.02)) == judge.back(0.25, of(0.2, 0.24, 2)) == judge.UNDECIDED
+    assert judge.back(0.25, of(0.2, 0.24, 0)) == ABSENT
     assert (
-        document.back(0.25, of(0.2, 0.24)) == document.YES
-    )  # 0.06 from the mean: three half intervals reach as far
-    assert document.back(0.30, of(0.2, 0.24)) == document.SIZE
-    assert document.back(-0.05, of(0.2, 0.24)) == document.back(0.3, of(-0.02, 0.02)) == document.NO
-    assert document.back(0.01, of(-0.02, 0.02)) == document.NEAR
-    assert document.back(0.25, of(0.2, 0.24, 2)) == document.UNSETTLED
+        judge.back(0.25, inside, null=0.5) == judge.YES and judge.back(0.6, inside, null=0.5) == judge.TURNED
+    )
+    assert (
+        judge.back(0.25, inside, least=0.2) == judge.YES
+        and judge.back(0.25, inside, least=0.21) == judge.UNDECIDED
+    )
 
 
 def test_a_number_survives_by_its_whole_interval() -> None:
-    assert document.survives(0.27, of(0.1, 0.3)) == document.survives(-0.05, of(-0.3, -0.1)) == document.HELD
-    assert document.survives(-0.05, of(0.1, 0.3)) == document.TURNED
+    assert document.survives(0.27, of(0.1, 0.3)) == document.survives(-0.05, of(-0.3, -0.1)) == judge.YES
+    assert document.survives(-0.05, of(0.1, 0.3)) == judge.TURNED
     assert document.survives(0.27, of(-0.1, 0.3)) == document.UNSEEN
-    assert document.survives(0.27, of(0.1, 0.3, 2)) == document.UNSETTLED
+    assert document.survives(0.27, of(0.1, 0.3, 2)) == judge.UNDECIDED
 
 
 def test_no_published_number_is_left_out(tmp_path: Path) -> None:
@@ -661,10 +676,38 @@ def test_no_published_number_is_left_out(tmp_path: Path) -> None:
     assert text.count("\n") == len(asked) + 1
     for one in asked:
         found = cells(text, f"{one.name} |")
-        assert found[-1] == "3" and found[3] == document.SIZE, one.name
+        assert found[-1] == "3" and found[3] == judge.LARGER, one.name
     assert cells(text, "five regimes: lr_heatwave, loss |")[1] == "−0.010"
     assert cells(text, "frozen weights: random |")[4] == "–"
-    assert cells(text, "frozen weights: confident |")[5] == document.HELD  # beside random, which rises
+    assert cells(text, "frozen weights: own |")[5] == judge.YES  # beside random, which rises
+    for name in (
+        "held-out loss, analysis",
+        "patch: patch, effect in [1200, 1400)",
+    ):  # below their controls', as printed
+        assert cells(text, f"{name} |")[5] == judge.YES, name
+    assert cells(text, "frozen weights: confident |")[4] == "–"  # no dose curve
+
+
+def test_what_was_selected_is_held_against_what_was_selected_alike(tmp_path: Path) -> None:
+    made: dict[str, list[dict[str, Any]]] = {
+        "frozen_conditions": [],
+        "frozen_doses": [],
+        "frozen_dose_placebos": [],
+    }
+    for seed in (1, 2, 3):
+        place = {"suite": "shakespeare", "condition": "analysis", "seed": seed, "run_step": 1000}
+        for state, change in (("confident", -0.1), ("random", 0.1)):
+            row = {"protocol": "replication", "state": state, "delta_entropy": change - 0.001 * seed}
+            made["frozen_conditions"].append(place | row)
+        for dose in (0.1, 0.2):
+            for kind, reader, change in (("doses", "learned", -0.3), ("dose_placebos", "untrained", -0.4)):
+                row = {"direction": "confident", "reader": reader, "draw": 0, "magnitude": dose, "delta_entropy": change * dose - 0.001 * seed * (reader == "learned")}  # fmt: skip
+                made[f"frozen_{kind}"].append(place | row)
+    tables = read_from(tmp_path, "shakespeare", {name: pd.DataFrame(rows) for name, rows in made.items()})
+    found = cells(document.document(tables.of("claims")), "frozen weights: confident |")
+    assert (
+        found[4].startswith("+0.018 [") and found[5] == judge.TURNED
+    )  # at the largest dose, −0.060 against −0.080
 
 
 def test_partners_that_lend_each_other_what_is_compared_are_one_unit() -> None:

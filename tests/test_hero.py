@@ -44,7 +44,11 @@ def test_it_draws_what_the_tables_hold(tmp_path: Path) -> None:
     left, right = drawing.axes
     drawn = [line.get_xdata() for line in left.lines if line.get_marker() == "o"]
     assert np.asarray(drawn[0]).tolist() == pytest.approx([0.31, 0.32, 0.33, 0.34])
-    assert [text.get_text() for text in left.get_yticklabels()] == ["learned", "scrambled", "untrained"]
+    assert [text.get_text() for text in left.get_yticklabels()] == [
+        "learned reader",
+        "scrambled reader",
+        "untrained reader",
+    ]
     assert "another run's signals" in [text.get_text() for text in right.get_yticklabels()]
 
 
@@ -55,7 +59,7 @@ def test_without_floors_it_draws_what_sensing_gains_in_the_recurring_world(tmp_p
         suite="recurring"
     )
     read_from(tmp_path, "recurring", {"recurring_losses": losses})
-    assert hero.gained(tables, "state").tolist() == pytest.approx([0.11, 0.12, 0.13, 0.14])
+    assert hero.gained(tables, "calibrated_recurring").tolist() == pytest.approx([0.11, 0.12, 0.13, 0.14])
     with style.context():
         drawing = hero.FIGURE.draw(tables, "a note")
         assert_clean(hero.FIGURE.name, drawing)

@@ -56,13 +56,53 @@ def test_verdicts_on_steering_follow_the_tables(tmp_path: Path, made: dict, expe
     reached = "Clear" if made["effect"] >= published.EFFECT_SIZE else "Not clear"
     assert verdict(page, "at least as large as the published") == reached
     assert verdict(page, "own state lowers") == "Clear"
-    assert verdict(page, "longer the state") == "Clear"
+    assert (
+        verdict(page, "along learned ones it goes further") == "Not clear"
+    )  # as steep as along a random one
+    assert verdict(page, "learned direction changes entropy the same way") == "Not clear"  # all rows alike
+
+
+def test_a_dose_goes_further_along_learned_directions_than_along_a_random_one(tmp_path: Path) -> None:
+    tables = study()
+    doses = tables["frozen_doses"]
+    doses.loc[doses["direction"] == "random", "delta_entropy"] /= -3  # down for once: the size counts
+    doses["delta_entropy"] *= 1 + 0.01 * doses["seed"]
+    page = written(tmp_path, tables)[1]
+    said = "steadily with the length of the state along any direction, random ones too; along learned ones it goes further"
+    assert verdict(page, said) == "Clear"
+    assert (
+        "At full length confident −0.214, uncertain +0.214, gradient +0.214, random 0.071 either way nats"
+        in page
+    )
+
+
+def test_the_own_state_stands_beside_a_constant_one(tmp_path: Path) -> None:
+    tables = study()
+    states = tables["frozen_conditions"]
+    constant = (states["state"] == "confident") & (states["finder"] == "gradient")
+    for change, said in ((-0.02, "and so does a constant one"), (0.01, "further than a constant one")):
+        states.loc[constant, "delta_nll"] = change + 0.001 * (states["seed"] - 2)
+        line = next(line for line in written(tmp_path, tables)[1].splitlines() if "own state lowers" in line)
+        assert said in line and "own − zero state after 1000 steps −0.0123" in line
+
+
+def test_sign_consistency_is_compared_where_all_rows_are_counted_alike(tmp_path: Path) -> None:
+    tables = study()
+    states = tables["frozen_conditions"]
+    learned = states["state"].isin(["confident", "uncertain"])
+    for protocol, expected in (("replication", "Not clear"), ("heldout", "Clear")):
+        states["sign_consistency"] = (
+            0.8 + 0.1 * (learned & (states["protocol"] == protocol)) + 0.001 * states["seed"] * learned
+        )
+        if protocol == "replication":
+            states.loc[learned & (states["protocol"] == "heldout"), "sign_consistency"] = 0.8
+        assert verdict(written(tmp_path, tables)[1], "changes entropy the same way") == expected
 
 
 def test_ranks_that_cannot_be_small_are_said_to_be(tmp_path: Path) -> None:
     tables = study()
     tables["frozen_effects"] = tables["frozen_effects"].query("draw < 3")
-    assert "3 draws cannot give p < 0.05" in written(tmp_path, tables)[1]
+    assert "3 draws of each are too few for a rank" in written(tmp_path, tables)[1]
 
 
 def test_a_page_opens_with_at_most_five_sentences_on_what_happened(tmp_path: Path) -> None:
@@ -103,7 +143,7 @@ def test_a_table_without_a_needed_column_is_named(tmp_path: Path) -> None:
 def test_a_dose_without_effect_has_no_correlation(tmp_path: Path) -> None:
     tables = study()
     tables["frozen_doses"]["delta_entropy"] = 0.0
-    assert verdict(written(tmp_path, tables)[1], "longer the state") == "Not measured"
+    assert verdict(written(tmp_path, tables)[1], "along learned ones it goes further") == "Not measured"
 
 
 def test_note_and_figures(tmp_path: Path) -> None:

@@ -477,7 +477,7 @@ def test_figures_say_what_the_tables_say(tmp_path: Path) -> None:
     made = {figure.name: drawn(figure, tmp_path, whole()) for figure in FIGURES.values()}
     titles = {name: title_of(drawing) for name, drawing in made.items()}
     assert titles[PAY.name].startswith(
-        "In the recurring world the self-state lowers the loss. Calibrating the senses pays more"
+        "In the recurring world the self-state lowers the training loss. Calibrating the senses pays more"
     )
     assert "On calm steps the self-state has a lower loss than every rival." in titles[CONTROLS.name]
     assert titles[SWITCH.name].startswith("In the 20 steps after a switch the self-state loses less")
@@ -497,7 +497,7 @@ def test_figures_claim_no_gain_where_none_is_planted(tmp_path: Path) -> None:
     tables = study(IN_RECURRING, gains={}, waits={}, seeds=4)
     for figure in FIGURES.values():
         assert " not " in title_of(drawn(figure, tmp_path, tables)) or figure is CONTROLS
-    assert "no state, " in title_of(drawn(CONTROLS, tmp_path, tables))
+    assert "No state, " in title_of(drawn(CONTROLS, tmp_path, tables))
     assert "–" in [text.get_text() for text in drawn(CONTROLS, tmp_path, tables).axes[0].texts]
 
 
@@ -521,7 +521,7 @@ def test_few_seeds_and_missing_conditions_draw(tmp_path: Path, seeds: int) -> No
 # words of the findings
 PAYING, RAW = "recurring world the self-state lowers", "With the raw mechanism"
 DEPENDS, HALF = "Calibrating the senses pays", "more than half of what a model gains"
-BLIND, BESIDE, BESIDE_ACTING = "than whatever cannot sense", "On calm steps the self-state has", "On perturbed steps the self-state has"
+BLIND, BESIDE, BESIDE_ACTING = "controls that cannot sense", "On calm steps the self-state has", "On perturbed steps the self-state has"
 CLEAN_TEXT, ACTING_TEXT = "At calm moments", "While training targets are corrupted, too"
 SOONER, LESS = "back at its usual loss sooner", "the self-state loses less"
 NEWER, OLD = "those of 64 steps ago", "64 steps old still"
@@ -584,10 +584,10 @@ def test_verdicts_turn_with_what_is_planted(
 def test_rivals_that_do_as_well_are_named(tmp_path: Path) -> None:
     gains = PAYS | {"direct": (0.1, 0.05), "clock": (0.2, 0.05)}
     text = page(tmp_path, changed(gains, {}))
-    (line,) = [line for line in text.splitlines() if "do about as well" in line and "On calm" in line]
+    (line,) = [line for line in text.splitlines() if "about as much" in line and "on calm" in line]
     assert line.startswith(
-        "- **On calm steps the clock alone and reading the last batch only do about as well as the self-state or better.** the clock "
-        "alone +0.1"
+        "- **The clock alone and a model that senses the last batch alone and carries nothing on gain about as much or more "
+        "on calm steps.** clock alone +0.1"
     )
     assert "another run" not in line and "one number" not in line
 

@@ -228,7 +228,7 @@ def test_the_figure_says_what_the_tables_say(tmp_path: Path) -> None:
     (figure,) = steering.EXPERIMENT.figures
     drawing = drawn_of(figure, tmp_path, study(8, 0.8))
     assert title_of(drawing).startswith(
-        "At the largest norms the self-state steers further than untrained readers do."
+        "In the recurring world the state, at its greatest length, steers further than untrained readers."
     )
     rows, matched = drawing.axes
     assert [label.get_text() for label in rows.get_yticklabels()] == [
@@ -243,7 +243,9 @@ def test_the_figure_says_what_the_tables_say(tmp_path: Path) -> None:
     flat = study(8, 0.0)
     flat["steering_matched"] = flat["steering_matched"].iloc[:0]
     drawing = drawn_of(figure, tmp_path, flat)
-    assert title_of(drawing).startswith("At the largest norms the self-state does not steer")
+    assert title_of(drawing).startswith(
+        "In the recurring world the state, at its greatest length, does not steer"
+    )
     assert "not measured in these runs" in [text.get_text() for text in drawing.axes[1].texts]
 
 
@@ -257,7 +259,7 @@ def test_verdicts_follow_the_tables(
     text = page_of(steering.EXPERIMENT, tmp_path, study(seeds, gain))
     assert_tables(text)
     assert (
-        verdict(text, "At the largest norms"),
+        verdict(text, "at its greatest length"),
         verdict(text, "sharpens predictions more"),
     ) == verdicts
     assert "nan" not in text

@@ -1,24 +1,23 @@
 """Every number that the published documents print, beside ours: in no family of claims, so that none is left out.
 
-Two answers a number. Does it come back: is it one that a further seed of ours could give? Does it survive: does it lie on the
-published side, by its whole interval, once its control is taken off?
+Two answers a number. Does it come back (judge.back)? Does it survive: does it lie on the published side, by its whole interval,
+once its control is taken off?
 """
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
 
 from experiments.claims.file import Other, Query, Where
-from experiments.claims.judge import values
+from experiments.claims.judge import TURNED, UNDECIDED, YES, back, values
 from experiments.kit import published
 from experiments.kit.levels import FEWEST_SEEDS
 from experiments.kit.pages import shown
-from experiments.kit.placebos import PLACEBOS
-from experiments.kit.stats import Estimate, estimate, paired
-from experiments.kit.tables import PUBLISHED, STATE, TIME, Tables
+from experiments.kit.placebos import PLACEBOS, furthest
+from experiments.kit.stats import Estimate, estimate, paired, per_seed
+from experiments.kit.tables import BASIC, NO_CLAMP, PUBLISHED, STATE, TIME, Tables
 from experiments.kit.words import DASH, MISSING, listed, number, percent, signed, table
 
 HEAD = (
@@ -36,22 +35,25 @@ TEN = {
     "frozen weights: uncertain": "the *uncertain* direction raises it",
     "five regimes: bewilderment, loss": "Corrupted targets raise the loss",
     "five regimes: bewilderment, drift": "... and move the state away from its average",
-    "five regimes: self_clamp, drift": "A held state drifts from its average",
+    "five regimes: self_clamp, drift": "A clamped state drifts from its average",
     "five regimes: self_clamp, effect": "... and loses its effect on the output",
     "five regimes: lr_heatwave, drift": "A doubled learning rate moves the state",
     f"regimes named, {STATE}": "With the state's channels, regimes are named perfectly",
     "buffer_64: memory share": "A memory of 64 states takes a third of the update",
 }
 """What the essay says, for README, by the number that it prints for it."""
-YES, NEAR, SIZE, NO, UNSETTLED = "yes", "yes, as near zero", "another size", "no", "open"
-HELD, TURNED, UNSEEN = "yes", "no, the opposite", "not clearly"
+UNSEEN = "not clearly"
 TESTED: Where = {"condition": "analysis", "run_step": 1000, "protocol": "replication"}
 NAMES = dict(zip(published.MEASURES, ("loss", "entropy", "drift", "effect"), strict=True))
 
 
 @dataclass(frozen=True)
 class Number:
-    """A printed number: what it is, what they print, the cell of each seed of ours, what its control is, digits."""
+    """A printed number: what it is, what they print, the cell of each seed of ours, what its control is, digits.
+
+    net: what is left of ours by the control, where that is not the cell minus the control's. beyond: the published number minus
+    its control's, where both are printed. least: as in `judge.back`.
+    """
 
     name: str
     said: float
@@ -59,6 +61,9 @@ class Number:
     control: Other | None = None
     digits: int = 3
     signed: bool = True
+    net: Callable[[Tables], Estimate] | None = None
+    beyond: float | None = None
+    least: float | None = None
 
 
 def numbers() -> Iterator[Number]:
@@ -87,25 +92,26 @@ def numbers() -> Iterator[Number]:
             query = Query(suite=suite, table="patch", column=metric, where={"condition": condition})
             control = Other(where={"condition": "baseline"}) if condition == "patch" else None
             yield Number(
-                f"{name}: {condition}, {NAMES[metric]} in [1200, 1400)", said, query, control, 4, signed=False
-            )
+                f"{name}: {condition}, {NAMES[metric]} in [1200, 1400)", said, query, control, 4, signed=False,
+                beyond=said - sizes[metric, "baseline"] if control else None,
+            )  # fmt: skip
     for features, said in published.CLASSIFICATION.items():
         query = Query(
             suite="shakespeare", table="classification_seeds", column="accuracy",
             where={"condition": "self", "protocol": PUBLISHED, "features": features},
         )  # fmt: skip
-        yield Number(f"regimes named, {features}", said, query, Other(where={"features": TIME}), signed=False)
+        yield Number(
+            f"regimes named, {features}", said, query, Other(where={"features": TIME}), signed=False,
+            net=named_beyond if features == STATE else None,
+        )  # fmt: skip
     for suite, losses in (("shakespeare", published.LOSSES), ("generalization", published.LOSSES_OWT)):
         for condition, said in losses.items():
             query = Query(suite=suite, table="runs", column="heldout_loss", where={"condition": condition})
             other = Other(where={"condition": "analysis_vanilla"}) if condition == "analysis" else None
             yield Number(
-                f"held-out loss, {condition}{', OpenWebText' * (suite != 'shakespeare')}",
-                said,
-                query,
-                other,
-                signed=False,
-            )
+                f"held-out loss, {condition}{', OpenWebText' * (suite != 'shakespeare')}", said, query, other, signed=False,
+                beyond=said - losses["analysis_vanilla"] if other else None,
+            )  # fmt: skip
     for memory, measures in published.MEMORY_NUMBERS.items():
         for (table_name, column, metric), said in measures.items():
             where: Where = {"condition": memory, "regime": "bewilderment"}
@@ -123,15 +129,20 @@ def numbers() -> Iterator[Number]:
 
 
 def _frozen(suite: str, name: str, changes: dict[str, float], size: float) -> Iterator[Number]:
-    """Entropy changes of the published protocol, against random directions, and the effect size, against untrained readers."""
+    """Entropy changes of the published protocol and the effect size.
+
+    What was selected stands against untrained readers, of which the same was selected; where only lengths up to the state's own
+    were tried on those, at the largest of these. The run's own state stands against random directions.
+    """
     for state, said in changes.items():
         where: Where = {**TESTED, "state": state}
         query = Query(
             suite=suite, table="frozen_conditions", column="delta_entropy", take="mean", where=where
         )
         yield Number(
-            f"{name}: {state}", said, query, None if state == "random" else Other(where={"state": "random"})
-        )
+            f"{name}: {state}", said, query, Other(where={"state": "random"}) if state == "own" else None,
+            net=partial(steered_beyond, suite, state) if state in ("confident", "uncertain") else None,
+        )  # fmt: skip
     query = Query(
         suite=suite,
         table="frozen_effects",
@@ -139,7 +150,24 @@ def _frozen(suite: str, name: str, changes: dict[str, float], size: float) -> It
         take="mean",
         where={**TESTED, "reader": "learned"},
     )
-    yield Number(f"{name}: effect size", size, query, Other(where={"reader": "untrained"}), signed=False)
+    yield Number(
+        f"{name}: effect size", size, query, Other(where={"reader": "untrained"}), signed=False, least=published.MEANINGFUL_EFFECT
+    )  # fmt: skip
+
+
+def steered_beyond(suite: str, direction: str, tables: Tables) -> Estimate:
+    """How much further a direction of the learned reader moves entropy than untrained readers' at the largest dose, nats."""
+    of = tables.of(suite)
+    where = {"condition": TESTED["condition"], "run_step": TESTED["run_step"], "direction": direction}
+    untrained = of.rows("frozen_dose_placebos", **where, reader="untrained")
+    return paired(furthest(of.rows("frozen_doses", **where)), furthest(untrained))
+
+
+def named_beyond(tables: Tables) -> Estimate:
+    """How many more regimes the state's channels name in runs that were not learned from than loss, entropy and confidence do."""
+    where = {"condition": "self_random", "protocol": NO_CLAMP}
+    rows = tables.of("shakespeare").rows("classification_seeds", **where)
+    return paired(*(per_seed(rows[rows["features"] == of], "accuracy") for of in (STATE, BASIC)))
 
 
 def _regimes(
@@ -182,9 +210,9 @@ def rows(tables: Tables) -> list[list[str]]:
                     one.name,
                     said,
                     shown(ours, kind),
-                    back(one.said, ours),
+                    back(one.said, ours, least=one.least),
                     off,
-                    survives(one.said, net),
+                    survives(one.said if one.beyond is None else one.beyond, net),
                     str(ours.n),
                 ]
             )
@@ -198,28 +226,24 @@ def measured(tables: Tables, one: Number) -> tuple[Estimate, Estimate]:
     if tables.of(one.query.suite).rows(one.query.table).empty:
         return nothing, nothing
     ours = look(one.query)
+    if one.net is not None:
+        return estimate(ours), one.net(tables)
     if one.control is None:
         return estimate(ours), nothing
     where = {**one.query.where, **one.control.where}
     return estimate(ours), paired(ours, look(one.query.model_copy(update={"where": where})))
 
 
-def back(said: float, ours: Estimate) -> str:
-    """Whether a further seed of ours could give a published number: by the t prediction interval of our seeds."""
-    if ours.n < FEWEST_SEEDS:
-        return UNSETTLED
-    near = abs(said - ours.mean) <= (ours.high - ours.mean) * math.sqrt(ours.n + 1)
-    side = ours.clear and (ours.mean > 0) == (said > 0)
-    return (YES if side else NEAR) if near else SIZE if side else NO
-
-
 def survives(said: float, net: Estimate) -> str:
-    """Whether what is left without the control lies on the published side by its whole interval."""
+    """Whether what is left without the control lies on the published side by its whole interval.
+
+    said: the published number, or what it is beyond its own control.
+    """
     if net.n < FEWEST_SEEDS:
-        return UNSETTLED if net.n else DASH
+        return UNDECIDED if net.n else DASH
     if not net.clear:
         return UNSEEN
-    return HELD if (net.mean > 0) == (said > 0) else TURNED
+    return YES if (net.mean > 0) == (said > 0) else TURNED
 
 
 def above(tables: Tables) -> dict[str, str]:

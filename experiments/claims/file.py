@@ -83,7 +83,7 @@ class Claim(Strict):
     ]  # t: where a sign flip over so few seeds could never pass its family's correction
     pairs: bool = False  # partner seeds lend each other what is compared: the pair is the unit, not the seed
     back: float | None = (
-        None  # what the published protocol's own number has to reach to come back; None: smallest
+        None  # what the published protocol's own number has to reach, too, to come back: judge.back
     )
     renamed: dict[Name, Name] = Field(default_factory=dict)  # conditions: today's name -> the registered one
     withdrawn: Text | None = None  # why it is judged no more: what it measured instead of what was published

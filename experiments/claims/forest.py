@@ -11,8 +11,18 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from experiments.claims.judge import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
-from experiments.claims.row import MARKS, Row, in_order, marked
+from experiments.claims.judge import (
+    INCONCLUSIVE,
+    LARGER,
+    NO,
+    NOT_SUPPORTED,
+    SMALLER,
+    SUPPORTED,
+    TURNED,
+    UNDECIDED,
+    YES,
+)
+from experiments.claims.row import MARKS, Row, in_order, marked, plain
 from experiments.kit import style
 from experiments.kit.panels import Figure
 from experiments.kit.tables import NothingToDraw, Tables
@@ -22,12 +32,17 @@ FACES = {SUPPORTED: style.BLACK, INCONCLUSIVE: "#a8a8a8", NOT_SUPPORTED: "white"
 ROW = 0.148  # inches
 NUMBERS = 84  # points from the axes to where the numbers end
 FURTHEST = 300.0  # smallest effects of interest: what lies beyond is drawn at the edge
-TITLE = "What holds lies beyond the grey band, to its right; what fell ends short of the band's right edge"
+TITLE = "Black: the claim is supported; grey: inconclusive; white: not supported"
 CAPTION = (
-    "Each effect counts from its null, the claimed side to the right; where readers are ranked, from the placebos' mean. Grey band: too small "
-    "to matter; ≈: the band is what is claimed. Black: supported; white: not; grey: inconclusive. 95 % intervals, n = {n}; axis linear to ±1. "
-    "Italics: claims of this study. {marks}"
+    "Each effect counts from its null, the claimed side to the right; where readers are ranked, from the mean of the placebo readers, which is "
+    "then the square at 0. Grey band: too small to matter; with ≈ the claim is that the effect lies within it. 95 % intervals, n = {n}; axis linear "
+    "to ±1. At the right what is left of each effect, whether the published number comes back, and the verdict: bold where a claim is supported "
+    "that was registered before its results. Italics: claims of this study. {marks}"
 )
+RETURNS = {
+    YES: "comes back", SMALLER: "comes back smaller", LARGER: "comes back larger", UNDECIDED: "may come back", NO: "does not come back",
+    TURNED: "comes back reversed",
+}  # fmt: skip
 
 
 def forest(tables: Tables, note: str, findings: Mapping[str, Finding]) -> Drawing:
@@ -79,7 +94,7 @@ def _values(axes: Axes, rows: pd.DataFrame, seeds: pd.DataFrame) -> dict[str, Ar
         axes.plot(effect[of], rows["y"][of], "o", c=style.BLACK, mfc=face, ms=3.8, mew=0.9, zorder=6)
     axes.axvline(0, c=style.BLACK, lw=0.6, zorder=1)
     axes.set_xscale("symlog", linthresh=1.0, linscale=0.8)
-    ticks = [tick for tick in ((1, 3, 10, 30) if limit <= 100 else (1, 10, 100)) if tick < limit]
+    ticks = [tick for tick in (1, 10, 100) if tick < limit]
     axes.set_xticks([*(-tick for tick in reversed(ticks)), 0, *ticks])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
     axes.minorticks_off()
@@ -114,8 +129,8 @@ def _words(axes: Axes, row: Row) -> None:
         "fontsize": 7,
     }
     axes.annotate(number, (1, row["y"]), (NUMBERS, 0), ha="right", **how)
-    weight = "bold" if row["verdict"] == SUPPORTED else "normal"
-    both = dict.fromkeys(filter(None, [row["returns"] if pd.notna(row["returns"]) else "", row["verdict"]]))
+    weight = "bold" if plain(row) else "normal"
+    both = filter(None, [RETURNS.get(row["returns"]), row["verdict"]])
     axes.annotate("; ".join(both), (1, row["y"]), (NUMBERS + 7, 0), weight=weight, **how)
     axes.axhline(row["y"], c=style.LIGHT, lw=0.3, zorder=0.5)
 

@@ -16,24 +16,28 @@ from base.storage import UserError
 from experiments.claims.file import REMOVED, Claim, Claims, Other, Query, Shown, load, marks, read_register
 from experiments.kit import stats
 from experiments.kit.levels import ALPHA, FEWEST_SEEDS
+from experiments.kit.stats import Estimate
 from experiments.kit.tables import Tables, stack
-from experiments.kit.words import OF_CLAIMS
+from experiments.kit.words import CLEAR, OF_CLAIMS, again
 
 Values = pd.Series  # of floats, by seed
 NOT_SUPPORTED, INCONCLUSIVE, SUPPORTED, ABSENT = OF_CLAIMS
-RETURNS = {
-    SUPPORTED: "comes back",
-    NOT_SUPPORTED: "does not come back",
-    INCONCLUSIVE: "unclear",
-    ABSENT: ABSENT,
-}
+YES, SMALLER, LARGER, NO, TURNED, UNDECIDED = (
+    "yes",
+    "smaller",
+    "larger",
+    "no",
+    "no, the opposite",
+    "undecided",
+)
+"""Whether a published number comes back, see `back`."""
 SUITE, NAN = "claims", math.nan
 NAMES = ("claims", "claim_seeds", "claim_beside", "runs")
 REPRODUCED = ("reproduced", "reproduced_low", "reproduced_high")
 COLUMNS = [
     "suite", "id", "family", "family_title", "family_asks", "statement", "short", "origin", "said", "published", "unit", "test",
     "direction", "null", "smallest", "value", "rival", "rival_name", "effect", "low", "high", "n", "p", "p_holm", "placebo",
-    "placebo_name", *REPRODUCED, "returns_p", "returns", "control", "wins", "ties", "neither", "verdict", "changed", "note", "suites", "planned", "hash",
+    "placebo_name", *REPRODUCED, "returns", "control", "wins", "ties", "neither", "verdict", "changed", "note", "suites", "planned", "hash",
     "file_sha256",
 ]  # fmt: skip
 
@@ -46,10 +50,9 @@ def judge(tables: Tables) -> dict[str, pd.DataFrame]:
     before the null is taken off; in binomial tests the share of the seeds that are not tied and its exact interval, with 0.5
     as the null, NaN where all are tied. wins, ties: of those seeds; neither: of the ties, those in which both cells are empty.
     placebo: the same effect without what is claimed: the placebos' mean, or the effect of the condition named beside.
-    reproduced: mean and interval of the published protocol's own number, the endpoint's where the claim names no other.
-    returns: whether that number comes back (RETURNS), by the rule of verdicts with `back` for the smallest effect; returns_p:
-    its sign-flip p over seeds, corrected by Holm within the family. Of published claims alone; `verdict` is what is left of
-    the claim once its control is taken off.
+    reproduced: mean and interval of the published protocol's own number, the endpoint's where the claim names no other; where
+    two columns of one table are subtracted, that difference. returns: whether it comes back, see `back`, of published claims
+    alone; `verdict` is what is left of the claim once its control is taken off.
 
     claim_seeds: `effect` of each seed; in binomial tests the difference whose sign is counted, and the sign alone where a
     number stands for an empty cell. claim_beside: what is shown beside a claim and takes no part in it, mean over seeds and
@@ -73,9 +76,8 @@ def judged(claims: Claims, register: Mapping[str, Any], tables: Tables) -> dict[
     for family, about in claims.families.items():
         members = claims.of(family)
         holm = stats.holm([answers[name][0]["p"] for name in members])
-        returns_holm = stats.holm([answers[name][0]["returns_p"] for name in members])
-        for (name, claim), p_holm, returns_p in zip(members.items(), holm, returns_holm, strict=True):
-            found = answers[name][0] | {"returns_p": returns_p}
+        for (name, claim), p_holm in zip(members.items(), holm, strict=True):
+            found = answers[name][0]
             direction = "greater" if claim.test == "binomial" else claim.direction
             effect, low, high = (found[key] - found["null"] for key in ("effect", "low", "high"))
             rows.append({
@@ -128,24 +130,48 @@ def verdict(
     return NOT_SUPPORTED if fails else SUPPORTED if holds and p_holm < ALPHA else INCONCLUSIVE
 
 
+def back(said: float, ours: Estimate, null: float = 0.0, least: float | None = None) -> str:
+    """Whether a published number comes back: YES where a further seed of ours could give it, by the 95 % t prediction interval,
+    and ours lies on its side of the null by its whole interval.
+
+    least: what ours has to exceed for YES, counted from the null, where a claim registered that.
+    """
+    if ours.n < FEWEST_SEEDS:
+        return UNDECIDED if ours.n else ABSENT
+    near = again(ours, said) == CLEAR
+    if ours.low <= null <= ours.high:
+        return UNDECIDED if near else NO
+    if (ours.mean > null) != (said > null):
+        return TURNED
+    if near:
+        return YES if least is None or ours.low - null >= least else UNDECIDED
+    return SMALLER if abs(ours.mean - null) < abs(said - null) else LARGER
+
+
 def returns(claim: Claim, found: Mapping[str, Any]) -> str:
-    """Whether the published protocol's own number comes back; "" for a claim without a published number and one that is a count."""
+    """`back` of the published protocol's own number; "" for a claim without a published number and one that is a count."""
     if claim.published is None or claim.test == "binomial":
         return ""
-    value, low, high = (found[key] - claim.null for key in REPRODUCED)
-    least = claim.smallest if claim.back is None else claim.back
-    judged = verdict(claim.direction, found["returns_n"], value, low, high, found["returns_p"], least)
-    return RETURNS[judged]
+    mean, low, high = (found[key] for key in REPRODUCED)
+    ours = Estimate(found["returns_n"], mean, low, high, NAN)
+    # of what is claimed to be equal to its null, the side that counts is zero's
+    null = 0.0 if claim.direction == "equal within" else claim.null
+    return back(claim.published, ours, null, claim.back)
 
 
 def answer(name: str, claim: Claim, tables: Tables) -> tuple[dict[str, Any], Values]:
     """What the tables say on a claim, by columns of `claims`, and each seed's effect. Without a seed all but n is NaN."""
     look = partial(values, tables, name)
-    ours, again = look(claim.endpoint), _units(claim, look(claim.query(claim.reproduced)))
-    back = tested(claim, again.to_numpy(float) - claim.null) if len(again) else NAN
+    ours = look(claim.endpoint)
+    # two columns of one table are one measurement, and its number their difference; another condition is its control
+    whole = claim.minus is not None and claim.minus.column is not None and claim.reproduced is None
+    theirs = (
+        (ours - look(claim.query(claim.minus))).dropna() if whole else look(claim.query(claim.reproduced))
+    )
+    printed = _units(claim, theirs)
     found: dict[str, Any] = {
         "value": ours.mean(), "rival": NAN, "rival_name": "", "placebo": NAN, "placebo_name": "", "null": claim.null,
-        "returns_p": back, "returns_n": len(again), "wins": NAN, "ties": NAN, "neither": NAN, **dict(zip(REPRODUCED, stats.mean_interval(again), strict=True)),
+        "returns_n": len(printed), "wins": NAN, "ties": NAN, "neither": NAN, **dict(zip(REPRODUCED, stats.mean_interval(printed), strict=True)),
     }  # fmt: skip
     if claim.placebo:
         effects, p, rival, kind = ranked(

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from base import storage
-from experiments.claims.document import above, document
+from experiments.claims.document import above, document, numbers
 from experiments.claims.file import PRIMARY, Claims, load, marks, read_register
 from experiments.claims.forest import FIGURE
 from experiments.claims.judge import NAMES, NOT_SUPPORTED, decides, judge, named
@@ -35,13 +35,14 @@ def claims_of(tables: Tables, rows: pd.DataFrame) -> list[dict[str, Any]]:
 def family(rows: pd.DataFrame, tables: Tables) -> dict[str, Any]:
     """What the templates say of one family.
 
-    small: the models that are smaller than those of the published values beside ours. all_alike: whether the first claim to
+    small: the models that are smaller than that of the essay, where its values stand beside ours. all_alike: whether the first claim to
     be supported needs all seeds on the claimed side, since a family of so many is decided by signs alone.
     """
     first, least = rows.iloc[0], len(rows) / 2 ** int(rows["planned"].iloc[0])
     theirs = " ".join(rows[rows["origin"] == "published"]["suites"]).split()
     sizes = tables.rows("runs").groupby("suite")["parameters"].max()
-    sizes = sizes[sizes.index.isin(theirs) & (sizes < published.PARAMETERS / 2)]
+    essays = {*theirs} & {one.query.suite for one in numbers()}
+    sizes = sizes[sizes.index.isin(essays) & (sizes < published.PARAMETERS / 2)]
     return {
         "primary": first["family"] == PRIMARY, "title": first["family_title"], "asks": first["family_asks"],
         "seeds": int(first["planned"]), "claims": claims_of(tables, rows), "marks": marked(rows),
@@ -54,11 +55,11 @@ def values(tables: Tables) -> dict[str, Any]:
     """What the page says besides findings and grids."""
     rows = tables.rows("claims")
     known = rows[rows["family"].notna()]
-    theirs = known[known["origin"] == "published"]
+    theirs, late = known[known["origin"] == "published"], known["changed"].isin(list(MARKS))
     return {
         **SHARED, "families": [family(of, tables) for _, of in known.groupby("family", sort=False)], "measured": (rows["n"] > 0).any(),
         "fell": claims_of(tables, theirs[theirs["verdict"] == NOT_SUPPORTED]), "missing": MISSING, "marks": MARKS, "marked": marked(rows),
-        "tally": tally({"published claim": theirs, "claim of this study": known[known["origin"] == "ours"]}),
+        "tally": tally({"claim registered before results": known[~late], "claim added or changed after them": known[late]}),
         "registered": {text: [f"`{name}`" for name in rows[rows["changed"] == text]["id"]] for text in MARKS},
         "hashes": [*zip(rows["id"], rows["hash"], rows["changed"].astype(object).fillna("registered"), strict=True)],
         "leading": [one["id"] for one in claims_of(tables, known[known["family"] == PRIMARY])][:5],

@@ -9,6 +9,9 @@ from typing import Any
 import pandas as pd
 
 from experiments.claims.file import ADDED, CHANGED, REMOVED, SEEN
+from experiments.claims.judge import SUPPORTED
+from experiments.kit.pairs import LOOKS
+from experiments.kit.placebos import PLACEBOS
 from experiments.kit.stats import Estimate
 from experiments.kit.words import DASH, OF_CLAIMS, cell, interval, listed, number, plural
 
@@ -29,7 +32,7 @@ def tally(groups: Mapping[str, pd.DataFrame]) -> str:
         parts = [
             f"{counts[one]} {'is' if counts[one] == 1 else 'are'} {one}" for one in OF_CLAIMS if counts[one]
         ]
-        many = name if len(rows) == 1 else name.replace("claim", "claims")
+        many = name if len(rows) == 1 else name.replace("claim", "claims", 1)
         said += [f"Of {len(rows)} {many}, {listed(parts)}."] if parts else []
     return " ".join(said)
 
@@ -38,6 +41,11 @@ def marked(rows: pd.DataFrame) -> str:
     """What the marks behind claims mean, of those that occur."""
     found = [f"{mark} {text}" for text, mark in MARKS.items() if (rows["changed"] == text).any()]
     return f"Marks: {'; '.join(found)}." if found else ""
+
+
+def plain(row: Row) -> bool:
+    """Whether a claim is supported and stood before its results: what is shown in bold."""
+    return row["verdict"] == SUPPORTED and row["changed"] not in MARKS
 
 
 def told(row: Row, beside: pd.DataFrame) -> dict[str, Any]:
@@ -49,9 +57,11 @@ def told(row: Row, beside: pd.DataFrame) -> dict[str, Any]:
     held, smallest = _held(row), f"{'± ' * (row['direction'] == 'equal within')}{row['smallest']:g}"
     p, p_holm = ("< 0.0001" if row[name] < 0.0001 else number(row[name], 4) for name in ("p", "p_holm"))
     against = f"; {held}" if held != DASH else ""
-    numbers = f"{_ours(row)}{against}; smallest of interest {smallest}, p (Holm) {p_holm}, n = {row['n']}."
+    least = f"{'less than' if row['direction'] == 'equal within' else 'at least'} {row['smallest']:g}"
+    late = f" {row['changed'].capitalize()}." if row["changed"] in MARKS else ""
+    numbers = f"{_ours(row)}{against}; to count it takes {least}; p {p_holm}, corrected for the family; n = {row['n']}.{late}"
     strongest = [
-        f"; {one['label']} {number(one['mean'], _digits(row))} ({one['name']})"
+        f"; {one['label']}, {_called(one['name'])}, {number(one['mean'], _digits(row))}"
         for _, one in beside[beside["name"].notna()].iterrows()
     ]
     reading = [row["note"], *(_shown(row, one) for _, one in beside.iterrows())]
@@ -59,6 +69,7 @@ def told(row: Row, beside: pd.DataFrame) -> dict[str, Any]:
     told = {
         **row, "mark": MARKS.get(row["changed"], ""), "published": _published(row), "ours": _ours(row), "p": p, "p_holm": p_holm,
         "reproduced": _reproduced(row), "own": _own(row), "returns": row["returns"] if _known(row["returns"]) else DASH, "smallest": smallest, "held": held + "".join(strongest), "against": held,
+        "shown_verdict": f"**{row['verdict']}**" if plain(row) else f"{row['verdict']}{MARKS.get(row['changed'], '')}",
         "evidence": numbers if row["n"] else "The tables hold nothing for it yet.",
         "said": re.sub(r"(?<=[ (:])-(?=\d)", "−", str(row["said"])),
         "reading": " ".join(filter(_known, reading)), "explained": " ".join(filter(_known, explained)) or DASH,
@@ -111,14 +122,21 @@ def _reproduced(row: Row) -> str:
 def _held(row: Row) -> str:
     """What the claim is held against: both numbers on one scale, and the other's name; seeds where order alone counts."""
     value, rival, placebo = (number(row[name], _digits(row)) for name in ("value", "rival", "placebo"))
+    rivals, placebos = _called(row["rival_name"]), _called(row["placebo_name"])
     if row["test"] == "binomial" and row["n"]:
         said = f"{row['wins']:.0f} of {plural(row['n'], 'seed')}"
         said += f", {row['ties']:.0f} tied" if row["ties"] else ""
         said += f", in {row['neither']:.0f} of them neither recovered" if row["neither"] else ""
-        return f"{said} ({row['rival_name']})" if _known(row["rival_name"]) else said
+        return f"{said} ({rivals})" if rivals else said
     if placebo != DASH and not (row["test"] == "placebo_ranks" and row["n"]):
-        return f"{placebo} ({row['placebo_name']})"
-    return f"{value} against {rival} ({row['rival_name']})" if rival != DASH else DASH
+        return f"{placebos} gets {placebo}"
+    return f"{value} against {rival} ({rivals})" if rival != DASH else DASH
+
+
+def _called(name: Any) -> str:
+    """What tables call by a condition or a reader, or by several values, in words; as it stands where there are none."""
+    words = {**PLACEBOS, **{of: look.label for of, look in LOOKS.items()}}
+    return ", ".join(words.get(part, part) for part in str(name).split(", ")) if _known(name) else ""
 
 
 def _leaning(row: Row) -> str:
@@ -133,5 +151,5 @@ def _leaning(row: Row) -> str:
 def _shown(row: Row, one: Row) -> str:
     """What is shown beside a claim, as a sentence."""
     digits = max(_digits(row), 4 if abs(one["mean"]) < 0.01 else 0)
-    name = f" (`{one['name']}`)" if _known(one["name"]) else ""
+    name = f" ({_called(one['name'])})" if _known(one["name"]) else ""
     return f"{one['label'][0].upper()}{one['label'][1:]}{name}: {_mean(one, 'mean low high', digits)}."

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiments.kit import published
+from experiments.kit import published, style
 from experiments.kit.levels import ALPHA
 from experiments.kit.stats import Estimate, estimate, over_seeds, paired, per_seed
+from experiments.kit.style import Look
 from experiments.kit.tables import Tables
 from experiments.kit.words import (
     CLEAR,
@@ -36,6 +37,11 @@ TESTS = {
     ("heldout", "gradient"): "held-out protocol, gradient finder",
 }
 PLACEBOS = {"rotated": "scrambled", "untrained": "untrained"}  # in tables, and as readers know them
+READERS = {
+    "learned": Look("learned reader", style.BLUE, "solid", "o"),
+    "rotated": Look("scrambled reader", style.VERMILLION, "dashed", "^"),
+    "untrained": Look("untrained reader", style.GREY, "dotted", "s", filled=False),
+}
 ON = {
     ("replication", "dimension"): "As published",
     ("heldout", "dimension"): "On held-out text",
@@ -105,6 +111,17 @@ def _below(rows: pd.DataFrame) -> tuple[int, int]:
     return int((p < ALPHA).sum()), len(p)
 
 
+def _ranked(draws: int, k: int, n: int) -> str:
+    """How many of n seeds have p < ALPHA by rank, as what that says of their draws."""
+    if _too_few(draws):
+        return f"{plural(draws, 'draw')} of each are too few for a rank"
+    if not draws:
+        return f"rank p < {ALPHA} in {k} of {plural(n, 'seed')}"
+    beaten = next(least for least in range(draws + 1) if (1 + draws - least) / (1 + draws) < ALPHA)
+    those = f"all {draws}" if beaten == draws else f"{beaten} of {draws}"
+    return f"further than {those} of them in {k} of {plural(n, 'seed')}"
+
+
 def effect_table(tests: Sequence[tuple[str, str]], *views: View) -> str:
     """Effect sizes beside placebos, a row a view, test, step and placebo, and how to read it; "" where there is none."""
     rows = []
@@ -150,13 +167,14 @@ def beats(view: View, protocol: str, finder: str) -> Finding:
                 side(beyond, +1),
             )
             against.append(OPEN if verdict == CLEAR and 2 * k <= n else verdict)
-            few = f"{plural(draws, 'draw')} cannot give p < {ALPHA}"
-            rank = few if _too_few(draws) else f"rank p < {ALPHA} in {k} of {n}"
-            told.append(f"minus {PLACEBOS[placebo]} {interval(beyond)} ({rank})")
+            mean = number(per_seed(found, "placebo_mean").mean())
+            told.append(
+                f"{PLACEBOS[placebo].capitalize()} readers {mean}, learned minus that {interval(beyond)}; {_ranked(draws, k, n)}."
+            )
         if against:
             verdicts.append(worst(against))
             effect = number(per_seed(pd.concat(by_placebo.values()), "effect").mean())
-            parts.append(f"After {step} steps {effect} nats; {'; '.join(told)}.")
+            parts.append(f"After {step} steps {effect} nats. {' '.join(told)}")
     whose, both = listed(list(kinds) or list(PLACEBOS.values())), "" if len(kinds) == 1 else "both "
     said = f"{ON[protocol, finder]}, the learned directions"
     return Finding(
@@ -185,6 +203,12 @@ def at_usual_norm(rows: pd.DataFrame, condition: str, finder: str, placebo: str)
     here = rows[(rows["condition"] == condition) & (rows["finder"] == finder)]
     one, other = (per_seed(here[here["reader"] == reader], "effect") for reader in ("learned", placebo))
     return paired(one, other)
+
+
+def furthest(doses: pd.DataFrame) -> "pd.Series[float]":
+    """The change of entropy at the largest dose of dose curves along one direction, by seed: the mean over draws, nats."""
+    largest = doses.groupby("seed")["magnitude"].transform("max")
+    return per_seed(doses[doses["magnitude"] == largest], "delta_entropy")
 
 
 def usual_table(rows: pd.DataFrame) -> str:
