@@ -71,24 +71,24 @@ def of_document(tables: Tables) -> str:
         for place in (MIDDLE, END)
     }
     size = "another size: " * (again(estimate(far["belief"]), DOCUMENT["belief"]) == NOT_CLEAR)
-    lines = [
-        [
+    lines: list[tuple[str, str, dict[str, str]]] = [
+        (
             "The residual stream holds the ideal observer's belief, as a linear image",
             f"{EASY}: R² {told(r2(EASY, 'joined'), 3)}",
             {
                 f"{said} {told(r2(EASY, source), 3)}": more(r2(EASY, "joined"), r2(EASY, source))
                 for said, source in (("untrained model", "untrained joined"), ("the last three tokens", "3-gram"), ("the last five", "5-gram"), ("the next token's true probabilities", "next-token"))
             },
-        ],
-        [
+        ),
+        (
             f"In {EASY} it is a fractal in a triangle",
             f"MSE {told(of(tables, EASY, 'joined', 'mse'), 4)}",
             {
                 f"the last {said} tokens {told(of(tables, EASY, source, 'mse'), 4)}": more(of(tables, EASY, "joined", "mse"), of(tables, EASY, source, "mse"), -1)
                 for said, source in (("three", "3-gram"), ("five", "5-gram"))
             },
-        ],
-        [
+        ),
+        (
             f"It is more than the next token asks for ({HARD})",
             f"R² {told(r2(HARD, 'joined'))} on histories as long as the context, {told(of(tables, HARD, 'joined', at='all'))} on all",
             {
@@ -98,59 +98,59 @@ def of_document(tables: Tables) -> str:
                     for at, said in (("last", ""), ("all", " on all"))
                 },
             },
-        ],
-        [
+        ),
+        (
             f"Distances: R² {DOCUMENT['belief']} with beliefs', {DOCUMENT['next_token']} with next-token predictions'",
             f"{size}with beliefs' {told(far['belief'])} ({told(same['belief'])} on the histories that the map was fitted on)",
             {f"with those of the next token's true probabilities {told(far['next_token'])} ({told(same['next_token'])})": more(far["belief"], far["next_token"])},
-        ],
-        [
+        ),
+        (
             "The image forms over training",
             f"{EASY}: R² {told(final, 3)} at the end, histories of all lengths",
             {f"before the first step {told(first, 3)}": more(final, first)},
-        ],
-        [
+        ),
+        (
             f"Asked: how many layers? In {HARD} it takes several",
             f"all joined R² {told(r2(HARD, 'joined'))}",
             {f"the best single layer {told(highest)}": more(r2(HARD, "joined"), highest)},
-        ],
-        [
+        ),
+        (
             "Asked: how is the map fitted? On what it is tested on?",
             f"on other histories: {HARD} R² {told(r2(HARD, 'joined'))}; on the same ones {told(r2(HARD, 'in-sample'))}",
             {f"shuffled beliefs {told(r2(HARD, 'shuffled'))}": more(r2(HARD, "joined"), r2(HARD, "shuffled"))},
-        ],
-        [
+        ),
+        (
             "Asked: does it tell histories apart that only differ later?",
             f"AUC {told(apart['joined'])}",
             {
                 f"{said} {told(apart[source])}": more(apart["joined"], apart[source])
                 for said, source in (("the last five tokens", "5-gram"), ("untrained", "untrained joined"))
             },
-        ],
-        [
+        ),
+        (
             "Asked: is it used? Moved at a middle layer to a belief with the same next token, at all positions so far",
             f"the prediction after the next goes {percent(move['belief'].mean())} of the way, with the other history's own stream {percent(move['stream'].mean())}",
             {
                 f"{said} {percent(move[rival].mean())}": more(move["belief"], move[rival])
                 for said, rival in (("at random", "random"), ("to a third belief", "foreign"))
             },
-        ],
-        [
+        ),
+        (
             "The same at the last position alone",
             f"{percent(alone['belief'].mean())} of the way",
             {f"to a third belief {percent(alone['foreign'].mean())}": more(alone["belief"], alone["foreign"])},
-        ],
-        [
+        ),
+        (
             f"The same in {EASY}, where a belief is its next token's probabilities",
             f"next token, middle layer: {percent(edit['belief', MIDDLE].mean())} of the way; last layer, nearly an edit of the logits: {percent(edit['belief', END].mean())}",
             {f"at random, middle layer {percent(edit['random', MIDDLE].mean())}": more(edit["belief", MIDDLE], edit["random", MIDDLE])},
-        ],
+        ),
         *(
-            [
+            (
                 f"Asked: what is left of the loss when all but the belief's subspace is taken out? {place.capitalize()} layer",
                 f"{HARD}: {over('belief', place)} nats over the best",
                 {f"{KEPT[kept].label} {over(kept, place)}": more(loss["belief", place], loss[kept, place], -1) for kept in ("random", "principal", "without")},
-            ]
+            )
             for place in (MIDDLE, END)
         ),
     ]  # fmt: skip

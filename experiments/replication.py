@@ -158,7 +158,9 @@ def course(metric: str) -> draw.Panel:
             return []
         channel, steps = CHANNELS[metric], rows["from_step"] + BIN / 2
         ours, theirs = looks["ours"], looks["theirs"]
-        floor = rows[["ours", "theirs"]].min(axis=None) / 4 if channel.log else 0.0  # no metric is below zero
+        floor = (
+            float(rows[["ours", "theirs"]].to_numpy().min()) / 4 if channel.log else 0.0
+        )  # no metric is below zero
         axes.fill_between(steps, rows["low"].clip(floor), rows["high"], color=ours.colour, alpha=0.2, lw=0)
         axes.plot(steps, rows["ours"], c=ours.colour, lw=1.2)
         axes.plot(steps, rows["theirs"], theirs.marker, c=theirs.colour, mfc=theirs.face, ms=2.6, mew=0.8)

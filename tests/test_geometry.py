@@ -590,7 +590,7 @@ def test_five_sentences_open_the_page_and_every_row_of_the_document_has_its_line
         )
     }  # fmt: skip
     assert all(set(said) == {"yes"} for said in rows.values()) and len(rows["The residual stream holds"]) == 4
-    five = page_of(experiment.EXPERIMENT, tmp_path / "five", made(**{"5-gram": 0.99}))
+    five = page_of(experiment.EXPERIMENT, tmp_path / "five", made(8, **{"5-gram": 0.99}))
     said = re.findall(r"\*\*(.*?)\*\*", cells_of(five, "The residual stream holds")[2])
     assert said == ["yes", "yes", "no", "yes"]  # as much as the last five tokens tell
 
