@@ -3,6 +3,7 @@ that goes beyond each control."""
 
 import pandas as pd
 
+from experiments.claims.judge import YES, back
 from experiments.geometry_tables import DOCUMENT, EASY, END, HARD, KEPT, MIDDLE, moved, of
 from experiments.kit.stats import estimate, paired, per_seed
 from experiments.kit.tables import Tables
@@ -11,7 +12,6 @@ from experiments.kit.words import (
     MISSING,
     NOT_CLEAR,
     OPEN,
-    again,
     interval,
     number,
     percent,
@@ -70,7 +70,7 @@ def of_document(tables: Tables) -> str:
         for move in ("belief", "random")
         for place in (MIDDLE, END)
     }
-    size = "another size: " * (again(estimate(far["belief"]), DOCUMENT["belief"]) == NOT_CLEAR)
+    size = back(DOCUMENT["belief"], estimate(far["belief"]))
     lines: list[tuple[str, str, dict[str, str]]] = [
         (
             "The residual stream holds the ideal observer's belief, as a linear image",
@@ -101,7 +101,7 @@ def of_document(tables: Tables) -> str:
         ),
         (
             f"Distances: R² {DOCUMENT['belief']} with beliefs', {DOCUMENT['next_token']} with next-token predictions'",
-            f"{size}with beliefs' {told(far['belief'])} ({told(same['belief'])} on the histories that the map was fitted on)",
+            f"with beliefs' {told(far['belief'])}{'' if size == YES else f': {size}'} ({told(same['belief'])} on the histories that the map was fitted on)",
             {f"with those of the next token's true probabilities {told(far['next_token'])} ({told(same['next_token'])})": more(far["belief"], far["next_token"])},
         ),
         (
