@@ -146,7 +146,7 @@ def lead(tables: Tables) -> Finding:
     first = rows[rows["method"] == "differences"]
     alone = first[first["lead_p_value"] < ALPHA]
     places = zip(alone["measure"], alone["lead_lag"], alone["condition"], strict=True)
-    said = f"In first differences its strongest correlation with the loss comes after it in {(first['peak_lag'] > 0).sum()} of {len(first)} series"
+    said = f"In first differences the loss goes most closely with a later step of the state in {(first['peak_lag'] > 0).sum()} of {len(first)} series"
     by_chance = f"{len(alone)} have a lead with p < {ALPHA}, {number(ALPHA * len(first), 0)} would by chance"
     each = words.listed([f"{MEASURES[name]} {signed(lag, 0)} in `{where}`" for name, lag, where in places])
     verdict = words.CLEAR if leads else words.NOT_CLEAR

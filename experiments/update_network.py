@@ -20,7 +20,7 @@ from experiments.kit.replay import Replay, open_replay, untrained
 from experiments.kit.runs import Context
 from experiments.kit.stats import Estimate, correlation, estimate, over_seeds, paired, per_seed
 from experiments.kit.tables import CALM, Tables, of_condition, stack
-from experiments.kit.words import Finding, interval, listed, number, plural, side
+from experiments.kit.words import Finding, interval, listed, number, plural, side, signed
 from experiments.update_network_figure import FIGURE
 
 POINTS = 25  # of a sensitivity curve, as published
@@ -262,8 +262,9 @@ def by_conditions(
         "self" if "self" in values else next(iter(values)),
         [value.mean for value in values.values()],
     )
-    low, high = (number(end, digits) for end in (min(means), max(means)))
-    evidence = f"{said}: {interval(values[shown_as], digits, sign=min(means) < 0)} (`{shown_as}`), {low} to {high} over {plural(len(values), 'kind')} of run."
+    sign = min(means) < 0
+    low, high = ((signed if sign else number)(end, digits) for end in (min(means), max(means)))
+    evidence = f"{said}: {interval(values[shown_as], digits, sign)} (`{shown_as}`), {low} to {high} over {plural(len(values), 'kind')} of run."
     return Finding(claim, words.worst(verdicts), evidence, otherwise)
 
 

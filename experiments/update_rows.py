@@ -89,12 +89,15 @@ def _folds_told(x: np.ndarray, y: np.ndarray, seed: int) -> list[tuple[float, fl
 def findings(tables: Tables) -> dict[str, Finding]:
     own = scores(tables, EITHER, HIDDEN)
     beside = {f"minus {name}": paired(own, scores(tables, EITHER, name)) for name in (BEFORE, CLOCK)}
+    level = [
+        name.removeprefix("minus ") for name, gain in beside.items() if words.side(gain, +1) != words.CLEAR
+    ]
     return {
         "rows_return": returns(tables),
         "rows_trained": difference(
             "Asked as published, trained hidden units tell a regime from none better than untrained ones and than progress alone.", beside, +1,
             "balanced accuracy",
-            otherwise="Asked as published, trained hidden units do not tell a regime from none clearly better than both untrained ones and progress alone.",
+            otherwise=f"Asked as published, hidden units after training do not tell a regime from none clearly better than {words.listed(level)}.",
         ),
     }  # fmt: skip
 
