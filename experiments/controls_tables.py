@@ -31,7 +31,9 @@ def controls_comparison(context: Context, regime_deltas: pd.DataFrame) -> pd.Dat
         ),
     )
     made = regime_deltas[[*keys, "delta", "before"]]
-    plain = of_condition(made, VANILLA).drop(columns="condition").rename(columns={"delta": "vanilla"})
+    plain = (
+        of_condition(made, VANILLA).drop(columns=["condition", "before"]).rename(columns={"delta": "vanilla"})
+    )
     made = made.merge(trends[[*keys, "delta"]].rename(columns={"delta": "trend"}), on=keys, how="left")
     made["detrended"] = made["delta"] - made["trend"]
     made["relative"] = made["detrended"] / made.pop("before").abs().where(lambda before: before > 0)

@@ -179,7 +179,7 @@ def test_what_outlives_the_state_is_counted_from_its_end(tmp_path: Path) -> None
     page = page_of(page_on.EXPERIMENT, tmp_path / "less", {"cooled_losses": ended(-0.2)})
     assert (
         page.findings["outlives"].verdict == "not clear"
-        and "The opposite holds." in page.findings["outlives"].evidence
+        and "It is clearly the other way round." in page.findings["outlives"].evidence
     )
     page = page_of(page_on.EXPERIMENT, tmp_path / "few", {"cooled_losses": ended(0.2, seeds=2)})
     assert page.findings["outlives"].verdict == "open"

@@ -129,7 +129,7 @@ def test_the_page_and_the_figure_say_what_the_table_says(tmp_path: Path) -> None
     page = page_of(rates.EXPERIMENT, tmp_path, study())
     found = {name: one.verdict for name, one in page.findings.items()}
     assert found == dict.fromkeys(found, "clear") | {"highest": "not clear"}
-    assert "The opposite holds." in page.findings["highest"].evidence
+    assert "It is clearly the other way round." in page.findings["highest"].evidence
     assert "nan" not in page
     assert_tables(page)
     row = cells(page, "120 steps, self-state |")
@@ -157,7 +157,7 @@ def test_what_is_lost_is_told(tmp_path: Path) -> None:
     assert verdict(page, "lower loss on calm training steps than no state.") == "Not clear"
     assert (
         page.findings["text"].verdict == "not clear"
-        and "The opposite holds." in page.findings["text"].evidence
+        and "It is clearly the other way round." in page.findings["text"].evidence
     )
     assert title_of(drawn_of(FIGURE, tmp_path, tables, "rates")).count(" not ") == 2
 
@@ -168,7 +168,7 @@ def test_a_length_that_is_clear_alone_is_named(tmp_path: Path) -> None:
     rows.loc[mine, "difference_best"] *= -1
     told = page_of(rates.EXPERIMENT, tmp_path, {"rates_losses": rows}).findings["pays"]
     assert told.title().endswith("than no state, clearly so after 400 steps alone.")
-    assert told.evidence.endswith("The opposite holds for 120 steps.")
+    assert told.evidence.endswith("clearly the other way round for 120 steps.")
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
