@@ -48,7 +48,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
     }
 
     def more(
-        claim: str, negated: str, parts: dict[str, Estimate], sign: int, unit: str, digits: int, **how: bool
+        claim: str, negated: str, parts: dict[str, Estimate], sign: int, unit: str, digits: int, **how: Any
     ) -> Finding:
         return difference(claim, parts, sign, unit, digits, otherwise=negated, **how)
 
