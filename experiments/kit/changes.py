@@ -86,14 +86,13 @@ def marks(tables: Tables, regime: str, channels: Iterable[str] = TESTED) -> dict
 
 def _moves(tables: Tables, regime: str, moved: Mapping[str, Estimate]) -> str:
     """Channels that a regime moves, by how: each rises or falls, by more or by less than without the regime."""
-    how: dict[str, list[str]] = {}
+    how: dict[tuple[str, str], list[str]] = {}
     for channel, gain in moved.items():
         own = estimate(change(tables, "self", regime, channel)).mean
-        how.setdefault(
-            f"{'rise' if own > 0 else 'fall'} {'more' if own * gain.mean > 0 else 'less'}", []
-        ).append(CHANNELS[channel].name)
+        way = "rise" if own > 0 else "fall", "more" if own * gain.mean > 0 else "less"
+        how.setdefault(way, []).append(CHANNELS[channel].name)
     return ", ".join(
-        f"{listed(names)} {verb.replace(' ', 's ' * (len(names) == 1) or ' ')}" for verb, names in how.items()
+        f"{listed(names)} {verb}{'s' * (len(names) == 1)} {much}" for (verb, much), names in how.items()
     )
 
 
