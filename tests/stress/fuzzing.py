@@ -26,7 +26,7 @@ from data.prepare import prepare_text
 from experiments.kit import style
 from probes import belief
 from scripts import sample
-from study import book, session
+from study import making, session
 from study import request as studies
 from tests.hostile import CONFIGS, TINY, assert_refused, drawing, ends, write_tables
 from tests.least import TEXT
@@ -173,7 +173,7 @@ def make_place(folder: Path, patch: pytest.MonkeyPatch) -> Place:
     patch.setattr(tokenizers_module, "_gpt2", no_gpt2)
     quick = sources.Source("pydoc_char", build=lambda: TEXT.encode(), recipe=pydoc_text.RECIPE)
     patch.setitem(sources.SOURCES, "pydoc_char", quick)
-    patch.setattr(book, "draw", drawing("learning-curves.png"))
+    patch.setattr(making, "draw", drawing("learning-curves.png"))
     patch.setattr(style, "DPI", 20)
     patch.setattr(session, "run", _checked_only)
     patch.setattr(train, "train", lambda *_, **__: runs[0])

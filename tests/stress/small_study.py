@@ -23,7 +23,7 @@ from typing import Any
 from base import command_line, storage
 from base.storage import ROOT
 from scripts import run_all as script
-from study import book, progress, session
+from study import making, progress, session
 from study import plan as plans
 from study.runner import Runner
 from tests.hostile import drawing
@@ -158,7 +158,7 @@ def here(place: Path, out: Path, *more: str, log: Path | None = None) -> Ended:
     for module, name, instead in (
         (session, "Runner", functools.partial(Runner, executor=Inline)),
         (progress, "gflops", lambda: 10.0),  # what is measured for a first guess at the time
-        (book, "draw", drawing(*DRAWN_HERE)),
+        (making, "draw", drawing(*DRAWN_HERE)),
     ):
         setattr(module, name, instead)
     begun = time.monotonic()
