@@ -199,11 +199,11 @@ def findings(tables: Tables) -> dict[str, Finding]:
         return per_seed(tables.rows("ambiguous_auc", feature=feature, memory=memory), column)
 
     def beyond(feature: str) -> dict[str, Estimate]:
-        return {f"`{name}`": paired(of(feature, name), of("loss", name)) for name in LOOKS}
+        return {at.named(name): paired(of(feature, name), of("loss", name)) for name in LOOKS}
 
     unit, seeds = (
         "of |AUC − 0.5|",
-        {f"`{name}`": paired(of("gate", name), of("gate", name, "seeds_apart")) for name in HELD},
+        {at.named(name): paired(of("gate", name), of("gate", name, "seeds_apart")) for name in HELD},
     )
     twice = {f"buffer_64_{one}": f"none_{one}" for one in ("long", "short")}
 
@@ -220,7 +220,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
     return {
         "echo": difference(
             "Where both runs are disturbed alike, more of the earlier cue is left in a state with memory than in one without.",
-            {**at.against("ema", ["none"], "echo"), **at.against("buffer_64", ["none"], "echo")}, +1, "of the distance under the cue",
+            {f"{at.named(name)} minus {at.named('none')}": at.minus(name, "none", "echo") for name in HELD}, +1, "of the distance under the cue",
             otherwise="Where both runs are disturbed alike, a memory does not clearly keep more of the earlier cue in the state.",
         ),
         "gate": tells("gate", "the gate"),

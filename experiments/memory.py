@@ -40,11 +40,14 @@ def findings(tables: Tables) -> dict[str, Finding]:
     at, trade = during(tables), tables.by_condition("memory_tradeoff", LOOKS)
 
     def beyond(rows: ByCondition, other: str, column: str) -> dict[str, Estimate]:
-        return {f"`{name}` − `{other}`": rows.minus(name, other, column) for name in BUFFERS}
+        return {
+            f"{rows.named(name)} minus {rows.named(other)}": rows.minus(name, other, column)
+            for name in BUFFERS
+        }
 
     longer = {
-        "`buffer_64` − `ema`": at.minus("buffer_64", "ema", "share"),
-        "`buffer_128` − `buffer_64`": at.minus("buffer_128", "buffer_64", "share"),
+        "64 past states minus exponential average": at.minus("buffer_64", "ema", "share"),
+        "128 minus 64 past states": at.minus("buffer_128", "buffer_64", "share"),
     }
 
     def more(
