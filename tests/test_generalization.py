@@ -249,7 +249,7 @@ def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
         if seeds == 1:
             assert "- **Clear" not in text and "- **Not clear" not in text
         if absent == "all":
-            assert text.count("The tables hold nothing for this yet.") == 5
+            assert text.count("The tables hold nothing for this yet.") == 6
 
 
 def test_a_table_without_a_needed_column_is_named(tmp_path: Path) -> None:
