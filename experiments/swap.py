@@ -207,5 +207,6 @@ GRIDS = {
     ),
 }  # fmt: skip
 EXPERIMENT = Experiment(
-    "swap", "Swapped states: is the state entangled with its weights?", (swap_paths, swap_summary), findings, (FIGURE,), GRIDS
+    "swap", "Swapped states: is the state entangled with its weights?", (swap_paths, swap_summary), findings, (FIGURE,), GRIDS,
+    suites=("swap", "generalization"),
 )  # fmt: skip
