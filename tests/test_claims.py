@@ -18,7 +18,7 @@ from base.storage import ROOT, UserError
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
 from experiments.claims import document, file, judge, page
-from experiments.claims.file import ADDED, CHANGED, REMOVED, SEEN, Claims, load, register
+from experiments.claims.file import ADDED, CHANGED, FORESEEN, REMOVED, SEEN, Claims, load, register
 from experiments.claims.judge import ABSENT, INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED, judged, verdict
 from experiments.claims.page import EXPERIMENT
 from experiments.kit import published
@@ -521,7 +521,7 @@ def test_what_is_withdrawn_stands_as_it_was_registered_and_is_judged_no_more(
     committed: Claims, tmp_path: Path
 ) -> None:
     registered, gone = file.read_register()["claims"], committed.withdrawn()
-    assert len(gone) == 36 and all(claim.hash() == registered[name]["hash"] for name, claim in gone.items())
+    assert len(gone) == 38 and all(claim.hash() == registered[name]["hash"] for name, claim in gone.items())
     judged_now = {name for family in committed.families for name in committed.of(family)}
     assert not judged_now & set(gone) and {claim.successor for claim in gone.values()} <= judged_now
     lone = ('test = "sign_flip"', 'test = "sign_flip"\nwithdrawn = "Another measure."')
@@ -605,8 +605,66 @@ def test_the_page_says_first_what_fell_and_what_explains_it(tmp_path: Path) -> N
     early = page_from(tmp_path / "early", made(tmp_path))
     assert cells(early, "It gains.")[-1] == f"**{SUPPORTED}**"
     assert "Of 3 claims registered before results, 3 are supported." in early
-    assert "Of 3 claims added or changed after them" in text
+    assert "Of 3 claims added or changed after results" in text
     assert_tables(text)
+
+
+KNOWN = ('asks = "Does it?"\n', 'asks = "Does it?"\nforeseen = ["gains"]\n')
+
+
+def test_a_claim_whose_size_was_known_is_marked_and_never_bold(tmp_path: Path) -> None:
+    known, blind = load(file_of(tmp_path, KNOWN)), load(file_of(tmp_path))
+    assert {name: one.hash() for name, one in known.claims.items()} == {
+        name: one.hash() for name, one in blind.claims.items()
+    }
+    assert file.marks(known, NONE) == {"beats": "", "gains": FORESEEN, "slower": ""}
+    assert file.marks(known, {**NONE, "results": {"s": {}}})["gains"] == ADDED  # the weightier mark
+    tables = made(tmp_path, KNOWN)
+    text = page_from(tmp_path / "page", tables)
+    assert (
+        cells(text, "It gains.‡")[-1] == f"{SUPPORTED}‡"
+        and cells(text, "It is slower.")[-1] == f"**{SUPPORTED}**"
+    )
+    assert "Of 2 claims registered before results, 2 are supported." in text
+    assert "Of 1 claim registered with its size known, 1 is supported." in text
+    assert f"{FORESEEN.capitalize()} (‡): `gains`." in text
+    drawing = drawn_of(EXPERIMENT.figures[0], tmp_path / "page", tables, "claims")
+    texts = {one.get_text(): one.get_fontweight() for one in drawing.axes[0].texts}
+    assert "gains‡" in texts and "slower" in texts
+    weights = [one.get_fontweight() for one in drawing.axes[0].texts if one.get_text().endswith(SUPPORTED)]
+    assert sorted(weights) == ["bold", "bold", "normal"]
+    prose = page.preregistration(known, NONE)
+    assert f"Ours. {FORESEEN.capitalize()}." in prose
+    with pytest.raises(ConfigError, match=r"unknown claim 'gain' in .*line 9; did you mean 'gains'"):
+        load(file_of(tmp_path, (KNOWN[0], KNOWN[1].replace("gains", "gain"))))
+
+
+def test_an_effect_that_leans_on_partners_is_shown_by_pairs_and_judged_as_it_was(tmp_path: Path) -> None:
+    read = FEW + "\n[readings.gains]\npairs = true\n"
+    tables, before = made(tmp_path, text=read), made(tmp_path)
+    assert (
+        row(tables, "gains")[["n", "p", "verdict", "hash"]].tolist()
+        == row(before, "gains")[["n", "p", "verdict", "hash"]].tolist()
+    )
+    seeds = before["claim_seeds"].query("id == 'gains'")["effect"].to_numpy()
+    pairs = (seeds[::2] + seeds[1::2]) / 2
+    (beside,) = tables["claim_beside"].to_dict("records")
+    assert (beside["label"], beside["n"]) == (judge.PAIRED, 4)
+    interval = stats.t.interval(0.95, 3, pairs.mean(), stats.sem(pairs))
+    assert (beside["mean"], beside["low"], beside["high"]) == pytest.approx((pairs.mean(), *interval))
+    text = page_from(tmp_path / "page", tables)
+    assert f"By pairs{judge.PAIRED.removeprefix('by pairs')} (4 pairs): −0.097 [−0.108, −0.086]." in text
+    page_from(tmp_path / "one", made(tmp_path, text=read, seeds=1))
+
+
+def test_every_claim_against_another_runs_signals_is_shown_by_pairs(committed: Claims) -> None:
+    for name, claim in committed.claims.items():
+        if claim.minus is None or claim.withdrawn:
+            continue
+        rivals = [str(value) for value in claim.minus.where.values()]
+        if any("yoked" in one or one == "outsider" for one in rivals):
+            reading = committed.readings.get(name)
+            assert claim.pairs or (reading and reading.pairs), name
 
 
 def test_the_page_says_which_family_needs_every_seed(tmp_path: Path) -> None:

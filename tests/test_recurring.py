@@ -228,8 +228,21 @@ def test_vanilla_is_that_of_the_same_world() -> None:
         "faint_oracle",
         "large_oracle",
     }
-    assert roles["raw_mix"] == roles["faint"] == "state"
+    assert (
+        roles["raw_mix"] == roles["faint"] == roles["published_recurring"] == roles["as_published"] == "state"
+    )
     assert roles["yoked"] == roles["learned_bias"] == "control"
+
+
+def test_what_is_called_published_is_what_the_published_suite_runs() -> None:
+    theirs = load_suite(ROOT / "configs" / "shakespeare.toml").conditions["self"]
+    mechanism, world = SUITE.conditions["published_recurring"], SUITE.conditions["as_published"]
+    assert mechanism.self_state == theirs.self_state
+    assert (world.schedule, world.regimes) == (theirs.schedule, theirs.regimes)
+    assert SUITE.conditions["calibrated_windows"].regimes != theirs.regimes
+    told = {name: pairs.mechanism_of(run) for name, run in SUITE.conditions.items()}
+    assert told["published_recurring"] == "published" and told["raw_recurring"] == "raw"
+    assert told["as_published"] == "calibrated" and told["as_published_vanilla"] == "none"
 
 
 def test_a_pair_under_other_regimes_is_refused() -> None:

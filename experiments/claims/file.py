@@ -2,7 +2,7 @@
 
 A claim is worth what was fixed before its result was seen. So every claim has a hash of its own, docs/results/claims.json
 keeps the hash that was registered first, and a claim that was edited or added after results of its suites existed is
-marked in every table, figure and page from then on.
+marked in every table, figure and page from then on; so is one whose size was known from a prototype.
 """
 
 import json
@@ -25,6 +25,7 @@ FILE, REGISTER = ROOT / "configs" / "claims.toml", ROOT / "docs" / "results" / "
 PRIMARY, MOST_PRIMARY = "primary", 10
 CHANGED, ADDED, REMOVED = (f"{what} after results existed" for what in ("changed", "added", "removed"))
 SEEN = "written after first results were seen"
+FORESEEN = "its size was known from a prototype or a trial"
 
 
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -149,6 +150,7 @@ class Family(Strict):
     title: Text
     asks: Text
     known: Text | None = None  # when its claims were written, beside what the registration says
+    foreseen: tuple[Name, ...] = ()  # its claims whose size was known then, from a prototype or a trial
 
 
 class Registration(Strict):
@@ -184,6 +186,7 @@ class Reading(Strict):
 
     note: Text | None = None
     beside: tuple[Shown, ...] = ()
+    pairs: bool = False  # shown by pairs of partner seeds, too, where they lend each other what is compared
 
 
 class Claims(Strict):
@@ -220,7 +223,11 @@ def load(path: Path = FILE) -> Claims:
             raise ConfigError(
                 toml_file.unknown("claim", name, found.claims, source.where(("readings", name)))
             )
-    for family in found.families:
+    for family, about in found.families.items():
+        for name in about.foreseen:
+            if name not in found.of(family):
+                where = source.where(("families", family, "foreseen"))
+                raise ConfigError(toml_file.unknown("claim", name, found.of(family), where))
         _check_size(found, family, source.where(("families", family)))
     return found
 
@@ -255,16 +262,22 @@ def read_register(path: Path = REGISTER) -> dict[str, Any]:
 
 
 def marks(claims: Claims, register: Mapping[str, Any]) -> dict[str, str]:
-    """By claim: CHANGED, ADDED, SEEN, or "" where it stands as it did before any result of its suites; REMOVED where it is gone."""
+    """By claim: CHANGED, ADDED, SEEN, FORESEEN, the first that fits; REMOVED where it is gone.
+
+    "" where it stands as it did before any result of its suites, and its size was not known from a prototype.
+    """
     results, entries, found = set(register["results"]), register["claims"], {}
+    foreseen = {name for family in claims.families.values() for name in family.foreseen}
     for name, claim in claims.claims.items():
         suites, entry = set(claim.suites()), entries.get(name)
         if entry and entry["hash"] != claim.hash() and results & {*suites, *entry["suites"]}:
             found[name] = CHANGED
         elif entry["late"] if entry else results & suites:
             found[name] = ADDED
+        elif suites & set(claims.registration.seen):
+            found[name] = SEEN
         else:
-            found[name] = SEEN if suites & set(claims.registration.seen) else ""
+            found[name] = FORESEEN if name in foreseen else ""
     gone = {name: set(entry["suites"]) for name, entry in entries.items() if name not in found}
     return found | {name: REMOVED for name, suites in gone.items() if suites & results}
 

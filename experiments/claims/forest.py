@@ -37,7 +37,7 @@ CAPTION = (
     "Each effect counts from its null, the claimed side to the right; where readers are ranked, from the mean of the placebo readers, which is "
     "then the square at 0. Grey band: too small to matter; with ≈ the claim is that the effect lies within it. 95 % intervals, n = {n}; axis linear "
     "to ±1. At the right what is left of each effect, whether the published number comes back, and the verdict: bold where a claim is supported "
-    "that was registered before its results. Italics: claims of this study. {marks}"
+    "that was registered before its results and before its size was known. Italics: claims of this study. {marks}"
 )
 RETURNS = {
     YES: "comes back", SMALLER: "comes back smaller", LARGER: "comes back larger", UNDECIDED: "may come back", NO: "does not come back",

@@ -32,6 +32,7 @@ YES, SMALLER, LARGER, NO, TURNED, UNDECIDED = (
 )
 """Whether a published number comes back, see `back`."""
 SUITE, NAN = "claims", math.nan
+PAIRED = "by pairs of partner seeds, which lend each other what is compared"
 NAMES = ("claims", "claim_seeds", "claim_beside", "runs")
 REPRODUCED = ("reproduced", "reproduced_low", "reproduced_high")
 COLUMNS = [
@@ -56,7 +57,8 @@ def judge(tables: Tables) -> dict[str, pd.DataFrame]:
 
     claim_seeds: `effect` of each seed; in binomial tests the difference whose sign is counted, and the sign alone where a
     number stands for an empty cell. claim_beside: what is shown beside a claim and takes no part in it, mean over seeds and
-    95 % t interval; name: of the strongest of several. runs: of all suites that claims are decided by, also where two share one.
+    95 % t interval; name: of the strongest of several; label PAIRED: the effect itself, over pairs of partners. runs: of all
+    suites that claims are decided by, also where two share one.
     """
     return judged(load(), read_register(), tables)
 
@@ -99,6 +101,12 @@ def judged(claims: Claims, register: Mapping[str, Any], tables: Tables) -> dict[
         for name, reading in claims.readings.items()
         if not claims.claims[name].withdrawn
         for one in reading.beside
+    ]
+    beside += [
+        (SUITE, name, PAIRED, "", len(units), *stats.mean_interval(units))
+        for name, reading in claims.readings.items()
+        if reading.pairs and not claims.claims[name].withdrawn
+        for units in [by_pairs(answers[name][1])]
     ]
     suites = sorted({suite for name in answers for suite in claims.claims[name].suites()})
     runs = stack([tables.of(suite).rows("runs") for suite in suites])
@@ -199,11 +207,12 @@ def answer(name: str, claim: Claim, tables: Tables) -> tuple[dict[str, Any], Val
 
 def _units(claim: Claim, by_seed: Values) -> Values:
     """One number a unit: a seed, or a pair of partners (1 and 2, 3 and 4, ...) under the number of its first."""
-    return (
-        by_seed.groupby(by_seed.index - (by_seed.index + 1) % 2).mean()
-        if claim.pairs and len(by_seed)
-        else by_seed
-    )
+    return by_pairs(by_seed) if claim.pairs else by_seed
+
+
+def by_pairs(by_seed: Values) -> Values:
+    """The mean of each pair of partners, under the number of its first."""
+    return by_seed.groupby(by_seed.index - (by_seed.index + 1) % 2).mean() if len(by_seed) else by_seed
 
 
 def tested(claim: Claim, beyond: np.ndarray) -> float:

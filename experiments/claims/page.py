@@ -8,7 +8,7 @@ import pandas as pd
 
 from base import storage
 from experiments.claims.document import above, document, numbers
-from experiments.claims.file import PRIMARY, Claims, load, marks, read_register
+from experiments.claims.file import FORESEEN, PRIMARY, Claims, load, marks, read_register
 from experiments.claims.forest import FIGURE
 from experiments.claims.judge import NAMES, NOT_SUPPORTED, decides, judge, named
 from experiments.claims.row import MARKS, in_order, marked, tally, told
@@ -55,11 +55,15 @@ def values(tables: Tables) -> dict[str, Any]:
     """What the page says besides findings and grids."""
     rows = tables.rows("claims")
     known = rows[rows["family"].notna()]
-    theirs, late = known[known["origin"] == "published"], known["changed"].isin(list(MARKS))
+    theirs, foreseen = known[known["origin"] == "published"], known["changed"] == FORESEEN
+    late = known["changed"].isin(list(MARKS)) & ~foreseen
     return {
         **SHARED, "families": [family(of, tables) for _, of in known.groupby("family", sort=False)], "measured": (rows["n"] > 0).any(),
         "fell": claims_of(tables, theirs[theirs["verdict"] == NOT_SUPPORTED]), "missing": MISSING, "marks": MARKS, "marked": marked(rows),
-        "tally": tally({"claim registered before results": known[~late], "claim added or changed after them": known[late]}),
+        "tally": tally({
+            "claim registered before results": known[~late & ~foreseen], "claim registered with its size known": known[foreseen],
+            "claim added or changed after results": known[late],
+        }),
         "registered": {text: [f"`{name}`" for name in rows[rows["changed"] == text]["id"]] for text in MARKS},
         "hashes": [*zip(rows["id"], rows["hash"], rows["changed"].astype(object).fillna("registered"), strict=True)],
         "leading": [one["id"] for one in claims_of(tables, known[known["family"] == PRIMARY])][:5],

@@ -8,15 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.claims.file import ADDED, CHANGED, REMOVED, SEEN
-from experiments.claims.judge import SUPPORTED
+from experiments.claims.file import ADDED, CHANGED, FORESEEN, REMOVED, SEEN
+from experiments.claims.judge import PAIRED, SUPPORTED
 from experiments.kit.pairs import LOOKS
 from experiments.kit.placebos import PLACEBOS
 from experiments.kit.stats import Estimate
 from experiments.kit.words import DASH, OF_CLAIMS, cell, interval, listed, number, plural
 
 Row = pd.Series
-MARKS = {CHANGED: "†", ADDED: "†", REMOVED: "†", SEEN: "*"}
+MARKS = {CHANGED: "†", ADDED: "†", REMOVED: "†", SEEN: "*", FORESEEN: "‡"}
 
 
 def in_order(rows: pd.DataFrame) -> pd.DataFrame:
@@ -44,7 +44,7 @@ def marked(rows: pd.DataFrame) -> str:
 
 
 def plain(row: Row) -> bool:
-    """Whether a claim is supported and stood before its results: what is shown in bold."""
+    """Whether a claim is supported, stood before its results and was a guess of its size: what is shown in bold."""
     return row["verdict"] == SUPPORTED and row["changed"] not in MARKS
 
 
@@ -152,4 +152,5 @@ def _shown(row: Row, one: Row) -> str:
     """What is shown beside a claim, as a sentence."""
     digits = max(_digits(row), 4 if abs(one["mean"]) < 0.01 else 0)
     name = f" ({_called(one['name'])})" if _known(one["name"]) else ""
+    name = f" ({plural(one['n'], 'pair')})" if one["label"] == PAIRED else name
     return f"{one['label'][0].upper()}{one['label'][1:]}{name}: {_mean(one, 'mean low high', digits)}."

@@ -25,8 +25,8 @@ from experiments.kit.style import Look
 from experiments.kit.tables import CALM
 
 WORLDS = ("windows", "random", "recurring", "mix")
-MECHANISMS = ("raw", "calibrated")
-LONE = ("faint", "large")
+MECHANISMS = ("published", "raw", "calibrated")
+LONE = ("faint", "large", "as_published")
 """Worlds of one mechanism: the condition that is the state there has the world's own name."""
 
 HELDOUT = ("heldout_loss", "heldout_ece")
@@ -44,6 +44,7 @@ LOOKS = {  # of the recurring world
     STATE: Look("self-state", style.BLUE, "-", "o"),
     "state_1d": Look("state of one number", style.SKY, (0, (3, 1, 1, 1)), "P", filled=False),
     "raw_recurring": Look("raw mechanism", style.ORANGE, (0, (2, 1)), "s", filled=False),
+    "published_recurring": Look("published mechanism", style.SKY, (0, (1, 3)), "p", filled=False),
     "learned_bias": Look("learned constant bias", style.GREEN, ":", "<", filled=False),
     "fixed_bias": Look("fixed random bias", style.ORANGE, ":", ">", filled=False),
     "shuffled": Look("its signals in random order", style.VERMILLION, (0, (1, 2)), "v", filled=False),
@@ -120,10 +121,12 @@ def paired_logs(context: Context, ending: bool = False) -> list[Pair]:
 
 
 def mechanism_of(run: RunConfig) -> str:
-    """seed or calibrated, told by whether statistics are standardised; none without a self-state."""
+    """One of MECHANISMS, told by whether statistics are standardised and by the units; none without a self-state."""
     if not run.self_state.enabled:
         return "none"
-    return "calibrated" if run.self_state.standardise else "raw"
+    if run.self_state.standardise:
+        return "calibrated"
+    return "published" if run.self_state.activation == "tanh" else "raw"
 
 
 def role_of(name: str, run: RunConfig) -> str:
