@@ -26,8 +26,8 @@ TESTED: dict[str, Any] = {"condition": "analysis", "run_step": 1000, "protocol":
 NAMES = dict(zip(published.REPORTED, ("loss", "entropy", "drift", "effect", "top-1"), strict=True))
 DIGITS = dict(zip(published.REPORTED, (3, 3, 4, 3, 4), strict=True))
 RANKED = {
-    "progress": ("|r| with progress", 3),
-    "loss": ("|r| with loss", 3),
+    "progress": ("absolute correlation with progress", 3),
+    "loss": ("absolute correlation with loss", 3),
     "peak": ("largest change of logits", 4),
 }
 CONTROL = "a control itself"
