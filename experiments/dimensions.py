@@ -300,5 +300,5 @@ GRIDS = {
 }
 EXPERIMENT = Experiment(
     "dimensions", "What does each of the state's numbers follow?", (state_dimensions, dimension_peaks, dimension_ranks),
-    findings, (FIGURE,), GRIDS, suites=("shakespeare",),
+    findings, (FIGURE,), GRIDS, suites=("shakespeare", "generalization"),
 )  # fmt: skip

@@ -193,7 +193,10 @@ def _published_grid(view: View) -> str:
                 ours += f", SD of draws {number(of_state.groupby('seed')['delta_entropy'].std().mean())}"
                 theirs += f" ± {number(published.FROZEN_RANDOM_SD)}"
                 extra = percent(float((of_state["delta_entropy"] > 0).mean()))
-            counted = published.FROZEN_SIGN_CONSISTENCY.get(state, DASH)
+            signs = published.FROZEN_SIGN_CONSISTENCY.get(state)
+            counted = (
+                DASH if signs is None else f"{percent(signs)} of {'draws' if extra != DASH else 'batches'}"
+            )
             lines.append([state, theirs, ours, counted, percent(consistency.mean), extra, str(change.n)])
         head = [f"weights after {step} steps", "published Δ entropy", "ours", "published sign consistency",
                 "ours, share of batches (random: that fall)", "draws with Δ > 0", "n"]  # fmt: skip

@@ -181,7 +181,7 @@ def test_page_and_figure_say_what_the_tables_hold(tmp_path: Path) -> None:
     assert (
         verdict(page, "move the predictions most move them about as far as published") == "Not clear"
     )  # three times that
-    assert "mean of the five largest: peak 0.1000 [0.1000, 0.1000] for 0.0342 (n = 3)" in page.lower()
+    assert "mean of the five largest: peak 0.1000 [0.1000, 0.1000] for 0.0341 (n = 3)" in page.lower()
     row = [line for line in page.splitlines() if line.startswith("| the run's own: median")][2]
     assert row.split("|")[2:8] == [" 0.1400 ", " 0.1200 ", " 0.1000 ", " 0.0800 ", " 0.0600 ", " 0.1000 "]
     drawn_of(FIGURE, tmp_path / "figure", made)

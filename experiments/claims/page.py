@@ -7,10 +7,11 @@ from typing import Any
 import pandas as pd
 
 from base import storage
-from experiments.claims.document import above, document, numbers
+from experiments.claims.document import above, document
 from experiments.claims.file import FORESEEN, PRIMARY, Claims, load, marks, read_register
 from experiments.claims.forest import FIGURE
 from experiments.claims.judge import NAMES, NOT_SUPPORTED, decides, judge, named
+from experiments.claims.numbers import numbers
 from experiments.claims.row import MARKS, in_order, marked, tally, told
 from experiments.kit import pages, published
 from experiments.kit.experiment import Experiment, Table

@@ -1,6 +1,7 @@
 """The published study's numbers, as its documents print them (one run each); figures and pages read them here."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -20,12 +21,11 @@ FROZEN_DELTA_ENTROPY: dict[str, float] = {
 FROZEN_RANDOM_SD = 0.100
 """Standard deviation over those 50 directions."""
 
-FROZEN_SIGN_CONSISTENCY: dict[str, str] = {
-    "confident": "100 % of batches",
-    "uncertain": "100 % of batches",
-    "random": "44 % of draws",
-}
-"""The published table counts batches in its first two rows and draws in the last."""
+FROZEN_ONE_RANDOM = -0.017
+"""Of one random direction: a bar of a figure."""
+
+FROZEN_SIGN_CONSISTENCY: dict[str, float] = {"confident": 1.0, "uncertain": 1.0, "random": 0.44}
+"""Shares with the right sign: of the five batches in the first two, of the 50 directions (that lower entropy) in the last."""
 
 EFFECT_SIZE = 0.35
 """|entropy(confident) − entropy(uncertain)|, nats."""
@@ -45,9 +45,12 @@ def repeated(log: pd.DataFrame) -> "pd.Series[float]":
 MEASURES = ("loss", "entropy_last", "state_ema_drift", "prompt_effect")
 """Our names of what it calls loss, entropy, self_drift and state_effect."""
 
+REPORTED = (*MEASURES, "top1_last")
+"""Its reports have the top-1 confidence, too."""
+
 
 def _by_metric(rows: Mapping[str, tuple[float, ...]]) -> dict[str, dict[str, float]]:
-    return {name: dict(zip(MEASURES, values, strict=True)) for name, values in rows.items()}
+    return {name: dict(zip(REPORTED, values, strict=False)) for name, values in rows.items()}
 
 
 REGIME_DELTAS = _by_metric(
@@ -63,22 +66,22 @@ REGIME_DELTAS = _by_metric(
 
 REGIME_DELTAS_DROPOUT = _by_metric(
     {
-        "bewilderment": (1.4839, 1.3112, 0.0191, -0.6437),
-        "false_feedback": (-0.0477, -0.0314, -0.0134, -0.0684),
-        "lr_heatwave": (0.0046, -0.0212, 0.2771, -0.2435),
-        "self_clamp": (-0.0047, -0.0092, 0.1173, -0.3747),
-        "sensory_fog": (0.2274, 0.2168, 0.0219, 0.2799),
+        "bewilderment": (1.4839, 1.3112, 0.0191, -0.6437, -0.1858),
+        "false_feedback": (-0.0477, -0.0314, -0.0134, -0.0684, 0.0090),
+        "lr_heatwave": (0.0046, -0.0212, 0.2771, -0.2435, -0.0028),
+        "self_clamp": (-0.0047, -0.0092, 0.1173, -0.3747, -0.0014),
+        "sensory_fog": (0.2274, 0.2168, 0.0219, 0.2799, -0.0390),
     }
 )
 """The same of its report, with dropout 0.2."""
 
 REGIME_DELTAS_OWT = _by_metric(
     {
-        "bewilderment": (2.3309, 2.0357, 0.0603, 0.0673),
-        "false_feedback": (-0.0179, -0.0188, -0.0087, 0.0533),
-        "lr_heatwave": (0.0085, -0.0524, 0.0097, -0.3846),
-        "self_clamp": (-0.0171, 0.024, 0.1589, 1.1192),
-        "sensory_fog": (0.1487, 0.1187, 0.0441, 0.7195),
+        "bewilderment": (2.3309, 2.0357, 0.0603, 0.0673, -0.1449),
+        "false_feedback": (-0.0179, -0.0188, -0.0087, 0.0533, 0.0028),
+        "lr_heatwave": (0.0085, -0.0524, 0.0097, -0.3846, 0.0056),
+        "self_clamp": (-0.0171, 0.024, 0.1589, 1.1192, -0.0023),
+        "sensory_fog": (0.1487, 0.1187, 0.0441, 0.7195, -0.0279),
     }
 )
 """The same of its report on OpenWebText."""
@@ -90,6 +93,8 @@ OWT_DELTA_ENTROPY: dict[str, float] = {
     "own": -0.059,
 }
 OWT_EFFECT_SIZE = 0.33
+OWT_RANDOM_SD = 0.09
+OWT_SIGN_CONSISTENCY: dict[str, float] = {"confident": 0.6, "uncertain": 1.0, "random": 0.36}
 
 PATCH: dict[tuple[str, str], float] = {
     ("state_ema_drift", "patch"): 0.0050, ("state_ema_drift", "baseline"): 0.0005,
@@ -107,10 +112,25 @@ LOSSES: dict[str, float] = {"analysis": 2.0670, "analysis_vanilla": 2.0773}
 
 LOSSES_OWT: dict[str, float] = {"analysis": 2.1956, "analysis_vanilla": 2.2304}
 
-SWAP: dict[tuple[str, str], float] = {
-    ("drift", "other"): 0.347, ("drift", "own"): 0.0017, ("effect", "other"): 0.679, ("effect", "own"): 0.691,
-}  # fmt: skip
-"""Means of the 100 steps after the swap, of its two runs."""
+Swapped = dict[tuple[str, str], float]
+
+
+def _swap(drift: float, drift_own: float, effect: float, effect_own: float) -> Swapped:
+    sizes = (drift, drift_own, effect, effect_own)
+    cells = [("drift", "other"), ("drift", "own"), ("effect", "other"), ("effect", "own")]
+    return dict(zip(cells, sizes, strict=True))
+
+
+SWAPS: dict[str, Swapped] = {
+    "A": _swap(0.3224, 0.0018, 0.7280, 0.7604),
+    "B": _swap(0.3722, 0.0015, 0.6308, 0.6213),
+}
+"""Of its two runs, means of the 100 steps after the swap, and of the same steps of the run that was not swapped."""
+
+SWAPS_OWT: dict[str, Swapped] = {
+    "A": _swap(0.4020, 0.0016, 0.4076, 0.3915),
+    "B": _swap(0.4404, 0.0023, 0.5668, 0.5387),
+}
 
 CLASSIFICATION: dict[str, float] = {BASIC: 0.80, STATE: 1.00}
 """Accuracy of naming the regime from windows of one run's log."""
@@ -125,23 +145,37 @@ MEMORY: dict[str, tuple[float, str, str]] = {
 }
 """By configuration: memory share, and what the document calls the restoring force and the control leverage."""
 
-MEMORY_NUMBERS: dict[str, dict[tuple[str, str, str], float]] = {
-    name: {
-        ("memory_measures", "share", ""): share,
-        ("regime_deltas", "delta", "state_ema_drift"): drift,
-        ("regime_deltas", "delta", "prompt_effect"): effect,
-    }
-    for name, share, drift, effect in (
-        ("ema", 0.10, 0.0022, -0.121), ("buffer_64", 0.34, 0.0006, -0.105), ("buffer_128", 0.43, 0.0007, -0.106),
-    )
-}  # fmt: skip
-"""By configuration and our cell; the shares of no script, the changes as absolute values whose signs its runs give."""
+Ends = tuple[float, float]
+"""A range as it is printed; a single number is both its ends."""
+
+_STRIDES: tuple[Ends, Ends] = ((0.0004, 0.0007), (-0.103, -0.121))
+
+MEMORY_CHANGES: dict[str, tuple[Ends, Ends]] = {
+    "ema": ((0.0022, 0.0022), (-0.121, -0.121)),
+    "buffer_32": ((0.0004, 0.0004), (-0.113, -0.113)),
+    "buffer_64": _STRIDES,
+    "buffer_64_stride_5": _STRIDES,
+    "buffer_64_stride_20": _STRIDES,
+    "buffer_128": ((0.0007, 0.0007), (-0.106, -0.106)),
+}
+"""By configuration, drift and effect while targets are corrupted: printed as absolute values, whose signs its code gives for
+`ema` and `buffer_64`. Of 64 states one range is printed for three strides."""
+
+GATE: Ends = (0.42, 0.56)
+"""Between these lie the gates in its figures of `ema`, `buffer_64` and `buffer_128`."""
+
 DIMENSIONS: dict[str, tuple[float, ...]] = {
-    "progress": (0.957, 0.957, 0.949, 0.947, 0.942),
-    "loss": (0.778, 0.764, 0.742, 0.732, 0.732),
-    "peak": (0.0417, 0.0359, 0.0355, 0.0327, 0.0250),
+    "progress": (0.9568, 0.9567, 0.9486, 0.9472, 0.9423),
+    "loss": (0.7778, 0.7640, 0.7421, 0.7324, 0.7324),
+    "peak": (0.04173, 0.03585, 0.03546, 0.03270, 0.02497),
 }
 """Of its report's 32 dimensions the five largest: absolute Pearson correlations with a statistic, and changes of logits."""
+
+DIMENSIONS_OWT: dict[str, tuple[float, ...]] = {
+    "progress": (0.9667, 0.9663, 0.9645, 0.9621, 0.9500),
+    "loss": (0.9027, 0.8521, 0.7861, 0.7639, 0.7609),
+    "peak": (0.05602, 0.04358, 0.03953, 0.03842, 0.03308),
+}
 
 DIMENSION_CONTROLS: dict[str, dict[str, tuple[float, ...]]] = {
     "progress": {
@@ -168,6 +202,31 @@ UPDATE_PROBE_UNTRAINED: dict[str, tuple[float, float, float, float, float]] = {
     "which regime": (1.000, 1.000, float("nan"), 0.300, 0.197),
 }
 """The same by the statistics of that very run through a network of its sizes that was never trained (tests/test_update_rows.py)."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What is printed of one corpus, by the constants above."""
+
+    entropies: dict[str, float]
+    size: float
+    spread: float
+    signs: dict[str, float]
+    deltas: dict[str, dict[str, float]]
+    patch: dict[tuple[str, str], float]
+    losses: dict[str, float]
+    swaps: dict[str, Swapped]
+    dimensions: dict[str, tuple[float, ...]]
+    one: float | None = None
+
+
+SHAKESPEARE = Corpus(
+    FROZEN_DELTA_ENTROPY, EFFECT_SIZE, FROZEN_RANDOM_SD, FROZEN_SIGN_CONSISTENCY, REGIME_DELTAS_DROPOUT, PATCH, LOSSES, SWAPS, DIMENSIONS,
+    FROZEN_ONE_RANDOM,
+)  # fmt: skip
+OPENWEBTEXT = Corpus(
+    OWT_DELTA_ENTROPY, OWT_EFFECT_SIZE, OWT_RANDOM_SD, OWT_SIGN_CONSISTENCY, REGIME_DELTAS_OWT, PATCH_OWT, LOSSES_OWT, SWAPS_OWT, DIMENSIONS_OWT
+)  # fmt: skip
 
 ANSWERS: dict[str, str] = {
     "fixed": "static injection doesn't reproduce the dynamic patterns",
