@@ -3,6 +3,9 @@
 What was asked of the finished models is told in probes/channels.py. A reply is right if all its tokens are the likeliest ones.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -11,7 +14,7 @@ from experiments.channels_tables import CAPABILITIES, HELDOUT, NONE, RIVALS, SEL
 from experiments.kit import pages
 from experiments.kit.experiment import Experiment
 from experiments.kit.levels import ALPHA
-from experiments.kit.stats import Estimate, estimate, paired, per_seed
+from experiments.kit.stats import estimate, paired, per_seed
 from experiments.kit.tables import Tables
 from experiments.kit.words import (
     AGAIN,
@@ -20,7 +23,6 @@ from experiments.kit.words import (
     WORKS,
     Finding,
     difference,
-    interval,
     near,
     reach,
     side,
@@ -122,108 +124,54 @@ def findings(tables: Tables) -> dict[str, Finding]:
     }  # fmt: skip
 
 
-def of_document(tables: Tables) -> str:
-    """A line for each statement of the document on state channels: it, here, a control, and whether it comes back."""
+def document(tables: Tables) -> dict[str, Any]:
+    """What the page's table on the document's statements is written with: values by seed, and whether each statement comes back."""
     if tables.rows("channels_summary").empty:
-        return MISSING
+        return {}
 
-    def mean(condition: str, column: str) -> "pd.Series[float]":
-        return per_seed(tables.rows("channels_summary", condition=condition), column)
+    def of(condition: str, column: str) -> "pd.Series[float]":
+        return tables.seeds("channels_summary", column, condition=condition)
 
     def right(test: str, capability: str) -> "pd.Series[float]":
-        rows = tables.rows("channels_replies", condition="native", split=HELDOUT, test=test)
-        return per_seed(rows[rows["capability"] == capability], "right")
+        where = {"condition": "native", "split": HELDOUT, "test": test, "capability": capability}
+        return tables.seeds("channels_replies", "right", **where)
 
     def nll(condition: str, split: str) -> "pd.Series[float]":
-        return per_seed(tables.rows("channels_relief", condition=condition, split=split), "nll")
+        return tables.seeds("channels_relief", "nll", condition=condition, split=split)
 
     def norm(condition: str) -> "pd.Series[float]":
         rows = tables.rows("channels_gates", condition=condition)
         return per_seed(rows[rows["step"] == rows["step"].max()], "norm")
 
-    def moved(part: str) -> "pd.Series[float]":
-        return per_seed(tables.rows("channels_directions", condition="native", moved=part), "share")
-
     def far(test: str) -> "pd.Series[float]":
         rows = tables.rows("channels_course", condition="native", test=test, replies="state alone")
         return per_seed(rows[rows["level"] == rows["level"].max()], "right")
 
-    def told(values: "pd.Series[float] | Estimate", digits: int = 2, sign: bool = False) -> str:
-        return interval(values if isinstance(values, Estimate) else estimate(values), digits, sign=sign)
+    def lowest(parts: Mapping[str, "pd.Series[float]"]) -> str:
+        return min(parts, key=lambda name: parts[name].mean() if len(parts[name]) else 2.0)
 
-    def lowest(test: str) -> str:
-        shares = {name: right(test, name) for name in CAPABILITIES}
-        name = min(shares, key=lambda one: shares[one].mean() if len(shares[one]) else 2.0)
-        return f"{told(shares[name])} ({name})"
-
-    six = [side(paired(right("own", name), right("other", name)), +1) for name in CAPABILITIES]
-    least = min(MOVED, key=lambda part: moved(part).mean() if len(moved(part)) else 2.0)
-    smaller, larger = (paired(nll("native", HELDOUT), nll(other, HELDOUT)) for other in ("small", "large"))
-    seen = paired(nll("native", "dev"), nll("small", "dev"))
-    lines = [
-        [
-            "Six of six capabilities follow the channel on held-out data",
-            f"right in {told(mean('native', 'own'))} of the replies, least in {lowest('own')}",
-            f"another row's state {told(mean('native', 'other'))}, no state {told(mean('native', 'zeroed'))}",
-            AGAIN.get(worst(six), OPEN),
-        ],
-        [
-            "Affect, time and ethics move the way that the channel moves",
-            f"a level up, an hour on, another risk: so in {told(moved(least))} of the rows at least ({least})",
-            "half would move so by chance",
-            AGAIN.get(worst([reach(estimate(moved(part)), 0.5) for part in MOVED]), OPEN),
-        ],
-        [
-            "In conflict the channel overrides the text, in 264 of 265",
-            f"{told(mean('native', 'clash_channel'))}, the text {told(mean('native', 'clash_text'))}",
-            f"where the channel erred in training {told(mean('channel_errs', 'clash_channel'))}, where the text did "
-            f"{told(mean('text_errs', 'clash_channel'))}, where it never told a state {told(mean('silent', 'clash_channel'))}",
-            AGAIN.get(reach(estimate(mean("native", "clash_channel")), AS_MUCH * OVERRIDDEN), OPEN),
-        ],
-        [
-            "A model trained with channels decides 88.8 % of counterfactual pairs, by chance 25 %",
-            told(mean("native", "pairs")),
-            f"trained with other rows' states {told(mean('shuffled', 'pairs'))}",
-            AGAIN.get(reach(estimate(mean("native", "pairs")), AS_MUCH * DECIDED), OPEN),
-        ],
-        [
-            "With channels at zero it predicts better than baselines that bracket its size",
-            f"{told(smaller, 3, sign=True)} nats a reply beside the smaller, {told(larger, 3, sign=True)} beside the larger",
-            f"{told(seen, 3, sign=True)} beside the smaller on combinations that training had",
-            AGAIN.get(worst([side(smaller, -1), side(larger, -1)]), OPEN),
-        ],
-        [
-            "Gates that begin at zero open in training",
-            f"a state adds {told(norm('native'))} to a block",
-            f"other rows' states {told(norm('shuffled'))}, a learned constant {told(norm('constant'))}",
-            AGAIN.get(side(paired(norm("native"), norm("shuffled")), +1), OPEN),
-        ],
-        [
-            "The state has to reach every layer",
-            f"right in {told(mean('native', 'own'))}",
-            f"before the first layer alone {told(mean('first', 'own'))}, at a token in front {told(mean('prefix', 'own'))}",
-            AGAIN.get(worst([side(paired(mean("native", "own"), mean(one, "own")), +1) for one in ("first", "prefix")]), OPEN),
-        ],
-        [
-            "Later: gated cross-attention",
-            f"right in {told(mean('attention', 'own'))}",
-            f"another row's state {told(mean('attention', 'other'))}; added to every position {told(mean('native', 'own'))}",
-            WORKS.get(side(paired(mean("attention", "own"), mean("attention", "other")), +1), OPEN),
-        ],
-        [
-            "Six channels do not disturb one another",
-            f"one at zero changes each other's replies by {told(mean('native', 'knocked_others'), 3)}",
-            f"its own by {told(mean('native', 'knocked_own'), sign=True)}",
-            AGAIN.get(near(estimate(mean("native", "knocked_others")), APART), OPEN),
-        ],
-        [
-            "A state persists when its cue has scrolled away",
-            f"{' and '.join(STATE_ALONE)} right in {told(far('gap'))}",
-            f"told in the text {told(far('text gap'))}",
-            AGAIN.get(side(paired(far("gap"), far("text gap")), +1), OPEN),
-        ],
-    ]  # fmt: skip
-    return table(["the document", "here", "control", "verdict"], lines, words=True)
+    own = {name: right("own", name) for name in CAPABILITIES}
+    moved = {
+        part: tables.seeds("channels_directions", "share", condition="native", moved=part) for part in MOVED
+    }
+    relief = {other: paired(nll("native", HELDOUT), nll(other, HELDOUT)) for other in ("small", "large")}
+    verdicts = {
+        "six": worst(side(paired(own[name], right("other", name)), +1) for name in CAPABILITIES),
+        "moves": worst(reach(estimate(values), 0.5) for values in moved.values()),
+        "overrides": reach(estimate(of("native", "clash_channel")), AS_MUCH * OVERRIDDEN),
+        "pairs": reach(estimate(of("native", "pairs")), AS_MUCH * DECIDED),
+        "relief": worst(side(value, -1) for value in relief.values()),
+        "opens": side(paired(norm("native"), norm("shuffled")), +1),
+        "layers": worst(side(paired(of("native", "own"), of(one, "own")), +1) for one in ("first", "prefix")),
+        "apart": near(estimate(of("native", "knocked_others")), APART),
+        "lasts": side(paired(far("gap"), far("text gap")), +1),
+    }
+    asked = side(paired(of("attention", "own"), of("attention", "other")), +1)
+    return {
+        "of": of, "norm": norm, "far": far, "own": own, "lowest": lowest(own), "moved": moved, "least": lowest(moved), "relief": relief,
+        "seen": paired(nll("native", "dev"), nll("small", "dev")), "alone": " and ".join(STATE_ALONE),
+        "verdict": {name: AGAIN.get(one, OPEN) for name, one in verdicts.items()} | {"asked": WORKS.get(asked, OPEN)},
+    }  # fmt: skip
 
 
 def _clear(rows: pd.DataFrame, tables: Tables) -> str:
@@ -253,7 +201,6 @@ def _relief(other: str) -> pages.Cell:
 
 
 GRIDS = {
-    "document": of_document,
     "arms": pages.grid(
         "channels_summary", ARMS, only=True, own=("in its channel", "2"), text=("in the text", "2"), both=("in both", "2"),
         zeroed=("no state", "2"), other=("another row's", "2"), pairs=("pairs decided", "2"),
@@ -293,4 +240,5 @@ GRIDS = {
 }  # fmt: skip
 EXPERIMENT = Experiment(
     "channels", "Channels: a state that reaches every layer", TABLES, findings, FIGURES, GRIDS, guests=(SELF_SUITE,),
+    values=lambda tables: {"document": document(tables)},
 )  # fmt: skip

@@ -2,8 +2,8 @@
 
 A template is Markdown with Jinja2. What it can use: `say` (kit.md's macros), `finding` and `grid` by name, `figures` (the
 folder of figures as seen from the page), `figure(name, alt)`, `published`, `tables`, `mean(table, column, **where)`,
-`top(...)` likewise, the experiment's own `values`, and as filters number, signed, percent, interval, digits, tiny, plural,
-listed.
+`top(...)` likewise, the experiment's own `values`, and as filters number, signed, percent, interval, told, digits, tiny,
+plural, listed.
 """
 
 import re
@@ -123,7 +123,7 @@ def filled(
     )  # fmt: skip
     environment.filters |= {
         "number": number, "digits": number, "signed": signed, "percent": percent, "plural": plural, "listed": listed,
-        "interval": interval, "tiny": tiny, **filters,
+        "interval": interval, "tiny": tiny, "told": told, **filters,
     }  # fmt: skip
     environment.globals |= known
     text = environment.get_template(template).render()
@@ -309,6 +309,11 @@ def smaller(tables: Tables) -> str:
         f" The published model has {published.PARAMETERS / 1e6:.1f} million parameters, this suite's {size / 1e6:.2f} million: where a "
         "published value stands beside ours, the models differ."
     )
+
+
+def told(values: "pd.Series[float] | Estimate", digits: int = 2, sign: bool = False) -> str:
+    """Values by seed, or an estimate of them, as mean and interval."""
+    return interval(values if isinstance(values, Estimate) else estimate(values), digits, sign)
 
 
 def of_seeds(head: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:

@@ -172,6 +172,10 @@ class Tables:
             table = self._kept[place]
         return table if len(table) else Absent(columns=table.columns)
 
+    def seeds(self, name: str, column: str, **where: object) -> "pd.Series[float]":
+        """The mean of a column of `rows` for each seed that has a value."""
+        return per_seed(self.rows(name, **where), column)
+
     def by_condition(self, name: str, order: Iterable[str] = (), **where: object) -> "ByCondition":
         return ByCondition(self.rows(name, **where), order)
 
