@@ -4,6 +4,8 @@ What was done to the finished runs is told in probes/introspection.py. Everythin
 lesson; a lesson is a fine-tuning.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -17,20 +19,16 @@ from experiments.kit.tables import Tables
 from experiments.kit.words import (
     AGAIN,
     CLEAR,
-    MISSING,
     NOT_CLEAR,
     OPEN,
     WORKS,
     Finding,
     below,
     difference,
-    interval,
     near,
     number,
-    percent,
     reach,
     side,
-    table,
     within,
 )
 
@@ -123,109 +121,47 @@ def neuron_words(context: Context) -> pd.DataFrame:
     return _named(context.probed(PROBE, "words"))
 
 
-def of_document(tables: Tables) -> str:
-    """A line for each statement of the document on reporting a neuron: it, here, a control, and whether it comes back."""
+def document(tables: Tables) -> dict[str, Any]:
+    """What the page's table on the document's statements is written with: values by seed, and whether each statement comes back."""
     if tables.rows("neuron_reports").empty:
-        return MISSING
-
-    def seeds(column: str, name: str = "neuron_reports", **where: object) -> "pd.Series[float]":
-        return per_seed(tables.rows(name, **where), column)
+        return {}
 
     def report(lesson: str, column: str) -> "pd.Series[float]":
-        return seeds(column, lesson=lesson)
+        return of(tables, lesson, column)
 
-    def told(values: "pd.Series[float]", digits: int = 2) -> str:
-        return interval(estimate(values), digits, sign=False)
+    def word(column: str, lesson: str = "above_changed") -> "pd.Series[float]":
+        return of(tables, lesson, column, "neuron_words")
 
-    mse = {lesson: report(lesson, "mse") for lesson in ("frozen", "above", "random_head")}
-    r2 = {lesson: report(lesson, "r2") for lesson in ("frozen", "above", "outsider")}
-    slope = {lesson: report(lesson, "slope") for lesson in ("frozen", "above", "above_changed")}
-    sd = {lesson: report(lesson, "sd") for lesson in ("all", "all_language", "language")}
-    pair = seeds("r2", "neuron_floors", source="pair")
-    other = seeds("r2", "neuron_floors", source="other final")
-    word = {
-        column: seeds(column, "neuron_words", lesson="above_changed")
-        for column in ("slope", "slope_foreign", "on_off")
-    }
-    outside = seeds("on_off", "neuron_words", lesson="outsider")
     several = tables.rows("neuron_several")
     most = several[several["count"] == several["count"].max()]
-    twins = {whose: seeds("r2", "neuron_twins", whose=whose, lesson="above") for whose in ("own", "other")}
-    lines = [
-        [
-            "A frozen model with a linear head reports well: MSE 538 → 3.9",
-            f"MSE 1 → {told(mse['frozen'])} σ², R² {told(r2['frozen'])}",
-            f"R² {told(pair)} from the last two characters alone, {told(other)} from another seed's frozen model",
-            AGAIN.get(reach(estimate(r2["frozen"]), HALF), OPEN),
-        ],
-        [
-            "Unfrozen above the neuron it struggles: MSE 290 → 98",
-            f"MSE {told(mse['above'])}, frozen {told(mse['frozen'])}",
-            f"with a head fixed at random {told(mse['random_head'])}",
-            AGAIN.get(side(paired(mse["above"], mse["frozen"]), +1), OPEN),
-        ],
-        [
-            "Fully unfrozen it makes the neuron constant: σ 3.7 → 0.4, a tenth",
-            f"σ after over before {told(sd['all'], 3)}",
-            f"language loss kept {told(sd['all_language'], 3)}; language loss alone {told(sd['language'])}",
-            AGAIN.get(below(estimate(sd["all"]), HALF), OPEN),
-        ],
-        [
-            "Neither seems to use the neuron's direction",
-            f"slope {told(slope['above'], 3)}, frozen {told(slope['frozen'], 3)}",
-            f"lessons in which the neuron is changed: {told(slope['above_changed'])}",
-            AGAIN.get(near(estimate(slope["above"]), SMALL), OPEN),
-        ],
-        [
-            "First hypothesis: it models its own inputs",
-            f"R² {told(r2['above'])}",
-            f"another seed's model, without access: {told(r2['outsider'])}",
-            AGAIN.get(near(paired(r2["above"], r2["outsider"]), AS_GOOD), OPEN),
-        ],
-        [
-            "Second hypothesis: it learns the direction that the neuron writes",
-            f"slope {told(slope['above'], 3)}",
-            f"random directions, as far {told(report('above', 'slope_random'), 3)}",
-            AGAIN.get(reach(estimate(slope["above"]), HALF), OPEN),
-        ],
-        [
-            "The same of the direction that the neuron reads",
-            f"moved along it, the report does {told(report('above', 'follows_in'))} of what the neuron does",
-            f"{told(report('outsider', 'follows_in'))} in another seed's model, which the move does not reach",
-            AGAIN.get(reach(estimate(report("above", "follows_in")), HALF), OPEN),
-        ],
-        [
-            "Third hypothesis: it regularises the neuron until it is easy to report",
-            f"language loss kept: σ after over before {told(sd['all_language'], 3)}",
-            f"language loss alone {told(sd['language'])}",
-            AGAIN.get(below(estimate(sd["all_language"]), HALF), OPEN),
-        ],
-        [
-            "In its public figures nearly all of the test error is bias²: 179.5 of 180.1",
-            f"{percent(report('above', 'bias_share').mean())} of the MSE",
-            f"head fixed at random {percent(report('random_head', 'bias_share').mean())}",
-            AGAIN.get(reach(estimate(report("above", "bias_share")), HALF), OPEN),
-        ],
-        [
-            "Next, it says: reports in tokens",
-            f"slope {told(word['slope'])}, on or off right in {percent(word['on_off'].mean())}",
-            f"other neurons {told(word['slope_foreign'])}; another seed's model, on or off {percent(outside.mean())}",
-            WORKS.get(side(paired(word["slope"], word["slope_foreign"]), +1), OPEN),
-        ],
-        [
-            "Next: several neurons at once",
-            f"{number(float(most['count'].max()), 0)} at once: slope {told(per_seed(most, 'slope'))}",
-            f"when another of them is changed {told(per_seed(most, 'slope_other'))}",
-            WORKS.get(side(paired(per_seed(most, "slope"), per_seed(most, "slope_other")), +1), OPEN),
-        ],
-        [
-            "Next: twins that report each other, own against foreign",
-            f"R² {told(twins['own'])} of its own neuron",
-            f"{told(twins['other'])} of its twins'",
-            {CLEAR: "own better", NOT_CLEAR: "own no better"}.get(side(paired(twins["own"], twins["other"]), +1), OPEN),
-        ],
-    ]  # fmt: skip
-    return table(["the document", "here", "control", "verdict"], lines, words=True)
+    slope, crossed = (per_seed(most, column) for column in ("slope", "slope_other"))
+    own, other = (
+        tables.seeds("neuron_twins", "r2", whose=whose, lesson="above") for whose in ("own", "other")
+    )
+    again = {
+        "frozen": reach(estimate(report("frozen", "r2")), HALF),
+        "struggles": side(paired(report("above", "mse"), report("frozen", "mse")), +1),
+        "constant": below(estimate(report("all", "sd")), HALF),
+        "blind": near(estimate(report("above", "slope")), SMALL),
+        "inputs": near(paired(report("above", "r2"), report("outsider", "r2")), AS_GOOD),
+        "writes": reach(estimate(report("above", "slope")), HALF),
+        "reads": reach(estimate(report("above", "follows_in")), HALF),
+        "eased": below(estimate(report("all_language", "sd")), HALF),
+        "bias": reach(estimate(report("above", "bias_share")), HALF),
+    }
+    works = {
+        "words": side(paired(word("slope"), word("slope_foreign")), +1),
+        "several": side(paired(slope, crossed), +1),
+    }
+    verdicts = {name: AGAIN.get(one, OPEN) for name, one in again.items()}
+    verdicts |= {name: WORKS.get(one, OPEN) for name, one in works.items()}
+    verdicts["twins"] = {CLEAR: "own better", NOT_CLEAR: "own no better"}.get(
+        side(paired(own, other), +1), OPEN
+    )
+    return {
+        "report": report, "word": word, "floor": lambda source: of(tables, source, "r2", "neuron_floors", "source"),
+        "most": number(float(most["count"].max()), 0), "slope": slope, "crossed": crossed, "own": own, "other": other, "verdict": verdicts,
+    }  # fmt: skip
 
 
 def findings(tables: Tables) -> dict[str, Finding]:
@@ -267,7 +203,6 @@ def findings(tables: Tables) -> dict[str, Finding]:
 
 
 GRIDS = {
-    "document": of_document,
     "natural": pages.grid(
         "neuron_reports", LOOKS, head="lesson", by="lesson",
         mse=("MSE, σ²", "3"), bias_share=("of it bias²", "%"), r=("r", "3"), r2=("R²", "3"), blind_r2=("R², neuron held still", "3"),
@@ -300,5 +235,5 @@ GRIDS = {
 EXPERIMENT = Experiment(
     "introspection", "Introspection: can a model report one of its own neurons?",
     (neuron_reports, neuron_floors, neuron_course, neuron_points, neuron_several, neuron_twins, neuron_words),
-    findings, FIGURES, GRIDS,
+    findings, FIGURES, GRIDS, values=lambda tables: {"document": document(tables)},
 )  # fmt: skip
