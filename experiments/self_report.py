@@ -111,7 +111,7 @@ def self_report_features(context: Context) -> pd.DataFrame:
 
 def measured(tables: Tables) -> dict[str, "pd.Series[float]"]:
     """By seed: what the right option gains, by what is set; how often it is named; bits that are told of fresh states."""
-    gains = {
+    gains: dict[str, tuple[str, ...]] = {
         **{kind: ("taught", kind) for kind in ("own", "random", "foreign")},
         **{group: ("taught", "own", group) for group in ("form", "unseen")},
         **{f"{group}_random": ("taught", "random", group) for group in ("form", "unseen")},
