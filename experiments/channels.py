@@ -18,7 +18,6 @@ from experiments.kit.stats import estimate, paired, per_seed
 from experiments.kit.tables import Tables
 from experiments.kit.words import (
     AGAIN,
-    MISSING,
     OPEN,
     WORKS,
     Finding,
@@ -187,7 +186,7 @@ def _crosstalk(tables: Tables) -> str:
         [look.label, *(signed(means.get((name, one), np.nan), 2) for one in CAPABILITIES)]
         for name, look in CHANNELS.items() if means
     ]  # fmt: skip
-    return table(["channel with another state", *CAPABILITIES], lines) if lines else MISSING
+    return table(["channel with another state", *CAPABILITIES], lines)
 
 
 def _relief(other: str) -> pages.Cell:

@@ -211,7 +211,7 @@ def grid(
         heads = [head]
         for column, (said, *_) in measures.items():
             heads += [said] + [f"that − `{other}`'s" for of, other in (minus or {}).items() if of == column]
-        return table(heads + ["n"] * n, lines) if lines else MISSING
+        return table(heads + ["n"] * n, lines)
 
     return make
 
@@ -325,4 +325,4 @@ def of_seeds(head: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
         if any(counts):
             told = (one if isinstance(one, str) else shown(estimate(one), "3") for one in cells)
             body.append([label, *told, str(max(counts))])
-    return table([*head, "n"], body) if body else MISSING
+    return table([*head, "n"], body)
