@@ -76,8 +76,8 @@ def probed(replays: Sequence[Replay], permutations: int) -> dict[str, pd.DataFra
         for replay, own, score, guess, known in zip(replays, null, scores, guessed, codes, strict=True):
             right = guess == known
             values = (np.mean(right), score, own.mean(), np.quantile(own, 0.95), _p(own, score), p_all)
-            row = {"features": features} | dict(zip(SCORES, values, strict=True)) | {"steps": len(known)} | of_all
-            parts.append(replay.run.label(pd.DataFrame([row])))
+            scored = dict(zip(SCORES, values, strict=True)) | {"steps": len(known)} | of_all
+            parts.append(replay.run.label(pd.DataFrame([{"features": features} | scored])))
             hits = pd.DataFrame({"features": features, "regime": np.array(names)[known], "hit": right})
             recall = hits.groupby(["features", "regime"], as_index=False).agg(
                 recall=("hit", "mean"), chance=("hit", lambda _: 1 / len(names)), steps=("hit", "size")
