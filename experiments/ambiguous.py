@@ -199,13 +199,16 @@ def findings(tables: Tables) -> dict[str, Finding]:
         return per_seed(tables.rows("ambiguous_auc", feature=feature, memory=memory), column)
 
     def beyond(feature: str) -> dict[str, Estimate]:
-        return {f"`{name}`": paired(of(feature, name), of("loss", name)) for name in LOOKS}
+        return {at.named(name): paired(of(feature, name), of("loss", name)) for name in LOOKS}
 
     unit, seeds = (
         "of |AUC − 0.5|",
-        {f"`{name}`": paired(of("gate", name), of("gate", name, "seeds_apart")) for name in HELD},
+        {at.named(name): paired(of("gate", name), of("gate", name, "seeds_apart")) for name in HELD},
     )
-    twice = {f"buffer_64_{one}": f"none_{one}" for one in ("long", "short")}
+    held = {
+        f"{words} minus no memory": steady.minus(f"buffer_64_{one}", f"none_{one}", "drift_mean")
+        for one, words in (("long", "told a higher entropy,"), ("short", "told a lower one,"))
+    }
 
     def tells(feature: str, named: str) -> Finding:
         said = f"Where both runs are disturbed alike, {named} {{}} the two apart {{}} than their losses do."
@@ -220,8 +223,9 @@ def findings(tables: Tables) -> dict[str, Finding]:
     return {
         "echo": difference(
             "Where both runs are disturbed alike, more of the earlier cue is left in a state with memory than in one without.",
-            {**at.against("ema", ["none"], "echo"), **at.against("buffer_64", ["none"], "echo")}, +1, "of the distance under the cue",
+            {f"{at.named(name)} minus {at.named('none')}": at.minus(name, "none", "echo") for name in HELD}, +1, "of the distance under the cue",
             otherwise="Where both runs are disturbed alike, a memory does not clearly keep more of the earlier cue in the state.",
+            reverse="Where both runs are disturbed alike, less of the earlier cue is left in a state with memory than in one without.",
         ),
         "gate": tells("gate", "the gate"),
         "norm": tells("state_norm", "the state's length"),
@@ -229,10 +233,11 @@ def findings(tables: Tables) -> dict[str, Finding]:
         "seeds": difference(
             "The gate tells two runs of a seed apart better than two seeds that were given the same cue.", seeds, +1, unit,
             otherwise="The gate does not tell two runs of a seed apart clearly better than two seeds that were given the same cue.",
+            reverse="The gate tells two runs of a seed apart worse than it does two seeds that were given the same cue.",
         ),
         "steady": difference(
             "Through the disturbance the state stays nearer to its average with 64 past states in memory than without.",
-            steady.twins(twice, "drift_mean"), -1, "of 1 − cosine",
+            held, -1, "of 1 − cosine",
             otherwise="Through the disturbance 64 past states in memory do not clearly keep the state nearer to its average.",
         ),
     }  # fmt: skip

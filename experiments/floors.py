@@ -155,7 +155,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
         ),
         "hand": difference(
             "It captures more than a rule by hand that turns the last losses into a temperature.",
-            {"`state` − rule by hand": estimate((captured(tables, "state") - captured(tables, HAND)).dropna())}, +1, "of the known gain",
+            {"minus the rule by hand": estimate((captured(tables, "state") - captured(tables, HAND)).dropna())}, +1, "of the known gain",
             otherwise="A rule by hand that turns the last losses into a temperature captures about as much, or more.",
         ),
         "masking": difference(

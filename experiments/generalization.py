@@ -6,7 +6,8 @@ from itertools import product
 import pandas as pd
 from matplotlib.axes import Axes
 
-from experiments.kit import marks, published, style, words
+from experiments import swap
+from experiments.kit import marks, pages, published, style, words
 from experiments.kit import panels as draw
 from experiments.kit.changes import SHOWN, agrees, changes
 from experiments.kit.experiment import Experiment
@@ -29,6 +30,10 @@ PRINTED = {  # of each corpus: losses, changes, the patch, frozen weights
     SECOND: (published.LOSSES_OWT, published.REGIME_DELTAS_OWT, published.PATCH_OWT, published.OWT_DELTA_ENTROPY, published.OWT_EFFECT_SIZE),
     FIRST: (published.LOSSES, published.REGIME_DELTAS_DROPOUT, published.PATCH, published.FROZEN_DELTA_ENTROPY, published.EFFECT_SIZE),
 }  # fmt: skip
+SWAPPED = {
+    "own": Look("its own state", style.BLACK),
+    **{name: swap.LOOKS[name] for name in ("other", "random")},
+}
 PLACES = [*product(REGIMES, SHOWN)]
 Line = tuple[str, float, "pd.Series[float]", "pd.Series[float] | None", str]
 """Words, the published number, ours by seed, ours with its control taken off, format."""
@@ -217,6 +222,10 @@ GRIDS: dict[str, Grid] = {
     "deltas": partial(beside, part="deltas", head="regime, channel", control="that − `baseline`'s"),
     "patch": partial(beside, part="patch", head="condition, channel", control="that − `baseline`'s"),
     "frozen": partial(beside, part="frozen", head="Δ entropy of a state against zero, nats", control="that − mean of placebo readers"),
+    "swapped": pages.grid(
+        "swap_summary", SWAPPED, head="goes on with", only=True, drift=("distance from the average", "4"), effect=("effect", "3"),
+        first_loss=("first step: loss − own's", "±4"),
+    ),
 }  # fmt: skip
 EXPERIMENT = Experiment(
     "generalization", "Generalization: does it come back on web text?", (dropout_deltas,), findings, (FIGURE,), GRIDS, (SECOND, FIRST),

@@ -40,11 +40,14 @@ def findings(tables: Tables) -> dict[str, Finding]:
     at, trade = during(tables), tables.by_condition("memory_tradeoff", LOOKS)
 
     def beyond(rows: ByCondition, other: str, column: str) -> dict[str, Estimate]:
-        return {f"`{name}` − `{other}`": rows.minus(name, other, column) for name in BUFFERS}
+        return {
+            f"{rows.named(name)} minus {rows.named(other)}": rows.minus(name, other, column)
+            for name in BUFFERS
+        }
 
     longer = {
-        "`buffer_64` − `ema`": at.minus("buffer_64", "ema", "share"),
-        "`buffer_128` − `buffer_64`": at.minus("buffer_128", "buffer_64", "share"),
+        "64 past states minus exponential average": at.minus("buffer_64", "ema", "share"),
+        "128 minus 64 past states": at.minus("buffer_128", "buffer_64", "share"),
     }
 
     def more(
@@ -77,7 +80,12 @@ def findings(tables: Tables) -> dict[str, Finding]:
             "A memory of past states does not clearly keep the state nearer to where it was, in relation to its length.",
             beyond(trade, "none", "displacement"), -1, "of its length", 3,
         ),
-        **{f"slower_{name}": _slower(tables, name) for name in BUFFERS},
+        "settles": more(
+            "After the corruption a state with 64 past states in memory stays further from its average than one without memory.",
+            "After the corruption a state with 64 past states in memory does not clearly stay further from its average than one without memory.",
+            {"64 past states minus no memory, each minus its undisturbed twin": trade.minus("buffer_64", "none", "settled")},
+            +1, "1 − cosine", 4,
+        ),
         "leverage": more(
             "A state with a memory of past states steers the model less than one with an exponential average.",
             "A state with a memory of past states does not clearly steer the model less than one with an exponential average.",
@@ -97,21 +105,6 @@ def _steps(rows: pd.DataFrame) -> "pd.Series[float]":
         return pd.Series(dtype=float)
     recovered = rows["recovered"].astype(str).str.lower().isin(["true", "1", "1.0"])
     return pd.Series(np.where(recovered, rows["recovery"].astype(float), inf), index=rows["seed"].to_numpy())
-
-
-def _slower(tables: Tables, name: str) -> Finding:
-    """Whether a memory takes longer than none after bewilderment, seed by seed: an exact sign test."""
-    what = f"a state with {LOOKS[name].label} in memory"
-    claim = f"After the corruption {what} takes longer to come back than one without."
-    otherwise = f"After the corruption {what} does not clearly take longer to come back than one without."
-    one, other = (
-        _steps(tables.rows("memory_measures", regime=REGIME, condition=which)) for which in (name, "none")
-    )
-    found = words.compare(one, other)
-    if not found.n:
-        return Finding(claim, ABSENT, "It needs seeds that both conditions have.", otherwise)
-    text = f"{found.counts().capitalize()}, equal or neither in the rest; {found.test()}."
-    return Finding(claim, found.verdict, text, otherwise)
 
 
 def _ranks(tables: Tables, stability: str, outcome: str) -> Estimate:

@@ -112,19 +112,40 @@ def leverage(effects: pd.DataFrame) -> pd.DataFrame:
     return found.assign(leverage_over_placebo=found["leverage"] - found["placebo"])
 
 
+def settled(regime_deltas: pd.DataFrame) -> pd.DataFrame:
+    """suite, condition, seed, settled: state_ema_drift after bewilderment minus before it, beyond that of NAME_calm at those steps.
+
+    Its undisturbed twin tells what the training alone does to the state's distance from its average. Conditions without one: NaN.
+    """
+    rows = regime_deltas[(regime_deltas["regime"] == REGIME) & (regime_deltas["metric"] == "state_ema_drift")]
+    by_run = rows.set_index(list(RUN))["delta_after"]
+    calm = by_run.rename(index=lambda name: str(name).removesuffix("_calm"), level="condition")
+    calm = calm[rows["condition"].str.endswith("_calm").to_numpy()]
+    return (by_run - calm).rename("settled").reset_index()
+
+
 def memory_tradeoff(
-    context: Context, memory_measures: pd.DataFrame, frozen_effects_summary: pd.DataFrame, runs: pd.DataFrame
+    context: Context,
+    memory_measures: pd.DataFrame,
+    frozen_effects_summary: pd.DataFrame,
+    runs: pd.DataFrame,
+    regime_deltas: pd.DataFrame,
 ) -> pd.DataFrame:
     """One row a condition and seed: what bewilderment does to the state beside what the state does to the predictions.
 
-    displacement: mean distance from the baseline in bewilderment over the state's norm before it, without unit. leverage,
-    placebo, leverage_over_placebo: see `leverage`. The other columns are those of memory_measures and runs.
+    displacement: mean distance from the baseline in bewilderment over the state's norm before it, without unit. settled: see
+    there. leverage, placebo, leverage_over_placebo: see `leverage`. The other columns are those of memory_measures and runs.
     """
     rows = memory_measures[memory_measures["regime"] == REGIME].copy()
     rows["displacement"] = rows["distance"] / rows["norm_before"]
     taken = [*RUN, "share", "share_calm", "force", "force_memory", "rate", "drift", "displacement"]
+    rows = (
+        rows[taken].merge(settled(regime_deltas), on=list(RUN), how="left")
+        if len(regime_deltas)
+        else rows[taken].assign(settled=np.nan)
+    )
     tested = leverage(frozen_effects_summary)
-    rows = rows[taken].merge(tested, on=list(RUN), how="left") if len(tested) else rows[taken].assign(
+    rows = rows.merge(tested, on=list(RUN), how="left") if len(tested) else rows.assign(
         leverage=np.nan, placebo=np.nan, leverage_over_placebo=np.nan
     )  # fmt: skip
     losses = runs[[*RUN, "heldout_loss"]] if len(runs) else rows[list(RUN)].assign(heldout_loss=np.nan)

@@ -2,8 +2,8 @@
 
 All continuations of a seed begin with the same weights and the same batches to come: at the first step nothing but the
 state differs, and with another seed's state that seed's last statistics, as published, so the difference of its loss is
-theirs alone. An update keeps 1 - decay
-of the state: by that alone the difference of the states is (1 - decay)^n of the first after n steps.
+theirs alone. An update keeps 1 - decay of the state: by that alone the difference of the states is (1 - decay)^n of the
+first after n steps.
 """
 
 import numpy as np
@@ -29,15 +29,11 @@ LOOKS = {
     ),
 }
 EARLY, LATE = 10, 50  # first steps and last steps that means are taken over
-WINDOW, FLOOR = (
-    10,
-    0.95,
-)  # steps of the running mean held against the floor, and jitter's quantile that is the floor
+WINDOW = 10  # steps of the running mean that is held against the floor
+FLOOR = 0.95  # the quantile of jitter's that is the floor
 PUBLISHED = 100  # first steps that its reports take means of
-SMALL, GONE = (
-    0.1,
-    0.01,
-)  # share of the spread from batch to batch; relative distance at which a state is the own one
+SMALL = 0.1  # share of the spread from batch to batch
+GONE = 0.01  # relative distance at which a state is the own one
 NATS = "difference (nats)"
 
 
@@ -152,13 +148,14 @@ def findings(tables: Tables) -> dict[str, Finding]:
         "apart": difference(
             "In the last 50 steps another seed's state leaves the losses further apart than a random one or none does.",
             at.against("other", rivals, "late_loss_distance"), +1, "nats", 5,
-            otherwise="What is left of it in the last 50 steps is no more than what a random state or none leaves.",
+            otherwise="What is left of it in the last 50 steps is not clearly more than what a random state or none leaves.",
+            reverse="In the last 50 steps another seed's state has left the losses less far apart than a random one or none.",
         ),
         "slower": longer(
-            "After a swap the loss takes longer to come within a small difference than the state takes to be the own one.",
-            {"loss": at.steps("other", "steps_small", "small"), "state": at.steps("other", "state_steps", "swapped_distance")},
+            "The loss is back long before the state is the own one again.",
+            {"the state": at.steps("other", "state_steps", "swapped_distance"), "the loss": at.steps("other", "steps_small", "small")},
             "It needs the continuation `other`.", "With another seed's state: ",
-            "The loss is back sooner than the state is the own one again.",
+            "The loss does not clearly come back before the state is the own one again.",
         ),
     }  # fmt: skip
 
@@ -178,15 +175,13 @@ FIGURE = draw.sheet(
     grid=(2, 3), height=5.6, looks=LOOKS, title=("raises", "worse"), x="steps since the swap",
     shows="Training goes on from one checkpoint with another seed's state, a random one, none, or the own one changed by a "
     "thousandth: distance of states and losses from the own-state continuation, step by step.",
-    caption="All against the continuation with the own state, same seed and batches ({seeds}). Lines: mean over seeds; faint: "
-    "single seeds; bars: mean and, from three seeds on, 95 % t interval. Black dots: what the update leaves of the first "
-    "distance, (1 − decay)ⁿ, mean over seeds. |Δ loss|: mean of 10 steps ahead; black line: rounding floor, 95 % of jitter's "
-    "means lie below (no measure of chance). First step: the weights are equal there, only the state differs. Small (broken "
-    "line): a tenth of what one batch's loss differs by from the next's; crosses: never.",
+    caption="Against the continuation with the own state ({seeds}; bars: 95 %). Black dots: what the update alone leaves of the "
+    "first distance. |Δ loss|: mean of 10 steps; broken line: small, a tenth of what one batch's loss differs by from the next's; "
+    "black line: 95 % of the changed own state's lie below it.",
 )  # fmt: skip
 GRIDS = {
     "at_once": pages.grid(
-        "swap_summary", LOOKS, head="goes on with",
+        "swap_summary", LOOKS, head="goes on with", only=True,
         swapped_distance=("distance of the state put in, own norms", "2"),
         first_loss=("first step: loss − own's", "±4"),
         early_loss=("first 10 steps: loss − own's", "±4"),
@@ -194,7 +189,7 @@ GRIDS = {
         first_effect=("first step: effect − own's", "±4"),
     ),
     "left": pages.grid(
-        "swap_summary", LOOKS, head="goes on with", minus={"late_loss_distance": "jitter"},
+        "swap_summary", LOOKS, head="goes on with", only=True, minus={"late_loss_distance": "jitter"},
         steps_small=("steps until small", "steps", "small"),
         steps_until=("steps until within the rounding floor", "steps", "floor"),
         state_steps=("steps until the state is the own one", "steps", "swapped_distance"),
@@ -212,5 +207,6 @@ GRIDS = {
     ),
 }  # fmt: skip
 EXPERIMENT = Experiment(
-    "swap", "Swapped states: is the state entangled with its weights?", (swap_paths, swap_summary), findings, (FIGURE,), GRIDS
+    "swap", "Swapped states: is the state entangled with its weights?", (swap_paths, swap_summary), findings, (FIGURE,), GRIDS,
+    suites=("swap", "generalization"),
 )  # fmt: skip

@@ -169,13 +169,19 @@ ECHO, GATE, NORM, SEEDS = (
 def test_verdicts_follow_the_tables(tmp_path: Path) -> None:
     page = page_of(ambiguous.EXPERIMENT, tmp_path, study(gate=5.0))
     assert_tables(page)
-    assert verdict(page, ECHO) == "Clear" and "`ema` − `none` +0.300 [+0.300, +0.300]" in page
+    assert (
+        verdict(page, ECHO) == "Clear"
+        and "exponential average minus no memory +0.300 [+0.300, +0.300]" in page
+    )
     assert verdict(page, GATE) == "Clear" and verdict(page, NORM) == "Not clear" == verdict(page, SEEDS)
     row = cells(page, "`ema`: exponential")
     assert row[1].startswith("1.00000") and row[4].startswith("0.420") and row[5].startswith("+0.300")
     assert cells(page, "`gate`, `buffer_64`")[1].startswith("1.000") and "nan" not in page
     fewer = page_of(ambiguous.EXPERIMENT, tmp_path / "less", study(ema=0.05))
-    assert verdict(fewer, ECHO) == "Not clear" and "learly the other way round for `ema` − `none`" in fewer
+    assert (
+        verdict(fewer, ECHO) == "Not clear"
+        and "learly the other way round for exponential average minus no memory" in fewer
+    )
 
 
 def test_identical_twins_give_a_half_and_no_finding(tmp_path: Path) -> None:

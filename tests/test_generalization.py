@@ -249,7 +249,7 @@ def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
         if seeds == 1:
             assert "- **Clear" not in text and "- **Not clear" not in text
         if absent == "all":
-            assert text.count("The tables hold nothing for this yet.") == 5
+            assert text.count("The tables hold nothing for this yet.") == 6
 
 
 def test_a_table_without_a_needed_column_is_named(tmp_path: Path) -> None:
@@ -260,15 +260,25 @@ def test_a_table_without_a_needed_column_is_named(tmp_path: Path) -> None:
 
 
 def test_the_suite_has_the_published_conditions_on_another_corpus() -> None:
-    first, second = (
-        load_suite(ROOT / "configs" / f"{name}.toml") for name in ("shakespeare", "generalization")
+    first, second, swap = (
+        load_suite(ROOT / "configs" / f"{name}.toml") for name in ("shakespeare", "generalization", "swap")
     )
-    assert set(CONDITIONS) == set(second.conditions) <= set(first.conditions)
+    swapped = {name for name in second.conditions if name in swap.conditions}
+    assert swapped == {"origin", "own", "other", "random"}
+    assert {*CONDITIONS, *swapped} == {*second.conditions}
     assert {(run.corpus, run.tokenizer) for run in second.conditions.values()} == {("openwebtext", "char")}
     for frozen in (suite.probes["frozen"] for suite in (first, second)):
         assert frozen.steps == (1000,) and frozen.conditions == ("analysis",)
-    for name, run in second.conditions.items():
-        other = first.conditions[name]
+    for name in swapped:
+        run, other = second.conditions[name], swap.conditions[name]
+        assert (run.start, run.schedule, run.model, run.self_state) == (
+            other.start,
+            other.schedule,
+            other.model,
+            other.self_state,
+        )
+    for name in CONDITIONS:
+        run, other = second.conditions[name], first.conditions[name]
         assert (run.schedule, run.train, run.model, run.self_state) == (
             other.schedule,
             other.train,

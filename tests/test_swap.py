@@ -252,10 +252,10 @@ BREAK, ENTANGLED, MORE = (
     "The weights have come to count on their own state",
     "more than a random one or none",
 )
-LASTS, APART, LONGER = (
+LASTS, APART, SOONER = (
     "The harm lasts",
     "further apart than a random one",
-    "takes longer to come within",
+    "back long before the state",
 )
 
 
@@ -269,7 +269,7 @@ LASTS, APART, LONGER = (
                 ENTANGLED: "Clear",
                 MORE: "Not clear",
                 LASTS: "Not clear",
-                LONGER: "Clear",
+                SOONER: "Not clear",
             },
         ),
         ({"cost": 0.0}, {BREAK: "Not clear", ENTANGLED: "Not clear"}),
@@ -277,8 +277,8 @@ LASTS, APART, LONGER = (
         ({"zero_cost": 0.0}, {BREAK: "Clear", ENTANGLED: "Not clear", MORE: "Not clear"}),
         ({"cost": 0.3}, {MORE: "Clear"}),
         ({"lasting": 0.05}, {LASTS: "Clear", APART: "Clear"}),
-        ({"until": 3}, {LONGER: "Not clear"}),
-        ({"seeds": 2}, dict.fromkeys((BREAK, ENTANGLED, LASTS, APART, LONGER), "Open")),
+        ({"until": 3}, {SOONER: "Clear"}),
+        ({"seeds": 2}, dict.fromkeys((BREAK, ENTANGLED, LASTS, APART, SOONER), "Open")),
     ],
 )
 def test_verdicts_follow_the_tables(tmp_path: Path, given: dict[str, Any], expected: dict[str, str]) -> None:
@@ -314,7 +314,7 @@ def test_most_seeds_never_come_back(tmp_path: Path) -> None:
     text = page_of(swap.EXPERIMENT, tmp_path, tables)
     tables["swap_summary"]["small"] = np.nan
     text = page_of(swap.EXPERIMENT, tmp_path, tables)
-    assert "never" not in text and verdict(text, LONGER) == "Not measured" and "nan" not in text
+    assert "never" not in text and verdict(text, SOONER) == "Not measured" and "nan" not in text
 
 
 @pytest.mark.parametrize("absent", [*study(1), "all"])

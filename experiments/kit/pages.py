@@ -189,9 +189,7 @@ def grid(
         for value in values:
             found = ByCondition(rows[rows[across] == value] if across else rows, looks)
             for condition in found.conditions:
-                said = (
-                    f": {looks[condition].label}" if isinstance(looks, Mapping) and condition in looks else ""
-                )
+                said = f": {found.labels[condition]}" if condition in found.labels else ""
                 line = [f"`{value}`, `{condition}`{said}" if across else f"`{condition}`{said}"]
                 for column, (_, kind, *needs) in measures.items():
                     if callable(kind):

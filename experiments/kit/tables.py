@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,11 @@ import pandas as pd
 from base.storage import UserError
 from experiments.kit.stats import Estimate, estimate, paired, per_seed
 from experiments.kit.words import listed
+
+if TYPE_CHECKING:
+    from experiments.kit.style import Look
+
+    Order = Iterable[str] | Mapping[str, Look]
 
 CALM = "calm"  # the regime in which nothing acts
 RUN = ("suite", "condition", "seed")  # the columns that say which run a row is of
@@ -176,7 +181,7 @@ class Tables:
         """The mean of a column of `rows` for each seed that has a value."""
         return per_seed(self.rows(name, **where), column)
 
-    def by_condition(self, name: str, order: Iterable[str] = (), **where: object) -> "ByCondition":
+    def by_condition(self, name: str, order: "Order" = (), **where: object) -> "ByCondition":
         return ByCondition(self.rows(name, **where), order)
 
     @contextmanager
@@ -231,14 +236,19 @@ class Tables:
 class ByCondition:
     """The rows of a table that has one number a condition and seed in each column.
 
-    conditions: those of the rows, first the ones of `order`, then the others as they come.
+    conditions: those of the rows, first the ones of `order`, then the others as they come. labels: their plain words, where
+    `order` gives their looks.
     """
 
-    def __init__(self, rows: pd.DataFrame, order: Iterable[str] = ()) -> None:
+    def __init__(self, rows: pd.DataFrame, order: "Order" = ()) -> None:
         self.rows = rows
+        self.labels = {name: look.label for name, look in order.items()} if isinstance(order, Mapping) else {}
         self._parts: dict[str, pd.DataFrame] = {}
         have = dict.fromkeys(rows["condition"])
         self.conditions = list(dict.fromkeys([*(name for name in order if name in have), *have]))
+
+    def named(self, condition: str) -> str:
+        return self.labels.get(condition, f"`{condition}`")
 
     def part(self, condition: str) -> pd.DataFrame:
         """The rows of a condition."""
@@ -258,16 +268,19 @@ class ByCondition:
         return paired(self.of(one, column), self.of(other, column))
 
     def values(self, conditions: Iterable[str], column: str) -> dict[str, Estimate]:
-        """By condition, named as code: the parts of a `words.difference`."""
-        return {f"`{name}`": self.value(name, column) for name in conditions}
+        """By condition, by its label or named as code: the parts of a `words.difference`."""
+        return {self.named(name): self.value(name, column) for name in conditions}
 
     def against(self, one: str, others: Iterable[str], column: str) -> dict[str, Estimate]:
-        """One condition minus each of some others, paired by seed, named by both: the parts of a `words.difference`."""
-        return {f"`{one}` − `{name}`": self.minus(one, name, column) for name in others}
+        """One condition minus each of some others, paired by seed: the parts of a `words.difference`, which says of what."""
+        return {f"minus {self.named(name)}": self.minus(one, name, column) for name in others}
 
     def twins(self, pairs: Mapping[str, str], column: str) -> dict[str, Estimate]:
         """The first of each pair of conditions minus the second, as `against` has them; pairs without a common seed left out."""
-        found = {f"`{one}` − `{other}`": self.minus(one, other, column) for one, other in pairs.items()}
+        found = {
+            f"{self.named(one)} − {self.named(other)}": self.minus(one, other, column)
+            for one, other in pairs.items()
+        }
         return {name: value for name, value in found.items() if value.n}
 
     def steps(self, condition: str, column: str, needs: str | None = None) -> "pd.Series[float]":
