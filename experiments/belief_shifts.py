@@ -99,7 +99,7 @@ def losses(tables: Tables) -> str:
         columns = [shift(tables, name, state, f"nll_{kind}") for kind in kinds for state in asked]
         lines.append([f"`{name}`", *(number(float(one.mean())) for one in columns), str(len(columns[1]))])
     head = ["NLL, nats", *(f"{kind}, {label}" for kind in kinds for label in asked.values()), "n"]
-    return words.table(head, lines) if lines else words.MISSING
+    return words.table(head, lines)
 
 
 def panel(condition: str, title: str) -> draw.Panel:

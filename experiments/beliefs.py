@@ -43,10 +43,8 @@ OF_RAW = "raw"  # as a source, the state of the raw mechanism
 OTHER = {"calibrated_recurring": "raw_recurring", "calibrated_mix": "raw_mix"}  # the same with it
 SHOWN = 300  # steps of an example
 LOWEST = -0.6  # R2; what lies below is drawn at the edge
-DOUBT = (
-    0.65,
-    0.85,
-)  # AUC of one batch's loss that counts as about 0.75, as the faint world was meant to have
+# AUC of one batch's loss that counts as about 0.75, as the faint world was meant to have
+DOUBT = (0.65, 0.85)
 SOURCES = {
     STATE: Look("the state", style.BLUE),
     OF_RAW: Look("state, raw mechanism", style.ORANGE, marker="s", filled=False),
@@ -98,7 +96,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
             reverse=f"{WORLDS[world]} the state tells less of the filter's belief than one batch, averages over batches and an untrained state.",
         )  # fmt: skip
         kinds[world] = paired(*(read(tables, condition, source, POSTERIOR) for source in (STATE, OF_RAW)))
-    one = estimate(per_seed(tables.rows("batch_auc", condition="faint_vanilla", regime=BEWILDERED), "auc"))
+    one = estimate(tables.seeds("batch_auc", "auc", condition="faint_vanilla", regime=BEWILDERED))
     inside = CLEAR if one.low > DOUBT[0] and one.high < DOUBT[1] else NOT_CLEAR
     found["doubt"] = Finding(
         "In the faint world one batch leaves real doubt about the regime.",
@@ -149,7 +147,7 @@ def of_regimes(tables: Tables) -> str:
         means = rows.groupby("source")["auc"].mean()
         cells = (number(float(means.get(source, np.nan)), 2) for source in asked)
         lines.append([str(regime), *cells, str(rows["seed"].nunique())])
-    return words.table(["AUC of the true regime", *asked.values(), "n"], lines) if lines else words.MISSING
+    return words.table(["AUC of the true regime", *asked.values(), "n"], lines)
 
 
 def reading(world: str, target: str, column: str) -> draw.Panel:

@@ -3,20 +3,37 @@
 What was asked of the finished models is told in probes/channels.py. A reply is right if all its tokens are the likeliest ones.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
-from experiments.channels_document import of_document
 from experiments.channels_figure import ARMS, CHANNELS, FIGURES, SELF, WINNERS
-from experiments.channels_tables import CAPABILITIES, HELDOUT, NONE, RIVALS, SELF_SUITE, TABLES
+from experiments.channels_tables import CAPABILITIES, HELDOUT, NONE, RIVALS, SELF_SUITE, STATE_ALONE, TABLES
 from experiments.kit import pages
 from experiments.kit.experiment import Experiment
 from experiments.kit.levels import ALPHA
-from experiments.kit.stats import estimate, per_seed
+from experiments.kit.stats import estimate, paired, per_seed
 from experiments.kit.tables import Tables
-from experiments.kit.words import MISSING, Finding, difference, signed, table
+from experiments.kit.words import (
+    AGAIN,
+    OPEN,
+    WORKS,
+    Finding,
+    difference,
+    near,
+    reach,
+    side,
+    signed,
+    table,
+    worst,
+)
 
 MOVED = ("valence", "arousal", "hour", "day", "risk")
+OVERRIDDEN, DECIDED = 264 / 265, 0.888  # the numbers of the document on state channels
+AS_MUCH = 0.9  # of its number, by the whole interval, is what comes back
+APART = 0.05  # of the replies: what one channel may cost the others
 FAR = 32  # fillers between what is told and the question: the prompt has left the window
 
 
@@ -106,6 +123,56 @@ def findings(tables: Tables) -> dict[str, Finding]:
     }  # fmt: skip
 
 
+def document(tables: Tables) -> dict[str, Any]:
+    """What the page's table on the document's statements is written with: values by seed, and whether each statement comes back."""
+    if tables.rows("channels_summary").empty:
+        return {}
+
+    def of(condition: str, column: str) -> "pd.Series[float]":
+        return tables.seeds("channels_summary", column, condition=condition)
+
+    def right(test: str, capability: str) -> "pd.Series[float]":
+        where = {"condition": "native", "split": HELDOUT, "test": test, "capability": capability}
+        return tables.seeds("channels_replies", "right", **where)
+
+    def nll(condition: str, split: str) -> "pd.Series[float]":
+        return tables.seeds("channels_relief", "nll", condition=condition, split=split)
+
+    def norm(condition: str) -> "pd.Series[float]":
+        rows = tables.rows("channels_gates", condition=condition)
+        return per_seed(rows[rows["step"] == rows["step"].max()], "norm")
+
+    def far(test: str) -> "pd.Series[float]":
+        rows = tables.rows("channels_course", condition="native", test=test, replies="state alone")
+        return per_seed(rows[rows["level"] == rows["level"].max()], "right")
+
+    def lowest(parts: Mapping[str, "pd.Series[float]"]) -> str:
+        return min(parts, key=lambda name: parts[name].mean() if len(parts[name]) else 2.0)
+
+    own = {name: right("own", name) for name in CAPABILITIES}
+    moved = {
+        part: tables.seeds("channels_directions", "share", condition="native", moved=part) for part in MOVED
+    }
+    relief = {other: paired(nll("native", HELDOUT), nll(other, HELDOUT)) for other in ("small", "large")}
+    verdicts = {
+        "six": worst(side(paired(own[name], right("other", name)), +1) for name in CAPABILITIES),
+        "moves": worst(reach(estimate(values), 0.5) for values in moved.values()),
+        "overrides": reach(estimate(of("native", "clash_channel")), AS_MUCH * OVERRIDDEN),
+        "pairs": reach(estimate(of("native", "pairs")), AS_MUCH * DECIDED),
+        "relief": worst(side(value, -1) for value in relief.values()),
+        "opens": side(paired(norm("native"), norm("shuffled")), +1),
+        "layers": worst(side(paired(of("native", "own"), of(one, "own")), +1) for one in ("first", "prefix")),
+        "apart": near(estimate(of("native", "knocked_others")), APART),
+        "lasts": side(paired(far("gap"), far("text gap")), +1),
+    }
+    asked = side(paired(of("attention", "own"), of("attention", "other")), +1)
+    return {
+        "of": of, "norm": norm, "far": far, "own": own, "lowest": lowest(own), "moved": moved, "least": lowest(moved), "relief": relief,
+        "seen": paired(nll("native", "dev"), nll("small", "dev")), "alone": " and ".join(STATE_ALONE),
+        "verdict": {name: AGAIN.get(one, OPEN) for name, one in verdicts.items()} | {"asked": WORKS.get(asked, OPEN)},
+    }  # fmt: skip
+
+
 def _clear(rows: pd.DataFrame, tables: Tables) -> str:
     """In how many seeds McNemar's test is clear."""
     return f"{int((rows['p'] < ALPHA).sum())} of {rows['seed'].nunique()}"
@@ -119,7 +186,7 @@ def _crosstalk(tables: Tables) -> str:
         [look.label, *(signed(means.get((name, one), np.nan), 2) for one in CAPABILITIES)]
         for name, look in CHANNELS.items() if means
     ]  # fmt: skip
-    return table(["channel with another state", *CAPABILITIES], lines) if lines else MISSING
+    return table(["channel with another state", *CAPABILITIES], lines)
 
 
 def _relief(other: str) -> pages.Cell:
@@ -133,7 +200,6 @@ def _relief(other: str) -> pages.Cell:
 
 
 GRIDS = {
-    "document": of_document,
     "arms": pages.grid(
         "channels_summary", ARMS, only=True, own=("in its channel", "2"), text=("in the text", "2"), both=("in both", "2"),
         zeroed=("no state", "2"), other=("another row's", "2"), pairs=("pairs decided", "2"),
@@ -173,4 +239,5 @@ GRIDS = {
 }  # fmt: skip
 EXPERIMENT = Experiment(
     "channels", "Channels: a state that reaches every layer", TABLES, findings, FIGURES, GRIDS, guests=(SELF_SUITE,),
+    values=lambda tables: {"document": document(tables)},
 )  # fmt: skip

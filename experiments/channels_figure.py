@@ -11,7 +11,6 @@ from experiments.channels_tables import CAPABILITIES, HELDOUT, NONE, SELF_SUITE
 from experiments.kit import panels as draw
 from experiments.kit import style
 from experiments.kit.marks import level, not_measured
-from experiments.kit.stats import per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import NothingToDraw, Tables
 from experiments.kit.words import number
@@ -77,13 +76,7 @@ DOUBTS = {
 
 def _of_one(panel: draw.Panel) -> draw.Panel:
     """A panel of shares: its height runs from 0 to 1."""
-
-    def make(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
-        drawn = panel.draw(axes, tables, looks)
-        axes.set_ylim(-0.03, 1.03)
-        return drawn
-
-    return replace(panel, draw=make)
+    return draw.then(panel, lambda axes, _: axes.set_ylim(-0.03, 1.03))
 
 
 def _grid(axes: Axes, wide: pd.DataFrame, low: float, high: float, names: Sequence[str] = ()) -> None:
@@ -151,11 +144,11 @@ def _crosstalk(condition: str, title: str, channels: Sequence[str]) -> Callable[
 
 
 def _winner(tables: Tables, condition: str) -> "pd.Series[float]":
-    return per_seed(tables.rows("channels_summary", condition=condition), "weight")
+    return tables.seeds("channels_summary", "weight", condition=condition)
 
 
 def _doubt(tables: Tables, state: str) -> "pd.Series[float]":
-    return per_seed(tables.rows("channels_doubt", condition="seven", knocked=NONE), state)
+    return tables.seeds("channels_doubt", state, condition="seven", knocked=NONE)
 
 
 def _whole(axes: Axes) -> None:
@@ -168,8 +161,7 @@ def _half(axes: Axes) -> None:
 
 
 def _captured(tables: Tables, condition: str) -> "pd.Series[float]":
-    rows = tables.of(SELF_SUITE).rows("floors_captured", condition=condition, life="own")
-    return per_seed(rows, "captured")
+    return tables.of(SELF_SUITE).seeds("floors_captured", "captured", condition=condition, life="own")
 
 
 def _none_to_all(axes: Axes) -> None:

@@ -76,17 +76,10 @@ def cut(run: Run, limit: float, start: int, end: int) -> dict[str, np.ndarray]:
 def findings(tables: Tables) -> dict[str, Finding]:
     """Whether trained runs show more than the cut."""
     rows = tables.rows("clamp_geometry")
-    found = {}
+    found, average, effect = {}, "from its average", "more of its effect"
     for measure, sign, unit, verb, more, less in (
-        (
-            "state_ema_drift",
-            +1,
-            "1 − cosine",
-            "turn",
-            "further from its average",
-            "turns less far from its average",
-        ),
-        ("prompt_effect", -1, "mean |Δ logit|", "lose", "more of its effect", "keeps more of its effect"),
+        ("state_ema_drift", +1, "1 − cosine", "turn", f"further {average}", f"turns less far {average}"),
+        ("prompt_effect", -1, "mean |Δ logit|", "lose", effect, f"keeps {effect}"),
     ):
         here = of_condition(rows[rows["measure"] == measure], "self")
         than = "than a calm run's that is cut off afterwards."

@@ -22,7 +22,7 @@ from experiments.kit import pages, published, style, words
 from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment
 from experiments.kit.marks import level
-from experiments.kit.stats import Estimate, estimate, paired, per_seed
+from experiments.kit.stats import Estimate, estimate, paired
 from experiments.kit.tables import BASIC, BIAS, CLEAN, NO_CLAMP, PUBLISHED, STATE, TIME, Tables
 from experiments.kit.words import ABSENT, Finding, difference, interval, number, percent
 from experiments.whole_runs import AT_RANDOM, CONTROLS, CORE, FIXED, FULL, PROTOCOLS, SPREADS, TABLES
@@ -34,7 +34,7 @@ STARS = ((published.CLASSIFICATION, style.BLUE), (published.CLASSIFICATION_VANIL
 def scores(tables: Tables, condition: str, features: str, protocol: str = NO_CLAMP) -> "pd.Series[float]":
     """Accuracy of each run of a condition, by seed; empty where there is none."""
     where = {"condition": condition, "protocol": protocol, "features": features}
-    return per_seed(tables.rows("classification_seeds", **where), "accuracy")
+    return tables.seeds("classification_seeds", "accuracy", **where)
 
 
 def findings(tables: Tables) -> dict[str, Finding]:
@@ -131,7 +131,7 @@ def table_of(suite: str = "") -> pages.Grid:
             body.append([f"{protocol}, {of}: {features}", *cells])
         head = ["protocol, condition: features", "accuracy", "by seed", "null mean", "null 95 %", "p", "commonest class",
                 "windows, runs"]  # fmt: skip
-        return words.table(head, body) if body else words.MISSING
+        return words.table(head, body)
 
     return make
 
@@ -143,8 +143,7 @@ def panel(protocol: str, title: str) -> draw.Panel:
         upright=False, zero=False,
     )  # fmt: skip
 
-    def make(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
-        drawn = by_seed.draw(axes, tables, looks)
+    def by_chance(axes: Axes, tables: Tables) -> None:
         old = protocol == PUBLISHED
         name, chance = ("classification_seeds", "shuffled") if old else ("classification", "null_95")
         rows = tables.rows(name, protocol=protocol).groupby("features").mean(numeric_only=True)
@@ -158,9 +157,8 @@ def panel(protocol: str, title: str) -> draw.Panel:
             level(axes, rows["majority"].mean(), upright=False, ls="dotted")
         axes.set_xlim(0, 1.04)
         axes.set_xticks([0, 0.5, 1])
-        return drawn
 
-    return draw.Panel(("classification_seeds", "classification"), make)
+    return draw.then(by_seed, by_chance, ("classification",))
 
 
 FIGURE = draw.sheet(

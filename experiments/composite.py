@@ -125,10 +125,8 @@ def findings(tables: Tables) -> dict[str, Finding]:
 
 def over_the_run(column: str, label: str, named: bool = False) -> draw.Panel:
     """A measure along the run, the windows of `self` shaded."""
-    curves = draw.lines("composite", column, y=label, bands=True)
 
-    def panel(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
-        drawn = curves.draw(axes, tables, looks)
+    def shaded(axes: Axes, tables: Tables) -> None:
         windows = tables.rows("composite_windows", condition="self")[
             ["regime", "start", "end"]
         ].drop_duplicates()
@@ -136,9 +134,9 @@ def over_the_run(column: str, label: str, named: bool = False) -> draw.Panel:
         axes.margins(x=0)
         if column == "intensity":
             axes.set_ylim(0, 1)
-        return drawn
 
-    return draw.Panel(("composite", "composite_windows"), panel, along=column == "intensity")
+    curves = draw.lines("composite", column, y=label, bands=True)
+    return draw.then(curves, shaded, ("composite_windows",), along=column == "intensity")
 
 
 FIGURE = draw.sheet(

@@ -76,15 +76,9 @@ def cooled_losses(context: Context) -> pd.DataFrame:
     )
     if not asked:
         return pd.DataFrame()
-    training = [
-        "from_step",
-        "clean_loss",
-        "perturbed_loss",
-        "clean_loss_difference",
-        "perturbed_loss_difference",
-    ]
+    losses_of = [f"{kind}_loss{end}" for end in ("", "_difference") for kind in ("clean", "perturbed")]
     place = ["suite", "condition", "seed"]
-    since = losses([replace(pair, first=min(ends)) for pair in asked])[[*place, *training]]
+    since = losses([replace(pair, first=min(ends)) for pair in asked])[[*place, "from_step", *losses_of]]
     last = losses([replace(pair, first=pair.run.config.last - 1) for pair in asked])
     return since.merge(last[[*place, "heldout_loss", "heldout_loss_difference"]], on=place)
 

@@ -19,7 +19,7 @@ from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment
 from experiments.kit.replay import measured, open_replay, untrained
 from experiments.kit.runs import Context, Run
-from experiments.kit.stats import Estimate, over_seeds, paired, per_seed
+from experiments.kit.stats import Estimate, over_seeds, paired
 from experiments.kit.style import CHANNELS, Look
 from experiments.kit.tables import Tables, stack
 from experiments.kit.words import Finding, difference, interval, number
@@ -148,7 +148,7 @@ def controls(run: Run) -> dict[str, list[np.ndarray]]:
 
 def five(tables: Tables, of: str, path: str) -> "pd.Series[float]":
     """Mean of a run's five largest, by seed."""
-    return per_seed(tables.rows("dimension_ranks", of=of, path=path), "size")
+    return tables.seeds("dimension_ranks", "size", of=of, path=path)
 
 
 def findings(tables: Tables) -> dict[str, Finding]:

@@ -5,14 +5,18 @@ belief together, on histories that the map was not fitted on, each once, weighte
 those as long as the model's context.
 """
 
+from functools import partial
 from typing import Any
 
+import pandas as pd
+
 from experiments import beliefs
-from experiments.geometry_document import of_document
+from experiments.claims.judge import YES, back
 from experiments.geometry_figure import ELSEWHERE, FIGURES
 from experiments.geometry_tables import (
     BY_HAND,
     DOCUMENT,
+    EASY,
     END,
     HARD,
     KEPT,
@@ -26,9 +30,24 @@ from experiments.geometry_tables import (
 )
 from experiments.kit import pages
 from experiments.kit.experiment import Experiment
-from experiments.kit.stats import Estimate, paired
+from experiments.kit.stats import Estimate, estimate, paired, per_seed
 from experiments.kit.tables import Tables
-from experiments.kit.words import ABSENT, CLEAR, Finding, difference, interval, number, percent, side, worst
+from experiments.kit.words import (
+    ABSENT,
+    CLEAR,
+    NOT_CLEAR,
+    OPEN,
+    Finding,
+    difference,
+    interval,
+    number,
+    percent,
+    side,
+    worst,
+)
+
+LAYERS = 5  # streams that the layers' maps are fitted on
+BEYOND = {CLEAR: "yes", NOT_CLEAR: "no"}
 
 
 def findings(tables: Tables) -> dict[str, Finding]:
@@ -129,10 +148,37 @@ def enough(tables: Tables) -> Finding:
     )  # fmt: skip
 
 
+def document(tables: Tables) -> dict[str, Any]:
+    """What the page's table on the document's statements and its readers' questions is written with: values by seed, and `beside`, a
+    control's value and whether what is here lies beyond it."""
+    if tables.rows("geometry_maps").empty:
+        return {}
+
+    def more(one: "pd.Series[float]", other: "pd.Series[float]", sign: int = +1) -> str:
+        return BEYOND.get(side(paired(one, other), sign), OPEN)
+
+    def beside(one: "pd.Series[float]", other: "pd.Series[float]", digits: int = 2, sign: int = +1) -> str:
+        return f"{pages.told(other, digits)}: **{more(one, other, sign)}**"
+
+    r2 = partial(of, tables)
+    by_layer = {layer: r2(HARD, f"layer {layer}") for layer in range(LAYERS)}
+    highest = (
+        pd.DataFrame(by_layer).max(axis=1) if all(map(len, by_layer.values())) else r2(HARD, "joined")[:0]
+    )
+    course = tables.rows("geometry_course", condition=EASY, source="joined")
+    first, final = (per_seed(course[course["step"] == step], "r2") for step in (0, course["step"].max()))
+    size = back(DOCUMENT["belief"], estimate(r2(HARD, "joined", "belief", "geometry_distances")))
+    return {
+        "of": r2, "more": more, "beside": beside, "highest": highest, "first": first, "final": final, "said": DOCUMENT,
+        "size": "" if size == YES else f": {size}", "places": (MIDDLE, END), "kept": {name: KEPT[name].label for name in ("random", "principal", "without")},
+        "moved": partial(moved, tables, HARD), "edited": partial(moved, tables, EASY, ahead=1, pairs="any"),
+        "over": lambda kept, place: of(tables, HARD, kept, "excess", "geometry_kept", "kept", place=place),
+    }  # fmt: skip
+
+
 STAYS: dict[str, Any] = {"kl_target1": ("KL of the next token, which should stay, nats", "3")}
 GOES: dict[str, Any] = {"moved1": ("share of the way: the next token", "3")}
 GRIDS = {
-    "document": of_document,
     "theory": pages.course(
         "geometry_theory", PROCESSES, "length", range(1, 100), said="tokens read", optimal=("best loss of the next token, nats", "4"),
         histories=("histories", "0"), beliefs=("different beliefs after them", "0"),
@@ -176,5 +222,6 @@ GRIDS = {
     "states": lambda tables: beliefs.of_worlds(tables.of(ELSEWHERE)),
 }  # fmt: skip
 EXPERIMENT = Experiment(
-    "geometry", "Geometry: does the residual stream hold an ideal observer's belief, and is it used?", TABLES, findings, FIGURES, GRIDS
+    "geometry", "Geometry: does the residual stream hold an ideal observer's belief, and is it used?", TABLES, findings, FIGURES, GRIDS,
+    values=lambda tables: {"document": document(tables)},
 )  # fmt: skip

@@ -122,24 +122,18 @@ def course(column: str, label: str, log: bool) -> draw.Panel:
 def doses(process: str, pairs: str, reach: str, ahead: int, place: str, title: str) -> draw.Panel:
     """The causal curve: distance of predictions from what the belief that is moved to says, along the dose."""
 
-    def make(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
-        where = {"condition": process, "pairs": pairs, "reach": reach, "place": place}
-        rows, drawn = tables.rows("geometry_moves", **where), []
-        for move, look in looks.items():
-            part = rows[rows["move"] == move]
-            if len(part):
-                wide = part.pivot_table(index="dose", columns="seed", values=f"kl_target{ahead}")
-                curve(axes, wide, look, faint=0.4, bands=True)
-                drawn.append(move)
-        if not drawn:
+    where = {"condition": process, "pairs": pairs, "reach": reach, "place": place}
+    curves = draw.lines(
+        "geometry_moves", f"kl_target{ahead}", title, "KL to the belief moved to (nats)", along="dose", by="move", where=where, bands=True,
+        zero=False,
+    )  # fmt: skip
+
+    def from_zero(axes: Axes, tables: Tables) -> None:
+        if not axes.has_data():
             not_measured(axes)
         axes.set_ylim(bottom=0)
-        axes.set_title(title)
-        axes.set_xlabel("dose of the move")
-        axes.set_ylabel("KL to the belief moved to (nats)")
-        return drawn
 
-    return draw.Panel(["geometry_moves"], make)
+    return draw.then(curves, from_zero)
 
 
 def used(tables: Tables) -> str:
@@ -260,7 +254,7 @@ FIGURES = (
             doses("mess3", "any", "past", 1, END, "mess3, last layer, next token"),
             doses("mess3", "any", "past", 2, MIDDLE, "mess3, the token after the next"),
         ],
-        grid=(2, 3), height=5.2, looks=MOVES, marks="line", title=used,
+        grid=(2, 3), height=5.2, looks=MOVES, marks="line", title=used, x="dose of the move",
         shows="Predictions while the stream is moved from one belief to another, held against what that belief says.",
         caption="{seeds}; a line for each faint, mean and 95 % t interval. rrxor: middle layer, pairs of histories with equal probabilities of the next token and "
         "different ones of what comes later; mess3: any pairs, since there equal probabilities mean equal beliefs. Moved at all positions so far but where it "

@@ -5,7 +5,6 @@ import pandas as pd
 
 from experiments.kit import style
 from experiments.kit.runs import Context
-from experiments.kit.stats import per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import Tables
 from experiments.kit.words import plural
@@ -150,7 +149,7 @@ def of(
 ) -> "pd.Series[float]":  # fmt: skip
     """A column by seed, of a process and a source; of geometry_maps, by default over histories as long as the context."""
     given = {"at": "last"} if name == "geometry_maps" else {}
-    return per_seed(tables.rows(name, condition=process, **{by: source}, **{**given, **where}), column)
+    return tables.seeds(name, column, condition=process, **{by: source}, **{**given, **where})
 
 
 def moved(
@@ -158,4 +157,4 @@ def moved(
 ) -> "pd.Series[float]":  # fmt: skip
     """The share of the way that a full move goes, by seed."""
     where = {"condition": process, "move": move, "dose": 1.0, "reach": reach, "pairs": pairs, "place": place}
-    return per_seed(tables.rows("geometry_moves", **where), f"moved{ahead}")
+    return tables.seeds("geometry_moves", f"moved{ahead}", **where)

@@ -4,18 +4,33 @@ What was done to the finished runs is told in probes/introspection.py. Everythin
 lesson; a lesson is a fine-tuning.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
-from experiments.introspection_document import of_document
 from experiments.introspection_figure import FIGURES, LOOKS, MOVING, SHORT, of
 from experiments.kit import pages, style
 from experiments.kit.experiment import Experiment
 from experiments.kit.runs import Context
-from experiments.kit.stats import estimate, paired
+from experiments.kit.stats import estimate, paired, per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import Tables
-from experiments.kit.words import Finding, difference, within
+from experiments.kit.words import (
+    AGAIN,
+    CLEAR,
+    NOT_CLEAR,
+    OPEN,
+    WORKS,
+    Finding,
+    below,
+    difference,
+    near,
+    number,
+    reach,
+    side,
+    within,
+)
 
 PROBE = "introspection"
 SOURCES = {
@@ -26,6 +41,7 @@ SOURCES = {
     "own final": Look("a line through the model's last layer", style.GREY),
     "other final": Look("a line through the last layer of another seed's model", style.GREY),
 }
+HALF, SMALL = 0.5, 0.1  # that much of what would be whole, and what counts as nothing
 AS_GOOD = 0.03  # R2 by which two reports count as equally good
 
 
@@ -105,6 +121,49 @@ def neuron_words(context: Context) -> pd.DataFrame:
     return _named(context.probed(PROBE, "words"))
 
 
+def document(tables: Tables) -> dict[str, Any]:
+    """What the page's table on the document's statements is written with: values by seed, and whether each statement comes back."""
+    if tables.rows("neuron_reports").empty:
+        return {}
+
+    def report(lesson: str, column: str) -> "pd.Series[float]":
+        return of(tables, lesson, column)
+
+    def word(column: str, lesson: str = "above_changed") -> "pd.Series[float]":
+        return of(tables, lesson, column, "neuron_words")
+
+    several = tables.rows("neuron_several")
+    most = several[several["count"] == several["count"].max()]
+    slope, crossed = (per_seed(most, column) for column in ("slope", "slope_other"))
+    own, other = (
+        tables.seeds("neuron_twins", "r2", whose=whose, lesson="above") for whose in ("own", "other")
+    )
+    again = {
+        "frozen": reach(estimate(report("frozen", "r2")), HALF),
+        "struggles": side(paired(report("above", "mse"), report("frozen", "mse")), +1),
+        "constant": below(estimate(report("all", "sd")), HALF),
+        "blind": near(estimate(report("above", "slope")), SMALL),
+        "inputs": near(paired(report("above", "r2"), report("outsider", "r2")), AS_GOOD),
+        "writes": reach(estimate(report("above", "slope")), HALF),
+        "reads": reach(estimate(report("above", "follows_in")), HALF),
+        "eased": below(estimate(report("all_language", "sd")), HALF),
+        "bias": reach(estimate(report("above", "bias_share")), HALF),
+    }
+    works = {
+        "words": side(paired(word("slope"), word("slope_foreign")), +1),
+        "several": side(paired(slope, crossed), +1),
+    }
+    verdicts = {name: AGAIN.get(one, OPEN) for name, one in again.items()}
+    verdicts |= {name: WORKS.get(one, OPEN) for name, one in works.items()}
+    verdicts["twins"] = {CLEAR: "own better", NOT_CLEAR: "own no better"}.get(
+        side(paired(own, other), +1), OPEN
+    )
+    return {
+        "report": report, "word": word, "floor": lambda source: of(tables, source, "r2", "neuron_floors", "source"),
+        "most": number(float(most["count"].max()), 0), "slope": slope, "crossed": crossed, "own": own, "other": other, "verdict": verdicts,
+    }  # fmt: skip
+
+
 def findings(tables: Tables) -> dict[str, Finding]:
     """The five sentences that open the page, each with its numbers."""
     slope = {lesson: of(tables, lesson, "slope") for lesson in ("above", "above_changed")}
@@ -144,7 +203,6 @@ def findings(tables: Tables) -> dict[str, Finding]:
 
 
 GRIDS = {
-    "document": of_document,
     "natural": pages.grid(
         "neuron_reports", LOOKS, head="lesson", by="lesson",
         mse=("MSE, σ²", "3"), bias_share=("of it bias²", "%"), r=("r", "3"), r2=("R²", "3"), blind_r2=("R², neuron held still", "3"),
@@ -177,5 +235,5 @@ GRIDS = {
 EXPERIMENT = Experiment(
     "introspection", "Introspection: can a model report one of its own neurons?",
     (neuron_reports, neuron_floors, neuron_course, neuron_points, neuron_several, neuron_twins, neuron_words),
-    findings, FIGURES, GRIDS,
+    findings, FIGURES, GRIDS, values=lambda tables: {"document": document(tables)},
 )  # fmt: skip

@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from experiments.kit import panels as draw
 from experiments.kit import style
 from experiments.kit.marks import level, not_measured
-from experiments.kit.stats import per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import Tables
 
@@ -32,20 +31,15 @@ LOOKS = {
     "language": Look("language loss alone, nothing reported", style.BLACK, (0, (2, 1)), "."),
 }  # fmt: skip
 SHORT = ("frozen", "above", "outsider", "above_changed")  # the lessons of the summary
-MOVING = (
-    "all",
-    "all_changed",
-    "all_language",
-    "all_language_changed",
-    "language",
-)  # whose neuron itself learns
+# Whose neuron itself learns
+MOVING = ("all", "all_changed", "all_language", "all_language_changed", "language")
 
 
 def of(
     tables: Tables, lesson: str, column: str, name: str = "neuron_reports", by: str = "lesson"
 ) -> "pd.Series[float]":
     """A column by seed, mean over neurons."""
-    return per_seed(tables.rows(name, **{by: lesson}), column)
+    return tables.seeds(name, column, **{by: lesson})
 
 
 def one_row_each(column: str, title: str, label: str, low: float) -> draw.Panel:

@@ -166,8 +166,7 @@ def by_lag(measure: str, condition: str) -> draw.Panel:
     label = f"loss and {MEASURES[measure]}\n(rank correlation)" if condition == "self_calm" else ""
     curves = draw.lines("lead_lag", "correlation", y=label, along="lag", by="method", where=where, zero=True)
 
-    def panel(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
-        drawn = curves.draw(axes, tables, looks)
+    def by_chance(axes: Axes, tables: Tables) -> None:
         for row in tables.rows("lead_lag_summary", method="differences", **where).to_dict("records"):
             strongest = f"strongest at {signed(row['peak_lag'], 0)}"
             axes.set_title(f"{CONDITIONS[condition]}:\n{strongest}, p = {number(row['p_value'])}")
@@ -175,9 +174,8 @@ def by_lag(measure: str, condition: str) -> draw.Panel:
                 axes.axhspan(-row["null_95"], row["null_95"], color=marks.DARKER, lw=0, zorder=-1)
         marks.level(axes, upright=False)
         axes.margins(x=0)
-        return drawn
 
-    return draw.Panel(("lead_lag", "lead_lag_summary"), panel, along=measure == "state_effect")
+    return draw.then(curves, by_chance, ("lead_lag_summary",), along=measure == "state_effect")
 
 
 def lags_table(tables: Tables) -> str:
@@ -194,7 +192,7 @@ def lags_table(tables: Tables) -> str:
         rows.append([name, *strongest, each, *negative, str(row["n"])])
     head = ["condition, measure of the state, series", "strongest lag", "correlation", "p", "strongest lag of each seed",
             "strongest negative lag", "correlation", "p", "n"]  # fmt: skip
-    return words.table(head, rows) if rows else words.MISSING
+    return words.table(head, rows)
 
 
 FIGURE = draw.sheet(

@@ -162,7 +162,7 @@ def order_table(tables: Tables) -> str:
     head = ["`self_random`: regime, measure", "loss: steps to leave the usual", "state: the same",
             "state first, loss first, tie", "median difference, steps", "p, sign test",
             "calm run, same steps: leaves the usual"]  # fmt: skip
-    return words.table(head, rows) if rows else words.MISSING
+    return words.table(head, rows)
 
 
 def panel(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:

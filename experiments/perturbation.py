@@ -140,7 +140,7 @@ def deltas_table(tables: Tables) -> str:
             ])  # fmt: skip
     head = ["regime", "channel", "published Δ", "`self` Δ", "`self_calm` Δ, same steps", "`self` − `self_calm`",
             "`vanilla` Δ", "n"]  # fmt: skip
-    return words.table(head, rows) if rows else words.MISSING
+    return words.table(head, rows)
 
 
 def through(channel: str) -> draw.Panel:

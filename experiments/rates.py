@@ -219,11 +219,7 @@ def losses_table(tables: Tables) -> str:
                         str(found[0].n),
                     ]
                 )
-    return (
-        words.table(["length, arm, learning rate", *MEASURES.values(), "n"], lines)
-        if lines
-        else words.MISSING
-    )
+    return words.table(["length, arm, learning rate", *MEASURES.values(), "n"], lines)
 
 
 def best_table(tables: Tables) -> str:
@@ -240,7 +236,7 @@ def best_table(tables: Tables) -> str:
                 counts.append(found.n)
             if any(counts):
                 lines.append([f"{steps} steps, {look.label}", *cells, str(max(counts))])
-    return words.table(["length, arm", *MEASURES.values(), "n"], lines) if lines else words.MISSING
+    return words.table(["length, arm", *MEASURES.values(), "n"], lines)
 
 
 def _cell(value: Estimate, sign: bool) -> str:

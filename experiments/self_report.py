@@ -14,11 +14,22 @@ from experiments.kit.runs import Context
 from experiments.kit.stats import Estimate, estimate, paired, per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import Tables
-from experiments.kit.words import Finding, difference, number, within
-from experiments.self_report_document import of_document
-from experiments.self_report_figure import FIGURES, WAYS, gained
+from experiments.kit.words import (
+    CLEAR,
+    NOT_CLEAR,
+    OPEN,
+    WORKS,
+    Finding,
+    all_of,
+    difference,
+    number,
+    side,
+    within,
+)
+from experiments.self_report_figure import FIGURES, WAYS, bits_of, gained
 
 PROBE = "self_report"
+SURVIVES = {CLEAR: "survives its control", NOT_CLEAR: "does not survive it"}
 BOUND = 0.5  # nats of log-odds that count as nothing
 LESSONS = {
     "taught": Look("taught the right answers on its state", style.BLUE),
@@ -98,27 +109,58 @@ def self_report_features(context: Context) -> pd.DataFrame:
     return context.probed(PROBE, "features")
 
 
-def bits(tables: Tables, reading: str, lesson: str = "taught") -> "pd.Series[float]":
-    return per_seed(tables.rows("self_report_readings", lesson=lesson, reading=reading), "bits")
+def measured(tables: Tables) -> dict[str, "pd.Series[float]"]:
+    """By seed: what the right option gains, by what is set; how often it is named; bits that are told of fresh states."""
+    gains: dict[str, tuple[str, ...]] = {
+        **{kind: ("taught", kind) for kind in ("own", "random", "foreign")},
+        **{group: ("taught", "own", group) for group in ("form", "unseen")},
+        **{f"{group}_random": ("taught", "random", group) for group in ("form", "unseen")},
+        **{lesson: (lesson, "own") for lesson in ("shuffled", "untaught", "features", "fixed", "untrained")},
+    }
+    own = tables.rows("self_reports", lesson="taught", kind="own", group="taught", strength=1.0)
+    doubt = tables.rows("self_report_behaviour", lesson="taught", asked="entropy", strength=3.0)
+    readings = {"line": "linear", "letter": "state, fresh", "name": "direct, fresh"}
+    return {
+        **{name: gained(tables, *of) for name, of in gains.items()},
+        **{column: per_seed(own, column) for column in ("right", "false", "delta", "matched")},
+        **{column: per_seed(doubt, column) for column in ("followed", "stayed")},
+        **{name: bits_of(tables, reading) for name, reading in readings.items()},
+    }
+
+
+def document(tables: Tables) -> dict[str, Any]:
+    """What the page's table on the document's statements is written with: values by seed, and what is left of each statement."""
+    if tables.rows("self_reports").empty:
+        return {}
+    found = measured(tables)
+
+    def beyond(one: str, *others: str) -> str:
+        return all_of(side(paired(found[one], found[other]), +1) for other in others)
+
+    survives = {
+        "steered": beyond("own", "random", "foreign", "shuffled"), "features": beyond("features", "fixed", "untrained"),
+        "entropy": side(estimate(found["matched"]), +1), "habit": beyond("right", "false"),
+    }  # fmt: skip
+    works = {
+        "any_question": beyond("form", "form_random"), "more": beyond("letter", "line"), "untaught": side(estimate(found["untaught"]), +1),
+        "behaviour": beyond("followed", "stayed"),
+    }  # fmt: skip
+    verdicts = {name: SURVIVES.get(one, OPEN) for name, one in survives.items()}
+    return {**found, "verdict": verdicts | {name: WORKS.get(one, OPEN) for name, one in works.items()}}
 
 
 def findings(tables: Tables) -> dict[str, Finding]:
     """What the page says: each sentence with the numbers that decide it."""
-    own, random, foreign = (gained(tables, "taught", kind) for kind in ("own", "random", "foreign"))
-    form, unseen = (gained(tables, "taught", "own", group) for group in ("form", "unseen"))
-    rows = tables.rows("self_reports", lesson="taught", kind="own", group="taught", strength=1.0)
-    right, false = per_seed(rows, "right"), per_seed(rows, "false")
-    doubt = tables.rows("self_report_behaviour", lesson="taught", asked="entropy", strength=3.0)
-    followed, stayed = per_seed(doubt, "followed"), per_seed(doubt, "stayed")
+    found = measured(tables)
     place = {
-        part: per_seed(
-            tables.rows("self_report_places", lesson="taught", asked="state", group="taught", place=part),
-            "shift",
+        part: tables.seeds(
+            "self_report_places", "shift", lesson="taught", asked="state", group="taught", place=part
         )
         for part in ("text", "options", "question")
     }
-    untaught = gained(tables, "untaught", "own")
-    features = {lesson: gained(tables, lesson, "own") for lesson in ("features", "fixed", "untrained")}
+
+    def minus(one: str, other: str) -> Estimate:
+        return paired(found[one], found[other])
 
     def said(
         claim: str, otherwise: str, parts: dict[str, Estimate], unit: str = "nats", digits: int = 2
@@ -127,41 +169,41 @@ def findings(tables: Tables) -> dict[str, Finding]:
 
     nothing = within(
         "Without lessons on its state the model does not name it: the right option gains less than half a nat either way.",
-        estimate(untaught), BOUND, f"{number(untaught.mean(), 2)} nats, bound ± {BOUND}",
+        estimate(found["untaught"]), BOUND, f"{number(found['untaught'].mean(), 2)} nats, bound ± {BOUND}",
         "Without lessons on its state the right option's gain is not clearly within half a nat of nothing.",
     )  # fmt: skip
     return {
         "own": said(
             "A model that was taught to can say which regime's mean its state is set to: the right option gains more than with other directions as long.",
             "The right option does not clearly gain more from the regime's own direction than from others as long.",
-            {"own direction": estimate(own), "minus random": paired(own, random), "minus another seed's": paired(own, foreign)},
+            {"own direction": estimate(found["own"]), "minus random": minus("own", "random"), "minus another seed's": minus("own", "foreign")},
         ),
         "readout": said(
             "A line through the state tells more of fresh states than the model's answers do.",
             "The model's answers do not clearly tell less of fresh states than a line through the state.",
-            {"by letter": paired(bits(tables, "linear"), bits(tables, "state, fresh")), "by name": paired(bits(tables, "linear"), bits(tables, "direct, fresh"))},
+            {"by letter": minus("line", "letter"), "by name": minus("line", "name")},
             "bits",
         ),
         "form": said(
             "A regime that lessons asked for by name alone is picked by letter, too.",
             "A regime that lessons asked for by name alone is not clearly picked by letter: the answer does not carry over to a form of question that was not trained.",
-            {"index": estimate(form), "minus random": paired(form, gained(tables, "taught", "random", "form"))},
+            {"index": estimate(found["form"]), "minus random": minus("form", "form_random")},
         ),
         "unseen": said(
             "A regime whose states no lesson set is picked as well.",
             "A regime whose states no lesson set is not clearly picked.",
-            {"index": estimate(unseen), "minus random": paired(unseen, gained(tables, "taught", "random", "unseen"))},
+            {"index": estimate(found["unseen"]), "minus random": minus("unseen", "unseen_random")},
         ),
         "untaught": nothing,
         "false": said(
             "The right regime is named more often when its state is set than when none in particular is.",
             "The right regime is not clearly named more often when its state is set than when none in particular is.",
-            {"share named, set minus sham": paired(right, false)}, "",
+            {"share named, set minus sham": minus("right", "false")}, "",
         ),
         "behaviour": said(
             "Where steering changes whether the model's next prediction is doubtful, its answer about that changes with it more often than not.",
             "Where steering changes whether the model's next prediction is doubtful, its answer about that does not clearly follow.",
-            {"share right, steered minus sham's answers": paired(followed, stayed)}, "",
+            {"share right, steered minus sham's answers": minus("followed", "stayed")}, "",
         ),
         "question": said(
             "Only the state at the question's own token moves the answer on the state; the same at the text or at the options moves it less.",
@@ -171,7 +213,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
         "features": said(
             "A model names features of its own stream better than random directions and than a model that was never trained names its own.",
             "What a model names need not be a feature that it uses: random directions, or features of a model that was never trained, are named about as well.",
-            {f"minus {name}": paired(features["features"], features[lesson]) for lesson, name in (("fixed", "random directions"), ("untrained", "the untrained model's"))},
+            {f"minus {name}": minus("features", lesson) for lesson, name in (("fixed", "random directions"), ("untrained", "the untrained model's"))},
         ),
     }  # fmt: skip
 
@@ -182,7 +224,6 @@ SHORT: dict[str, Any] = {
     "entropy": ("change of the options' entropy, nats", "±2"),
 }  # fmt: skip
 GRIDS = {
-    "document": of_document,
     "kinds": pages.grid(
         "self_reports", WAYS, head="what is set", by="kind", where={"lesson": "taught", "group": "taught", "strength": 1.0}, only=True, **SHORT,
     ),
@@ -235,5 +276,5 @@ def contexts(tables: Tables) -> list[dict[str, str]]:
 EXPERIMENT = Experiment(
     "self_report", "Self-report: can a model name what its state is set to?",
     (self_reports, self_report_course, self_report_answers, self_report_readings, self_report_behaviour, self_report_places, self_report_dictionaries, self_report_features),
-    findings, FIGURES, GRIDS, values=lambda tables: {"features": contexts(tables)},
+    findings, FIGURES, GRIDS, values=lambda tables: {"features": contexts(tables), "document": document(tables)},
 )  # fmt: skip

@@ -58,7 +58,7 @@ OWN = {
 
 def gained(tables: Tables, lesson: str, kind: str, group: str = "taught") -> "pd.Series[float]":
     """The index at strength 1 by seed, mean over the regimes of a group."""
-    return per_seed(tables.rows("self_reports", lesson=lesson, kind=kind, group=group, strength=1.0), "index")
+    return tables.seeds("self_reports", "index", lesson=lesson, kind=kind, group=group, strength=1.0)
 
 
 def _rows(looks: dict[str, Look]) -> dict[str, Look]:
@@ -74,7 +74,7 @@ def index_of(tables: Tables, name: str) -> "pd.Series[float]":
 
 
 def bits_of(tables: Tables, name: str) -> "pd.Series[float]":
-    return per_seed(tables.rows("self_report_readings", lesson="taught", reading=name), "bits")
+    return tables.seeds("self_report_readings", "bits", lesson="taught", reading=name)
 
 
 def named(tables: Tables, name: str) -> "pd.Series[float]":

@@ -14,7 +14,7 @@ from experiments.kit.runs import Context
 from experiments.kit.stats import estimate, paired, per_seed
 from experiments.kit.style import REGIMES
 from experiments.kit.tables import CALM, Tables, stack, stretches
-from experiments.kit.words import MISSING, Finding, in_each, interval, table
+from experiments.kit.words import Finding, in_each, interval, table
 
 WIDTH = 10  # steps of a bin
 BEFORE, AFTER = 50, 100  # steps looked at before an onset and after an end
@@ -151,7 +151,7 @@ def path_table(tables: Tables) -> str:
         ])  # fmt: skip
     head = ["condition, regime", "distance at its end, L2", "− `self_calm`", "speed in it − `self_calm`, L2 a step",
             "direction at the last bin after", "distance there", "n"]  # fmt: skip
-    return table(head, rows) if rows else MISSING
+    return table(head, rows)
 
 
 EXPERIMENT = Experiment(

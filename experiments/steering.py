@@ -42,11 +42,8 @@ from experiments.steering_figure import FIGURE, FINDER, SMALL, learned_effects
 
 SHUFFLED, YOKED, LARGEST = "shuffled", "yoked", "largest"
 KEPT = (SHOWN, "raw_recurring", YOKED, "large")  # in the long tables; the CSV tables have all conditions
-SMALL_KL = (
-    0.02,
-    0.05,
-    0.1,
-)  # nats; chosen after seed 1, whose largest common KL lies past the curve's turning point
+# Nats; chosen after seed 1, whose largest common KL lies past the curve's turning point
+SMALL_KL = (0.02, 0.05, 0.1)
 CONFIDENT = {
     "dimension": ("confident", +1),
     "gradient": ("gradient", -1),
@@ -291,18 +288,14 @@ def _effects_grid(tables: Tables) -> str:
         ])  # fmt: skip
     head = ["condition", "effect, nats", "− untrained readers", "− partner's directions", "− trained on signals in random order",
             "seeds above the mean of untrained readers", "n"]  # fmt: skip
-    return table(head, lines) if lines else MISSING
+    return table(head, lines)
 
 
 def _kept(rows: pd.DataFrame, name: str, head: list[str], lines: list[list[str]]) -> str:
     """A table of the conditions in KEPT, and how many others the CSV table of that name has."""
     others = len(set(rows["condition"]) - set(KEPT))
-    said = (
-        f"\n\nOf {plural(others, 'further condition')} the numbers are in `{name}.csv` only."
-        if others
-        else ""
-    )
-    return (table(head, lines) if lines else MISSING) + said
+    said = f"\n\nOf {plural(others, 'further condition')} the numbers are in `{name}.csv` only."
+    return table(head, lines) + said * bool(others)
 
 
 def _matched_grid(tables: Tables) -> str:

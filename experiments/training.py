@@ -87,11 +87,7 @@ def twins_table(tables: Tables) -> str:
         [name, interval(gain), str(gain.n)]
         for name, gain in tables.by_condition("runs").twins(PAIRS, LOSS).items()
     ]
-    return (
-        words.table(["paired difference", "held-out loss, nats a token", "n"], rows)
-        if rows
-        else words.MISSING
-    )
+    return words.table(["paired difference", "held-out loss, nats a token", "n"], rows)
 
 
 def course_table(tables: Tables) -> str:
@@ -103,7 +99,7 @@ def course_table(tables: Tables) -> str:
         mean = of_condition(measured, name).groupby("step")[LOSS].mean().reindex(steps)
         rows.append([f"`{name}`", *map(number, mean)])
     head = ["held-out loss after step", *(str(int(step) + 1) for step in steps)]
-    return words.table(head, rows) if rows else words.MISSING
+    return words.table(head, rows)
 
 
 def clock_table(tables: Tables) -> str:
@@ -115,7 +111,7 @@ def clock_table(tables: Tables) -> str:
         values = (by_seed["share1"].first(), by_seed["share2"].first(), clock)
         rows.append([f"`{name}`", *(shown(estimate(one), "2") for one in values), str(len(clock))])
     head = ["condition", "variance on PC 1", "variance on PC 2", "|correlation of PC 1 with the step|", "n"]
-    return words.table(head, rows) if rows else words.MISSING
+    return words.table(head, rows)
 
 
 def _heldout(axes: Axes, tables: Tables, looks: Mapping[str, Look]) -> list[str]:

@@ -1,13 +1,8 @@
 """The figure of experiments/update_network.py: which inputs make the state's path, and what hidden units tell."""
 
-from dataclasses import replace
-
-from matplotlib.axes import Axes
-
 from experiments import update_probe
 from experiments.kit import panels as draw
 from experiments.kit import style
-from experiments.kit.tables import Tables
 
 LOOKS = {name: style.condition(name) for name in ("self_calm", "self", "self_random")}
 HELD = {
@@ -19,25 +14,16 @@ HELD = {
     "all but progress": "all but progress",
     "all": "all",
 }
-
-TOLD = draw.points(
-    "update_probe", "balanced_accuracy", "regime told in an unseen run", "balanced accuracy", across="features",
-    order=update_probe.FEATURES, upright=False, levels=("null_mean", "null_95"),
-)  # fmt: skip
-
-
-def told(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
-    drawn = TOLD.draw(axes, tables, looks)
-    axes.set_xlim(0, 1)
-    return drawn
-
-
 FIGURE = draw.sheet(
     "update-network.png",
     [
         draw.points("update_ablation", "relative_change", "one input held at its mean", "change of the replayed path\n(share of its movement)",
                     across="frozen", order=HELD, said=HELD, upright=False, levels=(1,)),
-        replace(TOLD, draw=told),
+        draw.then(
+            draw.points("update_probe", "balanced_accuracy", "regime told in an unseen run", "balanced accuracy", across="features",
+                        order=update_probe.FEATURES, upright=False, levels=("null_mean", "null_95")),
+            lambda axes, _: axes.set_xlim(0, 1),
+        ),
     ],
     grid=(1, 2), height=4.2, looks=LOOKS, title=("statistics",), marks="points", columns=3,
     shows="The finished update network: what holding each input does to the replayed path, and what its hidden units tell of the regime.",

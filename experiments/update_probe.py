@@ -74,24 +74,11 @@ def probed(replays: Sequence[Replay], permutations: int) -> dict[str, pd.DataFra
         ])  # fmt: skip
         p_all = _p(null.mean(0), float(np.mean(scores)))
         for replay, own, score, guess, known in zip(replays, null, scores, guessed, codes, strict=True):
-            values = (
-                np.mean(guess == known),
-                score,
-                own.mean(),
-                np.quantile(own, 0.95),
-                _p(own, score),
-                p_all,
-            )
-            row = (
-                {"features": features}
-                | dict(zip(SCORES, values, strict=True))
-                | {"steps": len(known)}
-                | of_all
-            )
-            parts.append(replay.run.label(pd.DataFrame([row])))
-            hits = pd.DataFrame(
-                {"features": features, "regime": np.array(names)[known], "hit": guess == known}
-            )
+            right = guess == known
+            values = (np.mean(right), score, own.mean(), np.quantile(own, 0.95), _p(own, score), p_all)
+            scored = dict(zip(SCORES, values, strict=True)) | {"steps": len(known)} | of_all
+            parts.append(replay.run.label(pd.DataFrame([{"features": features} | scored])))
+            hits = pd.DataFrame({"features": features, "regime": np.array(names)[known], "hit": right})
             recall = hits.groupby(["features", "regime"], as_index=False).agg(
                 recall=("hit", "mean"), chance=("hit", lambda _: 1 / len(names)), steps=("hit", "size")
             )

@@ -18,7 +18,7 @@ from experiments.kit.experiment import Experiment
 from experiments.kit.readout import auc
 from experiments.kit.replay import measured, open_replay, standardised, untrained
 from experiments.kit.runs import Context
-from experiments.kit.stats import over_seeds, paired, per_seed
+from experiments.kit.stats import over_seeds, paired
 from experiments.kit.tables import CALM, Tables, stack
 from experiments.kit.words import Finding, difference, interval, number
 from experiments.update_probe import BEFORE, HIDDEN, RAW, balanced
@@ -103,7 +103,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
 
 
 def scores(tables: Tables, task: str, features: str) -> "pd.Series[float]":
-    return per_seed(tables.rows("update_probe_rows", task=task, features=features), "balanced")
+    return tables.seeds("update_probe_rows", "balanced", task=task, features=features)
 
 
 def returns(tables: Tables) -> Finding:
@@ -147,7 +147,7 @@ def rows_table(tables: Tables) -> str:
         "balanced, shuffled",
         "n",
     ]
-    return words.table(head, lines) if lines else words.MISSING
+    return words.table(head, lines)
 
 
 GRIDS = {"rows": rows_table}

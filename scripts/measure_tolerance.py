@@ -45,12 +45,8 @@ LOGGED = (
     *("loss", "entropy", "top1", "grad_norm", "heldout_loss"),
     *("state_norm", "state_drift", "state_effect", "bias_norm"),
 )
-ENDS = (
-    1,
-    10,
-    100,
-    1000,
-)  # of the stretches of steps that differences are averaged over; the last ends with the run
+# Of the stretches of steps that differences are averaged over; the last ends with the run
+ENDS = (1, 10, 100, 1000)
 SKIPPED = ("metrics", "state_path")  # told by step, or not committed
 
 

@@ -24,10 +24,8 @@ from study.runner import Failure, Runner
 
 MARK = "verification.json"  # in the folder of a check: that it is one, and how it ended
 SHOWN = 10  # of the tables with something outside, the worst value of each
-ROUNDING = (
-    "other kind of processor",
-    "other instruction sets",
-)  # reasons that change the rounding and nothing else
+# Reasons that change the rounding and nothing else
+ROUNDING = ("other kind of processor", "other instruction sets")
 NEEDS_OTHERS: dict[str, tuple[str, ...]] = {
     "classification_seeds": (),
     "update_probe": (),

@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 
 from experiments import perturbation, runs, training
-from experiments.kit.experiment import make_tables
 from experiments.kit.tables import stack
-from tests.made_runs import MadeRun, context, made_run
+from tests.made_runs import MadeRun, context, made_run, make_tables
 
 WINDOWS = (
     ("lr_heatwave", 300, 350),

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from configs.suite import Signatures, Suite
 from experiments.kit import panels as kit_panels
 from experiments.kit import style
 from experiments.kit import tables as kit_tables
-from experiments.kit.experiment import Experiment
+from experiments.kit.experiment import Experiment, Table
 from experiments.kit.pages import render
 from experiments.kit.runs import Context, Run
 from experiments.kit.words import Finding
@@ -64,6 +64,27 @@ def context(runs: Sequence[Run]) -> Context:
         signatures=Signatures(permutations=20),
     )  # fmt: skip
     return Context(suite, runs)
+
+
+def make_tables(
+    tables: Iterable[Table], context: Context, made: Mapping[str, pd.DataFrame] | None = None
+) -> dict[str, pd.DataFrame]:
+    """All tables of a suite by name, each after those that it is made of.
+
+    made: tables that are there already. ValueError where one is made of a table that nobody makes.
+    """
+    done, waiting = dict(made or {}), list(tables)
+    while waiting:
+        ready = next((one for one in waiting if all(name in done for name in one.needs)), None)
+        if ready is None:
+            coming = {*done, *(name for one in waiting for name in one.names)}
+            lacking = sorted({name for one in waiting for name in one.needs} - coming)
+            raise ValueError(
+                f"no function makes the tables {', '.join(lacking)} of suite {context.suite.name}"
+            )
+        waiting.remove(ready)
+        done |= ready.of(context, done)
+    return done
 
 
 def regimes_of(steps: int, windows: Sequence[Window], first: int = 0) -> np.ndarray:

@@ -11,7 +11,6 @@ from scipy.stats import mannwhitneyu
 
 from experiments import ambiguous, runs
 from experiments.kit import style
-from experiments.kit.experiment import make_tables
 from experiments.kit.tables import NothingToDraw
 from tests.made_runs import (
     MadeRun,
@@ -20,6 +19,7 @@ from tests.made_runs import (
     context,
     drawn_of,
     made_run,
+    make_tables,
     page_of,
     read_from,
     regimes_of,

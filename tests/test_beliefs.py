@@ -19,7 +19,6 @@ from configs.state import SelfState as SelfStateConfig
 from configs.world import FalseFeedback, Recurring, Regimes
 from experiments import belief_shifts, beliefs, readings
 from experiments.kit import filtering, readout, replay
-from experiments.kit.experiment import make_tables
 from experiments.kit.filtering import Log
 from experiments.kit.panels import Figure
 from experiments.kit.tables import NothingToDraw
@@ -33,6 +32,7 @@ from tests.made_runs import (
     cells,
     context,
     drawn_of,
+    make_tables,
     page_of,
     read_from,
     title_of,

@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 
 from experiments.clamp import EXPERIMENT, cut
-from experiments.kit.experiment import make_tables
 from experiments.perturbation import EXPERIMENT as PERTURBATION
-from tests.made_runs import MadeRun, context, made_run, regimes_of
+from tests.made_runs import MadeRun, context, made_run, make_tables, regimes_of
 
 STEPS, LIMIT = 120, 0.1
 WINDOW = ("self_clamp", 60, 90)

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from experiments.composite import EXPERIMENT, RANK, felt, off_plane
-from experiments.kit.experiment import make_tables
 from experiments.kit.tables import NothingToDraw
 from tests.made_runs import (
     MadeRun,
@@ -16,6 +15,7 @@ from tests.made_runs import (
     context,
     drawn_of,
     made_run,
+    make_tables,
     page_of,
     regimes_of,
     title_of,

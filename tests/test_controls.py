@@ -13,7 +13,6 @@ from experiments.controls_figure import LOOKS, ONE, ORDER, SENSES, STATIC
 from experiments.controls_tables import calm_course
 from experiments.kit import placebos
 from experiments.kit.changes import changes
-from experiments.kit.experiment import make_tables
 from experiments.kit.runs import METRICS, STATE_METRICS
 from experiments.kit.style import COMMON, REGIMES
 from experiments.kit.tables import NothingToDraw
@@ -25,6 +24,7 @@ from tests.made_runs import (
     context,
     drawn_of,
     made_run,
+    make_tables,
     page_of,
     read_from,
     regimes_of,

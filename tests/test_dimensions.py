@@ -15,12 +15,11 @@ from configs.state import STATS
 from experiments import dimensions
 from experiments.dimensions import LEARNED, PEAK, UNTRAINED, WALK
 from experiments.kit import published
-from experiments.kit.experiment import make_tables
 from experiments.kit.replay import untrained
 from experiments.kit.tables import NothingToDraw
 from model import GPT
 from probes import frozen_rows
-from tests.made_runs import MadeRun, assert_tables, context, drawn_of, made_run, page_of, verdict
+from tests.made_runs import MadeRun, assert_tables, context, drawn_of, made_run, make_tables, page_of, verdict
 
 TABLES = dimensions.EXPERIMENT.of("shakespeare")
 (FIGURE,) = dimensions.EXPERIMENT.figures

@@ -11,10 +11,9 @@ import pandas as pd
 import pytest
 
 from base import ROOT
-from experiments.kit.experiment import make_tables
 from experiments.kit.pages import render
 from experiments.kit.runs import Context
-from tests.made_runs import context, drawn_of, made_run, read_from, title_of
+from tests.made_runs import context, drawn_of, made_run, make_tables, read_from, title_of
 
 RUNS = pd.DataFrame(
     [("shakespeare", name, seed, f"{name}{seed}", 6, 1.0, 2.0, "float32", "tiny", 1e5) for name in ("self", "vanilla") for seed in (1, 2, 3)],

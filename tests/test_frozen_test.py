@@ -21,7 +21,6 @@ from configs.run import Model, RunConfig
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from experiments import frozen, frozen_tables
-from experiments.kit.experiment import make_tables
 from experiments.kit.placebos import rank_p_value
 from model import GPT
 from probes import frozen_rows, steering
@@ -29,7 +28,7 @@ from probes.instrument import ALL, LAST, Batch, Instrument, weights_sha256
 from runs import folder as run_folder
 from runs.state import models_arrays
 from self_state import SelfState
-from tests.made_runs import context, made_run
+from tests.made_runs import context, made_run, make_tables
 
 V, C, T, D = 10, 16, 8, 12
 SIZES = Model(n_layer=1, n_head=2, n_embd=C, block_size=T)

@@ -13,7 +13,7 @@ from base.storage import UserError
 from experiments import found
 from experiments.kit import pages, style, words
 from experiments.kit import panels as draw
-from experiments.kit.experiment import Experiment, Table, make_tables
+from experiments.kit.experiment import Experiment, Table
 from experiments.kit.pages import render
 from experiments.kit.runs import Context
 from experiments.kit.stats import ahead, estimate, first_true
@@ -21,7 +21,7 @@ from experiments.kit.style import Look
 from experiments.kit.tables import NothingToDraw, Tables, content, read, stack
 from experiments.kit.words import Finding, difference
 from scripts import make_report
-from tests.made_runs import assert_clean, cells, context, made_run, read_from, title_of
+from tests.made_runs import assert_clean, cells, context, made_run, make_tables, read_from, title_of
 
 # The experiment.
 

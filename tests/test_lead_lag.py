@@ -13,7 +13,6 @@ from scipy.stats import spearmanr
 
 from experiments import lead_lag, monitoring, onsets, state_path
 from experiments.kit import readout, words
-from experiments.kit.experiment import make_tables
 from experiments.kit.tables import NothingToDraw
 from tests.made_runs import (
     MadeRun,
@@ -22,6 +21,7 @@ from tests.made_runs import (
     context,
     drawn_of,
     made_run,
+    make_tables,
     page_of,
     read_from,
     regimes_of,

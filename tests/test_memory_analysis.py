@@ -16,7 +16,6 @@ from configs.state import STATS, BufferMemory, EmaMemory, NoMemory, SelfState
 from experiments import memory, memory_tables
 from experiments.kit import followed as following
 from experiments.kit import style
-from experiments.kit.experiment import make_tables
 from experiments.kit.replay import open_listening, open_replay
 from experiments.kit.stats import sign_test
 from experiments.kit.tables import NothingToDraw
@@ -28,6 +27,7 @@ from tests.made_runs import (
     context,
     drawn_of,
     made_run,
+    make_tables,
     page_of,
     read_from,
     regimes_of,

@@ -8,7 +8,6 @@ import pytest
 
 from experiments.kit import published
 from experiments.kit.changes import change, changes, marks
-from experiments.kit.experiment import make_tables
 from experiments.kit.runs import METRICS, STATE_METRICS
 from experiments.kit.tables import NothingToDraw, shared_windows, stretches
 from experiments.perturbation import EXPERIMENT
@@ -19,6 +18,7 @@ from tests.made_runs import (
     context,
     drawn_of,
     made_run,
+    make_tables,
     page_of,
     read_from,
     regimes_of,

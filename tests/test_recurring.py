@@ -17,7 +17,6 @@ from configs.suite import load_suite
 from configs.world import Bewilderment
 from experiments import recurring, shares, switches
 from experiments.kit import pairs
-from experiments.kit.experiment import make_tables
 from experiments.kit.pairs import LOOKS, STATE
 from experiments.kit.runs import Context
 from experiments.kit.tables import CALM, NothingToDraw
@@ -27,6 +26,7 @@ from tests.made_runs import (
     assert_tables,
     cells,
     drawn_of,
+    make_tables,
     page_of,
     read_from,
     regimes_of,

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from experiments import swap
-from experiments.kit.experiment import make_tables
 from experiments.kit.tables import NothingToDraw, Tables
 from tests.made_runs import (
     MadeRun,
@@ -18,6 +17,7 @@ from tests.made_runs import (
     context,
     drawn_of,
     made_run,
+    make_tables,
     page_of,
     title_of,
     verdict,

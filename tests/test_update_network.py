@@ -17,7 +17,6 @@ from configs.state import STATS
 from configs.state import SelfState as SelfStateConfig
 from experiments import update_network, update_probe, update_rows
 from experiments.kit import replay
-from experiments.kit.experiment import make_tables
 from experiments.kit.replay import Network, Replay
 from experiments.kit.tables import NothingToDraw
 from self_state import SelfState
@@ -27,6 +26,7 @@ from tests.made_runs import (
     context,
     drawn_of,
     made_run,
+    make_tables,
     page_of,
     regimes_of,
     title_of,

@@ -11,10 +11,9 @@ from configs.state import STATS
 from configs.state import SelfState as SelfStateConfig
 from experiments import update_network, update_rows
 from experiments.kit import published
-from experiments.kit.experiment import make_tables
 from experiments.kit.replay import untrained
 from experiments.update_rows import BEFORE, CLOCK, EITHER, HIDDEN, RAW, WHICH
-from tests.made_runs import assert_tables, cells, context, page_of, regimes_of, verdict
+from tests.made_runs import assert_tables, cells, context, make_tables, page_of, regimes_of, verdict
 from tests.test_dimensions import published_log
 from tests.test_update_network import trained
 

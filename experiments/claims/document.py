@@ -15,7 +15,7 @@ from experiments.kit.pages import shown
 from experiments.kit.placebos import PLACEBOS
 from experiments.kit.stats import Estimate, estimate, paired
 from experiments.kit.tables import STATE, Tables
-from experiments.kit.words import DASH, MISSING, listed, number, percent, signed, table
+from experiments.kit.words import DASH, listed, number, percent, signed, table
 
 HEAD = (
     "the document's number",
@@ -51,8 +51,7 @@ def ten(tables: Tables) -> str:
 
 def document(tables: Tables) -> str:
     """A row a number."""
-    lines = rows(tables)
-    return table(HEAD, lines) if lines else MISSING
+    return table(HEAD, rows(tables))
 
 
 def rows(tables: Tables) -> list[list[str]]:

@@ -12,7 +12,7 @@ import pandas as pd
 from experiments.kit import published
 from experiments.kit.levels import ALPHA
 from experiments.kit.runs import METRICS, Run
-from experiments.kit.stats import Estimate, estimate, mean_of_known, per_seed
+from experiments.kit.stats import Estimate, estimate, mean_of_known
 from experiments.kit.style import CHANNELS, COMMON, OF_STATE, OF_STATE_ALONE
 from experiments.kit.tables import CALM, Tables, stack, stretches
 from experiments.kit.words import ABSENT, CLEAR, NOT_CLEAR, Finding, listed
@@ -52,7 +52,7 @@ def changes(
 
 def change(tables: Tables, condition: str, regime: str, metric: str) -> "pd.Series[float]":
     """Mean in the window minus mean before, by seed."""
-    return per_seed(tables.rows("regime_deltas", condition=condition, regime=regime, metric=metric), "delta")
+    return tables.seeds("regime_deltas", "delta", condition=condition, regime=regime, metric=metric)
 
 
 def beyond(tables: Tables, regime: str, metric: str, other: str = "self_calm") -> "pd.Series[float]":

@@ -1,7 +1,7 @@
 """What an experiment is: the tables it makes of runs, what it finds in them, the figures and the page that show it."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,24 +94,3 @@ class Experiment:
             return ()
         made = (one for one in self.tables if isinstance(one, Table))
         return tuple(one for one in made if not one.suites or suite in one.suites)
-
-
-def make_tables(
-    tables: Iterable[Table], context: Context, made: Mapping[str, pd.DataFrame] | None = None
-) -> dict[str, pd.DataFrame]:
-    """All tables of a suite by name, each after those that it is made of.
-
-    made: tables that are there already. ValueError where one is made of a table that nobody makes.
-    """
-    done, waiting = dict(made or {}), list(tables)
-    while waiting:
-        ready = next((one for one in waiting if all(name in done for name in one.needs)), None)
-        if ready is None:
-            coming = {*done, *(name for one in waiting for name in one.names)}
-            lacking = sorted({name for one in waiting for name in one.needs} - coming)
-            raise ValueError(
-                f"no function makes the tables {', '.join(lacking)} of suite {context.suite.name}"
-            )
-        waiting.remove(ready)
-        done |= ready.of(context, done)
-    return done

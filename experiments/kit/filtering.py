@@ -13,10 +13,8 @@ import scipy
 from configs.world import Recurring
 from experiments.kit.tables import CALM
 
-CALM_KNOTS, SHIFT_KNOTS = (
-    12,
-    3,
-)  # of the piecewise linear trends over log step: calm, and each regime's distance
+# Of the piecewise linear trends over log step: calm, and each regime's distance
+CALM_KNOTS, SHIFT_KNOTS = 12, 3
 FEWEST = 20  # steps of a regime for a covariance of its own
 LEVEL_RATE = 0.01  # of the running correction of a run's own level, see `belief`
 

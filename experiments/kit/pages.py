@@ -2,8 +2,8 @@
 
 A template is Markdown with Jinja2. What it can use: `say` (kit.md's macros), `finding` and `grid` by name, `figures` (the
 folder of figures as seen from the page), `figure(name, alt)`, `published`, `tables`, `mean(table, column, **where)`,
-`top(...)` likewise, the experiment's own `values`, and as filters number, signed, percent, interval, digits, tiny, plural,
-listed.
+`top(...)` likewise, the experiment's own `values`, and as filters number, signed, percent, interval, told, digits, tiny,
+plural, listed.
 """
 
 import re
@@ -123,7 +123,7 @@ def filled(
     )  # fmt: skip
     environment.filters |= {
         "number": number, "digits": number, "signed": signed, "percent": percent, "plural": plural, "listed": listed,
-        "interval": interval, "tiny": tiny, **filters,
+        "interval": interval, "tiny": tiny, "told": told, **filters,
     }  # fmt: skip
     environment.globals |= known
     text = environment.get_template(template).render()
@@ -209,7 +209,7 @@ def grid(
         heads = [head]
         for column, (said, *_) in measures.items():
             heads += [said] + [f"that − `{other}`'s" for of, other in (minus or {}).items() if of == column]
-        return table(heads + ["n"] * n, lines) if lines else MISSING
+        return table(heads + ["n"] * n, lines)
 
     return make
 
@@ -309,6 +309,11 @@ def smaller(tables: Tables) -> str:
     )
 
 
+def told(values: "pd.Series[float] | Estimate", digits: int = 2, sign: bool = False) -> str:
+    """Values by seed, or an estimate of them, as mean and interval."""
+    return interval(values if isinstance(values, Estimate) else estimate(values), digits, sign)
+
+
 def of_seeds(head: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
     """A table of lines: words, then each cell's values by seed as mean and interval, or a cell as it stands; last n, the most
     seeds. A line without a value is left out."""
@@ -318,4 +323,4 @@ def of_seeds(head: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
         if any(counts):
             told = (one if isinstance(one, str) else shown(estimate(one), "3") for one in cells)
             body.append([label, *told, str(max(counts))])
-    return table([*head, "n"], body) if body else MISSING
+    return table([*head, "n"], body)

@@ -157,24 +157,19 @@ def losses(pairs: Sequence[Pair]) -> pd.DataFrame:
         places = {"clean_loss": ("loss", calm), "perturbed_loss": ("loss", ~calm)}
         for name in HELDOUT:
             places |= {name: (name, seen), f"{name}_calm": (name, calm & seen), f"{name}_acting": (name, ~calm & seen)}  # fmt: skip
-        rows.append(
-            {
-                **{"suite": pair.run.suite, "condition": pair.run.condition, "seed": pair.run.seed},
-                **{
-                    "world": pair.world,
-                    "mechanism": mechanism_of(run),
-                    "role": role_of(pair.run.condition, run),
-                },
-                **{"vanilla": pair.vanilla, "age": age, "fresh": _fresh(pair, age), "from_step": pair.first},
-                **{"clean_steps": calm.sum(), "perturbed_steps": (~calm).sum()},
-                **{"evaluations_calm": (seen & calm).sum(), "evaluations_acting": (seen & ~calm).sum()},
-                **{name: log[column][here].mean() for name, (column, here) in places.items()},
-                **{
-                    f"{name}_difference": (log[column] - log[f"{column}_vanilla"])[here].mean()
-                    for name, (column, here) in places.items()
-                },
-            }
-        )
+        row: dict[str, Any] = {
+            "suite": pair.run.suite,
+            "condition": pair.run.condition,
+            "seed": pair.run.seed,
+        }
+        row |= {"world": pair.world, "mechanism": mechanism_of(run), "role": role_of(pair.run.condition, run)}
+        row |= {"vanilla": pair.vanilla, "age": age, "fresh": _fresh(pair, age), "from_step": pair.first}
+        row |= {"clean_steps": calm.sum(), "perturbed_steps": (~calm).sum()}
+        row |= {"evaluations_calm": (seen & calm).sum(), "evaluations_acting": (seen & ~calm).sum()}
+        row |= {name: log[column][here].mean() for name, (column, here) in places.items()}
+        for name, (column, here) in places.items():
+            row[f"{name}_difference"] = (log[column] - log[f"{column}_vanilla"])[here].mean()
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -125,6 +125,22 @@ def sheet(
     return Figure(name, shows, make, tuple(known))
 
 
+def then(
+    panel: Panel,
+    finish: Callable[[Axes, Tables], object],
+    tables: Sequence[str] = (),
+    along: bool | None = None,
+) -> Panel:
+    """A panel, and what is done to its axes once it is drawn. tables: that this needs besides. along: in place of the panel's."""
+
+    def draw(axes: Axes, found: Tables, looks: Looks) -> list[str]:
+        drawn = panel.draw(axes, found, looks)
+        finish(axes, found)
+        return drawn
+
+    return Panel((*panel.tables, *tables), draw, panel.along if along is None else along)
+
+
 def _parts(
     tables: Tables, table: str, looks: Looks, by: str, where: Mapping[str, object]
 ) -> dict[str, pd.DataFrame]:

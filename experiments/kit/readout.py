@@ -13,10 +13,8 @@ import pandas as pd
 import scipy
 
 EDGES = (0.4, 0.6, 0.8, 1.0)  # of the blocks that readings are tested on, in shares of the run
-FITTED, GAP = (
-    0.4,
-    0.025,
-)  # shares of the run: the steps before a block that its reading is fitted on, the gap between
+# Shares of the run: the steps before a block that its reading is fitted on, the gap between
+FITTED, GAP = 0.4, 0.025
 STRENGTHS = 10.0 ** np.arange(-4, 4)  # of the ridge, in units of steps
 FOLDS = 4  # of the fitted steps, to choose the strength on: contiguous
 

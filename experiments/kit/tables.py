@@ -177,6 +177,10 @@ class Tables:
             table = self._kept[place]
         return table if len(table) else Absent(columns=table.columns)
 
+    def seeds(self, name: str, column: str, **where: object) -> "pd.Series[float]":
+        """The mean of a column of `rows` for each seed that has a value."""
+        return per_seed(self.rows(name, **where), column)
+
     def by_condition(self, name: str, order: "Order" = (), **where: object) -> "ByCondition":
         return ByCondition(self.rows(name, **where), order)
 
@@ -324,20 +328,11 @@ def stretches(rows: pd.DataFrame) -> list[tuple[str, int, int]]:
 def shared_windows(windows: pd.DataFrame, condition: str) -> list[tuple[str, int, int]]:
     """(regime, start, end) of a condition's windows where all its seeds have the same ones, else an empty list."""
     rows = of_condition(windows, condition)
-    found = {
-        tuple(
-            sorted(
-                zip(
-                    group["start"].astype(int),
-                    group["end"].astype(int),
-                    group["regime"].astype(str),
-                    strict=True,
-                )
-            )
-        )
-        for _, group in rows.groupby("seed")
-    }
-    return [(regime, start, end) for start, end, regime in found.pop()] if len(found) == 1 else []
+    by_seed = (group[["start", "end", "regime"]] for _, group in rows.groupby("seed"))
+    found = {tuple(sorted(group.itertuples(index=False, name=None))) for group in by_seed}
+    return (
+        [(str(regime), int(start), int(end)) for start, end, regime in found.pop()] if len(found) == 1 else []
+    )
 
 
 def same_regimes(rows: pd.DataFrame) -> bool:

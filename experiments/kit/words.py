@@ -72,10 +72,14 @@ def listed(words: Sequence[str]) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], words: bool = False) -> str:
     """A Markdown table: first column to the left, the others to the right, or of words to the left, too. A bar in a cell is
-    escaped."""
+    escaped. MISSING where there is no row."""
     marks = ["---", *["---" if words else "---:"] * (len(head) - 1)]
     lines = [[cell(text) for text in cells] for cells in (head, *rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [lines[0], marks, *lines[1:]])
+    return (
+        MISSING
+        if len(lines) == 1
+        else "\n".join(f"| {' | '.join(cells)} |" for cells in [lines[0], marks, *lines[1:]])
+    )
 
 
 def cell(text: str) -> str:

@@ -36,10 +36,8 @@ from study.steer_page.choice import ASSETS, HOME, TEMPLATE, misfit
 DRAWS = 3  # scrambled readers to play against, and as many untrained ones
 PROMPTS, PROMPT, TEXTS = 8, 16, 4  # texts to go on from, their length, and texts that loss is measured on
 POINTS = 400  # of a run that are shown, at most
-DOSES, FARTHEST = (
-    4,
-    8,
-)  # so many up to a run's largest norm; so many times that far is looked where a dial saturates
+# So many up to a run's largest norm; so many times that far is looked where a dial saturates
+DOSES, FARTHEST = 4, 8
 HATCHED = 1.5  # where a dial ends, over where it saturates
 CORRUPTED = "bewilderment"
 LABELS = {

@@ -11,11 +11,10 @@ from configs.suite import load_suite
 from data.tokens import drawn_from
 from experiments import geometry as experiment
 from experiments.geometry_tables import PROCESSES
-from experiments.kit.experiment import make_tables
 from experiments.kit.runs import Context, open_run
 from probes import geometry
 from scripts import tour
-from tests.made_runs import assert_tables, drawn_of, page_of
+from tests.made_runs import assert_tables, drawn_of, make_tables, page_of
 from tests.test_geometry import SUITE
 
 
