@@ -52,7 +52,7 @@ def dropout_deltas(context: Context) -> pd.DataFrame:
     paired = [run for run in runs if run.seed in calm]
     rest = changes(paired, lead, lambda run: calm[run.seed].assign(regime=run.metrics()["regime"]))
     rest = rest.reindex(columns=[*keys, "delta"]).rename(columns={"delta": "calm"})
-    made = made[made["metric"].isin(list(SHOWN))].merge(rest, on=keys, how="left")
+    made = made[made["metric"].isin(published.REPORTED)].merge(rest, on=keys, how="left")
     return made.assign(beyond=made["delta"] - made["calm"])
 
 

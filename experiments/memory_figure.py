@@ -90,7 +90,6 @@ FIGURES = (
         shows="Stability while targets are corrupted against how far learned directions steer, every seed and memory a point, with and "
         "without what placebo readers reach.",
         caption="Small: seeds, joined by a grey line; large: means. Further left: stiller. Leverage: held-out effect of the frozen-weight test "
-        "after the last step. Displacement: distance from the mean state of the 50 steps before, over its length. The correlation in the title "
-        "is over all seven memories.",
+        "after the last step. Displacement: distance from the mean state of the 50 steps before, over its length.",
     ),
 )  # fmt: skip
