@@ -521,7 +521,7 @@ def test_what_is_withdrawn_stands_as_it_was_registered_and_is_judged_no_more(
     committed: Claims, tmp_path: Path
 ) -> None:
     registered, gone = file.read_register()["claims"], committed.withdrawn()
-    assert len(gone) == 38 and all(claim.hash() == registered[name]["hash"] for name, claim in gone.items())
+    assert len(gone) == 39 and all(claim.hash() == registered[name]["hash"] for name, claim in gone.items())
     judged_now = {name for family in committed.families for name in committed.of(family)}
     assert not judged_now & set(gone) and {claim.successor for claim in gone.values()} <= judged_now
     lone = ('test = "sign_flip"', 'test = "sign_flip"\nwithdrawn = "Another measure."')
