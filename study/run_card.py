@@ -56,7 +56,7 @@ def card(study: Study, done: Iterable[Step]) -> dict[str, Any]:
         "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "warning": study.warning,
         "suites": {
-            suite.name: {"conditions": begun[suite.name], "seeds": suite.seeds}
+            suite.name: {"conditions": begun[suite.name], "of": len(suite.conditions), "seeds": suite.seeds}
             for suite in study.suites
             if suite.name in begun
         },
@@ -165,10 +165,15 @@ def _of(done: Iterable[Step]) -> str:
 
 
 def of_suite(found: Mapping[str, Any], suite: str) -> Mapping[str, Any]:
-    """Of a card and those before it the newest that holds most of a suite's conditions; the card itself where none has any."""
+    """Of a card and those before it the newest that holds most of a suite's conditions; the card itself where none has any.
+
+    A card that does not say of how many (`of`) is held against the one that has the most.
+    """
     cards = [found, *found.get(EARLIER, ())]
-    known = [one["suites"].get(suite, {}).get("conditions", 0) for one in cards]
-    return next((one for one, count in zip(cards, known, strict=True) if 2 * count > max(known)), found)
+    known = [one["suites"].get(suite, {"conditions": 0}) for one in cards]
+    most = max(one["conditions"] for one in known)
+    whole = [2 * one["conditions"] > one.get("of", most) for one in known]
+    return next((one for one, is_whole in zip(cards, whole, strict=True) if is_whole), found)
 
 
 def after(found: Mapping[str, Any], before: Mapping[str, Any], suites: Iterable[str]) -> dict[str, Any]:

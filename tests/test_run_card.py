@@ -159,6 +159,12 @@ def test_what_is_published_phase_by_phase_keeps_the_cards_of_what_still_stands(t
     assert run_card.page(second).count("## Published before") == 1 and "monday" in run_card.page(second)
     third = run_card.after(card("wednesday", swap=5), second, ["swap", "decay"])
     assert told(third) == ["wednesday", "tuesday"]
+    fewer = card("thursday")  # since then swap has lost conditions: two are all that there are
+    fewer["suites"] = {
+        "swap": {"conditions": 2, "of": 2, "seeds": 8},
+        "decay": {"conditions": 1, "of": 4, "seeds": 8},
+    }
+    assert told(run_card.after(fewer, third, ["swap", "decay"])) == ["thursday", "tuesday"]
 
 
 def test_publishing_again_changes_no_card(tmp_path: Path) -> None:
