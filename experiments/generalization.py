@@ -34,13 +34,14 @@ SWAPPED = {
     "own": Look("its own state", style.BLACK),
     **{name: swap.LOOKS[name] for name in ("other", "random")},
 }
+NAMES = {"heldout_loss": "held-out loss", **{name: channel.name for name, channel in CHANNELS.items()}}
 PLACES = [*product(REGIMES, SHOWN)]
 Line = tuple[str, float, "pd.Series[float]", "pd.Series[float] | None", str]
 """Words, the published number, ours by seed, ours with its control taken off, format."""
 
 
 def dropout_deltas(context: Context) -> pd.DataFrame:
-    """One row a run of the condition regimes, regime and published metric.
+    """One row a run of the condition regimes, regime and metric whose change was published.
 
     delta: mean in the window minus mean before, as in regime_deltas; calm: the same of the same seed's baseline, in which no
     regime acts, at the same steps; beyond: delta - calm. The last two NaN without a baseline.
@@ -118,7 +119,7 @@ def _signs(tables: Tables) -> Finding:
     if fewest < FEWEST_SEEDS or not signs:
         return Finding(claim, OPEN, "None is clear on the first corpus." if fewest >= FEWEST_SEEDS else "Too few seeds to test.", otherwise)  # fmt: skip
     same, opposite = ([*signs.values()].count(sign) for sign in (1, -1))
-    unlike = [f"{metric} in {regime}" for (regime, metric), sign in signs.items() if sign != 1]
+    unlike = [f"{NAMES[metric]} in {regime}" for (regime, metric), sign in signs.items() if sign != 1]
     return Finding(
         claim, CLEAR if same == len(signs) else NOT_CLEAR,
         f"Of {len(signs)} changes that are clear on {corpus_of(tables.of(FIRST))}, {same} are clear on {corpus_of(tables)} with the same "
@@ -140,7 +141,7 @@ def numbers(tables: Tables, part: str) -> list[Line]:
     losses, regimes, patch, entropies, size = PRINTED[tables.suite]
     if part == "deltas":
         return [
-            (f"`{regime}`, {metric}", regimes[regime][metric], change(tables, regime, metric), change(tables, regime, metric, "beyond"), f"±{digits}")
+            (f"`{regime}`, {NAMES[metric]}", regimes[regime][metric], change(tables, regime, metric), change(tables, regime, metric, "beyond"), f"±{digits}")
             for regime, (metric, digits) in product(REGIMES, SHOWN.items())
         ]  # fmt: skip
     if part == "frozen":
@@ -150,7 +151,7 @@ def numbers(tables: Tables, part: str) -> list[Line]:
     at, other = tables.by_condition(part), WITHOUT if part == "runs" else "baseline"
     cells = patch if part == "patch" else {("heldout_loss", name): said for name, said in losses.items()}
     return [
-        (f"`{name}`, {metric}", said, at.of(name, metric), None if name == other else (at.of(name, metric) - at.of(other, metric)).dropna(), "4")
+        (f"`{name}`, {NAMES[metric]}", said, at.of(name, metric), None if name == other else (at.of(name, metric) - at.of(other, metric)).dropna(), "4")
         for (metric, name), said in cells.items()
     ]  # fmt: skip
 

@@ -119,7 +119,7 @@ def test_changes_stand_beside_those_of_the_baseline_at_the_same_steps() -> None:
     made = dropout_deltas(
         context([logged("regimes", acting, 1.5), logged("baseline", np.full(1000, "calm"), 0.0)])
     )
-    assert [*made["metric"].unique()] == [*SHOWN] and {*made["condition"]} == {"regimes"}
+    assert [*made["metric"].unique()] == [*published.REPORTED] and {*made["condition"]} == {"regimes"}
     (found,) = made.query("regime == 'bewilderment' and metric == 'loss'").to_dict("records")
     assert [found[column] for column in ("delta", "calm", "beyond")] == pytest.approx([1.6, 0.1, 1.5])
     alone = dropout_deltas(context([logged("regimes", acting, 1.5)]))
@@ -197,7 +197,7 @@ def test_where_not_all_comes_back_the_rest_is_named(tmp_path: Path) -> None:
     text = page(tmp_path, shakespeare(), second)
     assert verdict(text, SIGN) == "Not clear"
     assert "19 are clear on openwebtext (characters) with the same sign, 1 with the opposite one" in text
-    assert "Not the same: state_ema_drift in self_clamp." in text
+    assert "Not the same: distance from its average in self_clamp." in text
 
 
 def test_both_corpora_and_the_published_numbers_stand_side_by_side(tmp_path: Path) -> None:
@@ -215,11 +215,11 @@ def test_both_corpora_and_the_published_numbers_stand_side_by_side(tmp_path: Pat
 
     # published, ours, beyond the control; on the second corpus, then on the first
     none = float("nan")
-    assert told("`analysis`, heldout_loss") == near(2.1956, 2.15, -0.05, 2.0670, 2.3, 0.1, "3, 4")
-    assert told("`analysis_vanilla`, heldout_loss") == near(2.2304, 2.2, none, 2.0773, 2.2, none, "3, 4")
+    assert told("`analysis`, held-out loss") == near(2.1956, 2.15, -0.05, 2.0670, 2.3, 0.1, "3, 4")
+    assert told("`analysis_vanilla`, held-out loss") == near(2.2304, 2.2, none, 2.0773, 2.2, none, "3, 4")
     assert told("`bewilderment`, loss") == near(2.331, 1.7, 1.6, 1.484, 1.7, 1.6, "3, 4")
-    assert told("`patch`, state_ema_drift") == near(0.0760, 0.04, 0.03, 0.0050, 0.04, 0.03, "3, 4")
-    assert told("`baseline`, prompt_effect") == near(0.5594, 0.9, none, 0.9876, 0.9, none, "3, 4")
+    assert told("`patch`, distance from its average") == near(0.0760, 0.04, 0.03, 0.0050, 0.04, 0.03, "3, 4")
+    assert told("`baseline`, state effect") == near(0.5594, 0.9, none, 0.9876, 0.9, none, "3, 4")
     assert told("uncertain |") == near(0.324, 0.222, none, 0.259, 0.222, none, "3, 4")
     assert told("effect size |") == near(0.33, 0.5, 0.2, 0.35, 0.5, 0.2, "3, 4")
     for said, name in (("0.33", "openwebtext (characters)"), ("0.35", "shakespeare_char (characters)")):
