@@ -14,7 +14,7 @@ from experiments.frozen_tables import frozen_effects_summary, frozen_tables, usu
 from experiments.kit import published
 from experiments.kit.experiment import Experiment, Table
 from experiments.kit.placebos import PLACEBOS, TESTS, USUAL, View, beats, effect_table, furthest, usual_table
-from experiments.kit.stats import estimate, over_seeds, paired, per_seed, rank_correlation
+from experiments.kit.stats import estimate, over_seeds, paired, per_seed, rank_correlation, unpaired
 from experiments.kit.tables import Tables
 from experiments.kit.words import (
     ABSENT,
@@ -50,6 +50,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
     view = views(tables)[0]
     return {
         "returns": _returns(view),
+        "code": _code(view),
         "beats_replication": beats(view, "replication", "dimension"),
         **{f"beats_heldout_{finder}": beats(view, "heldout", finder) for _, finder in HELDOUT},
         "consistent": _consistent(view),
@@ -77,6 +78,19 @@ def _returns(view: View) -> Finding:
         f"Repeated as published, the test gives an effect at least as large as the published {published.EFFECT_SIZE}.",
         all_of(verdicts), " ".join(parts) or "It was not run.",
         f"Repeated as published, the test gives a smaller effect than the published {published.EFFECT_SIZE}.",
+    )  # fmt: skip
+
+
+def _code(view: View) -> Finding:
+    """Whether seeds of the published code give another effect than ours do."""
+    rows = view.rows("frozen_effects_summary", run_step=1000, protocol="replication", finder="dimension")
+    ours, theirs = per_seed(rows, "effect"), pd.Series(published.EFFECT_SEEDS)
+    found = unpaired(theirs, ours)
+    return difference(
+        "Seeds of the published code give a larger effect than ours.",
+        {f"the mean of its {len(theirs)} minus that of our {len(ours)}": found}, +1, "nats", pairs=False,
+        otherwise="Seeds of the published code do not give a clearly larger effect than ours.",
+        reverse="Seeds of the published code give a smaller effect than ours.",
     )  # fmt: skip
 
 

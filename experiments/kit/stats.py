@@ -82,6 +82,16 @@ def paired(one: pd.Series, other: pd.Series) -> Estimate:
     return estimate(one - other)
 
 
+def unpaired(one: "pd.Series[float]", other: "pd.Series[float]") -> Estimate:
+    """The mean of one minus the other's, of seeds that have nothing in common (Welch, Biometrika 34, 1947); n is the smaller number."""
+    few = min(len(one), len(other))
+    gap = float(one.mean() - other.mean()) if few else np.nan
+    if few < 2:
+        return Estimate(few, gap, np.nan, np.nan, np.nan)
+    found = scipy.stats.ttest_ind(one, other, equal_var=False)
+    return Estimate(few, gap, *map(float, found.confidence_interval(LEVEL)), float(found.pvalue))
+
+
 def mean_interval(values: "np.ndarray | pd.Series[float]") -> tuple[float, float, float]:
     """Mean and interval of `estimate`, of values (seeds,)."""
     found = estimate(pd.Series(values, dtype=float))
