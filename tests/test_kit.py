@@ -108,7 +108,7 @@ def test_a_page_says_what_the_tables_say(tables: Tables, tmp_path: Path) -> None
         "# Hello: who says more?\n\n> **Quick study.**\n\nSuite `s`, corpus `x`, models of 0.80 million"
     )
     assert (
-        "\n\n## In short\n\n- **The loud say more.** `loud` − `quiet` +3.0 [+3.0, +3.0] words, paired by seed, n = 3.\n\nBrackets"
+        "\n\n## In short\n\n- **The loud say more.** minus says it once +3.0 [+3.0, +3.0] words, paired by seed, n = 3.\n\nBrackets"
         in text
     )
     assert cells(text, "`loud`: says it twice |") == [

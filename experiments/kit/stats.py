@@ -89,7 +89,8 @@ def unpaired(one: "pd.Series[float]", other: "pd.Series[float]") -> Estimate:
     if few < 2:
         return Estimate(few, gap, np.nan, np.nan, np.nan)
     found = scipy.stats.ttest_ind(one, other, equal_var=False)
-    return Estimate(few, gap, *map(float, found.confidence_interval(LEVEL)), float(found.pvalue))
+    low, high = found.confidence_interval(LEVEL)
+    return Estimate(few, gap, float(low), float(high), float(found.pvalue))
 
 
 def mean_interval(values: "np.ndarray | pd.Series[float]") -> tuple[float, float, float]:
