@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy
 
 from base import storage
 from base.storage import UserError
@@ -16,7 +17,7 @@ from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment, Table
 from experiments.kit.pages import render
 from experiments.kit.runs import Context
-from experiments.kit.stats import ahead, estimate, first_true
+from experiments.kit.stats import ahead, estimate, first_true, unpaired
 from experiments.kit.style import Look
 from experiments.kit.tables import NothingToDraw, Tables, content, read, stack
 from experiments.kit.words import Finding, difference
@@ -348,3 +349,15 @@ def test_a_further_seed_could_give_what_lies_within_their_spread() -> None:
 def test_no_word_stands_alone_in_the_last_line_of_a_title() -> None:
     assert style.wrapped("one two three four", 13) == "one two\nthree four"
     assert style.wrapped("one two three", 13) == "one two three" and style.wrapped("one", 13) == "one"
+
+
+def test_seeds_that_have_nothing_in_common_are_compared_by_welch() -> None:
+    """Means 2.5 and 4; variances of the means 5/12 and 4/3, which have 3 and 2 degrees of freedom."""
+    one, other = pd.Series([1.0, 2.0, 3.0, 4.0]), pd.Series([2.0, 4.0, 6.0])
+    found, spread = unpaired(one, other), 5 / 12 + 4 / 3
+    freedom = spread**2 / ((5 / 12) ** 2 / 3 + (4 / 3) ** 2 / 2)
+    reach = scipy.stats.t.ppf(0.975, freedom) * spread**0.5
+    assert (found.n, found.mean) == (3, -1.5)
+    assert (found.low, found.high) == pytest.approx((-1.5 - reach, -1.5 + reach))
+    alone = unpaired(one, other[:1])
+    assert alone.mean == 0.5 and np.isnan(alone.low) and np.isnan(unpaired(one[:0], other).mean)
