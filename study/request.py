@@ -28,6 +28,7 @@ from study.plan import Step, Study, texts
 
 STANDS_IN = ("shakespeare_char", "openwebtext")  # corpora that the embedded one may stand in for
 EMBEDDED = "pydoc_char"
+QUICK = "QUICK STUDY: too few seeds and too few steps to conclude from."
 MOST_RUNS = 20_000  # whose plan takes 200 MB and half a minute
 _CONDITION = re.compile(r"\s*conditions\.([^.=]+)")
 FOLDERS = ("data", "runs", "probes", "tables", "figures", "report", "made", "logs", "progress")
@@ -178,8 +179,7 @@ def find_corpora(
     runs = [run for suite in suites for run in suite.conditions.values() if run.train.dtype == "auto"]
     shapes = {number_type.shape_of(run): run for run in runs}
     types = {shape: number_type.choose(request.out, run, bool(prepare)) for shape, run in shapes.items()}
-    warning = _warning(request, suites)
-    return Study(request.out, tuple(suites), found, warning, claims, types), states, said
+    return Study(request.out, tuple(suites), found, QUICK * request.quick, claims, types), states, said
 
 
 def _missed_before(data: Path, name: str) -> bool:
@@ -215,15 +215,6 @@ def _state(name: str, tokenizer: str, data: Path) -> str:
         if text is not None and storage.sha256_bytes(text.content) != ready.source_sha256:
             return f"data changed: {text.place}"
     return ""
-
-
-def _warning(request: Request, suites: Sequence[Suite]) -> str:
-    if not request.quick:
-        return ""
-    lengths = {run.last - run.first for suite in suites for run in suite.conditions.values()}
-    steps = f"{min(lengths)} to {max(lengths)}" if len(lengths) > 1 else lengths.pop()
-    seeds = max(suite.seeds for suite in suites)
-    return f"QUICK STUDY: {seeds} {'seed' if seeds == 1 else 'seeds'} of {steps} steps, too few to conclude from."
 
 
 @contextlib.contextmanager

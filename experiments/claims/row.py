@@ -134,9 +134,13 @@ def _held(row: Row) -> str:
 
 
 def _called(name: Any) -> str:
-    """What tables call by a condition or a reader, or by several values, in words; as it stands where there are none."""
+    """What tables call by a condition or a reader, or by several values, in words; as it stands where there are none.
+
+    A condition of the published size is called as its like of the small one: the claim says the size.
+    """
     words = {**PLACEBOS, **{of: look.label for of, look in LOOKS.items()}}
-    return ", ".join(words.get(part, part) for part in str(name).split(", ")) if _known(name) else ""
+    parts = str(name).split(", ") if _known(name) else ()
+    return ", ".join(words.get(part, words.get(part.removeprefix("large_"), part)) for part in parts)
 
 
 def _leaning(row: Row) -> str:
