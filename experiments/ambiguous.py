@@ -222,10 +222,10 @@ def findings(tables: Tables) -> dict[str, Finding]:
 
     return {
         "echo": difference(
-            "Where both runs are disturbed alike, more of the earlier cue is left in a state with memory than in one without.",
+            "Where both runs are disturbed alike, their states lie further apart, of what the cue had put between them, with memory than without.",
             {f"{at.named(name)} minus {at.named('none')}": at.minus(name, "none", "echo") for name in HELD}, +1, "of the distance under the cue",
-            otherwise="Where both runs are disturbed alike, a memory does not clearly keep more of the earlier cue in the state.",
-            reverse="Where both runs are disturbed alike, less of the earlier cue is left in a state with memory than in one without.",
+            otherwise="Where both runs are disturbed alike, their states do not lie clearly further apart, of what the cue had put between them, with memory.",
+            reverse="Where both runs are disturbed alike, their states lie nearer together, of what the cue had put between them, with memory than without.",
         ),
         "gate": tells("gate", "the gate"),
         "norm": tells("state_norm", "the state's length"),
@@ -237,7 +237,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
         ),
         "steady": difference(
             "Through the disturbance the state stays nearer to its average with 64 past states in memory than without.",
-            held, -1, "of 1 − cosine",
+            held, -1, "of 1 − cosine", 4,
             otherwise="Through the disturbance 64 past states in memory do not clearly keep the state nearer to its average.",
         ),
     }  # fmt: skip

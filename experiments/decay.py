@@ -39,17 +39,24 @@ def decay_summary(context: Context, regime_deltas: pd.DataFrame, runs: pd.DataFr
 
 
 def findings(tables: Tables) -> dict[str, Finding]:
-    """Whether a state that forgets fast answers regimes otherwise than one that forgets slowly, and whether either pays."""
+    """Whether regimes move a state that forgets fast otherwise than one that forgets slowly, and whether either pays."""
     at = tables.by_condition("decay_summary", LOOKS)
-    further = {"80 % minus 5 % new": at.minus("decay_0_8", "decay_0_05", "drift")}
+
+    def moved(regime: str, words: str, sign: int) -> Finding:
+        rows = tables.by_condition("regime_deltas", regime=regime, metric="state_ema_drift")
+        less, further = "less far", "further"
+        named, turned = (further, less) if sign > 0 else (less, further)
+        said = f"{words} a state that takes 80 % of each proposal moves {{}} from its average than one that takes 5 %."
+        return difference(
+            said.format(named), {"80 % minus 5 % new": rows.minus("decay_0_8", "decay_0_05", "delta")}, sign, "1 − cosine",
+            otherwise=said.replace("moves {}", "does not move clearly {}").format(named), reverse=said.format(turned),
+        )  # fmt: skip
+
     return {
-        "answers": difference(
-            "Regimes move a state further from its average where it takes 80 % of each proposal than where it takes 5 %.",
-            further, +1, "1 − cosine", 4,
-            otherwise="Regimes do not move a state clearly further from its average where it takes 80 % of each proposal than where it takes 5 %.",
-        ),
+        "corrupted": moved("bewilderment", "While half of the targets are replaced,", -1),
+        "clamped": moved("self_clamp", "Under the clamp", +1),
         "pays": within(
-            f"Whether a state takes 5 % of each proposal or 80 %, the model ends with the same held-out loss, within {SAME} nats.",
+            f"Whether a state takes 5 % or 80 % of what its update network proposes, the model ends with the same held-out loss, within {SAME} nats.",
             at.minus("decay_0_8", "decay_0_05", "heldout_loss"), SAME, "80 % minus 5 % new, nats, paired by seed",
             "How much of each proposal a state takes may matter for the held-out loss.",
         ),
@@ -59,10 +66,10 @@ def findings(tables: Tables) -> dict[str, Finding]:
 FIGURE = draw.sheet(
     "decay.png",
     [
-        draw.points("decay_summary", "drift", "distance from the average", "mean |Δ| (1 − cosine)", by="new"),
-        draw.points("decay_summary", "effect", "effect of the state", "mean |Δ| (mean |Δ logit|)", by="new"),
-        draw.points("decay_summary", "loss", "training loss", "mean Δ (nats)", by="new", zero=False),
-        draw.points("decay_summary", "heldout_loss", "held-out loss", "last step (nats)", by="new", zero=False),
+        draw.points("decay_summary", "drift", "change of distance from the average", "mean |Δ| (1 − cosine)", by="new"),
+        draw.points("decay_summary", "effect", "change of the state's effect", "mean |Δ| (mean |Δ logit|)", by="new"),
+        draw.points("decay_summary", "loss", "change of training loss", "mean Δ (nats)", by="new", zero=False),
+        draw.points("decay_summary", "heldout_loss", "held-out loss after the last step", "nats", by="new", zero=False),
     ],
     grid=(2, 2), height=4.6, looks=SHARES, title=("pays",), marks="points",
     shows="How far regimes move state and loss, on average, at four rates of forgetting.",

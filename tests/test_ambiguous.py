@@ -159,7 +159,7 @@ def test_only_whole_pairs_with_two_windows_count() -> None:
 
 
 ECHO, GATE, NORM, SEEDS = (
-    "more of the earlier cue is left",
+    "their states lie further apart",
     "the gate tells the two apart",
     "the state's length tells",
     "better than two seeds",
@@ -196,7 +196,9 @@ def test_identical_twins_give_a_half_and_no_finding(tmp_path: Path) -> None:
 def test_few_seeds_draw(seeds: int, tmp_path: Path) -> None:
     drawing = drawn_of(FIGURE, tmp_path, study(seeds, gate=5.0), "ambiguous")
     said = "" if seeds > 2 else "Not settled: "
-    assert title_of(drawing).startswith(f"{said}Where both runs are disturbed alike, more")
+    assert title_of(drawing).startswith(
+        f"{said}Where both runs are disturbed alike, their states lie further apart"
+    )
     assert drawing.axes[4].get_xlim() == drawing.axes[5].get_xlim()
     assert "nan" not in page_of(ambiguous.EXPERIMENT, tmp_path, study(seeds))
 

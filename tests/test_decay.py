@@ -16,18 +16,20 @@ SUITE = load_suite(ROOT / "configs" / "decay.toml")
 
 def tables(seeds: int = 4, gain: float = 0.1) -> dict[str, pd.DataFrame]:
     """Drift moves by as much as the place of the condition, up in one regime and down in the other; the loss by one."""
-    deltas, runs = [], []
+    deltas: list[dict] = []
+    runs: list[dict] = []
     for place, condition in enumerate(LOOKS, 1):
         for seed in range(1, seeds + 1):
             head = {"suite": "decay", "condition": condition, "seed": seed}
             wobble = 0.001 * seed * place
             runs.append({**head, "heldout_loss": 2.0 - gain * place + wobble})
-            for regime, sign in (("bewilderment", 1), ("lr_heatwave", -1)):
+            for regime, sign in (("bewilderment", 1), ("self_clamp", -1)):
                 for metric, delta in (("state_ema_drift", sign * (place + wobble)), ("prompt_effect", sign * 0.5), ("loss", 1.0),
                                       ("entropy_last", sign * 2.0), ("top1_last", 0.0), ("grad_norm", 9.0)):  # fmt: skip
                     deltas.append({**head, "regime": regime, "metric": metric, "delta": delta})
     return {
         "decay_summary": decay_summary(Context(SUITE, []), pd.DataFrame(deltas), pd.DataFrame(runs)),
+        "regime_deltas": pd.DataFrame(deltas),
         "runs": pd.DataFrame(runs),
     }
 
@@ -40,10 +42,14 @@ def test_sizes_are_absolute_and_means_keep_their_sign() -> None:
 
 @pytest.mark.parametrize(("gain", "same"), [(0.1, "Not clear"), (0.0, "Clear"), (-0.1, "Not clear")])
 def test_the_page_says_what_was_planted(gain: float, same: str, tmp_path: Path) -> None:
-    text = page_of(EXPERIMENT, tmp_path, {"decay_summary": tables(gain=gain)["decay_summary"]})
+    made = tables(gain=gain)
+    text = page_of(EXPERIMENT, tmp_path, {name: made[name] for name in ("decay_summary", "regime_deltas")})
+    assert verdict(text, "the same held-out loss") == same
     assert (
-        verdict(text, "move a state further") == "Clear" and verdict(text, "the same held-out loss") == same
+        "**While half of the targets are replaced, a state that takes 80 % of each proposal moves further"
+        in text
     )
+    assert "**Under the clamp a state that takes 80 % of each proposal moves less far" in text
 
 
 @pytest.mark.parametrize("seeds", [1, 4])

@@ -127,19 +127,23 @@ def test_changes_stand_beside_those_of_the_baseline_at_the_same_steps() -> None:
     assert not len(dropout_deltas(context([])))
 
 
-@pytest.mark.parametrize(
-    ("sign", "said"), [(1.0, "they do on the second"), (-1.0, "they do not all do on the second")]
-)
-def test_the_title_says_whether_signs_come_back(sign: float, said: str, tmp_path: Path) -> None:
-    title = title_of(drawing(tmp_path, shakespeare(), corpus("generalization", sign=sign)))
-    assert title.startswith(f"What regimes do on the first corpus, {said}")
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_how_many_signs_come_back_is_counted(sign: float, tmp_path: Path) -> None:
     text = page(tmp_path, shakespeare(), corpus("generalization", sign=sign))
     number = len(REGIMES) * len(SHOWN)
-    same, opposite = (number, 0) if sign > 0 else (0, number)
-    assert (
-        f"Of {number} changes that are clear on shakespeare_char (characters), {same} are clear on openwebtext (characters) with the "
-        f"same sign, {opposite} with the opposite one." in text
+    same, opposite = ("none", number) if sign < 0 else (number, "none")
+    counted = f"Of {number} changes that are clear on the first corpus, {same} are clear on the second with the same sign, {opposite} with the opposite one."
+    said = (
+        "What regimes do on the first corpus, they do on the second, with the same sign."
+        if sign > 0
+        else counted
     )
+    assert said in text and "First shakespeare_char (characters), second openwebtext (characters)" in text
+
+
+def test_the_title_says_how_many_published_changes_a_further_seed_could_give(tmp_path: Path) -> None:
+    title = title_of(drawing(tmp_path, shakespeare(), corpus("generalization")))
+    assert title.startswith("Of 20 published changes on web text, a further seed of ours could give ")
 
 
 def test_changes_are_drawn_seed_by_seed_beside_the_published_ones(tmp_path: Path) -> None:
@@ -157,7 +161,7 @@ def test_few_seeds_and_missing_conditions_draw(tmp_path: Path) -> None:
     assert title_of(few).startswith("Not settled: ")
     without = corpus("generalization", seeds=1)
     without["dropout_deltas"][["calm", "beyond"]] = np.nan
-    assert title_of(drawing(tmp_path / "one", shakespeare(seeds=3), without)).startswith("Not measured: ")
+    assert title_of(drawing(tmp_path / "one", shakespeare(seeds=3), without)).startswith("Not settled: ")
     without["dropout_deltas"] = without["dropout_deltas"].iloc[:0]
     with pytest.raises(NothingToDraw):
         drawing(tmp_path / "none", without, without)
@@ -196,8 +200,7 @@ def test_where_not_all_comes_back_the_rest_is_named(tmp_path: Path) -> None:
     rows.loc[(rows["regime"] == "self_clamp") & (rows["metric"] == "state_ema_drift"), "beyond"] *= -1
     text = page(tmp_path, shakespeare(), second)
     assert verdict(text, SIGN) == "Not clear"
-    assert "19 are clear on openwebtext (characters) with the same sign, 1 with the opposite one" in text
-    assert "Not the same: distance from its average in self_clamp." in text
+    assert "19 are clear on the second with the same sign, 1 with the opposite one." in text
 
 
 def test_both_corpora_and_the_published_numbers_stand_side_by_side(tmp_path: Path) -> None:
@@ -230,9 +233,9 @@ def test_both_corpora_and_the_published_numbers_stand_side_by_side(tmp_path: Pat
 def test_an_embedded_corpus_is_said_to_stand_in(tmp_path: Path) -> None:
     text = page(tmp_path, shakespeare(), corpus("generalization", name="pydoc_char"))
     assert "Not on OpenWebText: `pydoc_char` stands in for it" in text
-    assert "on pydoc_char (characters)" in text
+    assert "second pydoc_char (characters)" in text
     other = page(tmp_path, shakespeare(), corpus("generalization", tokenizer="bpe:1024"))
-    assert "on openwebtext (bpe:1024)" in other
+    assert "second openwebtext (bpe:1024)" in other
 
 
 @pytest.mark.parametrize("absent", [*shakespeare(), "all", "first"])

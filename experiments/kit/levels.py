@@ -3,4 +3,3 @@
 ALPHA = 0.05  # below which a p counts
 LEVEL = 0.95  # of intervals
 FEWEST_SEEDS = 3  # for an interval to be drawn or a test told: two make a t interval of 12.7 standard errors
-FEWEST_SIGNS = 5  # seeds of a sign test: fewer than five equal signs cannot give p < 0.05, one-sided

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.kit.levels import ALPHA, FEWEST_SEEDS, FEWEST_SIGNS
+from experiments.kit.levels import FEWEST_SEEDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -273,59 +273,3 @@ def median(steps: "pd.Series[float]", never: str = "never") -> str:
     there = int(np.isfinite(steps).sum())
     middle = float(np.median(steps)) if there * 2 > len(steps) else math.inf
     return f"{number(middle, 0) if math.isfinite(middle) else never} ({there} of {len(steps)})"
-
-
-@dataclass(frozen=True)
-class Compared:
-    """In how many of `n` seeds one thing took longer than another, and in how many shorter."""
-
-    n: int
-    longer: int
-    shorter: int
-
-    def p(self, shorter: bool = False) -> float:
-        """Of a one-sided sign test of "it takes longer", or of "it takes shorter"."""
-        from experiments.kit.stats import sign_test  # loads scipy, which numbers and lists do without
-
-        return sign_test(*((self.shorter, self.longer) if shorter else (self.longer, self.shorter)))
-
-    @property
-    def verdict(self) -> str:
-        """On "it takes longer"."""
-        return OPEN if self.n < FEWEST_SIGNS else CLEAR if self.p() < ALPHA else NOT_CLEAR
-
-    @property
-    def turned(self) -> str:
-        """A sentence, after a space, where it clearly takes shorter; "" elsewhere."""
-        return turned_way([""], 1) if self.p(shorter=True) < ALPHA else ""
-
-    def counts(self) -> str:
-        return f"longer in {self.longer}, shorter in {self.shorter} of {plural(self.n, 'seed')}"
-
-    def test(self) -> str:
-        return f"one-sided sign test, p = {number(self.p())}"
-
-
-def compare(one: "pd.Series[float]", other: "pd.Series[float]") -> Compared:
-    """Steps by seed against steps by seed, over the seeds that have both."""
-    both = one.index.intersection(other.index)
-    return Compared(len(both), int((one[both] > other[both]).sum()), int((one[both] < other[both]).sum()))
-
-
-def longer(
-    claim: str, parts: Mapping[str, "pd.Series[float]"], needs: str, before: str = "", otherwise: str = ""
-) -> Finding:
-    """The finding that one thing takes longer than another, by an exact sign test over seeds.
-
-    Args:
-        parts: two names with steps by seed (infinity: never), the one that should take longer first.
-        needs: what is said where no seed has both. before: words in front of the numbers. otherwise: what is said where it does not.
-    """
-    (one, steps), (other, others) = parts.items()
-    found = compare(steps, others)
-    if not found.n:
-        return Finding(claim, ABSENT, needs, otherwise)
-    medians = f"{before}{one} {median(steps)}, {other} {median(others)} steps"
-    return Finding(
-        claim, found.verdict, f"{medians}; {found.counts()}; {found.test()}.{found.turned}", otherwise
-    )
