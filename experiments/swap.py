@@ -152,6 +152,11 @@ def findings(tables: Tables) -> dict[str, Finding]:
             at.against("other", rivals, "first_loss"), +1, "nats", 4,
             otherwise="Whether it costs more than a random state, or than none, is not clear.",
         ),
+        "drifts": difference(
+            "Over the next 100 steps another seed's state lies further from its average than a random one.",
+            at.against("other", ["random"], "drift"), +1, "1 − cosine",
+            otherwise="Over the next 100 steps another seed's state does not lie clearly further from its average than a random one.",
+        ),
         "lasts": difference(
             "In the last 50 steps that all continuations have, the training loss is still higher.",
             at.values(["other"], "late_loss"), +1, "nats", 5,
@@ -193,6 +198,8 @@ GRIDS = {
         early_loss=("first 10 steps: loss − own's", "±4"),
         early_heldout=("first 10 steps: held-out loss − own's", "±4"),
         first_effect=("first step: effect − own's", "±4"),
+        drift=("next 100 steps: distance from the average", "3"),
+        effect=("next 100 steps: effect", "3"),
     ),
     "left": pages.grid(
         "swap_summary", LOOKS, head="goes on with", only=True, minus={"late_loss_distance": "jitter"},

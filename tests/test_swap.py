@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from experiments import swap
+from experiments.kit.followed import off_average
 from experiments.kit.tables import NothingToDraw, Tables
+from runs.state import exchanged
 from tests.made_runs import (
     MadeRun,
     assert_tables,
@@ -102,6 +104,18 @@ def test_a_swap_of_known_course_gives_exactly_these_numbers() -> None:
     assert summary.loc[("jitter", 1), "late_loss_distance"] == pytest.approx(0.002)
 
 
+def test_every_average_begins_as_the_state_that_was_put_in() -> None:
+    """Those put in here: the origin's, twice, none, and one drawn anew, which runs begin with by the same function."""
+    runs = [run for seed in (1, 2) for run in made(seed)]
+    drift: Any = tables_of(runs)["swap_summary"].set_index(["condition", "seed"])["drift"]
+    before = np.ones(2, np.float32)
+    for run in (run for run in runs if run.condition != "origin"):
+        first = exchanged(run.config, before, before)
+        states = np.asarray(run.states())
+        assert drift[run.condition, run.seed] == pytest.approx(float(off_average(states[:100], first).mean()))
+    assert drift["zero", 1] != drift["random", 1] != drift["other", 1]
+
+
 def test_without_jitter_there_is_no_floor_and_without_own_nothing() -> None:
     tables = tables_of([run for run in made(1) if run.condition != "jitter"])
     assert tables["swap_summary"]["floor"].isna().all() and tables["swap_summary"]["steps_until"].isna().all()
@@ -166,6 +180,8 @@ def study(
                 "late_heldout": late,
                 "early_effect": -0.05,
                 "late_effect": 0.0,
+                "drift": 0.4 + 0.05 * (name == "other") + 0.001 * seed * (name == "random"),
+                "effect": 0.7,
                 "floor": 0.006,
             }
             row |= {"steps_until": until + seed if first else 0.0, "state_steps": 21.0}
