@@ -85,6 +85,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
             "After the corruption a state with 64 past states in memory does not clearly stay further from its average than one without memory.",
             {"64 past states minus no memory, each minus its undisturbed twin": trade.minus("buffer_64", "none", "settled")},
             +1, "1 − cosine", 4,
+            reverse="After the corruption a state with 64 past states in memory lies nearer to its average than one without memory.",
         ),
         "leverage": more(
             "A state with a memory of past states steers the model less than one with an exponential average.",
