@@ -16,7 +16,7 @@ from experiments.kit import marks, pages
 from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment
 from experiments.kit.runs import Context, Run
-from experiments.kit.stats import Estimate, mean_of_known, paired, per_seed
+from experiments.kit.stats import Estimate, mean_of_known, paired
 from experiments.kit.tables import ByCondition, Tables, shared_windows, stack, windows_of
 from experiments.kit.words import Finding, difference
 from experiments.memory_figure import LOOKS as MEMORIES
@@ -196,7 +196,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
     )
 
     def of(feature: str, memory: str, column: str = "apart") -> "pd.Series[float]":
-        return per_seed(tables.rows("ambiguous_auc", feature=feature, memory=memory), column)
+        return tables.seeds("ambiguous_auc", column, feature=feature, memory=memory)
 
     def beyond(feature: str) -> dict[str, Estimate]:
         return {at.named(name): paired(of(feature, name), of("loss", name)) for name in LOOKS}
@@ -223,7 +223,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
     return {
         "echo": difference(
             "Where both runs are disturbed alike, their states lie further apart, of what the cue had put between them, with memory than without.",
-            {f"{at.named(name)} minus {at.named('none')}": at.minus(name, "none", "echo") for name in HELD}, +1, "of the distance under the cue",
+            at.twins(dict.fromkeys(HELD, "none"), "echo"), +1, "of the distance under the cue",
             otherwise="Where both runs are disturbed alike, their states do not lie clearly further apart, of what the cue had put between them, with memory.",
             reverse="Where both runs are disturbed alike, their states lie nearer together, of what the cue had put between them, with memory than without.",
         ),

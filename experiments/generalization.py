@@ -59,7 +59,7 @@ def dropout_deltas(context: Context) -> pd.DataFrame:
 
 def change(tables: Tables, regime: str, metric: str, column: str = "delta") -> "pd.Series[float]":
     """What a regime does to a metric of the condition regimes, by seed."""
-    return per_seed(tables.rows("dropout_deltas", regime=regime, metric=metric), column)
+    return tables.seeds("dropout_deltas", column, regime=regime, metric=metric)
 
 
 def corpus_of(tables: Tables) -> str:

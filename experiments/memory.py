@@ -40,10 +40,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
     at, trade = during(tables), tables.by_condition("memory_tradeoff", LOOKS)
 
     def beyond(rows: ByCondition, other: str, column: str) -> dict[str, Estimate]:
-        return {
-            f"{rows.named(name)} minus {rows.named(other)}": rows.minus(name, other, column)
-            for name in BUFFERS
-        }
+        return rows.twins(dict.fromkeys(BUFFERS, other), column)
 
     longer = {
         "64 past states minus exponential average": at.minus("buffer_64", "ema", "share"),

@@ -68,10 +68,10 @@ def swap_summary(context: Context, swap_paths: pd.DataFrame) -> pd.DataFrame:
     """One row a continuation.
 
     swapped_distance: of the state put in, before the first update took `decay` of it. first_*: at the first step, where the
-    weights are equal; early_*, late_*: means of the first EARLY steps and of the last LATE that every continuation has. floor: the FLOOR quantile, over seeds
-    and steps, of jitter's loss_distance, mean of WINDOW steps; small: SMALL of batch_sd; steps_until, steps_small: steps
-    until the same mean of this continuation is within each; state_steps: until the states' distance is below GONE. NaN: never.
-    drift, effect: see `published`; the condition `own` has a row of these alone.
+    weights are equal; early_*, late_*: means of the first EARLY steps and of the last LATE that every continuation has. floor:
+    the FLOOR quantile, over seeds and steps, of jitter's loss_distance, mean of WINDOW steps; small: SMALL of batch_sd;
+    steps_until, steps_small: steps until the same mean of this continuation is within each; state_steps: until the states'
+    distance is below GONE. NaN: never. drift, effect: see `published`; the condition `own` has a row of these alone.
     """
     decay = context.of("own")[0].config.self_state.decay
     jitter = swap_paths[swap_paths["condition"] == "jitter"].groupby("seed")
@@ -80,11 +80,7 @@ def swap_summary(context: Context, swap_paths: pd.DataFrame) -> pd.DataFrame:
     shortest = swap_paths.groupby(list(RUN)).size().min() if len(swap_paths) else 0
     rows = []
     for place, path in swap_paths.groupby(list(RUN), sort=False):
-        first, early, late = (
-            path.iloc[0],
-            path.iloc[:EARLY],
-            path.iloc[:shortest][-LATE:],
-        )
+        first, early, late = path.iloc[0], path.iloc[:EARLY], path.iloc[:shortest][-LATE:]
         near, small = ahead(path["loss_distance"], WINDOW), SMALL * first["batch_sd"]
         found = {
             "swapped_distance": first["distance"] / (1 - decay),

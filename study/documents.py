@@ -11,8 +11,7 @@ import pandas as pd
 from base import storage
 from base.storage import ROOT
 from experiments.claims.document import rows, ten
-from experiments.claims.file import FORESEEN
-from experiments.claims.row import MARKS
+from experiments.claims.row import known_before
 from experiments.kit.pages import filled
 from experiments.kit.stats import Estimate, estimate
 from experiments.kit.tables import NothingToDraw, Tables
@@ -76,8 +75,7 @@ def claims_told(tables_dir: Path) -> str:
     """How many claims have been measured, how many of them late, how many with their size known; "" before any."""
     claims = Tables(tables_dir, book.CLAIMS).rows("claims")
     measured = claims[claims["n"] > 0]
-    foreseen = int((measured["changed"] == FORESEEN).sum())
-    late = int(measured["changed"].isin(list(MARKS)).sum()) - foreseen
+    late, foreseen = (int(which.sum()) for which in known_before(measured))
     return (
         f"of {len(measured)} measured, {late} were added or changed after results and {foreseen} had a size that a trial had shown; both are marked"
         if len(measured)

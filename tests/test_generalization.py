@@ -272,19 +272,7 @@ def test_the_suite_has_the_published_conditions_on_another_corpus() -> None:
     assert {(run.corpus, run.tokenizer) for run in second.conditions.values()} == {("openwebtext", "char")}
     for frozen in (suite.probes["frozen"] for suite in (first, second)):
         assert frozen.steps == (1000,) and frozen.conditions == ("analysis",)
-    for name in swapped:
-        run, other = second.conditions[name], swap.conditions[name]
-        assert (run.start, run.schedule, run.model, run.self_state) == (
-            other.start,
-            other.schedule,
-            other.model,
-            other.self_state,
-        )
-    for name in CONDITIONS:
-        run, other = second.conditions[name], first.conditions[name]
-        assert (run.schedule, run.train, run.model, run.self_state) == (
-            other.schedule,
-            other.train,
-            other.model,
-            other.self_state,
-        )
+    for name, run in second.conditions.items():
+        other = (swap if name in swapped else first).conditions[name]
+        for part in ("start", "schedule", "model", "self_state", *(() if name in swapped else ("train",))):
+            assert getattr(run, part) == getattr(other, part), (name, part)

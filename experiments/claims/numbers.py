@@ -155,8 +155,7 @@ def _changes() -> Iterator[Number]:
 
 def dropout_beyond(suite: str, regime: str, metric: str, tables: Tables) -> Estimate:
     """A change minus that of the same seed's `baseline`, in which no regime acts, at the same steps."""
-    rows = tables.of(suite).rows("dropout_deltas", regime=regime, metric=metric)
-    return estimate(per_seed(rows, "beyond"))
+    return estimate(tables.of(suite).seeds("dropout_deltas", "beyond", regime=regime, metric=metric))
 
 
 def _beside(name: str, said: float, cell: Query, other: str, its: float) -> Number:
@@ -235,8 +234,8 @@ def _memory() -> Iterator[Number]:
 
 def at_bound(memory: str, tables: Tables) -> str:
     """How often the gate alone decides the share: the memory's step is then as long as it may be, whatever is remembered."""
-    rows = tables.of("memory").rows("memory_measures", condition=memory, regime="bewilderment")
-    return f"all that its gate allows in {percent(per_seed(rows, 'at_bound').mean())} of steps"
+    bound = tables.of("memory").seeds("memory_measures", "at_bound", condition=memory, regime="bewilderment")
+    return f"all that its gate allows in {percent(bound.mean())} of steps"
 
 
 def _swaps() -> Iterator[Number]:

@@ -8,11 +8,11 @@ import pandas as pd
 
 from base import storage
 from experiments.claims.document import above, document
-from experiments.claims.file import FORESEEN, PRIMARY, Claims, load, marks, read_register
+from experiments.claims.file import PRIMARY, Claims, load, marks, read_register
 from experiments.claims.forest import FIGURE
 from experiments.claims.judge import NAMES, NOT_SUPPORTED, decides, judge, named
 from experiments.claims.numbers import numbers
-from experiments.claims.row import MARKS, in_order, marked, tally, told
+from experiments.claims.row import MARKS, in_order, known_before, marked, tally, told
 from experiments.kit import pages, published
 from experiments.kit.experiment import Experiment, Table
 from experiments.kit.levels import ALPHA, FEWEST_SEEDS
@@ -56,8 +56,7 @@ def values(tables: Tables) -> dict[str, Any]:
     """What the page says besides findings and grids."""
     rows = tables.rows("claims")
     known = rows[rows["family"].notna()]
-    theirs, foreseen = known[known["origin"] == "published"], known["changed"] == FORESEEN
-    late = known["changed"].isin(list(MARKS)) & ~foreseen
+    theirs, (late, foreseen) = known[known["origin"] == "published"], known_before(known)
     return {
         **SHARED, "families": [family(of, tables) for _, of in known.groupby("family", sort=False)], "measured": (rows["n"] > 0).any(),
         "fell": claims_of(tables, theirs[theirs["verdict"] == NOT_SUPPORTED]), "missing": MISSING, "marks": MARKS, "marked": marked(rows),

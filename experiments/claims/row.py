@@ -43,6 +43,12 @@ def marked(rows: pd.DataFrame) -> str:
     return f"Marks: {'; '.join(found)}." if found else ""
 
 
+def known_before(rows: pd.DataFrame) -> "tuple[pd.Series[bool], pd.Series[bool]]":
+    """Which claims were written or changed late, and which in time, but with their size known."""
+    foreseen = rows["changed"] == FORESEEN
+    return rows["changed"].isin(list(MARKS)) & ~foreseen, foreseen
+
+
 def plain(row: Row) -> bool:
     """Whether a claim is supported, stood before its results and was a guess of its size: what is shown in bold."""
     return row["verdict"] == SUPPORTED and row["changed"] not in MARKS

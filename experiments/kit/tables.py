@@ -276,9 +276,10 @@ class ByCondition:
         return {f"minus {self.named(name)}": self.minus(one, name, column) for name in others}
 
     def twins(self, pairs: Mapping[str, str], column: str) -> dict[str, Estimate]:
-        """The first of each pair of conditions minus the second, as `against` has them; pairs without a common seed left out."""
+        """The first of each pair of conditions minus the second, paired by seed, named by both; pairs without a common seed left out."""
+        sign = "minus" if self.labels else "−"
         found = {
-            f"{self.named(one)} − {self.named(other)}": self.minus(one, other, column)
+            f"{self.named(one)} {sign} {self.named(other)}": self.minus(one, other, column)
             for one, other in pairs.items()
         }
         return {name: value for name, value in found.items() if value.n}
