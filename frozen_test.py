@@ -6,7 +6,8 @@ Choosing the best of many directions makes an effect out of nothing, so nothing 
 placebo that was *selected in the same way*: `steering.effects` is one function of the reader, called with the
 learned one and with placebo readers alike. Two protocols:
 
-    replication  as published: dimension-wise, found on one train batch, tested on five others, last position
+    replication  as published: dimension-wise, found on one train batch, tested on five others, last position; the batches
+                 are the published ones, the same for every run, and beside them other sets that all runs share
     heldout      found on train batches, magnitude chosen on dev, measured once on held-out, all positions
 
 and two finders of a confident and an uncertain direction:
@@ -34,16 +35,19 @@ if __name__ == "__main__":
 
 import numpy as np
 import pandas as pd
+import torch
 
 from base.rng import Stream, generator
 from base.storage import UserError
 from configs.probes.frozen import FrozenTest
 from data.corpus import Corpus
 from probes.frozen_rows import (
+    BATCHES,
     CONDITIONS,
     DOSES,
     EFFECTS,
     PEAKS,
+    batch_rows,
     condition_rows,
     dose_directions,
     dose_rows,
@@ -64,7 +68,27 @@ from probes.steering import Effect, Trial, effects, heldout_effect, rotated, uni
 
 SMALLEST_NORM = 1e-6  # a state that never exceeded this did not move
 PEAK_PLACEBOS = 5  # untrained readers that single dimensions are set under, too
+FOUND_ON, MEASURED_ON = 123, 1123  # seeds of the published batches: the first, and the first of the others
+BETWEEN_DRAWS = 1_000_000  # seeds
 UNTRAINED = 1_000_000  # counter of the first untrained reader in the PLACEBO stream; rotations count from 0
+
+
+def published_batches(subject: Subject, corpus: Corpus, settings: FrozenTest, draw: int = 0) -> list[Batch]:
+    """Train batches, the same for every run: one that directions are found on, then those that they are measured on.
+
+    Draw 0 are those of the published test: offsets by torch's generator, seeded anew for each batch (docs/published/README.md).
+    A further draw has seeds of its own.
+    """
+    tokens, block = torch.from_numpy(corpus.train.astype(np.int64)), subject.run.model.block_size
+    made = []
+    for seed in (FOUND_ON, *range(MEASURED_ON, MEASURED_ON + settings.replication_batches)):
+        random = torch.Generator().manual_seed(seed + draw * BETWEEN_DRAWS)
+        offsets = torch.randint(
+            len(tokens) - block, (settings.replication_sequences,), generator=random
+        )  # (B,)
+        rows = tokens[offsets[:, None] + torch.arange(block + 1)]  # (B, T + 1)
+        made.append((rows[:, :-1], rows[:, 1:]))
+    return made
 
 
 def finders(dim: int) -> tuple[str, ...]:
@@ -137,8 +161,8 @@ def run(
     progress: Progress | None = None,
     other: Path | None = None,
 ) -> None:
-    """Test the weights after `step` steps of a run; write conditions.csv, effects.csv, doses.csv, dimensions.csv,
-    task.json.
+    """Test the weights after `step` steps of a run; write conditions.csv, effects.csv, batches.csv, doses.csv,
+    dimensions.csv, task.json.
 
     Args, beside those of `weights_frozen`:
         settings: which batches, directions and placebos, and how many.
@@ -163,10 +187,8 @@ def run(
             "heldout": settings.heldout_batches,
         }
         drawn = {split: batches(subject, corpus, split, count) for split, count in counts.items()}
-        sequences = settings.replication_sequences
-        drawn["replication"] = batches(
-            subject, corpus, "replication", 1 + settings.replication_batches, sequences
-        )
+        sets = [published_batches(subject, corpus, settings, draw) for draw in range(1 + settings.other_sets)]
+        drawn["replication"] = sets[0]
         trial = make_trial(subject, instrument, drawn, settings)
         searched = finders(dim)
         learned = effects(instrument, reader, trial, searched)
@@ -175,6 +197,7 @@ def run(
         directions = {**dose_directions(learned), "random": random_dose_direction(seed, dim)}
         doses = dose_rows(instrument, reader, trial, directions)
         peaks = peak_rows(subject.gpt, reader, subject.states, trial.heldout)
+        by_batch = batch_rows(instrument, reader, sets, settings) if "dimension" in searched else []
         measured = [("learned", 0, effect) for effect in learned]
         for name, draw, placebo in placebos(reader, searched, seed, settings.placebo_draws):
             again = effects(instrument, placebo, trial, ("dimension",) if name == "rotated" else searched)
@@ -195,6 +218,7 @@ def run(
         ]
         results.tables["conditions.csv"] = CONDITIONS, conditions
         results.tables["effects.csv"] = EFFECTS, effect_rows
+        results.tables["batches.csv"] = BATCHES, by_batch
         results.tables["doses.csv"] = DOSES, doses
         results.tables["dimensions.csv"] = PEAKS, peaks
         results.task |= {

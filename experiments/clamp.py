@@ -11,6 +11,7 @@ import pandas as pd
 from experiments.kit import pages
 from experiments.kit.experiment import Experiment
 from experiments.kit.followed import off_average
+from experiments.kit.published import repeated
 from experiments.kit.runs import Context, Run
 from experiments.kit.stats import mean_of_known, over_seeds
 from experiments.kit.tables import CALM, RUN, Tables, of_condition, windows_of
@@ -69,7 +70,7 @@ def cut(run: Run, limit: float, start: int, end: int) -> dict[str, np.ndarray]:
     shrunk = np.divide(size, own, out=np.ones_like(size), where=own > 0)
     return {
         "state_ema_drift": off_average(path, np.zeros(states.shape[1])),
-        "prompt_effect": log["prompt_effect"].to_numpy(float) * shrunk,
+        "prompt_effect": repeated(log.assign(prompt_effect=log["prompt_effect"] * shrunk)).to_numpy(float),
     }
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from experiments.kit import published
 from experiments.kit.changes import changes
 from experiments.kit.runs import METRICS, Context
 from experiments.kit.tables import CALM, RUN, of_condition, stack
@@ -27,7 +28,7 @@ def controls_comparison(context: Context, regime_deltas: pd.DataFrame) -> pd.Dat
         context.runs,
         lead,
         lambda run: calm_course(
-            run.metrics(), lead, run.config.self_state.enabled and run.config.self_state.decay == 0
+            published.logged(run), lead, run.config.self_state.enabled and run.config.self_state.decay == 0
         ),
     )
     made = regime_deltas[[*keys, "delta", "before"]]

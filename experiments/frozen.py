@@ -7,6 +7,7 @@ search? Each run answers by the rank of its learned effect among the effects of 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from experiments import frozen_figure
@@ -51,6 +52,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
     return {
         "returns": _returns(view),
         "code": _code(view),
+        "batches": _batches(view),
         "beats_replication": beats(view, "replication", "dimension"),
         **{f"beats_heldout_{finder}": beats(view, "heldout", finder) for _, finder in HELDOUT},
         "consistent": _consistent(view),
@@ -92,6 +94,43 @@ def _code(view: View) -> Finding:
         otherwise="Seeds of the published code do not give a clearly larger effect than ours.",
         reverse="Seeds of the published code give a smaller effect than ours.",
     )  # fmt: skip
+
+
+def by_set(view: View) -> pd.DataFrame:
+    """Effect sizes of the learned reader in nats: a row a seed, a column a set of batches; 0 are the published ones."""
+    rows = view.rows("frozen_batches", run_step=1000)
+    if rows.empty:
+        return pd.DataFrame()
+    tested = rows[rows["batch"] > 0]  # directions were found on the first
+    between = (tested["confident"] - tested["uncertain"]).groupby([tested["seed"], tested["draw"]]).mean()
+    return between.abs().unstack()
+
+
+def _batches(view: View) -> Finding:
+    """Whether the published batches are kinder to the test than others are, and whether they are the published ones."""
+    sizes = by_set(view)
+    others = sizes.drop(columns=0, errors="ignore")
+    beyond = (sizes[0] - others.mean(axis=1)).dropna() if len(others.columns) else pd.Series(dtype=float)
+    found = difference(
+        "On other batches the same test gives a smaller effect than on the published ones.",
+        {"the published batches minus the mean of others": estimate(beyond)}, +1, "nats",
+        otherwise="On other batches the same test gives about the effect that it gives on the published ones.",
+        reverse="On other batches the same test gives a larger effect than on the published ones.",
+    )  # fmt: skip
+    if not len(beyond):
+        return found
+    means = others.mean()
+    place = 1 + int((means > sizes[0].mean()).sum())
+    zero = view.rows("frozen_batches", run_step=1000, draw=0).groupby("batch")["zero"].mean()
+    more = f" Of {len(means) + 1} sets of batches, the same for every seed, the published one comes {_ordinal(place)}; the means of the others run from {number(means.min())} to {number(means.max())}."
+    if len(zero) == len(published.BATCH_ENTROPIES):
+        r = float(np.corrcoef(zero, published.BATCH_ENTROPIES)[0, 1])
+        more += f" Entropies of the published batches, state at zero, go with those that the published code gives: r = {number(r, 2)} over {len(zero)} batches."
+    return replace(found, evidence=found.evidence + more)
+
+
+def _ordinal(place: int) -> str:
+    return "first" if place == 1 else "second" if place == 2 else f"{place}th"
 
 
 def _consistent(view: View) -> Finding:
@@ -308,7 +347,7 @@ GRIDS = {
 EXPERIMENT = Experiment(
     "frozen", "Frozen-weight test: does the state steer the model?",
     (
-        Table(frozen_tables, names=("frozen_conditions", "frozen_effects", "frozen_doses", "frozen_dose_placebos")),
+        Table(frozen_tables, names=("frozen_conditions", "frozen_effects", "frozen_batches", "frozen_doses", "frozen_dose_placebos")),
         frozen_effects_summary,
         Table(usual_norm, suites=("shakespeare", "generalization", "recurring")),
     ),

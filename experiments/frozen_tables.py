@@ -18,13 +18,15 @@ ENDS = {  # of each finder: the directions, with their signs, that the effect is
 
 
 def frozen_tables(context: Context) -> dict[str, pd.DataFrame]:
-    """What the finished tests wrote, with suite and condition in front: frozen_conditions, frozen_effects, frozen_doses (the
-    curves of learned readers) and frozen_dose_placebos (of placebo readers). UserError where a file is none of these."""
+    """What the finished tests wrote, with suite and condition in front: frozen_conditions, frozen_effects, frozen_batches,
+    frozen_doses (the curves of learned readers) and frozen_dose_placebos (of placebo readers). UserError where a file is
+    none of these."""
     doses = context.probed("frozen", "doses")
     learned = doses["reader"] == "learned" if len(doses) else pd.Series(dtype=bool)
     return {
         "frozen_conditions": context.probed("frozen", "conditions"),
         "frozen_effects": context.probed("frozen", "effects"),
+        "frozen_batches": context.probed("frozen", "batches"),
         "frozen_doses": doses[learned].reset_index(drop=True) if len(doses) else doses,
         "frozen_dose_placebos": doses[~learned].reset_index(drop=True) if len(doses) else doses,
     }

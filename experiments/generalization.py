@@ -47,7 +47,7 @@ def dropout_deltas(context: Context) -> pd.DataFrame:
     regime acts, at the same steps; beyond: delta - calm. The last two NaN without a baseline.
     """
     keys, lead = [*RUN, "regime", "metric"], context.suite.signatures.pre_steps
-    calm = {run.seed: run.metrics().drop(columns="regime") for run in context.of("baseline")}
+    calm = {run.seed: published.logged(run).drop(columns="regime") for run in context.of("baseline")}
     runs = context.of("regimes")
     made = changes(runs, lead).reindex(columns=[*keys, "delta"])
     paired = [run for run in runs if run.seed in calm]

@@ -14,6 +14,7 @@ from experiments.kit import style, words
 from experiments.kit.experiment import Experiment, Table
 from experiments.kit.levels import FEWEST_SEEDS, LEVEL
 from experiments.kit.marks import not_measured
+from experiments.kit.published import logged
 from experiments.kit.runs import Context
 from experiments.kit.stats import quantile
 from experiments.kit.style import CHANNELS, Look
@@ -50,7 +51,7 @@ def replication(context: Context) -> pd.DataFrame:
         runs = context.of(condition)
         if not runs:
             continue
-        ours = stack([_means(run.metrics()).assign(seed=run.seed) for run in runs]).groupby(
+        ours = stack([_means(logged(run)).assign(seed=run.seed) for run in runs]).groupby(
             ["metric", "from_step"]
         )["mean"]
         made = pd.DataFrame({"ours": ours.mean(), "sd": ours.std(), "n": ours.size()})
@@ -77,7 +78,7 @@ def patch(context: Context) -> pd.DataFrame:
     for condition in ("patch", "baseline") if windows else ():
         _, start, end = windows[0].iloc[0]
         for run in context.of(condition):
-            log = run.metrics()
+            log = logged(run)
             inside = log[(log["step"] >= start) & (log["step"] < end)]
             rows.append(run.label(inside[["state_ema_drift", "prompt_effect"]].mean().to_frame().T))
     return stack(rows)

@@ -14,6 +14,7 @@ from experiments.kit import pages, style
 from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment
 from experiments.kit.followed import off_average
+from experiments.kit.published import logged
 from experiments.kit.runs import Context, Run
 from experiments.kit.stats import ahead, first_true
 from experiments.kit.style import Look
@@ -116,7 +117,7 @@ def published(run: Run, context: Context) -> dict[str, float]:
     """
     from runs.state import exchanged  # loads torch, which planning does without
 
-    states, start, log = run.states(), run.config.start, run.metrics()
+    states, start, log = run.states(), run.config.start, logged(run)
     assert states is not None and start is not None
     before = {one.seed: one.states() for one in context.of(start.condition)}
     own, other = (

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from base.rng import Stream, generator
-from configs.probes.frozen import DOSE_BATCHES
+from configs.probes.frozen import DOSE_BATCHES, FrozenTest
 from model import GPT
 from probes.instrument import ALL, LAST, Batch, Instrument
-from probes.steering import Effect, Trial, dense_directions, sparse_directions, unit
+from probes.steering import Effect, Trial, dense_directions, published_pair, sparse_directions, unit
 
 DIRECTION_COUNTERS = {
     ("replication", "dimension"): 0,
@@ -28,6 +28,7 @@ DOSES = (
     *("seed", "run_step", "reader", "draw", "direction", "magnitude", "entropy", "nll"),
     *("delta_entropy", "delta_nll", "kl"),
 )
+BATCHES = ("seed", "run_step", "draw", "batch", "zero", "confident", "uncertain")
 
 PEAKS = (
     *("seed", "run_step", "reader", "draw", "dimension", "lowest", "highest"),
@@ -88,6 +89,27 @@ def condition_rows(
                     "kl": kl[index].mean(),
                     "sign_consistency": signs,
                 }
+            )
+    return rows
+
+
+def batch_rows(
+    instrument: Instrument, reader: np.ndarray, sets: Sequence[Sequence[Batch]], settings: FrozenTest
+) -> list[dict[str, Any]]:
+    """Rows of batches.csv (without seed and run_step): the published test on each of some sets of batches, batch by batch.
+
+    draw: of the set; 0 are the published ones. batch: 0 is what the pair of states was found on. zero, confident, uncertain: entropy
+    in nats at the last position, mean over the batch, under the zero state and under each of the pair.
+    """
+    rows = []
+    for draw, batches in enumerate(sets):
+        pair = published_pair(instrument, reader, batches[0], settings)
+        states = np.stack([np.zeros(reader.shape[1]), *pair])
+        entropy = instrument.measure(states @ reader.T, batches).entropy[LAST]  # (3, S)
+        means = entropy.reshape(len(states), len(batches), -1).mean(-1)
+        for batch, (zero, confident, uncertain) in enumerate(means.T):
+            rows.append(
+                {"draw": draw, "batch": batch, "zero": zero, "confident": confident, "uncertain": uncertain}
             )
     return rows
 

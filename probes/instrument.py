@@ -33,8 +33,8 @@ from self_state import SelfState
 Progress = Callable[[int, int], None]
 Batch = tuple[Tensor, Tensor]
 CPU = torch.device("cpu")
-FIRST_BATCH = {"train": 2_000_000, "dev": 3_000_000, "heldout": 4_000_000, "replication": 5_000_000}
-"""Counters in the EVAL stream; those of the replication protocol are of the train split, too."""
+FIRST_BATCH = {"train": 2_000_000, "dev": 3_000_000, "heldout": 4_000_000}
+"""Counters in the EVAL stream."""
 LAST, ALL = 0, 1  # positions: the last of each sequence, or the mean over all
 
 
@@ -81,12 +81,11 @@ def batches(
 ) -> list[Batch]:
     """Batches of a split (train, dev, heldout) that neither training nor its evaluations draw.
 
-    split: or "replication", which are of the train split. sequences: of each; a training batch's by default.
+    sequences: of each; a training batch's by default.
     """
     run, first = subject.run, FIRST_BATCH[split]
-    place = "train" if split == "replication" else split
     return [
-        batch(corpus, place, run, run.seed, Stream.EVAL, first + at, CPU, sequences) for at in range(count)
+        batch(corpus, split, run, run.seed, Stream.EVAL, first + at, CPU, sequences) for at in range(count)
     ]
 
 

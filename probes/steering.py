@@ -104,13 +104,11 @@ def effects(
     settings = trial.settings
     found = []
     if "dimension" in finders:
-        alone = settings.magnitude * reader.T  # one dimension a row
-        swept = instrument.measure(alone, trial.replication[:1]).entropy[LAST].mean(-1)  # (D,)
-        states = settings.magnitude * dimension_pair(swept, settings.top)
+        states = published_pair(instrument, reader, trial.replication[0], settings)
         size = _spread(instrument, reader, states, trial.replication[1:], LAST)
         magnitude = settings.magnitude * math.sqrt(settings.top)
         found.append(Effect("replication", "dimension", states, magnitude, float(size[0])))
-        swept = instrument.measure(alone, trial.finder).entropy[ALL].mean(-1)
+        swept = instrument.measure(settings.magnitude * reader.T, trial.finder).entropy[ALL].mean(-1)
         pair = unit(dimension_pair(swept, settings.top))
         found.append(heldout_effect(instrument, reader, trial, "dimension", pair))
     if "gradient" in finders:
@@ -118,6 +116,15 @@ def effects(
         pair = np.stack([-direction, direction])
         found.append(heldout_effect(instrument, reader, trial, "gradient", pair))
     return found
+
+
+def published_pair(
+    instrument: Instrument, reader: np.ndarray, batch: Batch, settings: FrozenTest
+) -> np.ndarray:
+    """The states (2, D), confident and uncertain, that the published search finds on one batch with a reader (C, D)."""
+    alone = settings.magnitude * reader.T  # one dimension a row
+    swept = instrument.measure(alone, [batch]).entropy[LAST].mean(-1)  # (D,)
+    return settings.magnitude * dimension_pair(swept, settings.top)
 
 
 def heldout_effect(

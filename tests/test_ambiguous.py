@@ -180,7 +180,7 @@ def test_verdicts_follow_the_tables(tmp_path: Path) -> None:
     fewer = page_of(ambiguous.EXPERIMENT, tmp_path / "less", study(ema=0.05))
     assert (
         verdict(fewer, ECHO) == "Not clear"
-        and "learly the other way round for exponential average minus no memory" in fewer
+        and "learly the other way round in 1 of 2: exponential average minus no memory" in fewer
     )
 
 

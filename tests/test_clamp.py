@@ -28,15 +28,16 @@ def run_of(condition: str, seed: int, drift: float = 0.0) -> MadeRun:
 
 
 def test_a_state_at_rest_is_turned_by_the_cut_alone() -> None:
-    found = cut(run_of("self_calm", 1), LIMIT, 60, 90)
+    found = cut(run_of("self_calm", 1), LIMIT, 50, 90)
     clipped = np.clip(DIRECTION, -LIMIT, LIMIT)
     between = 1 - clipped @ DIRECTION / np.linalg.norm(clipped) / np.linalg.norm(DIRECTION)
-    assert found["state_ema_drift"][:60] == pytest.approx(0, abs=1e-9)
-    assert between > 0.05 and found["state_ema_drift"][61] == pytest.approx(
+    assert found["state_ema_drift"][:50] == pytest.approx(0, abs=1e-9)
+    assert between > 0.05 and found["state_ema_drift"][51] == pytest.approx(
         between, rel=0.1
     )  # the average has hardly moved
     shrunk = np.linalg.norm(clipped) / np.linalg.norm(DIRECTION)
-    assert found["prompt_effect"][80] == pytest.approx(0.5 * shrunk) and found["prompt_effect"][10] == 0.5
+    effect = found["prompt_effect"]  # measured every 50 steps, as published
+    assert effect[80] == pytest.approx(0.5 * shrunk) and effect[10] == 0.5 > effect[110] > 0.46
     assert 0 < found["state_ema_drift"][95] < 0.05  # let go, it comes back by a fifth a step
 
 

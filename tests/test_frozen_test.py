@@ -21,14 +21,16 @@ from configs.run import Model, RunConfig
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from experiments import frozen, frozen_tables
-from experiments.kit.placebos import rank_p_value
+from experiments.kit import published
+from experiments.kit.placebos import View, rank_p_value
+from experiments.kit.words import Finding
 from model import GPT
 from probes import frozen_rows, steering
-from probes.instrument import ALL, LAST, Batch, Instrument, weights_sha256
+from probes.instrument import ALL, LAST, Batch, Instrument, load_subject, weights_sha256
 from runs import folder as run_folder
 from runs.state import models_arrays
 from self_state import SelfState
-from tests.made_runs import context, made_run, make_tables
+from tests.made_runs import context, made_run, make_tables, read_from
 
 V, C, T, D = 10, 16, 8, 12
 SIZES = Model(n_layer=1, n_head=2, n_embd=C, block_size=T)
@@ -122,6 +124,64 @@ def test_known_answer() -> None:
     sizes = [abs(known(n * slope) - known(-n * slope)) for n in norms]
     assert gradient.magnitude == norms[np.argmax(sizes)]
     assert gradient.size == pytest.approx(max(sizes), rel=1e-4)
+
+
+def test_the_published_test_on_several_sets_of_batches() -> None:
+    made = frozen_rows.batch_rows(Instrument(by_hand()), READER, [batches(3, 4), batches(3, 5)], SETTINGS)
+    assert [(row["draw"], row["batch"]) for row in made] == list(itertools.product(range(2), range(3)))
+    for row in made:
+        assert [row["confident"], row["zero"], row["uncertain"]] == pytest.approx(
+            [known(-0.3 * 1.2), known(0), known(0.3 * 1.5)], rel=1e-4
+        )
+
+
+def test_published_batches_are_those_of_its_own_generator_whatever_the_seed(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    one = load_subject(finished(tmp_path, corpus), 6)
+    other = replace(one, run=one.run.model_copy(update={"seed": one.run.seed + 1}))
+    settings = FrozenTest(replication_batches=2, replication_sequences=4)
+    made = frozen_test.published_batches(one, corpus, settings)
+    again = frozen_test.published_batches(other, corpus, settings)
+    assert all(
+        torch.equal(x, z)
+        for pair, same in zip(made, again, strict=True)
+        for x, z in zip(pair, same, strict=True)
+    )
+    further = frozen_test.published_batches(one, corpus, settings, draw=1)
+    for seed, (x, y), (elsewhere, _) in zip((123, 1123, 1124), made, further, strict=True):
+        torch.manual_seed(seed)  # the generator of all of torch, as nanoGPT's loop draws
+        offsets = torch.randint(len(corpus.train) - T, (4,)).tolist()
+        assert x.tolist() == [corpus.train[at : at + T].tolist() for at in offsets]
+        assert y.tolist() == [corpus.train[at + 1 : at + T + 1].tolist() for at in offsets]
+        assert not torch.equal(x, elsewhere)
+
+
+def test_batches_that_are_kinder_than_others_are_said_to_be(tmp_path: Path) -> None:
+    def told(published_effect: float) -> Finding:
+        made = []
+        for seed, draw, batch in itertools.product((1, 2, 3), range(3), range(6)):
+            size = (published_effect if draw == 0 else 0.1 * draw) + 0.001 * seed * (draw == 0)
+            zero = published.BATCH_ENTROPIES[batch] - 0.1
+            entropies = (9.0, 9.0, -9.0) if batch == 0 else (zero, zero - size / 2, zero + size / 2)
+            if batch == 0:  # what directions are found on does not count
+                entropies = (zero, 9.0, -9.0)
+            made.append(("shakespeare", "analysis", seed, 1000, draw, batch, *entropies))
+        columns = ["suite", "condition", *frozen_rows.BATCHES]
+        tables = {"frozen_batches": pd.DataFrame(made, columns=columns)}
+        return frozen._batches(
+            View(read_from(tmp_path / str(published_effect), "shakespeare", tables), "analysis")
+        )
+
+    kinder = told(0.25)
+    assert (
+        kinder.title() == "On other batches the same test gives a smaller effect than on the published ones."
+    )
+    assert "+0.102 [+0.100, +0.104] nats, paired by seed, n = 3." in kinder.evidence
+    assert "the published one comes first; the means of the others run from 0.100 to 0.200" in kinder.evidence
+    assert kinder.evidence.endswith("r = 1.00 over 6 batches.")
+    alike = told(0.149)
+    assert "about the effect" in alike.title() and "comes second" in alike.evidence
 
 
 def test_rows_of_the_known_model() -> None:
@@ -391,6 +451,12 @@ def test_whole_test_of_a_run(corpus: Corpus, tmp_path: Path) -> None:
             and some["state"] in ("confident", "uncertain")
         ]
         assert float(row["effect_size"]) == pytest.approx(abs(pair[0] - pair[1]), abs=1e-9)
+    by_batch = rows(tmp_path / "a" / "batches.csv")
+    assert tuple(by_batch[0]) == frozen_rows.BATCHES and len(by_batch) == (1 + 10) * (1 + 5)
+    tested = pd.DataFrame(by_batch).astype(float).query("draw == 0 and batch > 0").mean()
+    assert abs(tested["confident"] - tested["uncertain"]) == pytest.approx(
+        float(effects[0]["effect_size"]), rel=1e-6
+    )
     doses = rows(tmp_path / "a" / "doses.csv")
     assert tuple(doses[0]) == frozen_rows.DOSES
     curves = [(row["reader"], row["draw"], row["direction"]) for row in doses[::9]]
@@ -407,7 +473,7 @@ def test_whole_test_of_a_run(corpus: Corpus, tmp_path: Path) -> None:
 
     frozen_test.run(folder, 3, SETTINGS, corpus, tmp_path / "b")
     frozen_test.run(folder, 6, SETTINGS, corpus, tmp_path / "c")
-    for name in ("conditions.csv", "effects.csv", "doses.csv", "dimensions.csv"):
+    for name in ("conditions.csv", "effects.csv", "batches.csv", "doses.csv", "dimensions.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
         assert (tmp_path / "a" / name).read_bytes() != (tmp_path / "c" / name).read_bytes()
 
@@ -520,7 +586,7 @@ def test_rank_p_value() -> None:
 
 
 def test_tables_of_nothing_and_of_a_broken_folder(tmp_path: Path) -> None:
-    names = ("conditions", "dose_placebos", "doses", "effects", "effects_summary")
+    names = ("batches", "conditions", "dose_placebos", "doses", "effects", "effects_summary")
     assert sorted(tables_of()) == [f"frozen_{name}" for name in names]
     assert all(table.empty for table in tables_of().values())
     with pytest.raises(storage.UserError, match=r"\.csv is missing or no table"):

@@ -333,7 +333,7 @@ def test_what_is_said_of_every_regime_is_counted_where_it_does_not_hold() -> Non
     )
     assert words.in_each("it rises", {"a": high, "b": high}, +1).title() == "In every regime it rises."
     found = words.in_each("it rises", {"a": high, "b": low, "c": none}, +1)
-    assert found.title() == "In 1 of 3 regimes it rises." and "Clear for a;" in found.evidence
+    assert found.title() == "In 1 of 3 regimes it rises." and "Clear in 1 of 3: a;" in found.evidence
     assert words.in_each("it rises", {"c": none}, +1).title() == "In none of 1 regime it rises."
 
 

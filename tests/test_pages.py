@@ -256,14 +256,14 @@ def test_a_finding_says_where_an_interval_lies_on_the_other_side() -> None:
 
     parted = finding(("a", below), ("b", above), ("c", across), reverse="It rises.")
     assert parted.verdict == "not clear" and parted.title() == "It may fall."
-    assert parted.evidence.endswith("n = 3. Clear for a; clearly the other way round for b.")
+    assert parted.evidence.endswith("n = 3. Clear in 1 of 3: a; clearly the other way round in 1 of 3: b.")
     whole = finding(("b", above))
     assert whole.title() == "It may fall." and whole.evidence.endswith(
         "n = 3. It is clearly the other way round."
     )
     named = finding(("b", above), ("d", above), reverse="It rises.")
     assert named.verdict == "not clear" and named.title() == "It rises." and named.evidence.endswith("n = 3.")
-    assert finding(("a", below), ("c", across)).evidence.endswith("n = 3. Clear for a.")
+    assert finding(("a", below), ("c", across)).evidence.endswith("n = 3. Clear in 1 of 2: a.")
     assert finding(("c", across)).evidence.endswith("n = 3.") and finding(("a", below)).verdict == "clear"
 
 

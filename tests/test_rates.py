@@ -168,7 +168,7 @@ def test_a_length_that_is_clear_alone_is_named(tmp_path: Path) -> None:
     rows.loc[mine, "difference_best"] *= -1
     told = page_of(rates.EXPERIMENT, tmp_path, {"rates_losses": rows}).findings["pays"]
     assert told.title().endswith("than no state, clearly so after 400 steps alone.")
-    assert told.evidence.endswith("clearly the other way round for 120 steps.")
+    assert told.evidence.endswith("clearly the other way round in 1 of 2: 120 steps.")
 
 
 @pytest.mark.parametrize("seeds", [1, 2])

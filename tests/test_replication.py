@@ -1,11 +1,13 @@
 """Our seeds beside the published code's runs: seeds that scatter about a reference agree with it, shifted ones do not."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.kit.published import logged
 from experiments.replication import BIN, EXPERIMENT, REFERENCE, patch, replication, shares
 from tests.made_runs import MadeRun, context, drawn_of, made_run, page_of, read_from, regimes_of, verdict
 
@@ -69,3 +71,11 @@ def test_patch_and_baseline_are_taken_in_the_same_steps() -> None:
         == made["prompt_effect"].to_dict()
         == {"patch": 3.0, "baseline": 1.0}
     )
+
+
+def test_an_effect_is_taken_at_the_steps_at_which_the_published_run_of_its_suite_measures_it() -> None:
+    log = pd.DataFrame({"step": range(120), "regime": "calm", "prompt_effect": np.arange(120.0)})
+    run = made_run("self", 1, log, None)
+    seldom = logged(replace(run, suite="shakespeare"))["prompt_effect"]
+    assert seldom.tolist() == [0.0] * 50 + [50.0] * 50 + [100.0] * 20
+    assert logged(replace(run, suite="memory"))["prompt_effect"].tolist() == log["prompt_effect"].tolist()

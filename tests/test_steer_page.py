@@ -12,7 +12,7 @@ from base.storage import UserError
 from configs.probes.frozen import FrozenTest
 from configs.suite import load_suite
 from experiments.kit.tables import Tables
-from frozen_test import make_trial
+from frozen_test import make_trial, published_batches
 from model import GPT
 from probes import steering
 from probes.instrument import Instrument, batches
@@ -52,7 +52,7 @@ def test_dials_are_found_as_the_held_out_test_finds_them(page: Page) -> None:
     subject, dim = page.subject, page.subject.run.self_state.dim
     settings = FrozenTest(top=dim // 2, doses=1, finder_batches=1)
     drawn = {split: batches(subject, page.corpus, split, 1) for split in ("train", "dev", "heldout")}
-    drawn["replication"] = batches(subject, page.corpus, "replication", 2)
+    drawn["replication"] = published_batches(subject, page.corpus, settings)
     instrument = Instrument(subject.gpt)
     trial = make_trial(subject, instrument, drawn, settings)
     arrays = page.arrays()

@@ -15,6 +15,8 @@ class FrozenTest(Probe):
     module: ClassVar[str] = "frozen_test"
     replication_batches: Count = setting(5, quick=1)
     """train batches that the replication protocol measures on; it finds on one more"""
+    other_sets: int = setting(10, quick=1, ge=0, le=1000)
+    """of such batches, beside the published ones, that the learned reader is tested on alike"""
     replication_sequences: Count = setting(32, quick=8)
     """sequences of each of these batches"""
     finder_batches: Count = setting(3, quick=1)
@@ -77,4 +79,5 @@ class FrozenTest(Probe):
         rotated = draws * dimension + min(self.dose_placebos, draws) * several * curves(2)
         untrained = draws * (dimension + choice) + min(self.dose_placebos, draws) * curves(1 + 2 * several)
         foreign = self.foreign * (gradient + dimension + (2 + several) * choice)
-        return learned + rotated + untrained + foreign
+        sets = several * (1 + self.other_sets) * (dim + 3 * (1 + published))  # zero and a pair on each batch
+        return learned + sets + rotated + untrained + foreign

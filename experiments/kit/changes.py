@@ -24,7 +24,7 @@ TESTED = (*COMMON, *OF_STATE)
 
 
 def changes(
-    runs: Sequence[Run], pre_steps: int, log_of: Callable[[Run], pd.DataFrame] = lambda run: run.metrics()
+    runs: Sequence[Run], pre_steps: int, log_of: Callable[[Run], pd.DataFrame] = published.logged
 ) -> pd.DataFrame:
     """One row a run, regime window and metric; the columns are told in experiments/perturbation.py.
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from experiments.kit.runs import Run
 from experiments.kit.tables import BASIC, STATE
 
 PARAMETERS = 0.8e6
@@ -33,6 +34,10 @@ EFFECT_SIZE = 0.35
 EFFECT_SEEDS = (0.35188, 0.25844, 0.26208, 0.16923, 0.22435, 0.26568)
 """The same of its code at seeds 42 and 1 to 5, all on the same batches; run by the user of this study (docs/published/README.md)."""
 
+BATCH_ENTROPIES = (2.2580, 2.0823, 2.0325, 2.0804, 2.0781, 2.1880)
+"""Entropy at the last position under the zero state, nats, mean over the same seeds: of the batch that directions are found on,
+then of the five that they are measured on."""
+
 MEANINGFUL_EFFECT = 0.3
 """Above this, says the published document, an effect size shows "meaningful causal leverage"."""
 
@@ -40,9 +45,19 @@ EFFECT_EVERY = 50
 """Steps from one measurement of its state_effect to the next."""
 
 
+SELDOM = ("shakespeare", "controls", "generalization", "swap", "decay")
+"""The suites of ours whose published runs measure it so; those of memory measure it every 10 steps, as ours do."""
+
+
 def repeated(log: pd.DataFrame) -> "pd.Series[float]":
     """A run's prompt_effect as the published log has it: measured every EFFECT_EVERY steps, repeated until the next."""
     return log["prompt_effect"].where(log["step"] % EFFECT_EVERY == 0).ffill()
+
+
+def logged(run: Run) -> pd.DataFrame:
+    """A run's log with prompt_effect at the steps at which the published run of its suite measures it."""
+    log = run.metrics()
+    return log.assign(prompt_effect=repeated(log)) if run.suite in SELDOM else log
 
 
 MEASURES = ("loss", "entropy_last", "state_ema_drift", "prompt_effect")

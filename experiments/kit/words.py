@@ -206,8 +206,8 @@ def turned_way(turned: Sequence[str], parts: int, holds: Sequence[str] = ()) -> 
     """That sentence for the parts that are turned and those that hold, out of so many; all of them need no names."""
     if len(turned) == parts:
         return " It is clearly the other way round." if turned else ""
-    said = [f"clear for {listed(holds)}"] if 0 < len(holds) < parts else []
-    said += [f"clearly the other way round for {listed(turned)}"] if turned else []
+    said = [f"clear in {len(holds)} of {parts}: {listed(holds)}"] if 0 < len(holds) < parts else []
+    said += [f"clearly the other way round in {len(turned)} of {parts}: {listed(turned)}"] if turned else []
     text = "; ".join(said)
     return f" {text[0].upper()}{text[1:]}." if said else ""
 
