@@ -5,6 +5,7 @@ make_report.py --figures            <out>/tables -> <out>/figures/, too
 make_report.py --readme             docs/results/tables -> README.md (results and time)
 make_report.py --pipeline           the code's declarations -> docs/PIPELINE.md
 make_report.py --preregistration    configs/claims.toml -> docs/PREREGISTRATION.md
+make_report.py --changes FOLDER     docs/results beside an older one, FOLDER -> docs/CHANGES.md
 make_report.py --configs            the fields' declarations -> the comments of configs/base.toml
 
 Run it as ./run.sh python scripts/make_report.py.
@@ -24,6 +25,7 @@ if __name__ == "__main__":
 
 from base import ROOT
 from configs import meanings
+from experiments.claims import changed
 from experiments.claims.page import write_preregistration
 from experiments.kit.tables import suites
 from study import documents, making, site
@@ -45,6 +47,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--pipeline", action="store_true", help="rewrite docs/PIPELINE.md")
     parser.add_argument("--preregistration", action="store_true", help="rewrite docs/PREREGISTRATION.md")
     parser.add_argument("--configs", action="store_true", help="rewrite the comments of configs/base.toml")
+    parser.add_argument(
+        "--changes",
+        type=Path,
+        metavar="FOLDER",
+        help="rewrite docs/CHANGES.md: docs/results beside an older one",
+    )
     given = parser.parse_args(arguments)
     command_line.check_names(given.suite or (), "--suite")
     parts = {
@@ -52,6 +60,8 @@ def main(arguments: Sequence[str]) -> None:
         "configs": meanings.write,
     }  # fmt: skip
     written = [write(ROOT) for name, write in parts.items() if getattr(given, name)]
+    if given.changes is not None:
+        written.append(changed.write(ROOT, given.changes))
     if not written:
         for suite in given.suite or suites(given.out / "tables"):
             written += making.made_again(
