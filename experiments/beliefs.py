@@ -120,14 +120,8 @@ def of_worlds(tables: Tables) -> str:
             r2, area = (read(tables, condition, source, target, column) for column in ("r2", "auc"))
             true = read(tables, condition, source, REGIME, "auc") if target == POSTERIOR else area[:0]
             lines.append([f"{world}: {label}", r2, number(float(r2.median())), area, true])
-    head = [
-        "world, read from",
-        "R² of the filter's belief",
-        "its median",
-        "AUC, belief > ½",
-        "AUC, true regime",
-    ]
-    return pages.of_seeds(head, lines)
+    heads = ("R² of the filter's belief", "its median", "AUC, belief > ½", "AUC, true regime")
+    return pages.of_seeds("world, read from", [(head, "3") for head in heads], lines)
 
 
 def of_states(tables: Tables) -> str:
@@ -136,7 +130,8 @@ def of_states(tables: Tables) -> str:
         [f"`{name}`", read(tables, name, STATE, POSTERIOR), read(tables, name, STATE, REGIME, "auc")]
         for name in dict.fromkeys(tables.rows("beliefs")["condition"])
     ]
-    return pages.of_seeds(["condition", "R² of the filter's belief", "AUC, true regime"], lines)
+    columns = [("R² of the filter's belief", "3"), ("AUC, true regime", "3")]
+    return pages.of_seeds("condition", columns, lines)
 
 
 def of_regimes(tables: Tables) -> str:

@@ -13,8 +13,9 @@ from experiments import frozen_figure
 from experiments.frozen_tables import frozen_effects_summary, frozen_tables, usual_norm
 from experiments.kit import published
 from experiments.kit.experiment import Experiment, Table
+from experiments.kit.pages import of_seeds
 from experiments.kit.placebos import PLACEBOS, TESTS, USUAL, View, beats, effect_table, furthest, usual_table
-from experiments.kit.stats import estimate, over_seeds, paired, per_seed, rank_correlation, unpaired
+from experiments.kit.stats import over_seeds, paired, per_seed, rank_correlation, unpaired
 from experiments.kit.tables import Tables
 from experiments.kit.words import (
     ABSENT,
@@ -225,20 +226,12 @@ def _heldout_grid(view: View) -> str:
 
 
 def _own_grid(view: View) -> str:
-    measures = (("magnitude", 3, False), ("delta_entropy", 4, True), ("delta_nll", 4, True), ("kl", 4, False))
-    lines = [
-        [str(step), *(interval(over_seeds(rows, name), digits, sign) for name, digits, sign in measures), str(over_seeds(rows, "delta_nll").n)]
-        for step, rows in _own_rows(view)
-    ]  # fmt: skip
-    head = [
-        "weights after",
-        "norm of the state",
-        "Δ entropy, nats",
-        "Δ NLL, nats",
-        "KL(own ‖ zero), nats",
-        "n",
-    ]
-    return table(head, lines) if lines else ""
+    columns = {
+        "magnitude": ("norm of the state", "3"), "delta_entropy": ("Δ entropy, nats", "±4"), "delta_nll": ("Δ NLL, nats", "±4"),
+        "kl": ("KL(own ‖ zero), nats", "4"),
+    }  # fmt: skip
+    lines = [[str(step), *(per_seed(rows, name) for name in columns)] for step, rows in _own_rows(view)]
+    return of_seeds("weights after", columns.values(), lines) if lines else ""
 
 
 def _dose_grid(view: View) -> str:
@@ -247,38 +240,28 @@ def _dose_grid(view: View) -> str:
         lines = []
         for direction, group, rho in _curves(view, step):
             by_seed = group.groupby("seed")["magnitude"]
-            ends = [over_seeds(group.loc[by_seed.agg(end)], "delta_entropy") for end in ("idxmin", "idxmax")]
-            largest = interval(estimate(by_seed.max()), sign=False)
-            lines.append(
-                [
-                    f"{step}: {direction}",
-                    largest,
-                    *map(interval, ends),
-                    interval(estimate(rho), 2),
-                    number(rho.abs().mean(), 2),
-                    str(len(rho)),
-                ]
-            )
-        head = ["weights after: direction", "largest norm", "Δ entropy at minus that", "Δ entropy at plus that",
-                "Spearman ρ of norm and Δ", "mean |ρ|", "n"]  # fmt: skip
-        blocks.append(table(head, lines))
+            ends = (per_seed(group.loc[by_seed.agg(end)], "delta_entropy") for end in ("idxmin", "idxmax"))
+            lines.append([f"{step}: {direction}", by_seed.max(), *ends, rho, rho.abs()])
+        columns = [
+            ("largest norm", "3"), ("Δ entropy at minus that", "±3"), ("Δ entropy at plus that", "±3"), ("Spearman ρ of norm and Δ", "±2"),
+            ("mean |ρ|", "~2"),
+        ]  # fmt: skip
+        blocks.append(of_seeds("weights after: direction", columns, lines))
     return "\n\n".join(blocks)
 
 
 def _calibration_grid(view: View) -> str:
+    columns = {
+        "entropy": ("entropy, nats", "3"), "nll": ("NLL, nats", "3"), "delta_nll": ("Δ NLL, nats", "±3"), "ece": ("ECE", "3"),
+    }  # fmt: skip
     blocks = []
     for step in view.steps("frozen_conditions"):
-        lines = []
         rows = view.rows("frozen_conditions", run_step=step, protocol="heldout")
-        for (finder, state), group in rows.groupby(["finder", "state"], sort=False):
-            values = [
-                interval(over_seeds(group, name), sign=name == "delta_nll")
-                for name in ("entropy", "nll", "delta_nll", "ece")
-            ]
-            named = str(state) if finder == "none" else f"{state} ({finder})"
-            lines.append([named, *values, str(group["seed"].nunique())])
-        head = [f"state, weights after {step} steps", "entropy, nats", "NLL, nats", "Δ NLL, nats", "ECE", "n"]
-        blocks += [table(head, lines)] if lines else []
+        lines = [
+            [str(state) if finder == "none" else f"{state} ({finder})", *(per_seed(group, name) for name in columns)]
+            for (finder, state), group in rows.groupby(["finder", "state"], sort=False)
+        ]  # fmt: skip
+        blocks += [of_seeds(f"state, weights after {step} steps", columns.values(), lines)] if lines else []
     return "\n\n".join(blocks)
 
 

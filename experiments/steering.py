@@ -16,6 +16,7 @@ import scipy
 from configs.run import RunConfig
 from experiments.kit.experiment import Experiment
 from experiments.kit.levels import ALPHA
+from experiments.kit.pages import of_seeds
 from experiments.kit.pairs import STATE as SHOWN
 from experiments.kit.pairs import world_of
 from experiments.kit.placebos import USUAL, at_usual_norm, rank_p_value, surplus, usual_table
@@ -25,7 +26,6 @@ from experiments.kit.tables import RUN, WEIGHTS, Tables
 from experiments.kit.words import (
     ABSENT,
     CLEAR,
-    DASH,
     MISSING,
     Finding,
     difference,
@@ -36,7 +36,6 @@ from experiments.kit.words import (
     plural,
     side,
     signed,
-    table,
 )  # fmt: skip
 from experiments.steering_figure import FIGURE, FINDER, SMALL, learned_effects
 
@@ -281,21 +280,26 @@ def _effects_grid(tables: Tables) -> str:
     for name in dict.fromkeys(rows["condition"]):
         here, third = rows[rows["condition"] == name], trained[trained["condition"] == name]
         untrained, foreign = (here[here["placebo"] == kind] for kind in ("untrained", "foreign"))
-        lines.append([
-            f"`{name}`", interval(estimate(per_seed(here, "effect")), sign=False), interval(surplus(untrained)), interval(surplus(foreign)),
-            interval(estimate(per_seed(third, "difference"))) if len(third) else DASH,
-            f"{(untrained['effect'] > untrained['placebo_mean']).sum()} of {here['seed'].nunique()}", str(len(per_seed(here, "effect"))),
-        ])  # fmt: skip
-    head = ["condition", "effect, nats", "− untrained readers", "− partner's directions", "− trained on signals in random order",
-            "seeds above the mean of untrained readers", "n"]  # fmt: skip
-    return table(head, lines)
+        above = f"{(untrained['effect'] > untrained['placebo_mean']).sum()} of {here['seed'].nunique()}"
+        values = (
+            per_seed(here, "effect"),
+            surplus(untrained),
+            surplus(foreign),
+            per_seed(third, "difference"),
+        )
+        lines.append([f"`{name}`", *values, above])
+    columns = [
+        ("effect, nats", "3"), ("− untrained readers", "±3"), ("− partner's directions", "±3"),
+        ("− trained on signals in random order", "±3"), ("seeds above the mean of untrained readers", ""),
+    ]  # fmt: skip
+    return of_seeds("condition", columns, lines)
 
 
-def _kept(rows: pd.DataFrame, name: str, head: list[str], lines: list[list[str]]) -> str:
-    """A table of the conditions in KEPT, and how many others the CSV table of that name has."""
+def _others(rows: pd.DataFrame, name: str) -> str:
+    """How many conditions that are not in KEPT the CSV table of a name has, below a table of those that are."""
     others = len(set(rows["condition"]) - set(KEPT))
     said = f"\n\nOf {plural(others, 'further condition')} the numbers are in `{name}.csv` only."
-    return table(head, lines) + said * bool(others)
+    return said * bool(others)
 
 
 def _matched_grid(tables: Tables) -> str:
@@ -304,18 +308,16 @@ def _matched_grid(tables: Tables) -> str:
         ["condition", "finder", "at"], sort=False
     ):
         if at == LARGEST or name == SHOWN:
-            readers = [here[here["reader"] == reader] for reader in ("learned", "untrained")]
-            values = [
-                estimate(per_seed(part, column))
-                for column in ("delta_entropy", "delta_nll")
-                for part in readers
-            ]
             kl = f"{'largest: ' if at == LARGEST else ''}{number(float(here['kl'].mean()), 3)}"
-            cells = [interval(value, 4) for value in (*values, *gaps(here))]
-            lines.append([f"`{name}`, {finder}", kl, *cells, str(readers[0]["seed"].nunique())])
-    head = ["condition, finder", "KL, nats", "learned: Δ entropy", "untrained: Δ entropy", "learned: Δ NLL", "untrained: Δ NLL",
-            "Δ entropy, learned − untrained", "Δ NLL, learned − untrained", "n"]  # fmt: skip
-    return _kept(rows, "steering_matched", head, lines)
+            values = (
+                per_seed(here[here["reader"] == reader], column)
+                for column in ("delta_entropy", "delta_nll") for reader in ("learned", "untrained")
+            )  # fmt: skip
+            lines.append([f"`{name}`, {finder}", kl, *values, *gaps(here)])
+    heads = ("learned: Δ entropy", "untrained: Δ entropy", "learned: Δ NLL", "untrained: Δ NLL", "Δ entropy, learned − untrained",
+             "Δ NLL, learned − untrained")  # fmt: skip
+    found = of_seeds("condition, finder", [("KL, nats", ""), *((head, "±4") for head in heads)], lines)
+    return found + _others(rows, "steering_matched")
 
 
 def _doses_grid(tables: Tables) -> str:
@@ -324,14 +326,14 @@ def _doses_grid(tables: Tables) -> str:
         ["condition", "direction"], sort=False
     ):
         if direction != "random":
-            lines.append([
-                f"`{name}`, {direction}", interval(estimate(per_seed(group, "tau")), 2), percent(float(per_seed(group, "rises").mean())),
-                f"{int((group['p_value'] < ALPHA).sum())} of {len(group)}", interval(estimate(per_seed(group, "range")), 3, sign=False),
-                str(group["seed"].nunique()),
-            ])  # fmt: skip
-    head = ["condition, direction", "Kendall's τ of norm and Δ entropy", "steps that rise", "seeds with p < 0.05",
-            "largest − smallest Δ entropy, nats", "n"]  # fmt: skip
-    return _kept(rows, "steering_doses", head, lines)
+            clear = f"{int((group['p_value'] < ALPHA).sum())} of {len(group)}"
+            tau, rises, reach = (per_seed(group, column) for column in ("tau", "rises", "range"))
+            lines.append([f"`{name}`, {direction}", tau, rises, clear, reach])
+    columns = [
+        ("Kendall's τ of norm and Δ entropy", "±2"), ("steps that rise", "%"), ("seeds with p < 0.05", ""),
+        ("largest − smallest Δ entropy, nats", "3"),
+    ]  # fmt: skip
+    return of_seeds("condition, direction", columns, lines) + _others(rows, "steering_doses")
 
 
 GRIDS = {

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from base.rng import Stream, generator
-from experiments.kit import words
+from experiments.kit import pages, words
 from experiments.kit.experiment import Experiment, Table
 from experiments.kit.levels import ALPHA, FEWEST_SEEDS
 from experiments.kit.pages import shown
@@ -203,15 +203,15 @@ def better(tables: Tables, other: str, claim: str, otherwise: str) -> Finding:
 
 
 def probe_table(tables: Tables) -> str:
-    rows = []
-    for features in FEATURES:
-        own = known(tables, features)
-        if len(own):
-            scores = [shown(over_seeds(own, name), "3") for name in ("accuracy", "balanced_accuracy")]
-            null = [number(own[name].mean()) for name in ("null_mean", "null_95", "p_value_all")]
-            rows.append([features, *scores, *null, str(len(own))])
-    head = ["features", "accuracy", "balanced accuracy", "null mean", "null 95 %", "p, all runs", "n"]
-    return words.table(head, rows) if rows else "Not measured: that takes two runs of `self_random`."
+    columns = {
+        "accuracy": ("accuracy", "3"), "balanced_accuracy": ("balanced accuracy", "3"), "null_mean": ("null mean", "~3"),
+        "null_95": ("null 95 %", "~3"), "p_value_all": ("p, all runs", "~3"),
+    }  # fmt: skip
+    found = {features: known(tables, features) for features in FEATURES}
+    if not any(map(len, found.values())):
+        return "Not measured: that takes two runs of `self_random`."
+    lines = ([features, *(own[name] for name in columns)] for features, own in found.items())
+    return pages.of_seeds("features", columns.values(), lines)
 
 
 def regimes_table(tables: Tables) -> str:

@@ -314,13 +314,22 @@ def told(values: "pd.Series[float] | Estimate", digits: int = 2, sign: bool = Fa
     return interval(values if isinstance(values, Estimate) else estimate(values), digits, sign)
 
 
-def of_seeds(head: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
-    """A table of lines: words, then each cell's values by seed as mean and interval, or a cell as it stands; last n, the most
-    seeds. A line without a value is left out."""
+def of_seeds(first: str, columns: Iterable[tuple[str, str]], lines: Iterable[Sequence[Any]]) -> str:
+    """A table of lines that are no rows of one table. Last n, the most seeds; a line without a value is left out.
+
+    Args:
+        first: head of the first column. columns: (head, format as in `grid`) of the others.
+        lines: words, then cells: values by seed, an estimate of them, a number, or words that stand as they are.
+    """
+    heads, kinds = zip(*columns, strict=True)
     body = []
     for label, *cells in lines:
-        counts = [len(one) for one in cells if not isinstance(one, str)]
-        if any(counts):
-            told = (one if isinstance(one, str) else shown(estimate(one), "3") for one in cells)
-            body.append([label, *told, str(max(counts))])
-    return table([*head, "n"], body)
+        known = [one if isinstance(one, str | Estimate) else estimate(pd.Series(one, dtype=float)) for one in cells]  # fmt: skip
+        n = max((one.n for one in known if not isinstance(one, str)), default=0)
+        if n:
+            told = (
+                one if isinstance(one, str) else shown(one, kind)
+                for one, kind in zip(known, kinds, strict=True)
+            )
+            body.append([label, *told, str(n)])
+    return table([first, *heads, "n"], body)
