@@ -1,6 +1,6 @@
 """What a self-state pays: losses on calm and on perturbed steps against no state, in each world and beside each control."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pandas as pd
@@ -31,7 +31,7 @@ from experiments.kit.words import (
     side,
     worst,
 )
-from experiments.shares import contrast, recurring_summary
+from experiments.shares import contrast, of_summary, recurring_summary
 
 MECHANISMS = {
     "calibrated": Look("calibrated mechanism", style.BLUE),
@@ -261,18 +261,6 @@ BESIDE_CONTROLS = draw.sheet(
     caption="The recurring world; one point a seed ({seeds}), mean and 95 % interval. Dotted line: mean with the true regime; right: "
     "share of that gain, with its interval.",
 )  # fmt: skip
-
-
-def of_summary(quantity: str, column: str) -> Callable[[pd.DataFrame, Tables], str]:
-    """The cell with a condition's share of a gain on one of KINDS, or with the self-state minus that condition."""
-
-    def cell(rows: pd.DataFrame, tables: Tables) -> str:
-        name = str(rows["condition"].iloc[0])
-        if quantity == "control":
-            return pages.shown(contrast(tables, column, quantity=quantity, reference=name), "±4")
-        return pages.shown(contrast(tables, column, quantity=quantity, condition=name), "2")
-
-    return cell
 
 
 GRIDS = {
