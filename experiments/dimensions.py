@@ -216,17 +216,15 @@ def ranked(of: str, title: str, label: str) -> draw.Panel:
         "dimension_ranks", "size", title, label, by="path", across="rank", where={"of": of}, zero=of == PEAK
     )
 
-    def make(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
-        drawn = by_rank.draw(axes, tables, looks)
-        if drawn:
+    def stars(axes: Axes, tables: Tables) -> None:
+        if len(tables.rows("dimension_ranks", of=of)):
             said = published.DIMENSIONS[of]
             axes.plot(range(len(said)), said, "*", c="k", mfc="white", ms=7, zorder=5)
             axes.set_xlabel("rank in the run")
         if of != PEAK:
             axes.set_ylim(0, 1.03)
-        return drawn
 
-    return draw.Panel(("dimension_ranks",), make)
+    return draw.then(by_rank, stars)
 
 
 def map_of(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:

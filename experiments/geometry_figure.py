@@ -150,7 +150,7 @@ def left(process: str, place: str) -> draw.Panel:
     layer = {MIDDLE: "middle layer", END: "last layer"}[place]
     return draw.strip(
         ["geometry_kept"], KEPT, lambda tables, kept: of(tables, process, kept, "excess", "geometry_kept", "kept", place=place),
-        f"{process}, {layer}", "loss over the best (nats)", lambda axes: level(axes, upright=False),
+        f"{process}, {layer}", "loss over the best (nats)",
     )  # fmt: skip
 
 

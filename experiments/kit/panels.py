@@ -79,8 +79,8 @@ class Panel:
 def sheet(
     name: str, panels: Sequence[Panel | Odd], *, shows: str, title: Sequence[str] | Callable[[Tables], str],
     caption: str | Callable[[Tables], str], grid: tuple[int, int] | str = (1, 1), height: float = 3.7,
-    width: float = style.WIDE, looks: Mapping[str, Look] | None = None, x: str = "", marks: str = "both",
-    columns: int = 4, share_x: Share = False, share_y: Share = False, tables: Sequence[str] = (),
+    looks: Mapping[str, Look] | None = None, x: str = "", marks: str = "both", columns: int = 4, share_x: Share = False,
+    share_y: Share = False, tables: Sequence[str] = (),
 ) -> Figure:  # fmt: skip
     """A figure that is a grid of panels.
 
@@ -97,7 +97,7 @@ def sheet(
     )
 
     def make(found: Tables, note: str, findings: Mapping[str, Finding]) -> Drawing:
-        made = style.figure(width, height)
+        made = style.figure(style.WIDE, height)
         places: list[Axes] = (
             [*made.subplot_mosaic(grid).values()]
             if isinstance(grid, str)
@@ -302,14 +302,19 @@ def scatter(
     return Panel((table,), draw)
 
 
+def at_zero(axes: Axes) -> None:
+    """A line at zero across a strip."""
+    level(axes, upright=False)
+
+
 def strip(
     tables: Sequence[str], looks: Looks, values: Callable[[Tables, str], pd.Series], title: str, label: str,
-    finish: Callable[[Axes], object], joined: Sequence[str] = (),
+    finish: Callable[[Axes], object] = at_zero, joined: Sequence[str] = (),
 ) -> Panel:  # fmt: skip
     """A row a look of its own, with its label: a value a seed, mean and interval. For what no one column holds.
 
     Args:
-        values: tables, name of a look -> its values by seed. finish: what is done to the axis last.
+        values: tables, name of a look -> its values by seed. finish: what is done to the axis last; by default a line at zero.
         joined: two looks, whose values are joined by seed.
     """
 
