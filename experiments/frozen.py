@@ -11,29 +11,12 @@ import pandas as pd
 
 from experiments import frozen_figure
 from experiments.frozen_tables import frozen_effects_summary, frozen_tables, usual_norm
-from experiments.kit import published
+from experiments.kit import published, words
 from experiments.kit.experiment import Experiment, Table
 from experiments.kit.pages import of_seeds
 from experiments.kit.placebos import PLACEBOS, TESTS, USUAL, View, beats, effect_table, furthest, usual_table
 from experiments.kit.stats import over_seeds, paired, per_seed, rank_correlation, unpaired
 from experiments.kit.tables import Tables
-from experiments.kit.words import (
-    ABSENT,
-    CLEAR,
-    DASH,
-    MISSING,
-    Finding,
-    all_of,
-    difference,
-    interval,
-    listed,
-    number,
-    percent,
-    reach,
-    side,
-    signed,
-    table,
-)  # fmt: skip
 
 HELDOUT = [test for test in TESTS if test[0] == "heldout"]
 MEASURES = {"placebo_mean": "mean", "placebo_max": "max", "p_value": "p"}  # of every seed's placebos
@@ -46,7 +29,7 @@ def views(tables: Tables) -> list[View]:
     return [View(tables, condition) for condition in found or ["self_calm"]]
 
 
-def findings(tables: Tables) -> dict[str, Finding]:
+def findings(tables: Tables) -> dict[str, words.Finding]:
     """What the page says of the first condition tested, which the figure shows; the page's tables have them all."""
     view = views(tables)[0]
     return {
@@ -60,34 +43,34 @@ def findings(tables: Tables) -> dict[str, Finding]:
     }  # fmt: skip
 
 
-def _returns(view: View) -> Finding:
+def _returns(view: View) -> words.Finding:
     verdicts, parts = [], []
     for step in view.steps():
         rows = view.rows("frozen_effects_summary", run_step=step, protocol="replication", finder="dimension")
         value = over_seeds(rows, "effect")
         if not value.n:
             continue
-        verdicts.append(reach(value, published.EFFECT_SIZE))
+        verdicts.append(words.reach(value, published.EFFECT_SIZE))
         effects = view.rows("frozen_effects", run_step=step, protocol="replication", finder="dimension")
         placebo, much = effects[effects["reader"] != "learned"], published.MEANINGFUL_EFFECT
-        over = percent(float((placebo["effect_size"] > much).mean())) if len(placebo) else ""
+        over = words.percent(float((placebo["effect_size"] > much).mean())) if len(placebo) else ""
         more = f" Of scrambled and untrained readers, {over} exceed {much}, which was called meaningful."
         parts.append(
-            f"After {step} steps {interval(value, sign=False)} nats, n = {value.n}.{more if over else ''}"
+            f"After {step} steps {words.interval(value, sign=False)} nats, n = {value.n}.{more if over else ''}"
         )
-    return Finding(
+    return words.Finding(
         f"Repeated as published, the test gives an effect at least as large as the published {published.EFFECT_SIZE}.",
-        all_of(verdicts), " ".join(parts) or "It was not run.",
+        words.all_of(verdicts), " ".join(parts) or "It was not run.",
         f"Repeated as published, the test gives a smaller effect than the published {published.EFFECT_SIZE}.",
     )  # fmt: skip
 
 
-def _code(view: View) -> Finding:
+def _code(view: View) -> words.Finding:
     """Whether seeds of the published code give another effect than ours do."""
     rows = view.rows("frozen_effects_summary", run_step=1000, protocol="replication", finder="dimension")
     ours, theirs = per_seed(rows, "effect"), pd.Series(published.EFFECT_SEEDS)
     found = unpaired(theirs, ours)
-    return difference(
+    return words.difference(
         "Seeds of the published code give a larger effect than ours.",
         {f"the mean of its {len(theirs)} minus that of our {len(ours)}": found}, +1, "nats", pairs=False,
         otherwise="Seeds of the published code do not give a clearly larger effect than ours.",
@@ -95,20 +78,20 @@ def _code(view: View) -> Finding:
     )  # fmt: skip
 
 
-def _consistent(view: View) -> Finding:
+def _consistent(view: View) -> words.Finding:
     parts = {}
     for step in view.steps("frozen_conditions"):
         rows = view.rows("frozen_conditions", run_step=step, protocol="heldout", finder="dimension")
         learned = per_seed(rows[rows["state"].isin(["confident", "uncertain"])], "sign_consistency")
         random = per_seed(rows[rows["state"] == "random"], "sign_consistency")
         parts[f"learned − random after {step} steps"] = paired(learned, random)
-    return difference(
+    return words.difference(
         "Counted alike, on held-out text, a learned direction changes entropy the same way in more sequences than a random one.", parts, +1,
         "of sequences", otherwise="Counted alike, on held-out text, a learned direction changes entropy no more reliably than a random one.",
     )  # fmt: skip
 
 
-def _own(view: View) -> Finding:
+def _own(view: View) -> words.Finding:
     """Whether the state that training ended with lowers the loss, and further than a constant state of about its length does."""
     zero, constant, beyond, tested = {}, {}, {}, list(_own_rows(view))
     for step, rows in tested:
@@ -125,15 +108,15 @@ def _own(view: View) -> Finding:
         "The run's own state lowers the loss on held-out text",
         "a constant one, set along the gradient that sharpens predictions",
     )
-    every = [side(value, -1) for value in zero.values()]
+    every = [words.side(value, -1) for value in zero.values()]
     otherwise = "The run's own state does not clearly lower the loss on held-out text."
-    if every and set(every) == {CLEAR}:
-        alike = all(side(value, -1) == CLEAR for value in constant.values())
+    if every and set(every) == {words.CLEAR}:
+        alike = all(words.side(value, -1) == words.CLEAR for value in constant.values())
         otherwise = (
             f"{lowers}, and so does {hand}." if alike else f"{lowers}, not clearly further than {hand}, does."
         )
     known = any(value.n for value in beyond.values())
-    return difference(
+    return words.difference(
         f"{lowers}, further than {hand}, does." if known else f"{lowers}.", zero | beyond, -1, "nats", 4, pairs=False, otherwise=otherwise
     )  # fmt: skip
 
@@ -145,7 +128,7 @@ def _own_rows(view: View) -> Iterator[tuple[int, pd.DataFrame]]:
             yield step, rows
 
 
-def _dose(view: View) -> Finding:
+def _dose(view: View) -> words.Finding:
     """Whether entropy goes further by the dose along learned directions than along a random one; it may be as steady there."""
     curves: dict[str, tuple[pd.DataFrame, pd.Series[float]]] = {}
     untrained: dict[str, pd.Series[float]] = {}
@@ -156,20 +139,20 @@ def _dose(view: View) -> Finding:
     ends = {of: furthest(rows) for of, (rows, _) in curves.items()}
     learned = [of for of in curves if of != RANDOM]
     steady = [of for of, (_, rho) in curves.items() if rho.mean() >= STEADY]
-    along = listed([f"*{of}*" for of in steady]) if steady else "no direction"
+    along = words.listed([f"*{of}*" for of in steady]) if steady else "no direction"
     along = along if len(steady) < len(curves) else "any direction, random ones too"
     said = (
         f"Entropy rises or falls steadily with the length of the state along {along}; along learned ones it "
     )
     claim, otherwise = f"{said}goes further.", f"{said}does not clearly go further."
     if RANDOM not in curves or not any(rho.notna().any() for _, rho in curves.values()):
-        return Finding(claim, ABSENT, "It was not run, or no dose changes entropy.", otherwise)
+        return words.Finding(claim, words.ABSENT, "It was not run, or no dose changes entropy.", otherwise)
     further = {of: paired(ends[of].abs(), ends[RANDOM].abs()) for of in learned}
-    found = difference(claim, further, +1, "nats of |Δ entropy|", otherwise=otherwise)
-    moved = ", ".join(f"{of} {signed(ends[of].mean())}" for of in learned)
-    less = ", ".join(f"{of} {signed(end.mean())}" for of, end in untrained.items())
-    rhos = ", ".join(f"{of} {number(rho.mean(), 2)}" for of, (_, rho) in curves.items())
-    told = f"At full length {moved}, random {number(ends[RANDOM].abs().mean())} either way nats{f'; through untrained readers {less}' if less else ''}."
+    found = words.difference(claim, further, +1, "nats of |Δ entropy|", otherwise=otherwise)
+    moved = ", ".join(f"{of} {words.signed(ends[of].mean())}" for of in learned)
+    less = ", ".join(f"{of} {words.signed(end.mean())}" for of, end in untrained.items())
+    rhos = ", ".join(f"{of} {words.number(rho.mean(), 2)}" for of, (_, rho) in curves.items())
+    told = f"At full length {moved}, random {words.number(ends[RANDOM].abs().mean())} either way nats{f'; through untrained readers {less}' if less else ''}."
     return replace(
         found,
         evidence=f"{told} Mean |rank correlation| of length and entropy: {rhos}. Beyond random: {found.evidence}",
@@ -188,7 +171,7 @@ def _curves(view: View, step: int) -> Iterator[tuple[str, pd.DataFrame, "pd.Seri
 
 def _each(make: Callable[[View], str]) -> Callable[[Tables], str]:
     """A grid of each condition tested, one under the other."""
-    return lambda tables: "\n\n".join(filter(None, map(make, views(tables)))) or MISSING
+    return lambda tables: "\n\n".join(filter(None, map(make, views(tables)))) or words.MISSING
 
 
 def _published_grid(view: View) -> str:
@@ -203,19 +186,25 @@ def _published_grid(view: View) -> str:
             )
             if not change.n:
                 continue
-            ours, theirs, extra = interval(change), signed(said), DASH
+            ours, theirs, extra = words.interval(change), words.signed(said), words.DASH
             if state == "random":
-                ours += f", SD of draws {number(of_state.groupby('seed')['delta_entropy'].std().mean())}"
-                theirs += f" ± {number(published.FROZEN_RANDOM_SD)}"
-                extra = percent(float((of_state["delta_entropy"] > 0).mean()))
+                ours += (
+                    f", SD of draws {words.number(of_state.groupby('seed')['delta_entropy'].std().mean())}"
+                )
+                theirs += f" ± {words.number(published.FROZEN_RANDOM_SD)}"
+                extra = words.percent(float((of_state["delta_entropy"] > 0).mean()))
             signs = published.FROZEN_SIGN_CONSISTENCY.get(state)
             counted = (
-                DASH if signs is None else f"{percent(signs)} of {'draws' if extra != DASH else 'batches'}"
+                words.DASH
+                if signs is None
+                else f"{words.percent(signs)} of {'draws' if extra != words.DASH else 'batches'}"
             )
-            lines.append([state, theirs, ours, counted, percent(consistency.mean), extra, str(change.n)])
+            lines.append(
+                [state, theirs, ours, counted, words.percent(consistency.mean), extra, str(change.n)]
+            )
         head = [f"weights after {step} steps", "published Δ entropy", "ours", "published sign consistency",
                 "ours, share of batches (random: that fall)", "draws with Δ > 0", "n"]  # fmt: skip
-        blocks += [table(head, lines)] if len(rows) else []
+        blocks += [words.table(head, lines)] if len(rows) else []
     return "\n\n".join(filter(None, [*blocks, effect_table([("replication", "dimension")], view)]))
 
 
@@ -271,16 +260,16 @@ def _seeds_grid(view: View) -> str:
         lines = []
         for (step, seed), cell in group.groupby(["run_step", "seed"]):
             kinds = [cell[cell["placebo"] == placebo] for placebo in PLACEBOS]
-            values = [number(kind[name].mean()) for kind in kinds for name in MEASURES]
-            lines.append([f"{step}, seed {seed}", number(cell["effect"].iloc[0]), *values])
+            values = [words.number(kind[name].mean()) for kind in kinds for name in MEASURES]
+            lines.append([f"{step}, seed {seed}", words.number(cell["effect"].iloc[0]), *values])
         columns = [f"{placebo} {what}" for placebo in PLACEBOS.values() for what in MEASURES.values()]
         named = dict[object, str](TESTS).get(test, ", ".join(map(str, test)))
-        blocks.append(table([named, "effect", *columns], lines))
+        blocks.append(words.table([named, "effect", *columns], lines))
     return "\n\n".join(blocks)
 
 
 GRIDS = {
-    "conditions": lambda tables: listed([f"`{view.condition}`" for view in views(tables)]),
+    "conditions": lambda tables: words.listed([f"`{view.condition}`" for view in views(tables)]),
     "published": _each(_published_grid),
     "heldout": _each(_heldout_grid),
     "own": _each(_own_grid),
