@@ -56,7 +56,7 @@ def forest(tables: Tables, note: str, findings: Mapping[str, Finding]) -> Drawin
     rows = pd.concat([in_order(of) for _, of in known.groupby("family", sort=False)], ignore_index=True)
     # each family below an empty row and its title
     rows["y"] = -(rows.index + 2 * rows["family"].factorize()[0] + 1.0)
-    rows["turned"] = np.where((rows["direction"] == "less") & (rows["test"] != "binomial"), -1, 1)
+    rows["turned"] = np.where(rows["direction"] == "less", -1, 1)
     # what is ranked among placebos counts from their mean
     rows["beyond"] = rows["placebo"].where(rows["test"] == "placebo_ranks", 0.0)
     made = style.figure(style.WIDE, ROW * (1 - rows["y"].min()) + 1.75)
@@ -82,8 +82,7 @@ def _scaled(rows: pd.DataFrame, column: str, beyond: Any = 0.0) -> "pd.Series[fl
 
 def _values(axes: Axes, rows: pd.DataFrame, seeds: pd.DataFrame) -> dict[str, Artist]:
     """Draw all numbers, and the axis. Returns what the legend shows, by its words."""
-    numbers = rows[rows["test"] != "binomial"].drop(columns=["suite", "effect"])
-    single = seeds.merge(numbers, on="id")
+    single = seeds.merge(rows.drop(columns=["suite", "effect"]), on="id")
     low, effect, high = (_scaled(rows, column) for column in ("low", "effect", "high"))
     published, placebo = (_scaled(rows, column, rows["beyond"]) for column in ("published", "placebo"))
     every = pd.concat([low, effect, high, published, placebo, points := _scaled(single, "effect")])
@@ -118,10 +117,8 @@ def _words(axes: Axes, row: Row) -> None:
     """A claim's name at the left, its effect in its own unit and its verdict at the right."""
     name = f"{row['short']}{' ≈' * (row['direction'] == 'equal within')}{MARKS.get(row['changed'], '')}"
     _left(axes, row["y"], name, style="italic" if row["origin"] == "ours" else "normal")
-    number = "no seed decides" if row["n"] else ""
-    if np.isfinite(row["effect"]):
-        shown = signed(row["effect"], max(2, 1 - int(np.floor(np.log10(row["smallest"])))))
-        number = f"{shown.removeprefix('+') if row['null'] else shown} {row['unit']}"
+    shown = signed(row["effect"], max(2, 1 - int(np.floor(np.log10(row["smallest"])))))
+    number = f"{shown.removeprefix('+') if row['null'] else shown} {row['unit']}"
     how: dict[str, Any] = {
         "xycoords": axes.get_yaxis_transform(),
         "textcoords": "offset points",
