@@ -9,8 +9,7 @@ from experiments.belief_shifts import ASKED, BEWILDERED, WORLDS
 from experiments.kit import pages, style, words
 from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment, Table
-from experiments.kit.levels import FEWEST_SEEDS
-from experiments.kit.marks import level, not_measured, shade
+from experiments.kit.marks import level, shade
 from experiments.kit.stats import Estimate, estimate, paired, per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import Tables, stretches
@@ -87,10 +86,9 @@ def findings(tables: Tables) -> dict[str, words.Finding]:
         )  # fmt: skip
         kinds[world] = paired(*(read(tables, condition, source, POSTERIOR) for source in (STATE, OF_RAW)))
     one = estimate(tables.seeds("batch_auc", "auc", condition="faint_vanilla", regime=BEWILDERED))
-    inside = words.CLEAR if one.low > DOUBT[0] and one.high < DOUBT[1] else words.NOT_CLEAR
     found["doubt"] = words.Finding(
         "In the faint world one batch leaves real doubt about the regime.",
-        words.ABSENT if not one.n else words.OPEN if one.n < FEWEST_SEEDS else inside,
+        words.settled(one.n, DOUBT[0] < one.low and one.high < DOUBT[1]),
         f"AUC of its loss {words.interval(one, sign=False)}, n = {one.n}; meant: {DOUBT[0]} to {DOUBT[1]}." if one.n else "It was not measured.",
         "In the faint world one batch does not leave the doubt that it was meant to leave.",
     )  # fmt: skip
@@ -164,7 +162,6 @@ def over_time(world: str) -> draw.Panel:
     def make(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
         rows = tables.rows("belief_example", condition=ASKED[world])
         if rows.empty:
-            not_measured(axes)
             return []
         rows, seed = rows.sort_values("step").tail(SHOWN), int(rows["seed"].iloc[0])
         shade(axes, stretches(rows))

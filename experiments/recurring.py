@@ -10,7 +10,6 @@ from matplotlib.ticker import MaxNLocator
 from experiments.kit import pages, style, words
 from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment
-from experiments.kit.levels import FEWEST_SEEDS
 from experiments.kit.marks import level
 from experiments.kit.pairs import BY_KIND, KINDS, LOOKS, NATS, ORACLE, STATE, WORLDS, losses, paired_logs
 from experiments.kit.runs import Context
@@ -202,10 +201,7 @@ def half(tables: Tables) -> words.Finding:
         return words.Finding(
             claim, words.ABSENT, "It needs two seeds of both, and a clear gain with the true regime."
         )
-    verdict = words.worst(
-        words.OPEN if share.n < FEWEST_SEEDS else words.CLEAR if share.low > 0.5 else words.NOT_CLEAR
-        for share in shares.values()
-    )
+    verdict = words.worst(words.settled(share.n, share.low > 0.5) for share in shares.values())
     said = "; ".join(f"{kind} {words.interval(share, 2, sign=False)}" for kind, share in shares.items())
     return words.Finding(
         claim, verdict, f"Share: {said}, n = {min(one.n for one in shares.values())}.", otherwise

@@ -19,7 +19,7 @@ import pandas as pd
 from base.rng import Stream, generator
 from experiments.kit import pages, words
 from experiments.kit.experiment import Experiment, Table
-from experiments.kit.levels import ALPHA, FEWEST_SEEDS
+from experiments.kit.levels import ALPHA
 from experiments.kit.pages import shown
 from experiments.kit.replay import Replay, open_replay, untrained
 from experiments.kit.runs import Context
@@ -185,10 +185,9 @@ def beyond_chance(tables: Tables) -> Finding:
     if rows.empty:
         return Finding(claim, words.ABSENT, "It takes two runs of `self_random`.", otherwise)
     p_value, null = float(rows["p_value_all"].iloc[0]), number(rows["null_mean"].mean())
-    verdict = words.CLEAR if p_value < ALPHA else words.NOT_CLEAR
     score = shown(over_seeds(rows, "balanced_accuracy"), "3")
     evidence = f"Balanced accuracy {score} against {null} with regimes permuted, p = {number(p_value)}."
-    return Finding(claim, verdict if len(rows) >= FEWEST_SEEDS else words.OPEN, evidence, otherwise)
+    return Finding(claim, words.settled(len(rows), p_value < ALPHA), evidence, otherwise)
 
 
 def better(tables: Tables, other: str, claim: str, otherwise: str) -> Finding:

@@ -11,24 +11,14 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from experiments.claims.judge import (
-    INCONCLUSIVE,
-    LARGER,
-    NO,
-    NOT_SUPPORTED,
-    SMALLER,
-    SUPPORTED,
-    TURNED,
-    UNDECIDED,
-    YES,
-)
+from experiments.claims import judge
 from experiments.claims.row import MARKS, Row, in_order, marked, plain
 from experiments.kit import style
 from experiments.kit.panels import Figure
 from experiments.kit.tables import NothingToDraw, Tables
 from experiments.kit.words import Finding, signed
 
-FACES = {SUPPORTED: style.BLACK, INCONCLUSIVE: "#a8a8a8", NOT_SUPPORTED: "white"}
+FACES = {judge.SUPPORTED: style.BLACK, judge.INCONCLUSIVE: "#a8a8a8", judge.NOT_SUPPORTED: "white"}
 ROW = 0.148  # inches
 NUMBERS = 84  # points from the axes to where the numbers end
 FURTHEST = 300.0  # smallest effects of interest: what lies beyond is drawn at the edge
@@ -40,8 +30,8 @@ CAPTION = (
     "that was registered before its results and before its size was known. Italics: claims of this study. {marks}"
 )
 RETURNS = {
-    YES: "comes back", SMALLER: "comes back smaller", LARGER: "comes back larger", UNDECIDED: "may come back", NO: "does not come back",
-    TURNED: "comes back reversed",
+    judge.YES: "comes back", judge.SMALLER: "comes back smaller", judge.LARGER: "comes back larger", judge.UNDECIDED: "may come back", judge.NO: "does not come back",
+    judge.TURNED: "comes back reversed",
 }  # fmt: skip
 
 
