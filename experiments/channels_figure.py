@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from experiments.channels_tables import CAPABILITIES, HELDOUT, NONE, SELF_SUITE
 from experiments.kit import panels as draw
 from experiments.kit import style
-from experiments.kit.marks import level, not_measured
+from experiments.kit.marks import level
 from experiments.kit.style import Look
 from experiments.kit.tables import NothingToDraw, Tables
 from experiments.kit.words import number
@@ -120,7 +120,6 @@ def _crosstalk(condition: str, title: str, channels: Sequence[str]) -> Callable[
     def panel(axes: Axes, tables: Tables) -> None:
         rows = tables.rows("channels_dials", condition=condition, test="knocked")
         if rows.empty:
-            not_measured(axes)
             return
         wide = rows.pivot_table(index="channel", columns="capability", values="change")
         wide = wide.reindex(index=list(channels), columns=list(CAPABILITIES))

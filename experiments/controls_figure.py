@@ -59,7 +59,6 @@ def _frozen(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
     found = {name: rows for name in FROZEN if len(rows := last_tests(tables, name))}
     axes.set_title("steering, weights frozen")
     if not found:
-        not_measured(axes)
         return []
     for place, (name, rows) in enumerate(found.items()):
         axes.bar(place, per_seed(rows, "placebo_mean").mean(), 0.7, color=DARKER, zorder=0)

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 
 from base.rng import Stream, generator
 from configs.state import STATS
-from experiments.kit import marks, pages, published, style, words
+from experiments.kit import pages, published, style, words
 from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment
 from experiments.kit.replay import measured, open_replay, untrained
@@ -231,7 +231,6 @@ def map_of(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
     """All correlations of the first run, its numbers in the order of that with progress."""
     rows = tables.rows("state_dimensions")
     if rows.empty:
-        marks.not_measured(axes)
         return []
     first = rows[rows["seed"] == rows["seed"].min()].sort_values("progress")
     image = axes.imshow(first[list(STATS)].to_numpy(float).T, aspect="auto", cmap="viridis", vmin=-1, vmax=1)

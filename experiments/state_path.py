@@ -101,7 +101,6 @@ def through(part: str, regime: str) -> draw.Panel:
     def panel(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
         rows = tables.rows("state_decomposition", condition="self_random", regime=regime)
         if rows.empty:
-            marks.not_measured(axes)
             return []
         marks.shade(axes, [(regime, 0, int((rows["end"] - rows["start"]).median()))])
         for name, look in looks.items():

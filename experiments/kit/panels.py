@@ -82,7 +82,7 @@ def sheet(
     looks: Mapping[str, Look] | None = None, x: str = "", marks: str = "both", columns: int = 4, share_x: Share = False,
     share_y: Share = False, tables: Sequence[str] = (),
 ) -> Figure:  # fmt: skip
-    """A figure that is a grid of panels.
+    """A figure that is a grid of panels; one that stays empty says that nothing was measured.
 
     Args:
         title: names of findings, or a function of the tables.
@@ -111,6 +111,8 @@ def sheet(
                 panel(axes, found)
             if isinstance(panel, Panel) and panel.along:
                 axes.set_xlabel(x)
+            if not axes.has_data() and not axes.texts:
+                not_measured(axes)
         for axes in places[len(panels) :]:
             axes.set_visible(False)
         if not drawn and all(isinstance(one, Panel) for one in panels):
@@ -224,7 +226,6 @@ def points(
     def draw(axes: Axes, tables: Tables, looks: Looks) -> list[str]:
         parts = _parts(tables, table, looks, by, where or {})
         if not parts:
-            not_measured(axes)
             return []
         if across:
             have = dict.fromkeys(value for part in parts.values() for value in part[across])
@@ -330,7 +331,8 @@ def strip(
                 both.to_numpy().T, [[*looks].index(name) for name in joined], c=style.LIGHT, lw=0.6, zorder=1
             )
         drawn = [name for name in looks if len(known[name])]
-        (finish if drawn else not_measured)(axes)
+        if drawn:
+            finish(axes)
         return drawn
 
     return Panel(tables, draw)
