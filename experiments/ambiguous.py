@@ -6,11 +6,10 @@ its update alone a state keeps (1 - decay)^n of the cue n steps later, so what i
 round by the weights; it is what memories are held against. Where the windows lie is read from the logs.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
 from experiments.kit import marks, pages
 from experiments.kit import panels as draw
@@ -246,34 +245,17 @@ def findings(tables: Tables) -> dict[str, Finding]:
 def _course(column: str, title: str) -> draw.Panel:
     """A distance step by step, the windows of the shorter run grey."""
     panel = draw.lines("ambiguous_paths", column, title, "over that under the cue", by="memory", log=True)
-
-    def shaded(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
-        marks.shade(axes, shared_windows(tables.rows("windows"), "none_short"))
-        return panel.draw(axes, tables, looks)
-
-    return replace(panel, draw=shaded)
+    return draw.then(
+        panel, lambda axes, tables: marks.shade(axes, shared_windows(tables.rows("windows"), "none_short"))
+    )
 
 
 def _told(column: str, title: str) -> draw.Panel:
     """How well each logged number tells apart, on the axis that both panels share."""
     panel = draw.points(
-        "ambiguous_auc",
-        column,
-        title,
-        "|AUC − 0.5|",
-        by="memory",
-        across="feature",
-        order=FEATURES,
-        said=NAMES,
-        upright=False,
-    )
-
-    def whole(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
-        drawn = panel.draw(axes, tables, looks)
-        axes.set_xlim(-0.02, 0.52)
-        return drawn
-
-    return replace(panel, draw=whole)  # fmt: skip
+        "ambiguous_auc", column, title, "|AUC − 0.5|", by="memory", across="feature", order=FEATURES, said=NAMES, upright=False,
+    )  # fmt: skip
+    return draw.then(panel, lambda axes, _: axes.set_xlim(-0.02, 0.52))
 
 
 FIGURE = draw.sheet(

@@ -8,14 +8,14 @@ from functools import partial
 
 import pandas as pd
 
-from experiments.kit import pages, style, words
+from experiments.kit import pages, style
 from experiments.kit import panels as draw
 from experiments.kit.experiment import EVERY, Experiment
 from experiments.kit.runs import Context
 from experiments.kit.stats import paired, per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import Tables
-from experiments.kit.words import Finding, difference, number
+from experiments.kit.words import Finding, difference
 
 BEWILDERED = "bewilderment"
 STATES = {
@@ -85,21 +85,21 @@ def pushed(tables: Tables) -> str:
     for name in moved(tables):
         kl = {state: shift(tables, name, state) for state in STATES}
         share = (1 - kl[AFTER] / kl[BEFORE].where(kl[BEFORE] > 0)).dropna()
-        means = (number(float(kl[state].mean())) for state in others)
-        lines.append([f"`{name}`", kl[BEFORE], kl[AFTER], share, *means])
-    head = ["KL(optimum ‖ prediction), nats", STATES[BEFORE].label, STATES[AFTER].label, "share of the way"]
-    return pages.of_seeds([*head, *(STATES[state].label for state in others)], lines)
+        lines.append([f"`{name}`", kl[BEFORE], kl[AFTER], share, *(kl[state] for state in others)])
+    columns = [*((STATES[state].label, "3") for state in (BEFORE, AFTER)), ("share of the way", "3")]
+    columns += [(STATES[state].label, "~3") for state in others]
+    return pages.of_seeds("KL(optimum ‖ prediction), nats", columns, lines)
 
 
 def losses(tables: Tables) -> str:
     """A line a condition: losses on clean and corrupted targets."""
     asked = {BEFORE: STATES[BEFORE].label, AFTER: STATES[AFTER].label, "optimum": "the optimum itself"}
-    kinds, lines = ("clean", "corrupted"), []
-    for name in moved(tables):
-        columns = [shift(tables, name, state, f"nll_{kind}") for kind in kinds for state in asked]
-        lines.append([f"`{name}`", *(number(float(one.mean())) for one in columns), str(len(columns[1]))])
-    head = ["NLL, nats", *(f"{kind}, {label}" for kind in kinds for label in asked.values()), "n"]
-    return words.table(head, lines)
+    places = [(kind, state) for kind in ("clean", "corrupted") for state in asked]
+    lines = (
+        [f"`{name}`", *(shift(tables, name, state, f"nll_{kind}") for kind, state in places)]
+        for name in moved(tables)
+    )
+    return pages.of_seeds("NLL, nats", [(f"{kind}, {asked[state]}", "~3") for kind, state in places], lines)
 
 
 def panel(condition: str, title: str) -> draw.Panel:

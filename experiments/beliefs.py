@@ -9,21 +9,10 @@ from experiments.belief_shifts import ASKED, BEWILDERED, WORLDS
 from experiments.kit import pages, style, words
 from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment, Table
-from experiments.kit.levels import FEWEST_SEEDS
-from experiments.kit.marks import level, not_measured, shade
+from experiments.kit.marks import level, shade
 from experiments.kit.stats import Estimate, estimate, paired, per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import Tables, stretches
-from experiments.kit.words import (
-    ABSENT,
-    CLEAR,
-    NOT_CLEAR,
-    OPEN,
-    Finding,
-    difference,
-    interval,
-    number,
-)
 from experiments.readings import (
     ANY,
     AVERAGES,
@@ -79,16 +68,16 @@ def beyond(tables: Tables, condition: str, *rivals: str) -> dict[str, Estimate]:
     }  # fmt: skip
 
 
-def findings(tables: Tables) -> dict[str, Finding]:
+def findings(tables: Tables) -> dict[str, words.Finding]:
     """What the page says, world by world."""
     found, kinds = {}, {}
     for world, condition in ASKED.items():
         own = {"R²": estimate(read(tables, condition, STATE, POSTERIOR))}
-        found[f"{world}_tells"] = difference(
+        found[f"{world}_tells"] = words.difference(
             f"{WORLDS[world]} the filter's belief can be read from the state.", own | beyond(tables, condition, SHUFFLE), +1, pairs=False,
             otherwise=f"{WORLDS[world]} the filter's belief can't clearly be read from the state.",
         )  # fmt: skip
-        found[f"{world}_more"] = difference(
+        found[f"{world}_more"] = words.difference(
             f"{WORLDS[world]} the state tells more of the filter's belief than one batch, averages over batches or an untrained state.",
             beyond(tables, condition, BATCH, AVERAGES, UNTRAINED), +1, "of R²", nearest=True,
             otherwise=f"{WORLDS[world]} the state does not tell clearly more of the filter's belief than one batch, averages over batches and an "
@@ -97,14 +86,13 @@ def findings(tables: Tables) -> dict[str, Finding]:
         )  # fmt: skip
         kinds[world] = paired(*(read(tables, condition, source, POSTERIOR) for source in (STATE, OF_RAW)))
     one = estimate(tables.seeds("batch_auc", "auc", condition="faint_vanilla", regime=BEWILDERED))
-    inside = CLEAR if one.low > DOUBT[0] and one.high < DOUBT[1] else NOT_CLEAR
-    found["doubt"] = Finding(
+    found["doubt"] = words.Finding(
         "In the faint world one batch leaves real doubt about the regime.",
-        ABSENT if not one.n else OPEN if one.n < FEWEST_SEEDS else inside,
-        f"AUC of its loss {interval(one, sign=False)}, n = {one.n}; meant: {DOUBT[0]} to {DOUBT[1]}." if one.n else "It was not measured.",
+        words.settled(one.n, DOUBT[0] < one.low and one.high < DOUBT[1]),
+        f"AUC of its loss {words.interval(one, sign=False)}, n = {one.n}; meant: {DOUBT[0]} to {DOUBT[1]}." if one.n else "It was not measured.",
         "In the faint world one batch does not leave the doubt that it was meant to leave.",
     )  # fmt: skip
-    found["kinds"] = difference(
+    found["kinds"] = words.difference(
         "With the calibrated mechanism a state tells more of the filter's belief than with the raw one.", kinds, +1, "of R²",
         otherwise="With the calibrated mechanism a state does not tell clearly more of the filter's belief in every world.",
     )  # fmt: skip
@@ -119,15 +107,9 @@ def of_worlds(tables: Tables) -> str:
         for label, source, target in [*asked, ("the state, on the untrained state's target", STATE, TWIN)]:
             r2, area = (read(tables, condition, source, target, column) for column in ("r2", "auc"))
             true = read(tables, condition, source, REGIME, "auc") if target == POSTERIOR else area[:0]
-            lines.append([f"{world}: {label}", r2, number(float(r2.median())), area, true])
-    head = [
-        "world, read from",
-        "R² of the filter's belief",
-        "its median",
-        "AUC, belief > ½",
-        "AUC, true regime",
-    ]
-    return pages.of_seeds(head, lines)
+            lines.append([f"{world}: {label}", r2, words.number(float(r2.median())), area, true])
+    heads = ("R² of the filter's belief", "its median", "AUC, belief > ½", "AUC, true regime")
+    return pages.of_seeds("world, read from", [(head, "3") for head in heads], lines)
 
 
 def of_states(tables: Tables) -> str:
@@ -136,7 +118,8 @@ def of_states(tables: Tables) -> str:
         [f"`{name}`", read(tables, name, STATE, POSTERIOR), read(tables, name, STATE, REGIME, "auc")]
         for name in dict.fromkeys(tables.rows("beliefs")["condition"])
     ]
-    return pages.of_seeds(["condition", "R² of the filter's belief", "AUC, true regime"], lines)
+    columns = [("R² of the filter's belief", "3"), ("AUC, true regime", "3")]
+    return pages.of_seeds("condition", columns, lines)
 
 
 def of_regimes(tables: Tables) -> str:
@@ -145,7 +128,7 @@ def of_regimes(tables: Tables) -> str:
     found = tables.rows("beliefs", condition=ASKED["mix"], target=REGIME)
     for regime, rows in found.groupby("regime", sort=False):
         means = rows.groupby("source")["auc"].mean()
-        cells = (number(float(means.get(source, np.nan)), 2) for source in asked)
+        cells = (words.number(float(means.get(source, np.nan)), 2) for source in asked)
         lines.append([str(regime), *cells, str(rows["seed"].nunique())])
     return words.table(["AUC of the true regime", *asked.values(), "n"], lines)
 
@@ -179,7 +162,6 @@ def over_time(world: str) -> draw.Panel:
     def make(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
         rows = tables.rows("belief_example", condition=ASKED[world])
         if rows.empty:
-            not_measured(axes)
             return []
         rows, seed = rows.sort_values("step").tail(SHOWN), int(rows["seed"].iloc[0])
         shade(axes, stretches(rows))
@@ -191,7 +173,7 @@ def over_time(world: str) -> draw.Panel:
         axes.set_ylim(-0.03, 1.03)
         axes.set_yticks([0, 0.5, 1])
         r2 = read(tables, ASKED[world], STATE, POSTERIOR)
-        axes.set_title(f"{world}, seed {seed}: R² {number(r2.get(seed, np.nan), 2)}")
+        axes.set_title(f"{world}, seed {seed}: R² {words.number(r2.get(seed, np.nan), 2)}")
         axes.set_ylabel("p(a regime acts)")
         return [*looks]
 
@@ -215,7 +197,7 @@ FIGURES = (
         "averages, an untrained state and a state shifted in time.",
         caption="{seeds}, mean and 95 % interval. All read by ridge regression within each run, fitted on earlier steps, tested on later "
         "ones. Untrained: shown the signals of the run without a state. Mix: whether any of five regimes acts. Dotted: nothing known. "
-        f"Arrowhead: R² below {number(LOWEST, 1)}.",
+        f"Arrowhead: R² below {words.number(LOWEST, 1)}.",
     ),
 )  # fmt: skip
 EXPERIMENT = Experiment(

@@ -11,24 +11,11 @@ import pandas as pd
 
 from experiments.channels_figure import ARMS, CHANNELS, FIGURES, SELF, WINNERS
 from experiments.channels_tables import CAPABILITIES, HELDOUT, NONE, RIVALS, SELF_SUITE, STATE_ALONE, TABLES
-from experiments.kit import pages
+from experiments.kit import pages, words
 from experiments.kit.experiment import Experiment
 from experiments.kit.levels import ALPHA
 from experiments.kit.stats import estimate, paired, per_seed
 from experiments.kit.tables import Tables
-from experiments.kit.words import (
-    AGAIN,
-    OPEN,
-    WORKS,
-    Finding,
-    difference,
-    near,
-    reach,
-    side,
-    signed,
-    table,
-    worst,
-)
 
 MOVED = ("valence", "arousal", "hour", "day", "risk")
 OVERRIDDEN, DECIDED = 264 / 265, 0.888  # the numbers of the document on state channels
@@ -37,7 +24,7 @@ APART = 0.05  # of the replies: what one channel may cost the others
 FAR = 32  # fillers between what is told and the question: the prompt has left the window
 
 
-def findings(tables: Tables) -> dict[str, Finding]:
+def findings(tables: Tables) -> dict[str, words.Finding]:
     """What the page says, and the figures' titles."""
     at = tables.by_condition("channels_summary", ARMS)
     relief = tables.by_condition("channels_relief", ARMS, split=HELDOUT)
@@ -52,70 +39,70 @@ def findings(tables: Tables) -> dict[str, Finding]:
         return per_seed(rows[rows[column] == value], "gain" if name == "follows" else "change")
 
     return {
-        "follows": difference(
+        "follows": words.difference(
             "Each of six replies follows its channel on held-out rows, and not another row's state.",
             {name: estimate(of("follows", "capability", name)) for name in CAPABILITIES}, +1, "of replies", 2,
             otherwise="Not each of the six replies clearly follows its channel on held-out rows.",
         ),
-        "reads": difference(
+        "reads": words.difference(
             "A state is followed more often in its channel than in the text.", {"channel − text": estimate(at.of("native", "own") - at.of("native", "text"))}, +1,
             "of replies", 2, otherwise="A state is not clearly followed more often in its channel than in the text.",
         ),
-        "taught": difference(
+        "taught": words.difference(
             "A model taught with a learned constant, or with other rows' states, in the channels' place follows them less.",
             at.against("native", ("constant", "shuffled"), "own"), +1, "of replies", 2,
             otherwise="A learned constant, or other rows' states, in the channels' place do as well.",
         ),
-        "conflict": difference(
+        "conflict": words.difference(
             "Where channel and text disagree, the one that erred less in training wins.",
             at.against("text_errs", ("channel_errs",), "weight"), +1, "of the channel's share", 2,
             otherwise="Which of channel and text erred less in training does not clearly decide who wins.",
         ),
-        "overrides": difference(
+        "overrides": words.difference(
             "Where neither erred in training, the reply follows the channel more often than the text.",
             {"channel − text": estimate(at.of("native", "clash_channel") - at.of("native", "clash_text"))}, +1, "of replies", 2,
             otherwise="Where neither erred in training, the channel does not clearly win over the text.",
         ),
-        "relief": difference(
+        "relief": words.difference(
             "Told no state, a model with channels predicts better than models without, smaller and larger.",
             relief.against("native", ("small", "large"), "nll"), -1, "nats a reply",
             otherwise="Told no state, a model with channels predicts no clearly better than models without that bracket its size.",
         ),
-        "layers": difference(
+        "layers": words.difference(
             "A channel before every layer is followed more often than one before the first alone, or a token in front.",
             at.against("native", ("first", "prefix"), "own"), +1, "of replies", 2,
             otherwise="A channel before the first layer alone, or a token in front, is followed about as often as one before every layer.",
         ),
-        "asked": difference(
+        "asked": words.difference(
             "Letting each position ask for what it needs is followed more often than adding all to every position.",
             at.against("attention", ("native",), "own"), +1, "of replies", 2,
             otherwise="Letting each position ask for what it needs does not clearly help.",
         ),
-        "apart": difference(
+        "apart": words.difference(
             "Taking a channel away costs its own reply more than the others.",
             {"others − own": estimate(-at.of("native", "knocked_others") - at.of("native", "knocked_own"))}, +1, "of replies", 2,
             otherwise="Taking a channel away costs the other replies about as much as its own.",
         ),
-        "moves": difference(
+        "moves": words.difference(
             "A state moved one way moves its reply the same way.", {name: estimate(of("moved", "moved", name)) for name in MOVED}, +1,
             "(a level up, or probability)", 2, pairs=False, otherwise="Not each part of a state that is moved clearly moves its reply the same way.",
         ),
-        "lasts": difference(
+        "lasts": words.difference(
             "When the text that told it has left the window, the channel still decides mood and time, which text told before does not.",
             {"channel − text": estimate((far["gap"] - far["text gap"]).dropna())}, +1, "of replies", 2,
             otherwise="When the text that told it has left the window, the channel does not clearly decide more than the text did.",
         ),
-        "pays": difference(
+        "pays": words.difference(
             "A self-state captures more of the known gain through gates before every layer than added to the embeddings.",
             lives.against("gates", ("state",), "captured"), +1, "of the known gain",
             otherwise="A self-state captures no clearly larger part of the known gain through gates before every layer than added to the embeddings.",
         ),
-        "pays_first": difference(
+        "pays_first": words.difference(
             "Gates before every layer let a self-state capture more than a gate before the first alone.",
             lives.against("gates", ("gates_first",), "captured"), +1, "of the known gain",
             otherwise="A gate before the first layer alone lets a self-state capture about as much.",
         ),
-        "pays_yoked": difference(
+        "pays_yoked": words.difference(
             "Fed another run's signals, a state captures less through the same gates.",
             lives.against("gates", ("gates_yoked",), "captured"), +1, "of the known gain",
             otherwise="Fed another run's signals, a state captures about as much through the same gates.",
@@ -155,21 +142,23 @@ def document(tables: Tables) -> dict[str, Any]:
     }
     relief = {other: paired(nll("native", HELDOUT), nll(other, HELDOUT)) for other in ("small", "large")}
     verdicts = {
-        "six": worst(side(paired(own[name], right("other", name)), +1) for name in CAPABILITIES),
-        "moves": worst(reach(estimate(values), 0.5) for values in moved.values()),
-        "overrides": reach(estimate(of("native", "clash_channel")), AS_MUCH * OVERRIDDEN),
-        "pairs": reach(estimate(of("native", "pairs")), AS_MUCH * DECIDED),
-        "relief": worst(side(value, -1) for value in relief.values()),
-        "opens": side(paired(norm("native"), norm("shuffled")), +1),
-        "layers": worst(side(paired(of("native", "own"), of(one, "own")), +1) for one in ("first", "prefix")),
-        "apart": near(estimate(of("native", "knocked_others")), APART),
-        "lasts": side(paired(far("gap"), far("text gap")), +1),
+        "six": words.worst(words.side(paired(own[name], right("other", name)), +1) for name in CAPABILITIES),
+        "moves": words.worst(words.reach(estimate(values), 0.5) for values in moved.values()),
+        "overrides": words.reach(estimate(of("native", "clash_channel")), AS_MUCH * OVERRIDDEN),
+        "pairs": words.reach(estimate(of("native", "pairs")), AS_MUCH * DECIDED),
+        "relief": words.worst(words.side(value, -1) for value in relief.values()),
+        "opens": words.side(paired(norm("native"), norm("shuffled")), +1),
+        "layers": words.worst(
+            words.side(paired(of("native", "own"), of(one, "own")), +1) for one in ("first", "prefix")
+        ),
+        "apart": words.near(estimate(of("native", "knocked_others")), APART),
+        "lasts": words.side(paired(far("gap"), far("text gap")), +1),
     }
-    asked = side(paired(of("attention", "own"), of("attention", "other")), +1)
+    asked = words.side(paired(of("attention", "own"), of("attention", "other")), +1)
     return {
         "of": of, "norm": norm, "far": far, "own": own, "lowest": lowest(own), "moved": moved, "least": lowest(moved), "relief": relief,
         "seen": paired(nll("native", "dev"), nll("small", "dev")), "alone": " and ".join(STATE_ALONE),
-        "verdict": {name: AGAIN.get(one, OPEN) for name, one in verdicts.items()} | {"asked": WORKS.get(asked, OPEN)},
+        "verdict": {name: words.AGAIN.get(one, words.OPEN) for name, one in verdicts.items()} | {"asked": words.WORKS.get(asked, words.OPEN)},
     }  # fmt: skip
 
 
@@ -183,10 +172,10 @@ def _crosstalk(tables: Tables) -> str:
     rows = tables.rows("channels_dials", condition="seven", test="flipped")
     means = rows.groupby(["channel", "capability"])["change"].mean().to_dict() if len(rows) else {}
     lines = [
-        [look.label, *(signed(means.get((name, one), np.nan), 2) for one in CAPABILITIES)]
+        [look.label, *(words.signed(means.get((name, one), np.nan), 2) for one in CAPABILITIES)]
         for name, look in CHANNELS.items() if means
     ]  # fmt: skip
-    return table(["channel with another state", *CAPABILITIES], lines)
+    return words.table(["channel with another state", *CAPABILITIES], lines)
 
 
 def _relief(other: str) -> pages.Cell:

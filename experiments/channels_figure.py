@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from experiments.channels_tables import CAPABILITIES, HELDOUT, NONE, SELF_SUITE
 from experiments.kit import panels as draw
 from experiments.kit import style
-from experiments.kit.marks import level, not_measured
+from experiments.kit.marks import level
 from experiments.kit.style import Look
 from experiments.kit.tables import NothingToDraw, Tables
 from experiments.kit.words import number
@@ -79,11 +79,11 @@ def _of_one(panel: draw.Panel) -> draw.Panel:
     return draw.then(panel, lambda axes, _: axes.set_ylim(-0.03, 1.03))
 
 
-def _grid(axes: Axes, wide: pd.DataFrame, low: float, high: float, names: Sequence[str] = ()) -> None:
+def _grid(axes: Axes, wide: pd.DataFrame, low: float, high: float) -> None:
     """A square of colour a cell, with its number. Orange: low, violet: high."""
     values = wide.to_numpy(float)
     axes.imshow(values, cmap="PuOr", vmin=low, vmax=high, aspect="auto")
-    axes.set_xticks(range(wide.shape[1]), [str(name) for name in names or wide.columns])
+    axes.set_xticks(range(wide.shape[1]), [str(name) for name in wide.columns])
     axes.set_yticks(range(wide.shape[0]), [str(name) for name in wide.index])
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
@@ -120,7 +120,6 @@ def _crosstalk(condition: str, title: str, channels: Sequence[str]) -> Callable[
     def panel(axes: Axes, tables: Tables) -> None:
         rows = tables.rows("channels_dials", condition=condition, test="knocked")
         if rows.empty:
-            not_measured(axes)
             return
         wide = rows.pivot_table(index="channel", columns="capability", values="change")
         wide = wide.reindex(index=list(channels), columns=list(CAPABILITIES))

@@ -40,9 +40,9 @@ OF_REGIME = {
 }
 
 
-def clear(tables: Tables, condition: str, metric: str = EFFECT) -> list[str]:
-    """The regimes that a channel clearly reacts to: t test over seeds, p < ALPHA / number of regimes."""
-    rows = tables.rows("controls_comparison", condition=condition, metric=metric)
+def clear(tables: Tables, condition: str) -> list[str]:
+    """The regimes that a bias's effect clearly reacts to: t test over seeds, p < ALPHA / number of regimes."""
+    rows = tables.rows("controls_comparison", condition=condition, metric=EFFECT)
     found = {name: over_seeds(rows[rows["regime"] == name], "detrended") for name in REGIMES}
     return [name for name, one in found.items() if one.n >= FEWEST_SEEDS and one.p < ALPHA / len(REGIMES)]
 
@@ -59,7 +59,6 @@ def _frozen(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
     found = {name: rows for name in FROZEN if len(rows := last_tests(tables, name))}
     axes.set_title("steering, weights frozen")
     if not found:
-        not_measured(axes)
         return []
     for place, (name, rows) in enumerate(found.items()):
         axes.bar(place, per_seed(rows, "placebo_mean").mean(), 0.7, color=DARKER, zorder=0)

@@ -144,12 +144,12 @@ FIGURE = draw.sheet(
     [
         draw.strip(
             ("deployed_losses",), WAYS, lambda tables, way: cell(tables, (STATE, way), "all") - cell(tables, (STATE, "live"), "all"),
-            "a fresh life", "loss minus the live state's (nats)", lambda axes: axes.axvline(0, c="k", lw=0.6),
+            "a fresh life", "loss minus the live state's (nats)",
         ),
         draw.strip(
             ("deployed_losses",), {"|".join(place): look for place, look in USED.items()},
             lambda tables, place: cell(tables, _place(place), "clean") - cell(tables, (VANILLA, "live"), "tempered"),
-            "clean text", "loss minus no state's\nat its best temperature (nats)", lambda axes: axes.axvline(0, c="k", lw=0.6),
+            "clean text", "loss minus no state's\nat its best temperature (nats)",
         ),
     ],
     grid=(1, 2), height=3.0, title=("live", "used"), tables=("deployed_losses",),

@@ -12,11 +12,11 @@ import pandas as pd
 from configs.run import RunConfig
 from configs.world import Recurring
 from experiments.floors import floors_captured
+from experiments.kit import pages, style, words
 from experiments.kit import panels as draw
-from experiments.kit import style, words
 from experiments.kit.experiment import Experiment
 from experiments.kit.runs import Context
-from experiments.kit.stats import UNKNOWN, Estimate, estimate, over_seeds, paired, per_seed, rank_correlation
+from experiments.kit.stats import UNKNOWN, Estimate, estimate, paired, per_seed, rank_correlation
 from experiments.kit.style import Look
 from experiments.kit.tables import Tables, stack
 from experiments.kit.words import Finding, difference, interval
@@ -138,10 +138,11 @@ def values_table(dial: str) -> Callable[[Tables], str]:
         points, rows = tables.rows("dial_points", dial=dial), []
         for value, here in points.groupby("value"):
             mark = " (base)" if here["base"].any() else ""
-            cells = [interval(over_seeds(here, column), digits) for column, digits in (("captured", 3), ("loss", 4), ("filter", 4))]  # fmt: skip
-            rows.append([f"{value:g}{mark}", *cells, str(over_seeds(here, "captured").n)])
-        head = [DIALS[dial].look.label, "captured", "loss, nats", "ideal observer", "n"]
-        return f"{words.table(head, rows)}\n\n{best(tables, dial)}" if rows else words.MISSING
+            values = (per_seed(here, column) for column in ("captured", "loss", "filter"))
+            rows.append([f"{value:g}{mark}", *values])
+        columns = [("captured", "±3"), ("loss, nats", "±4"), ("ideal observer", "±4")]
+        found = pages.of_seeds(DIALS[dial].look.label, columns, rows)
+        return f"{found}\n\n{best(tables, dial)}" if rows else found
 
     return make
 

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 
 from base.rng import Stream, generator
 from configs.state import STATS
-from experiments.kit import marks, pages, published, style, words
+from experiments.kit import pages, published, style, words
 from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment
 from experiments.kit.replay import measured, open_replay, untrained
@@ -216,24 +216,21 @@ def ranked(of: str, title: str, label: str) -> draw.Panel:
         "dimension_ranks", "size", title, label, by="path", across="rank", where={"of": of}, zero=of == PEAK
     )
 
-    def make(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
-        drawn = by_rank.draw(axes, tables, looks)
-        if drawn:
+    def stars(axes: Axes, tables: Tables) -> None:
+        if len(tables.rows("dimension_ranks", of=of)):
             said = published.DIMENSIONS[of]
             axes.plot(range(len(said)), said, "*", c="k", mfc="white", ms=7, zorder=5)
             axes.set_xlabel("rank in the run")
         if of != PEAK:
             axes.set_ylim(0, 1.03)
-        return drawn
 
-    return draw.Panel(("dimension_ranks",), make)
+    return draw.then(by_rank, stars)
 
 
 def map_of(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
     """All correlations of the first run, its numbers in the order of that with progress."""
     rows = tables.rows("state_dimensions")
     if rows.empty:
-        marks.not_measured(axes)
         return []
     first = rows[rows["seed"] == rows["seed"].min()].sort_values("progress")
     image = axes.imshow(first[list(STATS)].to_numpy(float).T, aspect="auto", cmap="viridis", vmin=-1, vmax=1)

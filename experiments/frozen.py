@@ -12,29 +12,12 @@ import pandas as pd
 
 from experiments import frozen_figure
 from experiments.frozen_tables import frozen_effects_summary, frozen_tables, usual_norm
-from experiments.kit import published
+from experiments.kit import published, words
 from experiments.kit.experiment import Experiment, Table
+from experiments.kit.pages import of_seeds
 from experiments.kit.placebos import PLACEBOS, TESTS, USUAL, View, beats, effect_table, furthest, usual_table
 from experiments.kit.stats import estimate, over_seeds, paired, per_seed, rank_correlation, unpaired
 from experiments.kit.tables import Tables
-from experiments.kit.words import (
-    ABSENT,
-    CLEAR,
-    DASH,
-    MISSING,
-    Finding,
-    again,
-    all_of,
-    difference,
-    interval,
-    listed,
-    number,
-    percent,
-    reach,
-    side,
-    signed,
-    table,
-)  # fmt: skip
 
 HELDOUT = [test for test in TESTS if test[0] == "heldout"]
 MEASURES = {"placebo_mean": "mean", "placebo_max": "max", "p_value": "p"}  # of every seed's placebos
@@ -47,7 +30,7 @@ def views(tables: Tables) -> list[View]:
     return [View(tables, condition) for condition in found or ["self_calm"]]
 
 
-def findings(tables: Tables) -> dict[str, Finding]:
+def findings(tables: Tables) -> dict[str, words.Finding]:
     """What the page says of the first condition tested, which the figure shows; the page's tables have them all."""
     view = views(tables)[0]
     return {
@@ -62,40 +45,40 @@ def findings(tables: Tables) -> dict[str, Finding]:
     }  # fmt: skip
 
 
-def _returns(view: View) -> Finding:
+def _returns(view: View) -> words.Finding:
     verdicts, possible, parts = [], [], []
     for step in view.steps():
         rows = view.rows("frozen_effects_summary", run_step=step, protocol="replication", finder="dimension")
         value = over_seeds(rows, "effect")
         if not value.n:
             continue
-        verdicts.append(reach(value, published.EFFECT_SIZE))
-        possible.append(again(value, published.EFFECT_SIZE))
+        verdicts.append(words.reach(value, published.EFFECT_SIZE))
+        possible.append(words.again(value, published.EFFECT_SIZE))
         effects = view.rows("frozen_effects", run_step=step, protocol="replication", finder="dimension")
         placebo, much = effects[effects["reader"] != "learned"], published.MEANINGFUL_EFFECT
-        over = percent(float((placebo["effect_size"] > much).mean())) if len(placebo) else ""
+        over = words.percent(float((placebo["effect_size"] > much).mean())) if len(placebo) else ""
         more = f" Of scrambled and untrained readers, {over} exceed {much}, which was called meaningful."
         parts.append(
-            f"After {step} steps {interval(value, sign=False)} nats, n = {value.n}.{more if over else ''}"
+            f"After {step} steps {words.interval(value, sign=False)} nats, n = {value.n}.{more if over else ''}"
         )
     said = f"than the published {published.EFFECT_SIZE}"
     smaller = (
         f"a smaller effect {said} on average, though one seed could give that"
-        if all_of(possible) == CLEAR
+        if words.all_of(possible) == words.CLEAR
         else f"a smaller effect {said}"
     )
-    return Finding(
+    return words.Finding(
         f"Repeated as published, the test gives an effect at least as large as the published {published.EFFECT_SIZE}.",
-        all_of(verdicts), " ".join(parts) or "It was not run.", f"Repeated as published, the test gives {smaller}.",
+        words.all_of(verdicts), " ".join(parts) or "It was not run.", f"Repeated as published, the test gives {smaller}.",
     )  # fmt: skip
 
 
-def _code(view: View) -> Finding:
+def _code(view: View) -> words.Finding:
     """Whether seeds of the published code give another effect than ours do."""
     rows = view.rows("frozen_effects_summary", run_step=1000, protocol="replication", finder="dimension")
     ours, theirs = per_seed(rows, "effect"), pd.Series(published.EFFECT_SEEDS)
     found = unpaired(theirs, ours)
-    return difference(
+    return words.difference(
         "Seeds of the published code give a larger effect than ours.",
         {f"the mean of its {len(theirs)} minus that of our {len(ours)}": found}, +1, "nats", pairs=False,
         otherwise="Seeds of the published code do not give a clearly larger effect than ours.",
@@ -105,20 +88,21 @@ def _code(view: View) -> Finding:
 
 def by_set(view: View) -> pd.DataFrame:
     """Effect sizes of the learned reader in nats: a row a seed, a column a set of batches; 0 are the published ones."""
-    rows = view.rows("frozen_batches", run_step=1000)
+    rows = view.rows("frozen_batches")
     if rows.empty:
         return pd.DataFrame()
-    tested = rows[rows["batch"] > 0]  # directions were found on the first
+    first = rows["run_step"] == rows["run_step"].min()
+    tested = rows[first & (rows["batch"] > 0)]  # directions were found on the first batch
     between = (tested["confident"] - tested["uncertain"]).groupby([tested["seed"], tested["draw"]]).mean()
     return between.abs().unstack()
 
 
-def _batches(view: View) -> Finding:
+def _batches(view: View) -> words.Finding:
     """Whether the published batches are kinder to the test than others are, and whether they are the published ones."""
     sizes = by_set(view)
     others = sizes.drop(columns=0, errors="ignore")
     beyond = (sizes[0] - others.mean(axis=1)).dropna() if len(others.columns) else pd.Series(dtype=float)
-    found = difference(
+    found = words.difference(
         "On other batches the same test gives a smaller effect than on the published ones.",
         {"the published batches minus the mean of others": estimate(beyond)}, +1, "nats",
         otherwise="On other batches the same test gives about the effect that it gives on the published ones.",
@@ -129,10 +113,10 @@ def _batches(view: View) -> Finding:
     means = others.mean()
     place = 1 + int((means > sizes[0].mean()).sum())
     zero = view.rows("frozen_batches", run_step=1000, draw=0).groupby("batch")["zero"].mean()
-    more = f" Of {len(means) + 1} sets of batches, the same for every seed, the published one comes {_ordinal(place)}; the means of the others run from {number(means.min())} to {number(means.max())}."
-    if len(zero) == len(published.BATCH_ENTROPIES):
+    more = f" Of {len(means) + 1} sets of batches, the same for every seed, the published one comes {_ordinal(place)}; the means of the others run from {words.number(means.min())} to {words.number(means.max())}."
+    if view.tables.suite == "shakespeare" and len(zero) == len(published.BATCH_ENTROPIES):
         r = float(np.corrcoef(zero, published.BATCH_ENTROPIES)[0, 1])
-        more += f" Entropies of the published batches, state at zero, go with those that the published code gives: r = {number(r, 2)} over {len(zero)} batches."
+        more += f" Entropies of the published batches, state at zero, go with those that the published code gives: r = {words.number(r, 2)} over {len(zero)} batches."
     return replace(found, evidence=found.evidence + more)
 
 
@@ -140,20 +124,20 @@ def _ordinal(place: int) -> str:
     return "first" if place == 1 else "second" if place == 2 else f"{place}th"
 
 
-def _consistent(view: View) -> Finding:
+def _consistent(view: View) -> words.Finding:
     parts = {}
     for step in view.steps("frozen_conditions"):
         rows = view.rows("frozen_conditions", run_step=step, protocol="heldout", finder="dimension")
         learned = per_seed(rows[rows["state"].isin(["confident", "uncertain"])], "sign_consistency")
         random = per_seed(rows[rows["state"] == "random"], "sign_consistency")
         parts[f"learned − random after {step} steps"] = paired(learned, random)
-    return difference(
+    return words.difference(
         "Counted alike, on held-out text, a learned direction changes entropy the same way in more sequences than a random one.", parts, +1,
         "of sequences", otherwise="Counted alike, on held-out text, a learned direction changes entropy no more reliably than a random one.",
     )  # fmt: skip
 
 
-def _own(view: View) -> Finding:
+def _own(view: View) -> words.Finding:
     """Whether the state that training ended with lowers the loss, and further than a constant state of about its length does."""
     zero, constant, beyond, tested = {}, {}, {}, list(_own_rows(view))
     for step, rows in tested:
@@ -170,15 +154,15 @@ def _own(view: View) -> Finding:
         "The run's own state lowers the loss on held-out text",
         "a constant one, set along the gradient that sharpens predictions",
     )
-    every = [side(value, -1) for value in zero.values()]
+    every = [words.side(value, -1) for value in zero.values()]
     otherwise = "The run's own state does not clearly lower the loss on held-out text."
-    if every and set(every) == {CLEAR}:
-        alike = all(side(value, -1) == CLEAR for value in constant.values())
+    if every and set(every) == {words.CLEAR}:
+        alike = all(words.side(value, -1) == words.CLEAR for value in constant.values())
         otherwise = (
             f"{lowers}, and so does {hand}." if alike else f"{lowers}, not clearly further than {hand}, does."
         )
     known = any(value.n for value in beyond.values())
-    return difference(
+    return words.difference(
         f"{lowers}, further than {hand}, does." if known else f"{lowers}.", zero | beyond, -1, "nats", 4, pairs=False, otherwise=otherwise
     )  # fmt: skip
 
@@ -190,7 +174,7 @@ def _own_rows(view: View) -> Iterator[tuple[int, pd.DataFrame]]:
             yield step, rows
 
 
-def _dose(view: View) -> Finding:
+def _dose(view: View) -> words.Finding:
     """Whether entropy goes further by the dose along learned directions than along a random one; it may be as steady there."""
     curves: dict[str, tuple[pd.DataFrame, pd.Series[float]]] = {}
     untrained: dict[str, pd.Series[float]] = {}
@@ -201,20 +185,20 @@ def _dose(view: View) -> Finding:
     ends = {of: furthest(rows) for of, (rows, _) in curves.items()}
     learned = [of for of in curves if of != RANDOM]
     steady = [of for of, (_, rho) in curves.items() if rho.mean() >= STEADY]
-    along = listed([f"*{of}*" for of in steady]) if steady else "no direction"
+    along = words.listed([f"*{of}*" for of in steady]) if steady else "no direction"
     along = along if len(steady) < len(curves) else "any direction, random ones too"
     said = (
         f"Entropy rises or falls steadily with the length of the state along {along}; along learned ones it "
     )
     claim, otherwise = f"{said}goes further.", f"{said}does not clearly go further."
     if RANDOM not in curves or not any(rho.notna().any() for _, rho in curves.values()):
-        return Finding(claim, ABSENT, "It was not run, or no dose changes entropy.", otherwise)
+        return words.Finding(claim, words.ABSENT, "It was not run, or no dose changes entropy.", otherwise)
     further = {of: paired(ends[of].abs(), ends[RANDOM].abs()) for of in learned}
-    found = difference(claim, further, +1, "nats of |Δ entropy|", otherwise=otherwise)
-    moved = ", ".join(f"{of} {signed(ends[of].mean())}" for of in learned)
-    less = ", ".join(f"{of} {signed(end.mean())}" for of, end in untrained.items())
-    rhos = ", ".join(f"{of} {number(rho.mean(), 2)}" for of, (_, rho) in curves.items())
-    told = f"At full length {moved}, random {number(ends[RANDOM].abs().mean())} either way nats{f'; through untrained readers {less}' if less else ''}."
+    found = words.difference(claim, further, +1, "nats of |Δ entropy|", otherwise=otherwise)
+    moved = ", ".join(f"{of} {words.signed(ends[of].mean())}" for of in learned)
+    less = ", ".join(f"{of} {words.signed(end.mean())}" for of, end in untrained.items())
+    rhos = ", ".join(f"{of} {words.number(rho.mean(), 2)}" for of, (_, rho) in curves.items())
+    told = f"At full length {moved}, random {words.number(ends[RANDOM].abs().mean())} either way nats{f'; through untrained readers {less}' if less else ''}."
     return replace(
         found,
         evidence=f"{told} Mean |rank correlation| of length and entropy: {rhos}. Beyond random: {found.evidence}",
@@ -233,7 +217,7 @@ def _curves(view: View, step: int) -> Iterator[tuple[str, pd.DataFrame, "pd.Seri
 
 def _each(make: Callable[[View], str]) -> Callable[[Tables], str]:
     """A grid of each condition tested, one under the other."""
-    return lambda tables: "\n\n".join(filter(None, map(make, views(tables)))) or MISSING
+    return lambda tables: "\n\n".join(filter(None, map(make, views(tables)))) or words.MISSING
 
 
 def _published_grid(view: View) -> str:
@@ -248,19 +232,25 @@ def _published_grid(view: View) -> str:
             )
             if not change.n:
                 continue
-            ours, theirs, extra = interval(change), signed(said), DASH
+            ours, theirs, extra = words.interval(change), words.signed(said), words.DASH
             if state == "random":
-                ours += f", SD of draws {number(of_state.groupby('seed')['delta_entropy'].std().mean())}"
-                theirs += f" ± {number(published.FROZEN_RANDOM_SD)}"
-                extra = percent(float((of_state["delta_entropy"] > 0).mean()))
+                ours += (
+                    f", SD of draws {words.number(of_state.groupby('seed')['delta_entropy'].std().mean())}"
+                )
+                theirs += f" ± {words.number(published.FROZEN_RANDOM_SD)}"
+                extra = words.percent(float((of_state["delta_entropy"] > 0).mean()))
             signs = published.FROZEN_SIGN_CONSISTENCY.get(state)
             counted = (
-                DASH if signs is None else f"{percent(signs)} of {'draws' if extra != DASH else 'batches'}"
+                words.DASH
+                if signs is None
+                else f"{words.percent(signs)} of {'draws' if extra != words.DASH else 'batches'}"
             )
-            lines.append([state, theirs, ours, counted, percent(consistency.mean), extra, str(change.n)])
+            lines.append(
+                [state, theirs, ours, counted, words.percent(consistency.mean), extra, str(change.n)]
+            )
         head = [f"weights after {step} steps", "published Δ entropy", "ours", "published sign consistency",
                 "ours, share of batches (random: that fall)", "draws with Δ > 0", "n"]  # fmt: skip
-        blocks += [table(head, lines)] if len(rows) else []
+        blocks += [words.table(head, lines)] if len(rows) else []
     return "\n\n".join(filter(None, [*blocks, effect_table([("replication", "dimension")], view)]))
 
 
@@ -271,20 +261,12 @@ def _heldout_grid(view: View) -> str:
 
 
 def _own_grid(view: View) -> str:
-    measures = (("magnitude", 3, False), ("delta_entropy", 4, True), ("delta_nll", 4, True), ("kl", 4, False))
-    lines = [
-        [str(step), *(interval(over_seeds(rows, name), digits, sign) for name, digits, sign in measures), str(over_seeds(rows, "delta_nll").n)]
-        for step, rows in _own_rows(view)
-    ]  # fmt: skip
-    head = [
-        "weights after",
-        "norm of the state",
-        "Δ entropy, nats",
-        "Δ NLL, nats",
-        "KL(own ‖ zero), nats",
-        "n",
-    ]
-    return table(head, lines) if lines else ""
+    columns = {
+        "magnitude": ("norm of the state", "3"), "delta_entropy": ("Δ entropy, nats", "±4"), "delta_nll": ("Δ NLL, nats", "±4"),
+        "kl": ("KL(own ‖ zero), nats", "4"),
+    }  # fmt: skip
+    lines = [[str(step), *(per_seed(rows, name) for name in columns)] for step, rows in _own_rows(view)]
+    return of_seeds("weights after", columns.values(), lines) if lines else ""
 
 
 def _dose_grid(view: View) -> str:
@@ -293,38 +275,28 @@ def _dose_grid(view: View) -> str:
         lines = []
         for direction, group, rho in _curves(view, step):
             by_seed = group.groupby("seed")["magnitude"]
-            ends = [over_seeds(group.loc[by_seed.agg(end)], "delta_entropy") for end in ("idxmin", "idxmax")]
-            largest = interval(estimate(by_seed.max()), sign=False)
-            lines.append(
-                [
-                    f"{step}: {direction}",
-                    largest,
-                    *map(interval, ends),
-                    interval(estimate(rho), 2),
-                    number(rho.abs().mean(), 2),
-                    str(len(rho)),
-                ]
-            )
-        head = ["weights after: direction", "largest norm", "Δ entropy at minus that", "Δ entropy at plus that",
-                "Spearman ρ of norm and Δ", "mean |ρ|", "n"]  # fmt: skip
-        blocks.append(table(head, lines))
+            ends = (per_seed(group.loc[by_seed.agg(end)], "delta_entropy") for end in ("idxmin", "idxmax"))
+            lines.append([f"{step}: {direction}", by_seed.max(), *ends, rho, rho.abs()])
+        columns = [
+            ("largest norm", "3"), ("Δ entropy at minus that", "±3"), ("Δ entropy at plus that", "±3"), ("Spearman ρ of norm and Δ", "±2"),
+            ("mean |ρ|", "~2"),
+        ]  # fmt: skip
+        blocks.append(of_seeds("weights after: direction", columns, lines))
     return "\n\n".join(blocks)
 
 
 def _calibration_grid(view: View) -> str:
+    columns = {
+        "entropy": ("entropy, nats", "3"), "nll": ("NLL, nats", "3"), "delta_nll": ("Δ NLL, nats", "±3"), "ece": ("ECE", "3"),
+    }  # fmt: skip
     blocks = []
     for step in view.steps("frozen_conditions"):
-        lines = []
         rows = view.rows("frozen_conditions", run_step=step, protocol="heldout")
-        for (finder, state), group in rows.groupby(["finder", "state"], sort=False):
-            values = [
-                interval(over_seeds(group, name), sign=name == "delta_nll")
-                for name in ("entropy", "nll", "delta_nll", "ece")
-            ]
-            named = str(state) if finder == "none" else f"{state} ({finder})"
-            lines.append([named, *values, str(group["seed"].nunique())])
-        head = [f"state, weights after {step} steps", "entropy, nats", "NLL, nats", "Δ NLL, nats", "ECE", "n"]
-        blocks += [table(head, lines)] if lines else []
+        lines = [
+            [str(state) if finder == "none" else f"{state} ({finder})", *(per_seed(group, name) for name in columns)]
+            for (finder, state), group in rows.groupby(["finder", "state"], sort=False)
+        ]  # fmt: skip
+        blocks += [of_seeds(f"state, weights after {step} steps", columns.values(), lines)] if lines else []
     return "\n\n".join(blocks)
 
 
@@ -334,16 +306,16 @@ def _seeds_grid(view: View) -> str:
         lines = []
         for (step, seed), cell in group.groupby(["run_step", "seed"]):
             kinds = [cell[cell["placebo"] == placebo] for placebo in PLACEBOS]
-            values = [number(kind[name].mean()) for kind in kinds for name in MEASURES]
-            lines.append([f"{step}, seed {seed}", number(cell["effect"].iloc[0]), *values])
+            values = [words.number(kind[name].mean()) for kind in kinds for name in MEASURES]
+            lines.append([f"{step}, seed {seed}", words.number(cell["effect"].iloc[0]), *values])
         columns = [f"{placebo} {what}" for placebo in PLACEBOS.values() for what in MEASURES.values()]
         named = dict[object, str](TESTS).get(test, ", ".join(map(str, test)))
-        blocks.append(table([named, "effect", *columns], lines))
+        blocks.append(words.table([named, "effect", *columns], lines))
     return "\n\n".join(blocks)
 
 
 GRIDS = {
-    "conditions": lambda tables: listed([f"`{view.condition}`" for view in views(tables)]),
+    "conditions": lambda tables: words.listed([f"`{view.condition}`" for view in views(tables)]),
     "published": _each(_published_grid),
     "heldout": _each(_heldout_grid),
     "own": _each(_own_grid),

@@ -20,16 +20,12 @@ from experiments.kit.style import CHANNELS, REGIMES, Look
 from experiments.kit.tables import RUN, Grid, Tables
 from experiments.kit.words import ABSENT, CLEAR, NOT_CLEAR, OPEN, Finding, difference, listed, plural
 
-SECOND, FIRST = "generalization", "shakespeare"  # suites
+BOTH = SECOND, FIRST = "generalization", "shakespeare"  # suites
 WANTED, TESTED, WITHOUT = "openwebtext", "analysis", "analysis_vanilla"
 LOOKS = {
     FIRST: Look("the first corpus", style.BLUE),
     SECOND: Look("the second corpus", style.VERMILLION, "-", "s", filled=False),
 }
-PRINTED = {  # of each corpus: losses, changes, the patch, frozen weights
-    SECOND: (published.LOSSES_OWT, published.REGIME_DELTAS_OWT, published.PATCH_OWT, published.OWT_DELTA_ENTROPY, published.OWT_EFFECT_SIZE),
-    FIRST: (published.LOSSES, published.REGIME_DELTAS_DROPOUT, published.PATCH, published.FROZEN_DELTA_ENTROPY, published.EFFECT_SIZE),
-}  # fmt: skip
 SWAPPED = {
     "own": Look("its own state", style.BLACK),
     **{name: swap.LOOKS[name] for name in ("other", "random")},
@@ -134,7 +130,8 @@ def _signs(tables: Tables) -> Finding:
 
 def _again(tables: Tables) -> Finding:
     """How many of the published changes on the second corpus a further seed of ours could give."""
-    printed, found = PRINTED[SECOND][1], {place: estimate(change(tables, *place)) for place in PLACES}
+    printed = published.CORPORA[SECOND].deltas
+    found = {place: estimate(change(tables, *place)) for place in PLACES}
     given = [
         words.again(value, printed[regime][metric]) for (regime, metric), value in found.items() if value.n
     ]
@@ -160,18 +157,19 @@ def stand_in(tables: Tables) -> str:
 
 def numbers(tables: Tables, part: str) -> list[Line]:
     """A page's table of one corpus."""
-    losses, regimes, patch, entropies, size = PRINTED[tables.suite]
+    printed = published.CORPORA[tables.suite]
     if part == "deltas":
         return [
-            (f"`{regime}`, {NAMES[metric]}", regimes[regime][metric], change(tables, regime, metric), change(tables, regime, metric, "beyond"), f"±{digits}")
+            (f"`{regime}`, {NAMES[metric]}", printed.deltas[regime][metric], change(tables, regime, metric), change(tables, regime, metric, "beyond"), f"±{digits}")
             for regime, (metric, digits) in product(REGIMES, SHOWN.items())
         ]  # fmt: skip
     if part == "frozen":
         states, sizes = (tables.rows(f"frozen_{name}", condition=TESTED, protocol="replication") for name in ("conditions", "effects_summary"))  # fmt: skip
-        rows = ((name, said, per_seed(states[states["state"] == name], "delta_entropy"), None, "±3") for name, said in entropies.items())  # fmt: skip
-        return [*rows, ("effect size", size, per_seed(sizes, "effect"), surpluses(sizes), "3")]
+        rows = ((name, said, per_seed(states[states["state"] == name], "delta_entropy"), None, "±3") for name, said in printed.entropies.items())  # fmt: skip
+        return [*rows, ("effect size", printed.size, per_seed(sizes, "effect"), surpluses(sizes), "3")]
     at, other = tables.by_condition(part), WITHOUT if part == "runs" else "baseline"
-    cells = patch if part == "patch" else {("heldout_loss", name): said for name, said in losses.items()}
+    losses = {("heldout_loss", name): said for name, said in printed.losses.items()}
+    cells = printed.patch if part == "patch" else losses
     return [
         (f"`{name}`, {NAMES[metric]}", said, at.of(name, metric), None if name == other else (at.of(name, metric) - at.of(other, metric)).dropna(), "4")
         for (metric, name), said in cells.items()
@@ -180,7 +178,7 @@ def numbers(tables: Tables, part: str) -> list[Line]:
 
 def beside(tables: Tables, part: str, head: str, control: str) -> str:
     """A table of a page: of both corpora the published number, ours, and ours with a control taken off."""
-    suites, lines = [tables.of(name) for name in PRINTED], []
+    suites, lines = [tables.of(name) for name in BOTH], []
     for pair in zip(*(numbers(suite, part) for suite in suites), strict=True):
         cells = [pair[0][0]]
         for _, said, ours, off, kind in pair:
@@ -195,7 +193,8 @@ def beside(tables: Tables, part: str, head: str, control: str) -> str:
 def placebos(tables: Tables) -> str:
     """Effect sizes of the frozen-weight test beside placebos, on both corpora."""
     views = [
-        View(suite, TESTED, corpus_of(suite), PRINTED[suite.suite][-1]) for suite in map(tables.of, PRINTED)
+        View(suite, TESTED, corpus_of(suite), published.CORPORA[suite.suite].size)
+        for suite in map(tables.of, BOTH)
     ]
     return effect_table(list(TESTS), *views) if views[0].steps() else words.MISSING
 
@@ -207,7 +206,8 @@ def on_both(metric: str) -> draw.Panel:
         drawn: dict[str, pd.Series[float]] = {}
         for shift, (name, look) in zip((-0.17, 0.17), looks.items(), strict=True):
             for place, regime in enumerate(REGIMES):
-                values, said = change(tables.of(name), regime, metric), PRINTED[name][1][regime][metric]
+                values = change(tables.of(name), regime, metric)
+                said = published.CORPORA[name].deltas[regime][metric]
                 marks.by_seed(axes, place + shift, values, look, upright=False, bar=0.13, ms=3)
                 if len(values):
                     axes.plot(said, place + shift, "x", c="k", ms=4.5, mew=1.1, zorder=5)

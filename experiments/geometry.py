@@ -28,29 +28,16 @@ from experiments.geometry_tables import (
     moved,
     of,
 )
-from experiments.kit import pages
+from experiments.kit import pages, words
 from experiments.kit.experiment import Experiment
 from experiments.kit.stats import Estimate, estimate, paired, per_seed
 from experiments.kit.tables import Tables
-from experiments.kit.words import (
-    ABSENT,
-    CLEAR,
-    NOT_CLEAR,
-    OPEN,
-    Finding,
-    difference,
-    interval,
-    number,
-    percent,
-    side,
-    worst,
-)
 
 LAYERS = 5  # streams that the layers' maps are fitted on
-BEYOND = {CLEAR: "yes", NOT_CLEAR: "no"}
+BEYOND = {words.CLEAR: "yes", words.NOT_CLEAR: "no"}
 
 
-def findings(tables: Tables) -> dict[str, Finding]:
+def findings(tables: Tables) -> dict[str, words.Finding]:
     """The five sentences that open the page, each with its numbers."""
 
     held = {
@@ -59,14 +46,14 @@ def findings(tables: Tables) -> dict[str, Finding]:
     }
     far = [of(tables, HARD, "joined", column, "geometry_distances") for column in DOCUMENT]
     return {
-        "held": difference(
+        "held": words.difference(
             "In each process the trained stream, all layers joined, tells more of the belief than the untrained one.", held, +1, "of R²",
             otherwise="The trained stream, all layers joined, does not tell clearly more of the belief than the untrained one in every process.",
         ),
         "beyond": beyond(tables),
-        "distances": difference(
+        "distances": words.difference(
             "In rrxor distances between found beliefs follow those between beliefs more than those between next-token probabilities.",
-            {"Difference of the two R²": paired(*far)}, +1, f"({number(DOCUMENT['belief'] - DOCUMENT['next_token'], 2)} in the document)",
+            {"Difference of the two R²": paired(*far)}, +1, f"({words.number(DOCUMENT['belief'] - DOCUMENT['next_token'], 2)} in the document)",
             otherwise="In rrxor distances between found beliefs do not follow those between beliefs clearly more than those between next-token probabilities.",
             reverse="In rrxor distances between found beliefs follow those between next-token probabilities more than those between beliefs.",
         ),
@@ -75,16 +62,16 @@ def findings(tables: Tables) -> dict[str, Finding]:
     }  # fmt: skip
 
 
-def beyond(tables: Tables) -> Finding:
+def beyond(tables: Tables) -> words.Finding:
     """Whether the stream tells more than the last five tokens, where these are not the whole history and over all histories."""
     own, five = (
         [of(tables, HARD, source, at=at) for at in ("last", "all")] for source in ("joined", "5-gram")
     )
     apart = [paired(*pair) for pair in zip(own, five, strict=True)]
     if not all(gain.n for gain in apart):
-        return Finding(
+        return words.Finding(
             "The stream tells more of the belief than the last five tokens do.",
-            ABSENT,
+            words.ABSENT,
             "It needs models of rrxor.",
         )
     whole, every = (
@@ -92,42 +79,42 @@ def beyond(tables: Tables) -> Finding:
     )
     said = f"In rrxor the stream tells {whole} of the belief than the last five tokens do on histories as long as the context"
     told = [
-        f"R² {number(one.mean())} against {number(other.mean())}, difference {interval(gain)}"
+        f"R² {words.number(one.mean())} against {words.number(other.mean())}, difference {words.interval(gain)}"
         for one, other, gain in zip(own, five, apart, strict=True)
     ]
     text = f"{said}, {f'and {every}' if every == whole else every} over histories of all lengths."
-    return Finding(
+    return words.Finding(
         text,
-        worst(side(gain, +1) for gain in apart),
+        words.worst(words.side(gain, +1) for gain in apart),
         f"{'; of all lengths '.join(told)}, n = {apart[0].n}.",
         text,
     )
 
 
-def used(tables: Tables) -> Finding:
+def used(tables: Tables) -> words.Finding:
     """Whether a move to a belief changes the next prediction but one more than other moves, and whether it is that belief."""
     told, gains = [], dict[str, list[Estimate]](random=[], foreign=[])
     for reach, where in (("past", "at all positions so far"), ("one", "at the last position alone")):
         own = moved(tables, HARD, "belief", reach=reach)
-        told.append(f"{where} {percent(own.mean())}")
+        told.append(f"{where} {words.percent(own.mean())}")
         for rival, name in (("random", "at random"), ("foreign", "to a third belief")):
             other = moved(tables, HARD, rival, reach=reach)
             gains[rival].append(paired(own, other))
-            told[-1] += f", {name} {percent(other.mean())} ({interval(gains[rival][-1])})"
-    more, this = (worst(side(gain, +1) for gain in found) for found in gains.values())
+            told[-1] += f", {name} {words.percent(other.mean())} ({words.interval(gains[rival][-1])})"
+    more, this = (words.worst(words.side(gain, +1) for gain in found) for found in gains.values())
     change = "In rrxor a move to another belief changes the prediction of the token after the next {} than a random move of its length"
     said = f"Share of the way to that belief's prediction, moved at the middle layer {'; '.join(told)}; n = {gains['random'][0].n}."
     otherwise = (
         f"{change.format('more')}; that it is this very belief which does so is not clear."
-        if more == CLEAR
+        if more == words.CLEAR
         else f"{change.format('not clearly more')}."
     )
-    return Finding(
-        f"{change.format('more')} or one to a third belief does.", worst((more, this)), said, otherwise
+    return words.Finding(
+        f"{change.format('more')} or one to a third belief does.", words.worst((more, this)), said, otherwise
     )
 
 
-def enough(tables: Tables) -> Finding:
+def enough(tables: Tables) -> words.Finding:
     """Whether the belief alone costs less than all but the belief."""
     only, less = "In rrxor keeping only the belief", "less than keeping all but the belief"
     told, verdicts = [], dict[str, str]()
@@ -136,14 +123,16 @@ def enough(tables: Tables) -> Finding:
             of(tables, HARD, name, "excess", "geometry_kept", "kept", place=place)
             for name in ("belief", "without")
         ]
-        one, other = (number(float(loss.mean())) for loss in kept)
+        one, other = (words.number(float(loss.mean())) for loss in kept)
         gain = paired(*kept)
-        verdicts[place] = side(gain, -1)
-        told.append(f"{one} against {other} nats over the best after the {place} layer ({interval(gain)})")
-    where = next((place for place, verdict in verdicts.items() if verdict == CLEAR), "")
+        verdicts[place] = words.side(gain, -1)
+        told.append(
+            f"{one} against {other} nats over the best after the {place} layer ({words.interval(gain)})"
+        )
+    where = next((place for place, verdict in verdicts.items() if verdict == words.CLEAR), "")
     rest = END if where == MIDDLE else MIDDLE
-    return Finding(
-        f"{only} costs {less}, after the middle layer and after the last.", worst(verdicts.values()), f"{'; '.join(told)}, n = {gain.n}.",
+    return words.Finding(
+        f"{only} costs {less}, after the middle layer and after the last.", words.worst(verdicts.values()), f"{'; '.join(told)}, n = {gain.n}.",
         f"{only} costs {less} after the {where} layer; after the {rest} one that is not clear." if where else f"{only} does not clearly cost {less}.",
     )  # fmt: skip
 
@@ -155,7 +144,7 @@ def document(tables: Tables) -> dict[str, Any]:
         return {}
 
     def more(one: "pd.Series[float]", other: "pd.Series[float]", sign: int = +1) -> str:
-        return BEYOND.get(side(paired(one, other), sign), OPEN)
+        return BEYOND.get(words.side(paired(one, other), sign), words.OPEN)
 
     def beside(one: "pd.Series[float]", other: "pd.Series[float]", digits: int = 2, sign: int = +1) -> str:
         return f"{pages.told(other, digits)}: **{more(one, other, sign)}**"

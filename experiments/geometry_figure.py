@@ -23,7 +23,7 @@ from experiments.geometry_tables import (
 )
 from experiments.kit import panels as draw
 from experiments.kit import style
-from experiments.kit.marks import curve, level, not_measured
+from experiments.kit.marks import curve, level
 from experiments.kit.stats import per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import Tables
@@ -83,8 +83,6 @@ def layers(process: str) -> draw.Panel:
                 [last] * len(values), values, look.marker, c=look.colour, mfc=look.face, ms=3.4, zorder=3
             )
             axes.set_xticks([*range(last + 1)], [*map(str, range(last)), "all"])
-        if not drawn:
-            not_measured(axes)
         axes.set_title(process)
         axes.set_xlabel("blocks done")
         axes.set_ylabel("R² of the belief")
@@ -110,8 +108,6 @@ def course(column: str, label: str, log: bool) -> draw.Panel:
             drawn.append(process)
         if drawn:
             style.log_axis(axes, across=True)
-        else:
-            not_measured(axes)
         axes.set_ylabel(label)
         axes.set_xlabel("step of training")
         return drawn
@@ -127,13 +123,7 @@ def doses(process: str, pairs: str, reach: str, ahead: int, place: str, title: s
         "geometry_moves", f"kl_target{ahead}", title, "KL to the belief moved to (nats)", along="dose", by="move", where=where, bands=True,
         zero=False,
     )  # fmt: skip
-
-    def from_zero(axes: Axes, tables: Tables) -> None:
-        if not axes.has_data():
-            not_measured(axes)
-        axes.set_ylim(bottom=0)
-
-    return draw.then(curves, from_zero)
+    return draw.then(curves, lambda axes, _: axes.set_ylim(bottom=0))
 
 
 def used(tables: Tables) -> str:
@@ -150,7 +140,7 @@ def left(process: str, place: str) -> draw.Panel:
     layer = {MIDDLE: "middle layer", END: "last layer"}[place]
     return draw.strip(
         ["geometry_kept"], KEPT, lambda tables, kept: of(tables, process, kept, "excess", "geometry_kept", "kept", place=place),
-        f"{process}, {layer}", "loss over the best (nats)", lambda axes: level(axes, upright=False),
+        f"{process}, {layer}", "loss over the best (nats)",
     )  # fmt: skip
 
 
@@ -172,7 +162,6 @@ def of_state(world: str) -> draw.Panel:
     def make(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
         rows = tables.of(ELSEWHERE).rows("belief_example", condition=ASKED[world])
         if rows.empty:
-            not_measured(axes)
             return []
         true = rows["posterior"].to_numpy(float)
         colours = np.outer(1 - true, COLOURS[0]) + np.outer(true, COLOURS[1])

@@ -53,7 +53,7 @@ EARNS = draw.strip(
 )  # fmt: skip
 GAINS = draw.strip(
     (), {name: LOOKS[name] for name in GAINING}, gained, "What sensing earns in the recurring world",
-    "training loss with no state, minus its own\n(nats, calm steps)", lambda axes: level(axes, upright=False),
+    "training loss with no state, minus its own\n(nats, calm steps)",
 )  # fmt: skip
 
 

@@ -10,27 +10,12 @@ import numpy as np
 import pandas as pd
 
 from experiments.introspection_figure import FIGURES, LOOKS, MOVING, SHORT, of
-from experiments.kit import pages, style
+from experiments.kit import pages, style, words
 from experiments.kit.experiment import Experiment
 from experiments.kit.runs import Context
 from experiments.kit.stats import estimate, paired, per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import Tables
-from experiments.kit.words import (
-    AGAIN,
-    CLEAR,
-    NOT_CLEAR,
-    OPEN,
-    WORKS,
-    Finding,
-    below,
-    difference,
-    near,
-    number,
-    reach,
-    side,
-    within,
-)
 
 PROBE = "introspection"
 SOURCES = {
@@ -139,32 +124,32 @@ def document(tables: Tables) -> dict[str, Any]:
         tables.seeds("neuron_twins", "r2", whose=whose, lesson="above") for whose in ("own", "other")
     )
     again = {
-        "frozen": reach(estimate(report("frozen", "r2")), HALF),
-        "struggles": side(paired(report("above", "mse"), report("frozen", "mse")), +1),
-        "constant": below(estimate(report("all", "sd")), HALF),
-        "blind": near(estimate(report("above", "slope")), SMALL),
-        "inputs": near(paired(report("above", "r2"), report("outsider", "r2")), AS_GOOD),
-        "writes": reach(estimate(report("above", "slope")), HALF),
-        "reads": reach(estimate(report("above", "follows_in")), HALF),
-        "eased": below(estimate(report("all_language", "sd")), HALF),
-        "bias": reach(estimate(report("above", "bias_share")), HALF),
+        "frozen": words.reach(estimate(report("frozen", "r2")), HALF),
+        "struggles": words.side(paired(report("above", "mse"), report("frozen", "mse")), +1),
+        "constant": words.below(estimate(report("all", "sd")), HALF),
+        "blind": words.near(estimate(report("above", "slope")), SMALL),
+        "inputs": words.near(paired(report("above", "r2"), report("outsider", "r2")), AS_GOOD),
+        "writes": words.reach(estimate(report("above", "slope")), HALF),
+        "reads": words.reach(estimate(report("above", "follows_in")), HALF),
+        "eased": words.below(estimate(report("all_language", "sd")), HALF),
+        "bias": words.reach(estimate(report("above", "bias_share")), HALF),
     }
     works = {
-        "words": side(paired(word("slope"), word("slope_foreign")), +1),
-        "several": side(paired(slope, crossed), +1),
+        "words": words.side(paired(word("slope"), word("slope_foreign")), +1),
+        "several": words.side(paired(slope, crossed), +1),
     }
-    verdicts = {name: AGAIN.get(one, OPEN) for name, one in again.items()}
-    verdicts |= {name: WORKS.get(one, OPEN) for name, one in works.items()}
-    verdicts["twins"] = {CLEAR: "own better", NOT_CLEAR: "own no better"}.get(
-        side(paired(own, other), +1), OPEN
+    verdicts = {name: words.AGAIN.get(one, words.OPEN) for name, one in again.items()}
+    verdicts |= {name: words.WORKS.get(one, words.OPEN) for name, one in works.items()}
+    verdicts["twins"] = {words.CLEAR: "own better", words.NOT_CLEAR: "own no better"}.get(
+        words.side(paired(own, other), +1), words.OPEN
     )
     return {
         "report": report, "word": word, "floor": lambda source: of(tables, source, "r2", "neuron_floors", "source"),
-        "most": number(float(most["count"].max()), 0), "slope": slope, "crossed": crossed, "own": own, "other": other, "verdict": verdicts,
+        "most": words.number(float(most["count"].max()), 0), "slope": slope, "crossed": crossed, "own": own, "other": other, "verdict": verdicts,
     }  # fmt: skip
 
 
-def findings(tables: Tables) -> dict[str, Finding]:
+def findings(tables: Tables) -> dict[str, words.Finding]:
     """The five sentences that open the page, each with its numbers."""
     slope = {lesson: of(tables, lesson, "slope") for lesson in ("above", "above_changed")}
     pushed = {
@@ -172,21 +157,21 @@ def findings(tables: Tables) -> dict[str, Finding]:
         for said, column in (("other neurons", "slope_foreign"), ("random directions", "slope_random"))
     }
     return {
-        "accurate": within(
+        "accurate": words.within(
             "On natural text another seed's model, which cannot see the neuron, reports it as well as the model itself.",
             paired(of(tables, "above", "r2"), of(tables, "outsider", "r2")), AS_GOOD, "R² of the own report minus the other's",
             "On natural text it is not shown that another seed's model reports the neuron as well as the model itself.",
         ),
-        "blind": within(
+        "blind": words.within(
             "A report taught on natural text does not follow the neuron when it alone is changed.", estimate(slope["above"]), 0.1,
             "Slope, where 1 would be to follow it", "A report taught on natural text may follow the neuron when it alone is changed.",
         ),
-        "reader": difference(
+        "reader": words.difference(
             "Taught with changes of the neuron, the report follows it further than equal pushes elsewhere.",
             {"slope": estimate(slope["above_changed"]), **pushed}, +1, pairs=False,
             otherwise="Taught with changes of the neuron, the report does not clearly follow it further than equal pushes elsewhere.",
         ),
-        "constant": difference(
+        "constant": words.difference(
             "Where all weights learn, the neuron comes to vary less, even when the model has to keep its language.",
             {
                 said: paired(of(tables, lesson, "sd"), of(tables, "language", "sd"))
@@ -194,7 +179,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
             }, -1, "of σ before, minus that after a lesson on language alone",
             otherwise="Where all weights learn, the neuron does not clearly come to vary less.",
         ),
-        "struggle": difference(
+        "struggle": words.difference(
             "With a head fixed at random the error is larger than with a head that learns.",
             {"MSE": paired(of(tables, "random_head", "mse"), of(tables, "above", "mse"))}, +1, "σ², fixed minus learned",
             otherwise="With a head fixed at random the error is not clearly larger than with a head that learns.",

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from experiments.kit import panels as draw
 from experiments.kit import style
-from experiments.kit.marks import level, not_measured
+from experiments.kit.marks import level
 from experiments.kit.style import Look
 from experiments.kit.tables import Tables
 
@@ -64,7 +64,6 @@ def cloud(lesson: str) -> draw.Panel:
     def make(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
         rows = tables.rows("neuron_points", lesson=lesson)
         if rows.empty:
-            not_measured(axes)
             return []
         axes.axline((0, 0), slope=1, c="k", lw=0.6, ls="dotted", zorder=0)
         for moved, name in enumerate(looks):

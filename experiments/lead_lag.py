@@ -19,7 +19,7 @@ from experiments import monitoring, onsets, state_path
 from experiments.kit import marks, readout, style, words
 from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment, Table
-from experiments.kit.levels import ALPHA, FEWEST_SEEDS
+from experiments.kit.levels import ALPHA
 from experiments.kit.runs import Context, Run
 from experiments.kit.style import Look
 from experiments.kit.tables import Tables, stack
@@ -149,9 +149,8 @@ def lead(tables: Tables) -> Finding:
     said = f"In first differences the loss goes most closely with a later step of the state in {(first['peak_lag'] > 0).sum()} of {len(first)} series"
     by_chance = f"{len(alone)} have a lead with p < {ALPHA}, {number(ALPHA * len(first), 0)} would by chance"
     each = words.listed([f"{MEASURES[name]} {signed(lag, 0)} in `{where}`" for name, lag, where in places])
-    verdict = words.CLEAR if leads else words.NOT_CLEAR
     return Finding(
-        claim, verdict if rows["n"].min() >= FEWEST_SEEDS else words.OPEN, f"{said} (a measure in a kind of run); {by_chance}: {each}.", otherwise
+        claim, words.settled(rows["n"].min(), bool(leads)), f"{said} (a measure in a kind of run); {by_chance}: {each}.", otherwise
     )  # fmt: skip
 
 

@@ -13,17 +13,6 @@ from experiments.kit import pages, published, words
 from experiments.kit.experiment import Experiment, Table
 from experiments.kit.stats import Estimate, estimate, per_seed
 from experiments.kit.tables import ByCondition, Grid, Tables
-from experiments.kit.words import (
-    ABSENT,
-    DASH,
-    MISSING,
-    Finding,
-    difference,
-    interval,
-    number,
-    percent,
-    table,
-)  # fmt: skip
 from experiments.memory_figure import FIGURES, LOOKS, REGIME
 from experiments.memory_tables import memory_feature_sensitivity, memory_paths, memory_ranks, memory_tradeoff
 
@@ -35,7 +24,7 @@ def during(tables: Tables, regime: str = REGIME) -> ByCondition:
     return tables.by_condition("memory_measures", LOOKS, regime=regime)
 
 
-def findings(tables: Tables) -> dict[str, Finding]:
+def findings(tables: Tables) -> dict[str, words.Finding]:
     """What the page says."""
     at, trade = during(tables), tables.by_condition("memory_tradeoff", LOOKS)
 
@@ -49,8 +38,8 @@ def findings(tables: Tables) -> dict[str, Finding]:
 
     def more(
         claim: str, negated: str, parts: dict[str, Estimate], sign: int, unit: str, digits: int, **how: Any
-    ) -> Finding:
-        return difference(claim, parts, sign, unit, digits, otherwise=negated, **how)
+    ) -> words.Finding:
+        return words.difference(claim, parts, sign, unit, digits, otherwise=negated, **how)
 
     return {
         "share": more(
@@ -109,13 +98,13 @@ def _ranks(tables: Tables, stability: str, outcome: str) -> Estimate:
     return estimate(tables.rows("memory_ranks", stability=stability, outcome=outcome)["rho"].astype(float))
 
 
-def _trade(tables: Tables) -> Finding:
+def _trade(tables: Tables) -> words.Finding:
     parts = {name: _ranks(tables, name, "leverage_over_placebo") for name in ("drift", "displacement")}
-    found = difference(
+    found = words.difference(
         "Memories that hold the state stiller steer less beyond placebo readers.", parts, -1, "", 2, pairs=False,
         otherwise="Memories that hold the state stiller do not clearly steer less beyond placebo readers.",
     )  # fmt: skip
-    if found.verdict == ABSENT:
+    if found.verdict == words.ABSENT:
         return replace(found, evidence="It needs frozen-weight tests of three memories of one seed.")
     return replace(
         found, evidence=f"Rank correlation of stillness and leverage over a seed's memories: {found.evidence}"
@@ -126,8 +115,8 @@ def _said(place: int) -> pages.Cell:
     """The cell with what the document says of a memory."""
 
     def cell(rows: pd.DataFrame, tables: Tables) -> str:
-        said = published.MEMORY.get(rows["condition"].iloc[0], (DASH, DASH, DASH))[place]
-        return said if isinstance(said, str) else number(said, 2)
+        said = published.MEMORY.get(rows["condition"].iloc[0], (words.DASH, words.DASH, words.DASH))[place]
+        return said if isinstance(said, str) else words.number(said, 2)
 
     return cell
 
@@ -138,8 +127,8 @@ def _bound_sentence(tables: Tables) -> str:
     found = {name: value for name in at.conditions if np.isfinite(value := at.value(name, "at_bound").mean)}
     gates = [at.value(name, "gate_calm").mean for name in found]
     return (
-        f"Here the share stood at its bound in {percent(min(found.values()))} to {percent(max(found.values()))} of the steps, and the "
-        f"mean gates lie between {number(min(gates), 2)} and {number(max(gates), 2)}. "
+        f"Here the share stood at its bound in {words.percent(min(found.values()))} to {words.percent(max(found.values()))} of the steps, and the "
+        f"mean gates lie between {words.number(min(gates), 2)} and {words.number(max(gates), 2)}. "
         if found else ""
     )  # fmt: skip
 
@@ -154,13 +143,13 @@ def _by_regime(head: str, *lines: tuple[str, Callable[[Tables, str, str], str]])
             for regime in dict.fromkeys(tables.rows("memory_measures")["regime"])
             for said, cell in lines
         ]
-        return table([head, *(f"`{name}`" for name in names)], rows) if names else MISSING
+        return words.table([head, *(f"`{name}`" for name in names)], rows) if names else words.MISSING
 
     return make
 
 
 def _mean(column: str) -> Callable[[Tables, str, str], str]:
-    return lambda tables, regime, name: number(during(tables, regime).value(name, column).mean, 5)
+    return lambda tables, regime, name: words.number(during(tables, regime).value(name, column).mean, 5)
 
 
 def _recovery(tables: Tables, regime: str, name: str) -> str:
@@ -170,7 +159,7 @@ def _recovery(tables: Tables, regime: str, name: str) -> str:
 
 def _rank_sentence(tables: Tables) -> str:
     texts = [
-        f"little {stability} and leverage{' beyond placebo readers' * (outcome != 'leverage')} {interval(value, 2)}"
+        f"little {stability} and leverage{' beyond placebo readers' * (outcome != 'leverage')} {words.interval(value, 2)}"
         for stability in ("drift", "displacement")
         for outcome in ("leverage", "leverage_over_placebo")
         if (value := _ranks(tables, stability, outcome)).n

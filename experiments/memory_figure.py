@@ -1,7 +1,5 @@
 """The figures on memory: the parts of an update through a corruption of targets, and stability against leverage."""
 
-from dataclasses import replace
-
 from matplotlib.axes import Axes
 
 from experiments.kit import marks, style
@@ -25,41 +23,29 @@ DRAWN = {name: LOOKS[name] for name in ("none", "ema", "buffer_64", "buffer_128"
 def course(column: str, title: str, label: str) -> draw.Panel:
     """A part of the update, step by step, the regime grey."""
     log = column in ("mlp_norm", "memory_norm", "distance")
+
+    def shaded(axes: Axes, tables: Tables) -> None:
+        end = tables.rows("memory_dynamics")["length"].median()
+        axes.axvspan(0, end, color=marks.DARKER, lw=0, zorder=-1)
+        if column in ("gate", "memory_share"):
+            axes.set_ylim(0, 1)
+
     panel = draw.lines(
         "memory_dynamics", column, title, label, along="middle", zero=column == "force", log=log
     )
-
-    def shaded(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
-        drawn = panel.draw(axes, tables, looks)
-        axes.axvspan(
-            0, tables.rows("memory_dynamics")["length"].median(), color=marks.DARKER, lw=0, zorder=-1
-        )
-        if column in ("gate", "memory_share"):
-            axes.set_ylim(0, 1)
-        return drawn
-
-    return replace(panel, draw=shaded, along=column in ("gate", "distance", "force"))
+    return draw.then(panel, shaded, along=column in ("gate", "distance", "force"))
 
 
 def against(stability: str, x: str, outcome: str, y: str) -> draw.Panel:
     """A measure of stability and one of leverage, a point a seed and memory."""
-    panel = draw.scatter(
-        "memory_tradeoff",
-        stability,
-        outcome,
-        "",
-        x if outcome != "leverage" else "",
-        y,
-        joined=True,
-        zero=outcome != "leverage",
-    )
 
-    def tested(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
+    def tested(axes: Axes, tables: Tables) -> None:
         if tables.rows("memory_tradeoff")["leverage"].isna().all():
             raise NothingToDraw("memory_tradeoff has no frozen-weight test")
-        return panel.draw(axes, tables, looks)
 
-    return replace(panel, draw=tested)
+    lower = outcome != "leverage"
+    panel = draw.scatter("memory_tradeoff", stability, outcome, x=x * lower, y=y, joined=True, zero=lower)
+    return draw.then(panel, tested)
 
 
 FIGURES = (

@@ -15,26 +15,13 @@ import numpy as np
 import pandas as pd
 
 from base.rng import Stream, generator
-from experiments.kit import pages, published
+from experiments.kit import pages, published, words
 from experiments.kit.experiment import Experiment
 from experiments.kit.levels import ALPHA, FEWEST_SEEDS
 from experiments.kit.runs import Context, Run
 from experiments.kit.stats import estimate, first_on_end, mean_of_known, rank_correlation
 from experiments.kit.style import REGIMES
 from experiments.kit.tables import CALM, RUN, ByCondition, Tables, stack, stretches
-from experiments.kit.words import (
-    ABSENT,
-    CLEAR,
-    DASH,
-    NOT_CLEAR,
-    OPEN,
-    Finding,
-    difference,
-    listed,
-    median,
-    number,
-    plural,
-)
 
 EVENTS = {"loss": "loss", "entropy": "entropy_last"}  # what may spike, and its metric
 SPIKE, FALL = 2.0, 1.0  # standard deviations above and below the mean of steps without a regime
@@ -166,12 +153,12 @@ def follows(
     return pd.Series(found, dtype=float).dropna()
 
 
-def findings(tables: Tables) -> dict[str, Finding]:
+def findings(tables: Tables) -> dict[str, words.Finding]:
     at = tables.by_condition("monitoring", event="loss")
     rival = {name: at.minus("self", "vanilla", name) for name in MEASURES[:2]}
     return {
         "warns": warns(tables),
-        "beyond_gradient": difference(
+        "beyond_gradient": words.difference(
             "It warns of them better than the gradient norm of a model without a state.",
             {f"{name}, `self` − `vanilla`": value for name, value in rival.items()}, +1,
             otherwise="It does not clearly warn of them better than the gradient norm of a model without a state.",
@@ -181,7 +168,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
     }  # fmt: skip
 
 
-def warns(tables: Tables) -> Finding:
+def warns(tables: Tables) -> words.Finding:
     """Whether a run's shifts seldom do as well, in every condition with a state."""
     than = "a fall of the state's effect {} of spikes of the loss more often than 95 % of its copies shifted in time."
     at = tables.by_condition("monitoring", CONDITIONS, event="loss", monitor="prompt_effect")
@@ -189,39 +176,45 @@ def warns(tables: Tables) -> Finding:
     for name in at.conditions:
         own, shifted, p = (at.value(name, f"{of}precision").mean for of in ("", "turned_", "p_"))
         beyond += [f"`{name}`"] * (p < ALPHA)
-        told.append(f"{number(own)} against {number(shifted)}, p = {number(p)} (`{name}`)")
+        told.append(f"{words.number(own)} against {words.number(shifted)}, p = {words.number(p)} (`{name}`)")
     few = not told or min(at.value(name, "precision").n for name in at.conditions) < FEWEST_SEEDS
-    return Finding(
+    return words.Finding(
         f"In every kind of run {than.format('warns')}",
-        ABSENT if not told else OPEN if few else CLEAR if len(beyond) == len(told) else NOT_CLEAR,
-        f"Share of its alarms with a spike within {WITHIN} steps, and of its copies': {'; '.join(told) or DASH}. p: share of copies that do as well.",
-        f"{f'Only in {listed(beyond)}' if beyond else 'In no kind of run'} does {than.format('warn')}",
+        words.ABSENT
+        if not told
+        else words.OPEN
+        if few
+        else words.CLEAR
+        if len(beyond) == len(told)
+        else words.NOT_CLEAR,
+        f"Share of its alarms with a spike within {WITHIN} steps, and of its copies': {'; '.join(told) or words.DASH}. p: share of copies that do as well.",
+        f"{f'Only in {words.listed(beyond)}' if beyond else 'In no kind of run'} does {than.format('warn')}",
     )
 
 
-def recovers(tables: Tables) -> Finding:
+def recovers(tables: Tables) -> words.Finding:
     """Whether the loss takes longer to recover where the state was further from its average; open where no time differs."""
     claim = "The further the state is from its average in a regime, the longer the loss takes to recover."
     rows = tables.rows("recovery", condition="self")
     if rows.empty:
-        return Finding(claim, ABSENT, "It needs `self`.")
+        return words.Finding(claim, words.ABSENT, "It needs `self`.")
     kept = settled(rows)
     times = kept["steps"].fillna(np.inf).groupby(kept["regime"]).median()
     if times.any():
-        return difference(
+        return words.difference(
             claim, {"rank correlation over regimes": estimate(follows(kept))}, +1, pairs=False,
             otherwise="How far the state is from its average in a regime does not clearly tell how long the loss takes to recover.",
         )  # fmt: skip
     cut = [f"`{name}`" for name in dict.fromkeys(rows["regime"]) if name not in times]
-    after = f"; at the end of {listed(cut)} another begins, with or without a state" * bool(cut)
-    said = f"After {plural(len(times), 'regime')} the loss is its usual self at once, at the median of seeds{after}."
-    return Finding(claim, NOT_CLEAR, said, "No recovery time can be told apart.")
+    after = f"; at the end of {words.listed(cut)} another begins, with or without a state" * bool(cut)
+    said = f"After {words.plural(len(times), 'regime')} the loss is its usual self at once, at the median of seeds{after}."
+    return words.Finding(claim, words.NOT_CLEAR, said, "No recovery time can be told apart.")
 
 
 def back_at(rows: pd.DataFrame, tables: Tables) -> str:
     """Median steps to recover of some rows of `recovery`; a dash where another regime begins at their end."""
     kept = settled(tables.rows("recovery")).index.intersection(rows.index)
-    return median(ByCondition(rows.loc[kept]).steps(str(rows["condition"].iloc[0]), "steps"))
+    return words.median(ByCondition(rows.loc[kept]).steps(str(rows["condition"].iloc[0]), "steps"))
 
 
 GRIDS = {

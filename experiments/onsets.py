@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from experiments.kit import marks, style, words
 from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment
-from experiments.kit.levels import ALPHA, FEWEST_SEEDS
+from experiments.kit.levels import ALPHA
 from experiments.kit.runs import Context
 from experiments.kit.style import REGIMES, Look
 from experiments.kit.tables import CALM, Tables, stack, stretches
@@ -115,8 +115,7 @@ def first(tables: Tables) -> Finding:
         found = tables.rows("onset_order", condition="self_random", regime=regime, measure="state_drift")
         for row in found.to_dict("records"):
             state, loss, sure = row["state_first"], row["loss_first"], row["p_value"] < ALPHA
-            clear = words.CLEAR if sure and state > loss else words.NOT_CLEAR
-            verdicts.append(clear if row["n"] >= FEWEST_SEEDS else words.OPEN)
+            verdicts.append(words.settled(row["n"], sure and state > loss))
             late += [f"`{regime}`"] * bool(sure and loss > state)
             parts.append(
                 f"`{regime}`: state first in {state}, loss first in {loss}, both at once in {row['ties']} of {row['n']}, sign test p = "

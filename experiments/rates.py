@@ -8,15 +8,15 @@ from matplotlib.axes import Axes
 
 from configs.run import RunConfig
 from experiments.deployed import deployed_losses
+from experiments.kit import pages, style, words
 from experiments.kit import panels as draw
-from experiments.kit import style, words
 from experiments.kit.experiment import Experiment
 from experiments.kit.pairs import losses, paired_logs
 from experiments.kit.runs import Context
 from experiments.kit.stats import Estimate, estimate, per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import Tables
-from experiments.kit.words import CLEAR, Finding, difference, interval, listed, side
+from experiments.kit.words import CLEAR, Finding, difference, listed, side
 
 STATE, FIXED, YOKED, NONE = "state", "fixed_bias", "yoked", "none"
 ARMS = {
@@ -211,15 +211,10 @@ def losses_table(tables: Tables) -> str:
         for arm, look in ARMS.items():
             here = rows[(rows["steps"] == steps) & (rows["arm"] == arm)]
             for rate, of in here.groupby("rate"):
-                found = [estimate(per_seed(of[of["measure"] == measure], "loss")) for measure in MEASURES]
-                lines.append(
-                    [
-                        f"{steps} steps, {look.label}, {rate:g}",
-                        *(_cell(one, False) for one in found),
-                        str(found[0].n),
-                    ]
-                )
-    return words.table(["length, arm, learning rate", *MEASURES.values(), "n"], lines)
+                losses = (per_seed(of[of["measure"] == measure], "loss") for measure in MEASURES)
+                lines.append([f"{steps} steps, {look.label}, {rate:g}", *losses])
+    columns = [(said, "4") for said in MEASURES.values()]
+    return pages.of_seeds("length, arm, learning rate", columns, lines)
 
 
 def best_table(tables: Tables) -> str:
@@ -239,13 +234,9 @@ def best_table(tables: Tables) -> str:
     return words.table(["length, arm", *MEASURES.values(), "n"], lines)
 
 
-def _cell(value: Estimate, sign: bool) -> str:
-    return interval(value, 4, sign) if value.n else words.DASH
-
-
 def _with_rates(value: Estimate | None, rates: Sequence[float]) -> str:
     at = f"at {' or '.join(f'{rate:g}' for rate in rates)}" if rates else ""
-    return " ".join(filter(None, ["" if value is None else _cell(value, True), at])) or words.DASH
+    return " ".join(filter(None, ["" if value is None else pages.shown(value, "±4"), at])) or words.DASH
 
 
 EXPERIMENT = Experiment(

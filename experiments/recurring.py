@@ -1,37 +1,22 @@
 """What a self-state pays: losses on calm and on perturbed steps against no state, in each world and beside each control."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from experiments.kit import pages, style
+from experiments.kit import pages, style, words
 from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment
-from experiments.kit.levels import FEWEST_SEEDS
 from experiments.kit.marks import level
 from experiments.kit.pairs import BY_KIND, KINDS, LOOKS, NATS, ORACLE, STATE, WORLDS, losses, paired_logs
 from experiments.kit.runs import Context
 from experiments.kit.stats import Estimate
 from experiments.kit.style import Look
 from experiments.kit.tables import ByCondition, Tables
-from experiments.kit.words import (
-    ABSENT,
-    CLEAR,
-    NOT_CLEAR,
-    OPEN,
-    Finding,
-    difference,
-    interval,
-    least,
-    listed,
-    other_way,
-    side,
-    worst,
-)
-from experiments.shares import contrast, recurring_summary
+from experiments.shares import contrast, of_summary, recurring_summary
 
 MECHANISMS = {
     "calibrated": Look("calibrated mechanism", style.BLUE),
@@ -59,7 +44,7 @@ def recurring_losses(context: Context) -> pd.DataFrame:
     return losses(paired_logs(context))
 
 
-def findings(tables: Tables) -> dict[str, Finding]:
+def findings(tables: Tables) -> dict[str, words.Finding]:
     """What each mechanism gains, what gains as much without sensing or without a state, and where else it pays."""
     at = tables.by_condition("recurring_losses")
 
@@ -74,13 +59,13 @@ def findings(tables: Tables) -> dict[str, Finding]:
         told: dict[str, Estimate] = {}
         for column, kind in KINDS.items():
             parts = {f"{kind}, {said}": at.minus(one, name, column) for name, said in others.items()}
-            told |= least(parts, -1)
+            told |= words.least(parts, -1)
         return told
 
     def lower(
         claim: str, parts: dict[str, Estimate], otherwise: str, minus: str = "no state's", reverse: str = ""
-    ) -> Finding:
-        return difference(
+    ) -> words.Finding:
+        return words.difference(
             claim, parts, -1, f"nats, its loss minus {minus}", otherwise=otherwise, reverse=reverse
         )
 
@@ -165,55 +150,62 @@ def findings(tables: Tables) -> dict[str, Finding]:
     }  # fmt: skip
 
 
-def beside(at: ByCondition, column: str) -> Finding:
+def beside(at: ByCondition, column: str) -> words.Finding:
     """Whether the self-state has the lowest loss; where not, the rivals that do about as well are named."""
     parts = {name: at.value(STATE, column) if name.startswith("vanilla") else at.minus(STATE, name, column) for name in RIVALS}  # fmt: skip
-    alike = {name: value for name, value in parts.items() if side(value, -1) == NOT_CLEAR}
+    alike = {name: value for name, value in parts.items() if words.side(value, -1) == words.NOT_CLEAR}
     told = {
         LOOKS[name].label if name in LOOKS else RIVALS[name]: value
-        for name, value in (alike or least(parts, -1)).items()
+        for name, value in (alike or words.least(parts, -1)).items()
     }
     gain = "gain" if len(alike) > 1 else "gains"
-    better = " or more" * any(side(value, +1) == CLEAR for value in alike.values())
-    rivals = listed([RIVALS[name] for name in alike])
-    return difference(
+    better = " or more" * any(words.side(value, +1) == words.CLEAR for value in alike.values())
+    rivals = words.listed([RIVALS[name] for name in alike])
+    return words.difference(
         f"On {KINDS[column]} the self-state has a lower loss than every rival.",
         told, -1, "nats, the self-state's loss minus that",
         otherwise=f"{rivals[:1].upper()}{rivals[1:]} {gain} about as much{better} on {KINDS[column]}.",
     )  # fmt: skip
 
 
-def placed(said: str, parts: Mapping[str, Estimate]) -> Finding:
+def placed(said: str, parts: Mapping[str, Estimate]) -> words.Finding:
     """Whether the self-state's loss is lower than each of some rivals'; where not, what it is beside each."""
     places: dict[str, list[str]] = {}
     for name, value in parts.items():
-        place = "better" if side(value, -1) == CLEAR else "worse" if side(value, +1) == CLEAR else "no better"
+        place = (
+            "better"
+            if words.side(value, -1) == words.CLEAR
+            else "worse"
+            if words.side(value, +1) == words.CLEAR
+            else "no better"
+        )
         places.setdefault(place, []).append(name)
-    found = listed([f"{place} than {listed(names)}" for place, names in places.items()])
-    told = difference(
-        f"{said} better than {listed([*parts])}.",
+    found = words.listed([f"{place} than {words.listed(names)}" for place, names in places.items()])
+    told = words.difference(
+        f"{said} better than {words.listed([*parts])}.",
         parts,
         -1,
         "nats, its loss minus that",
         otherwise=f"{said} {found}.",
     )
-    return replace(told, evidence=told.evidence.removesuffix(other_way(parts, -1)))
+    return replace(told, evidence=told.evidence.removesuffix(words.other_way(parts, -1)))
 
 
-def half(tables: Tables) -> Finding:
+def half(tables: Tables) -> words.Finding:
     """Whether the share of the gain of a model that is shown the true regime lies above one half."""
     claim = "The self-state gets more than half of what a model gains that is shown the true regime."
     otherwise = "It does not clearly get more than half of what a model gains that is shown the true regime."
     shares = {kind: contrast(tables, column, quantity="share", condition=STATE) for column, kind in KINDS.items()}  # fmt: skip
     shares = {kind: share for kind, share in shares.items() if share.n}
     if not shares:
-        return Finding(claim, ABSENT, "It needs two seeds of both, and a clear gain with the true regime.")
-    verdict = worst(
-        OPEN if share.n < FEWEST_SEEDS else CLEAR if share.low > 0.5 else NOT_CLEAR
-        for share in shares.values()
+        return words.Finding(
+            claim, words.ABSENT, "It needs two seeds of both, and a clear gain with the true regime."
+        )
+    verdict = words.worst(words.settled(share.n, share.low > 0.5) for share in shares.values())
+    said = "; ".join(f"{kind} {words.interval(share, 2, sign=False)}" for kind, share in shares.items())
+    return words.Finding(
+        claim, verdict, f"Share: {said}, n = {min(one.n for one in shares.values())}.", otherwise
     )
-    said = "; ".join(f"{kind} {interval(share, 2, sign=False)}" for kind, share in shares.items())
-    return Finding(claim, verdict, f"Share: {said}, n = {min(one.n for one in shares.values())}.", otherwise)
 
 
 def controls(column: str, labelled: bool) -> draw.Panel:
@@ -261,18 +253,6 @@ BESIDE_CONTROLS = draw.sheet(
     caption="The recurring world; one point a seed ({seeds}), mean and 95 % interval. Dotted line: mean with the true regime; right: "
     "share of that gain, with its interval.",
 )  # fmt: skip
-
-
-def of_summary(quantity: str, column: str) -> Callable[[pd.DataFrame, Tables], str]:
-    """The cell with a condition's share of a gain on one of KINDS, or with the self-state minus that condition."""
-
-    def cell(rows: pd.DataFrame, tables: Tables) -> str:
-        name = str(rows["condition"].iloc[0])
-        if quantity == "control":
-            return pages.shown(contrast(tables, column, quantity=quantity, reference=name), "±4")
-        return pages.shown(contrast(tables, column, quantity=quantity, condition=name), "2")
-
-    return cell
 
 
 GRIDS = {

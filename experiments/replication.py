@@ -13,7 +13,6 @@ from experiments.kit import panels as draw
 from experiments.kit import style, words
 from experiments.kit.experiment import Experiment, Table
 from experiments.kit.levels import FEWEST_SEEDS, LEVEL
-from experiments.kit.marks import not_measured
 from experiments.kit.published import logged
 from experiments.kit.runs import Context
 from experiments.kit.stats import quantile
@@ -155,7 +154,6 @@ def course(metric: str) -> draw.Panel:
     def panel(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
         rows = of_condition(tables.rows("replication", metric=metric), "self").sort_values("from_step")
         if rows.empty:
-            not_measured(axes)
             return []
         channel, steps = CHANNELS[metric], rows["from_step"] + BIN / 2
         ours, theirs = looks["ours"], looks["theirs"]

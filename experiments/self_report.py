@@ -8,28 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.kit import pages, style
+from experiments.kit import pages, style, words
 from experiments.kit.experiment import Experiment
 from experiments.kit.runs import Context
 from experiments.kit.stats import Estimate, estimate, paired, per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import Tables
-from experiments.kit.words import (
-    CLEAR,
-    NOT_CLEAR,
-    OPEN,
-    WORKS,
-    Finding,
-    all_of,
-    difference,
-    number,
-    side,
-    within,
-)
 from experiments.self_report_figure import FIGURES, WAYS, bits_of, gained
 
 PROBE = "self_report"
-SURVIVES = {CLEAR: "survives its control", NOT_CLEAR: "does not survive it"}
+SURVIVES = {words.CLEAR: "survives its control", words.NOT_CLEAR: "does not survive it"}
 BOUND = 0.5  # nats of log-odds that count as nothing
 LESSONS = {
     "taught": Look("taught the right answers on its state", style.BLUE),
@@ -135,21 +123,24 @@ def document(tables: Tables) -> dict[str, Any]:
     found = measured(tables)
 
     def beyond(one: str, *others: str) -> str:
-        return all_of(side(paired(found[one], found[other]), +1) for other in others)
+        return words.all_of(words.side(paired(found[one], found[other]), +1) for other in others)
 
     survives = {
         "steered": beyond("own", "random", "foreign", "shuffled"), "features": beyond("features", "fixed", "untrained"),
-        "entropy": side(estimate(found["matched"]), +1), "habit": beyond("right", "false"),
+        "entropy": words.side(estimate(found["matched"]), +1), "habit": beyond("right", "false"),
     }  # fmt: skip
     works = {
-        "any_question": beyond("form", "form_random"), "more": beyond("letter", "line"), "untaught": side(estimate(found["untaught"]), +1),
+        "any_question": beyond("form", "form_random"), "more": beyond("letter", "line"), "untaught": words.side(estimate(found["untaught"]), +1),
         "behaviour": beyond("followed", "stayed"),
     }  # fmt: skip
-    verdicts = {name: SURVIVES.get(one, OPEN) for name, one in survives.items()}
-    return {**found, "verdict": verdicts | {name: WORKS.get(one, OPEN) for name, one in works.items()}}
+    verdicts = {name: SURVIVES.get(one, words.OPEN) for name, one in survives.items()}
+    return {
+        **found,
+        "verdict": verdicts | {name: words.WORKS.get(one, words.OPEN) for name, one in works.items()},
+    }
 
 
-def findings(tables: Tables) -> dict[str, Finding]:
+def findings(tables: Tables) -> dict[str, words.Finding]:
     """What the page says: each sentence with the numbers that decide it."""
     found = measured(tables)
     place = {
@@ -164,12 +155,12 @@ def findings(tables: Tables) -> dict[str, Finding]:
 
     def said(
         claim: str, otherwise: str, parts: dict[str, Estimate], unit: str = "nats", digits: int = 2
-    ) -> Finding:
-        return difference(claim, parts, +1, unit, digits, otherwise=otherwise)
+    ) -> words.Finding:
+        return words.difference(claim, parts, +1, unit, digits, otherwise=otherwise)
 
-    nothing = within(
+    nothing = words.within(
         "Without lessons on its state the model does not name it: the right option gains less than half a nat either way.",
-        estimate(found["untaught"]), BOUND, f"{number(found['untaught'].mean(), 2)} nats, bound ± {BOUND}",
+        estimate(found["untaught"]), BOUND, f"{words.number(found['untaught'].mean(), 2)} nats, bound ± {BOUND}",
         "Without lessons on its state the right option's gain is not clearly within half a nat of nothing.",
     )  # fmt: skip
     return {

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 
 from experiments.kit import panels as draw
 from experiments.kit import style
-from experiments.kit.marks import level, not_measured
 from experiments.kit.stats import per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import Tables
@@ -65,10 +64,6 @@ def _rows(looks: dict[str, Look]) -> dict[str, Look]:
     return {name: replace(look, label=textwrap.fill(look.label, 24)) for name, look in looks.items()}
 
 
-def _at_zero(axes: Axes) -> None:
-    level(axes, upright=False)
-
-
 def index_of(tables: Tables, name: str) -> "pd.Series[float]":
     return gained(tables, *BARS[name][1])
 
@@ -99,7 +94,6 @@ def confusion(groups: Sequence[str], title: str) -> draw.Panel:
         names = list(dict.fromkeys(rows["said"]))
         rows = rows[rows["group"].isin(groups)]
         if rows.empty:
-            not_measured(axes)
             return []
         there = [name for name in names if name in set(rows["regime"])]
         wide = rows.pivot_table(index="regime", columns="said", values="share").reindex(
@@ -163,8 +157,8 @@ FIGURES = (
     draw.sheet(
         "self_report.png",
         [
-            draw.strip(["self_reports"], _all(list(BARS)), index_of, "What does the right option gain?", "nats, less the same after a cue", _at_zero),
-            draw.strip(["self_report_readings"], _rows(READ), bits_of, "What is told of fresh states?", "bits", _at_zero),
+            draw.strip(["self_reports"], _all(list(BARS)), index_of, "What does the right option gain?", "nats, less the same after a cue"),
+            draw.strip(["self_report_readings"], _rows(READ), bits_of, "What is told of fresh states?", "bits"),
         ],
         grid=(1, 2), height=4.2, title=summary,
         shows="What setting the state to a regime's mean does to a model's answer, beside its controls, and how much answers tell of fresh states.",
@@ -198,7 +192,7 @@ FIGURES = (
         "log-odds of the answer towards where what the model does moves.",
     ),
     draw.sheet(
-        "self_report/features.png", [draw.strip(["self_reports"], _rows(OWN), named, "", "gain of the right option (nats)", _at_zero)],
+        "self_report/features.png", [draw.strip(["self_reports"], _rows(OWN), named, "", "gain of the right option (nats)")],
         height=2.6, title=("features",),
         shows="What setting a feature does to a model's answer, beside random directions and an untrained model.",
         caption="{seeds}; as in the summary, six features each; every lesson is of the same length.",

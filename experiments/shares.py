@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from configs.run import RunConfig
+from experiments.kit import pages
 from experiments.kit.pairs import STATE, WORLDS
 from experiments.kit.runs import Context
 from experiments.kit.stats import Estimate, estimate, quantile, tabled
@@ -127,3 +128,15 @@ def ratio(part: np.ndarray, whole: np.ndarray) -> tuple[float, float, float]:
 def contrast(tables: Tables, column: str, **where: str) -> Estimate:
     """A row of recurring_summary for one of KINDS; n = 0 where there is none."""
     return tabled(tables.rows("recurring_summary", measure=column.removesuffix("_difference"), **where))
+
+
+def of_summary(quantity: str, column: str) -> pages.Cell:
+    """The cell with a condition's share of a gain on one of KINDS, or with the self-state minus that condition."""
+
+    def cell(rows: pd.DataFrame, tables: Tables) -> str:
+        name = str(rows["condition"].iloc[0])
+        if quantity == "control":
+            return pages.shown(contrast(tables, column, quantity=quantity, reference=name), "±4")
+        return pages.shown(contrast(tables, column, quantity=quantity, condition=name), "2")
+
+    return cell

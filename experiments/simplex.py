@@ -17,9 +17,7 @@ MARKERS = "osD^vPX*"  # of the likeliest state
 STAGES = 5  # of training, side by side
 
 
-def beliefs_at(
-    tables: Tables, process: str, step: int | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def beliefs_at(tables: Tables, process: str, step: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """True and found beliefs (n, S) of a process at a step, None being the last, and their weights (n,)."""
     rows = tables.rows("geometry_points", condition=process)
     if rows.empty:
@@ -44,15 +42,15 @@ def projection(true: np.ndarray, weight: np.ndarray, pair: int) -> np.ndarray:
 
 
 def simplex(
-    process: str, kind: str, title: str, step: int | None = None, pair: int = 0, size: float = 1.0, stage: int | None = None
+    process: str, kind: str, title: str, pair: int = 0, size: float = 1.0, stage: int | None = None
 ) -> draw.Panel:  # fmt: skip
     """Beliefs of a process, true or found, each coloured by the true one; likelier histories larger.
 
-    stage: in place of a step, one of STAGES of the training.
+    stage: one of STAGES of the training; None: its end.
     """
 
     def make(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
-        at, name = step, title
+        at, name = None, title
         if stage is not None:
             steps = sorted(set(tables.rows("geometry_points", condition=process)["step"]))
             at = int(steps[round(stage * (len(steps) - 1) / (STAGES - 1))]) if steps else None

@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from experiments.kit import marks, style
 from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment
-from experiments.kit.pages import shown
+from experiments.kit.pages import of_seeds
 from experiments.kit.runs import Context
-from experiments.kit.stats import estimate, paired, per_seed
+from experiments.kit.stats import paired, per_seed
 from experiments.kit.style import REGIMES
 from experiments.kit.tables import CALM, Tables, stack, stretches
-from experiments.kit.words import Finding, in_each, interval, table
+from experiments.kit.words import Finding, in_each
 
 WIDTH = 10  # steps of a bin
 BEFORE, AFTER = 50, 100  # steps looked at before an onset and after an end
@@ -101,7 +101,6 @@ def through(part: str, regime: str) -> draw.Panel:
     def panel(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
         rows = tables.rows("state_decomposition", condition="self_random", regime=regime)
         if rows.empty:
-            marks.not_measured(axes)
             return []
         marks.shade(axes, [(regime, 0, int((rows["end"] - rows["start"]).median()))])
         for name, look in looks.items():
@@ -134,7 +133,7 @@ FIGURE = draw.sheet(
 
 def path_table(tables: Tables) -> str:
     """A row a condition and regime: where the state is at its end and after it."""
-    rows = []
+    lines = []
     for condition, regime in product(dict.fromkeys(tables.rows("state_decomposition")["condition"]), REGIMES):
         during, after = (
             tables.rows("state_decomposition", condition=condition, regime=regime, phase=phase)
@@ -144,14 +143,13 @@ def path_table(tables: Tables) -> str:
             continue
         own, calm = last_bin(during, "distance"), last_bin(during, "calm_distance")
         faster = paired(per_seed(during, "speed"), per_seed(during, "calm_speed"))
-        rows.append([
-            f"`{condition}`, `{regime}`", interval(estimate(own), sign=False), interval(paired(own, calm)), interval(faster, 4),
-            *(shown(estimate(last_bin(after, column)), kind) for column, kind in (("direction", "±2"), ("distance", "±3"))),
-            str(len(own)),
-        ])  # fmt: skip
-    head = ["condition, regime", "distance at its end, L2", "− `self_calm`", "speed in it − `self_calm`, L2 a step",
-            "direction at the last bin after", "distance there", "n"]  # fmt: skip
-    return table(head, rows)
+        ends = (last_bin(after, column) for column in ("direction", "distance"))
+        lines.append([f"`{condition}`, `{regime}`", own, paired(own, calm), faster, *ends])
+    columns = [
+        ("distance at its end, L2", "3"), ("− `self_calm`", "±3"), ("speed in it − `self_calm`, L2 a step", "±4"),
+        ("direction at the last bin after", "±2"), ("distance there", "±3"),
+    ]  # fmt: skip
+    return of_seeds("condition, regime", columns, lines)
 
 
 EXPERIMENT = Experiment(

@@ -14,30 +14,16 @@ import pandas as pd
 import scipy
 
 from configs.run import RunConfig
+from experiments.kit import words
 from experiments.kit.experiment import Experiment
 from experiments.kit.levels import ALPHA
+from experiments.kit.pages import of_seeds
 from experiments.kit.pairs import STATE as SHOWN
 from experiments.kit.pairs import world_of
 from experiments.kit.placebos import USUAL, at_usual_norm, rank_p_value, surplus, usual_table
 from experiments.kit.runs import Context
 from experiments.kit.stats import Estimate, estimate, paired, per_seed
 from experiments.kit.tables import RUN, WEIGHTS, Tables
-from experiments.kit.words import (
-    ABSENT,
-    CLEAR,
-    DASH,
-    MISSING,
-    Finding,
-    difference,
-    interval,
-    listed,
-    number,
-    percent,
-    plural,
-    side,
-    signed,
-    table,
-)  # fmt: skip
 from experiments.steering_figure import FIGURE, FINDER, SMALL, learned_effects
 
 SHUFFLED, YOKED, LARGEST = "shuffled", "yoked", "largest"
@@ -155,7 +141,7 @@ def confident_curve(curve: pd.DataFrame, sign: int) -> pd.DataFrame:
     return half.iloc[:until]
 
 
-def findings(tables: Tables) -> dict[str, Finding]:
+def findings(tables: Tables) -> dict[str, words.Finding]:
     """What the page says of the self-state of the recurring world."""
     rows, usual = learned_effects(tables.rows("frozen_effects_summary")), tables.rows(USUAL)
     matched = tables.rows("steering_matched", condition=SHOWN, at=SMALL)
@@ -164,19 +150,19 @@ def findings(tables: Tables) -> dict[str, Finding]:
     gradient = {"condition": SHOWN, "direction": "gradient"}
     parts = {FOUND[str(finder)]: gaps(here) for finder, here in matched.groupby("finder")}
     return {
-        "steers": difference(
+        "steers": words.difference(
             "In the recurring world the state, at its greatest length, steers further than untrained readers.",
             {"beyond untrained readers": surplus(mine[mine["placebo"] == "untrained"])}, +1, "nats of entropy",
             otherwise="In the recurring world the state, at its greatest length, does not steer clearly further than untrained readers.",
             reverse="In the recurring world the state, at its greatest length, steers less far than untrained readers.",
         ),
-        "own": difference(
+        "own": words.difference(
             "The self-state steers further along its own direction than along its partner seed's.",
             {"own minus partner's": surplus(mine[mine["placebo"] == "foreign"])}, +1, "nats",
             otherwise="The self-state does not steer clearly further along its own direction than along its partner seed's.",
             reverse="The self-state steers further along its partner seed's direction than along its own.",
         ),
-        "trained": difference(
+        "trained": words.difference(
             "The self-state steers further than states that were trained on meaningless signals.",
             {
                 "its own in random order": estimate(per_seed(trained, "difference")),
@@ -185,25 +171,25 @@ def findings(tables: Tables) -> dict[str, Finding]:
             otherwise="The self-state does not steer clearly further than states that were trained on meaningless signals.",
             reverse="States that were trained on meaningless signals steer further than the self-state.",
         ),
-        "usual": difference(
+        "usual": words.difference(
             "At its usual length the state steers further than untrained readers.",
             {said: at_usual_norm(usual, SHOWN, finder, "untrained") for finder, said in FOUND.items()}, +1, "nats",
             otherwise="At its usual length the state does not steer clearly further than untrained readers.",
             reverse="At its usual length the state steers less far than untrained readers.",
         ),
-        "axes": difference(
+        "axes": words.difference(
             "At that length it steers further than through a scrambled reader.",
             {"beyond scrambled readers": at_usual_norm(usual, SHOWN, "dimension", "rotated")}, +1, "nats",
             otherwise="At that length it does not steer clearly further than through a scrambled reader.",
             reverse="At that length it steers less far than through a scrambled reader.",
         ),
-        "sharper": difference(
+        "sharper": words.difference(
             "Its confident direction sharpens predictions more than an untrained reader's.",
             {finder: entropy for finder, (entropy, _) in parts.items()}, -1, f"nats of entropy at the same KL, {SMALL}, learned minus untrained",
             otherwise="Its confident direction does not sharpen predictions clearly more than an untrained reader's.",
             reverse="Its confident direction sharpens predictions less than an untrained reader's.",
         ),
-        "cheaper": difference(
+        "cheaper": words.difference(
             "At the same change of predictions the learned confident direction costs the true token less likelihood.", {finder: nll for finder, (_, nll) in parts.items()}, -1,
             f"nats at a KL of {SMALL}, learned minus untrained",
             otherwise="At the same change of predictions the learned confident direction does not clearly cost the true token less likelihood.",
@@ -223,31 +209,31 @@ def gaps(here: pd.DataFrame) -> tuple[Estimate, Estimate]:
     return entropy, nll
 
 
-def follows(gradient: pd.DataFrame, curves: pd.DataFrame) -> Finding:
+def follows(gradient: pd.DataFrame, curves: pd.DataFrame) -> words.Finding:
     """Whether entropy rises with the dose along the gradient: all the way, or about zero only, and turns further out.
 
     gradient: rows of steering_doses. curves: of frozen_doses, of the same condition and direction.
     """
     tau, share = (per_seed(gradient, column) for column in ("tau", "rises"))
-    steady = difference(
+    steady = words.difference(
         "Along the gradient entropy rises with the dose.",
         [("Kendall's τ", estimate(tau)), ("share of the steps that rise − ½", estimate(share - 0.5))], +1, "", 2, pairs=False,
         otherwise="Along the gradient entropy does not rise steadily with the dose.",
     )  # fmt: skip
-    if steady.verdict in (CLEAR, ABSENT):
+    if steady.verdict in (words.CLEAR, words.ABSENT):
         return steady
     changes = {
         name: estimate(per_seed(part, "change")) for name, part in stretches(curves).groupby("stretch")
     }
-    turned = [name for name in OUTER if name in changes and side(changes[name], -1) == CLEAR]
-    if not turned or side(changes[ABOUT], +1) != CLEAR:
+    turned = [name for name in OUTER if name in changes and words.side(changes[name], -1) == words.CLEAR]
+    if not turned or words.side(changes[ABOUT], +1) != words.CLEAR:
         return steady
-    return Finding(
-        f"Along the gradient entropy rises about zero, then turns further out, at {listed(turned)}.",
-        CLEAR,
-        f"Δ entropy from the smallest negative dose to the smallest positive one {interval(changes[ABOUT])} nats; from the lowest dose "
-        f"of a sign to the highest, {'; '.join(f'{name} {interval(changes[name])}' for name in OUTER)} nats, n = {changes[ABOUT].n}. "
-        f"Over all doses Kendall's τ {signed(float(tau.mean()), 2)}, {percent(float(share.mean()))} of the steps rise.",
+    return words.Finding(
+        f"Along the gradient entropy rises about zero, then turns further out, at {words.listed(turned)}.",
+        words.CLEAR,
+        f"Δ entropy from the smallest negative dose to the smallest positive one {words.interval(changes[ABOUT])} nats; from the lowest dose "
+        f"of a sign to the highest, {'; '.join(f'{name} {words.interval(changes[name])}' for name in OUTER)} nats, n = {changes[ABOUT].n}. "
+        f"Over all doses Kendall's τ {words.signed(float(tau.mean()), 2)}, {words.percent(float(share.mean()))} of the steps rise.",
     )
 
 
@@ -281,21 +267,26 @@ def _effects_grid(tables: Tables) -> str:
     for name in dict.fromkeys(rows["condition"]):
         here, third = rows[rows["condition"] == name], trained[trained["condition"] == name]
         untrained, foreign = (here[here["placebo"] == kind] for kind in ("untrained", "foreign"))
-        lines.append([
-            f"`{name}`", interval(estimate(per_seed(here, "effect")), sign=False), interval(surplus(untrained)), interval(surplus(foreign)),
-            interval(estimate(per_seed(third, "difference"))) if len(third) else DASH,
-            f"{(untrained['effect'] > untrained['placebo_mean']).sum()} of {here['seed'].nunique()}", str(len(per_seed(here, "effect"))),
-        ])  # fmt: skip
-    head = ["condition", "effect, nats", "− untrained readers", "− partner's directions", "− trained on signals in random order",
-            "seeds above the mean of untrained readers", "n"]  # fmt: skip
-    return table(head, lines)
+        above = f"{(untrained['effect'] > untrained['placebo_mean']).sum()} of {here['seed'].nunique()}"
+        values = (
+            per_seed(here, "effect"),
+            surplus(untrained),
+            surplus(foreign),
+            per_seed(third, "difference"),
+        )
+        lines.append([f"`{name}`", *values, above])
+    columns = [
+        ("effect, nats", "3"), ("− untrained readers", "±3"), ("− partner's directions", "±3"),
+        ("− trained on signals in random order", "±3"), ("seeds above the mean of untrained readers", ""),
+    ]  # fmt: skip
+    return of_seeds("condition", columns, lines)
 
 
-def _kept(rows: pd.DataFrame, name: str, head: list[str], lines: list[list[str]]) -> str:
-    """A table of the conditions in KEPT, and how many others the CSV table of that name has."""
+def _others(rows: pd.DataFrame, name: str) -> str:
+    """How many conditions that are not in KEPT the CSV table of a name has, below a table of those that are."""
     others = len(set(rows["condition"]) - set(KEPT))
-    said = f"\n\nOf {plural(others, 'further condition')} the numbers are in `{name}.csv` only."
-    return table(head, lines) + said * bool(others)
+    said = f"\n\nOf {words.plural(others, 'further condition')} the numbers are in `{name}.csv` only."
+    return said * bool(others)
 
 
 def _matched_grid(tables: Tables) -> str:
@@ -304,18 +295,16 @@ def _matched_grid(tables: Tables) -> str:
         ["condition", "finder", "at"], sort=False
     ):
         if at == LARGEST or name == SHOWN:
-            readers = [here[here["reader"] == reader] for reader in ("learned", "untrained")]
-            values = [
-                estimate(per_seed(part, column))
-                for column in ("delta_entropy", "delta_nll")
-                for part in readers
-            ]
-            kl = f"{'largest: ' if at == LARGEST else ''}{number(float(here['kl'].mean()), 3)}"
-            cells = [interval(value, 4) for value in (*values, *gaps(here))]
-            lines.append([f"`{name}`, {finder}", kl, *cells, str(readers[0]["seed"].nunique())])
-    head = ["condition, finder", "KL, nats", "learned: Δ entropy", "untrained: Δ entropy", "learned: Δ NLL", "untrained: Δ NLL",
-            "Δ entropy, learned − untrained", "Δ NLL, learned − untrained", "n"]  # fmt: skip
-    return _kept(rows, "steering_matched", head, lines)
+            kl = f"{'largest: ' if at == LARGEST else ''}{words.number(float(here['kl'].mean()), 3)}"
+            values = (
+                per_seed(here[here["reader"] == reader], column)
+                for column in ("delta_entropy", "delta_nll") for reader in ("learned", "untrained")
+            )  # fmt: skip
+            lines.append([f"`{name}`, {finder}", kl, *values, *gaps(here)])
+    heads = ("learned: Δ entropy", "untrained: Δ entropy", "learned: Δ NLL", "untrained: Δ NLL", "Δ entropy, learned − untrained",
+             "Δ NLL, learned − untrained")  # fmt: skip
+    found = of_seeds("condition, finder", [("KL, nats", ""), *((head, "±4") for head in heads)], lines)
+    return found + _others(rows, "steering_matched")
 
 
 def _doses_grid(tables: Tables) -> str:
@@ -324,19 +313,19 @@ def _doses_grid(tables: Tables) -> str:
         ["condition", "direction"], sort=False
     ):
         if direction != "random":
-            lines.append([
-                f"`{name}`, {direction}", interval(estimate(per_seed(group, "tau")), 2), percent(float(per_seed(group, "rises").mean())),
-                f"{int((group['p_value'] < ALPHA).sum())} of {len(group)}", interval(estimate(per_seed(group, "range")), 3, sign=False),
-                str(group["seed"].nunique()),
-            ])  # fmt: skip
-    head = ["condition, direction", "Kendall's τ of norm and Δ entropy", "steps that rise", "seeds with p < 0.05",
-            "largest − smallest Δ entropy, nats", "n"]  # fmt: skip
-    return _kept(rows, "steering_doses", head, lines)
+            clear = f"{int((group['p_value'] < ALPHA).sum())} of {len(group)}"
+            tau, rises, reach = (per_seed(group, column) for column in ("tau", "rises", "range"))
+            lines.append([f"`{name}`, {direction}", tau, rises, clear, reach])
+    columns = [
+        ("Kendall's τ of norm and Δ entropy", "±2"), ("steps that rise", "%"), ("seeds with p < 0.05", ""),
+        ("largest − smallest Δ entropy, nats", "3"),
+    ]  # fmt: skip
+    return of_seeds("condition, direction", columns, lines) + _others(rows, "steering_doses")
 
 
 GRIDS = {
     "effects": _effects_grid,
-    "usual": lambda tables: usual_table(tables.rows(USUAL)) or MISSING,
+    "usual": lambda tables: usual_table(tables.rows(USUAL)) or words.MISSING,
     "matched": _matched_grid,
     "doses": _doses_grid,
 }

@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 
 from experiments.kit import panels as draw
 from experiments.kit import style
-from experiments.kit.marks import by_seed, categories, cloud, level, not_measured
+from experiments.kit.marks import by_seed, categories, cloud, level
 from experiments.kit.pairs import LOOKS, ORACLE, STATE
 from experiments.kit.placebos import READERS
 from experiments.kit.stats import per_seed
@@ -57,7 +57,6 @@ def _matched(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
     axes.set_xlabel("Δ entropy (nats)")
     axes.set_ylabel("Δ NLL of the true token (nats)")
     if rows.empty:
-        not_measured(axes)
         return []
     level(axes)
     level(axes, upright=False)

@@ -18,10 +18,11 @@ from experiments.kit.experiment import Experiment, Table
 from experiments.kit.marks import categories, level
 from experiments.kit.pairs import BY_KIND, KINDS, LOOKS, NATS, ORACLE, STATE, Pair, paired_logs
 from experiments.kit.runs import Context
-from experiments.kit.stats import Estimate, tabled
+from experiments.kit.stats import Estimate
 from experiments.kit.style import Look
 from experiments.kit.tables import CALM, NothingToDraw, Tables, stack
 from experiments.kit.words import Finding, difference, number, percent
+from experiments.shares import of_summary
 
 SWITCHES = ("on", "off")
 AGES = (STATE, "delayed_4", "delayed_16", "delayed_64")
@@ -227,12 +228,6 @@ FRESHNESS = draw.sheet(
 )  # fmt: skip
 
 
-def share(rows: pd.DataFrame, tables: Tables) -> str:
-    """The cell with a condition's share of the true regime's gain on calm steps."""
-    where = {"quantity": "share", "condition": rows["condition"].iloc[0], "measure": "clean_loss"}
-    return pages.shown(tabled(tables.rows("recurring_summary", **where)), "2")
-
-
 GRIDS = {
     "recovery": pages.grid(
         "recurring_recovery", {"vanilla_recurring": Look("no state", style.LIGHT)} | LOOKS, only=True, head="switch, condition", across="switch", order=SWITCHES,
@@ -243,7 +238,7 @@ GRIDS = {
     ),
     "ages": pages.grid(
         "recurring_losses", AGES, only=True, age=("age in steps", lambda rows, tables: number(rows["age"].mean(), 0)),
-        fresh=("regime still the same", "%"), **BY_KIND, share=("share of the true regime's gain, calm", share),
+        fresh=("regime still the same", "%"), **BY_KIND, share=("share of the true regime's gain, calm", of_summary("share", "clean_loss_difference")),
     ),
 }  # fmt: skip
 EXPERIMENT = Experiment(

@@ -18,7 +18,7 @@ from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment
 from experiments.kit.pages import shown
 from experiments.kit.runs import Context
-from experiments.kit.stats import binned, correlation, estimate
+from experiments.kit.stats import binned, correlation
 from experiments.kit.style import REGIMES, TWINS, Look
 from experiments.kit.tables import (
     ByCondition,
@@ -29,7 +29,7 @@ from experiments.kit.tables import (
     stack,
     stretches,
 )
-from experiments.kit.words import Finding, interval, number, percent, plural
+from experiments.kit.words import Finding, number, percent, plural
 
 LOOKS = {name: style.CONDITIONS[name] for name in ("self", "vanilla", "self_calm", "vanilla_calm")}
 LOSS = "heldout_loss"
@@ -83,11 +83,8 @@ def findings(tables: Tables) -> dict[str, Finding]:
 
 def twins_table(tables: Tables) -> str:
     """A row a pair of conditions that differ by the self-state alone."""
-    rows = [
-        [name, interval(gain), str(gain.n)]
-        for name, gain in tables.by_condition("runs").twins(PAIRS, LOSS).items()
-    ]
-    return words.table(["paired difference", "held-out loss, nats a token", "n"], rows)
+    gains = tables.by_condition("runs").twins(PAIRS, LOSS)
+    return pages.of_seeds("paired difference", [("held-out loss, nats a token", "±3")], gains.items())
 
 
 def course_table(tables: Tables) -> str:
@@ -104,14 +101,13 @@ def course_table(tables: Tables) -> str:
 
 def clock_table(tables: Tables) -> str:
     """How much of the path lies on two components, and how closely the first follows the step."""
-    rows = []
+    lines = []
     for name, path in tables.rows("state_path").groupby("condition", sort=False):
         by_seed = path.groupby("seed")
         clock = by_seed[["pc1", "step"]].apply(lambda run: abs(correlation(run["pc1"], run["step"])))
-        values = (by_seed["share1"].first(), by_seed["share2"].first(), clock)
-        rows.append([f"`{name}`", *(shown(estimate(one), "2") for one in values), str(len(clock))])
-    head = ["condition", "variance on PC 1", "variance on PC 2", "|correlation of PC 1 with the step|", "n"]
-    return words.table(head, rows)
+        lines.append([f"`{name}`", by_seed["share1"].first(), by_seed["share2"].first(), clock])
+    heads = ("variance on PC 1", "variance on PC 2", "|correlation of PC 1 with the step|")
+    return pages.of_seeds("condition", [(head, "2") for head in heads], lines)
 
 
 def _heldout(axes: Axes, tables: Tables, looks: Mapping[str, Look]) -> list[str]:

@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 
 from base.rng import Stream, generator
-from experiments.kit import words
+from experiments.kit import pages, words
 from experiments.kit.experiment import Experiment, Table
-from experiments.kit.levels import ALPHA, FEWEST_SEEDS
+from experiments.kit.levels import ALPHA
 from experiments.kit.pages import shown
 from experiments.kit.replay import Replay, open_replay, untrained
 from experiments.kit.runs import Context
@@ -185,10 +185,9 @@ def beyond_chance(tables: Tables) -> Finding:
     if rows.empty:
         return Finding(claim, words.ABSENT, "It takes two runs of `self_random`.", otherwise)
     p_value, null = float(rows["p_value_all"].iloc[0]), number(rows["null_mean"].mean())
-    verdict = words.CLEAR if p_value < ALPHA else words.NOT_CLEAR
     score = shown(over_seeds(rows, "balanced_accuracy"), "3")
     evidence = f"Balanced accuracy {score} against {null} with regimes permuted, p = {number(p_value)}."
-    return Finding(claim, verdict if len(rows) >= FEWEST_SEEDS else words.OPEN, evidence, otherwise)
+    return Finding(claim, words.settled(len(rows), p_value < ALPHA), evidence, otherwise)
 
 
 def better(tables: Tables, other: str, claim: str, otherwise: str) -> Finding:
@@ -203,15 +202,15 @@ def better(tables: Tables, other: str, claim: str, otherwise: str) -> Finding:
 
 
 def probe_table(tables: Tables) -> str:
-    rows = []
-    for features in FEATURES:
-        own = known(tables, features)
-        if len(own):
-            scores = [shown(over_seeds(own, name), "3") for name in ("accuracy", "balanced_accuracy")]
-            null = [number(own[name].mean()) for name in ("null_mean", "null_95", "p_value_all")]
-            rows.append([features, *scores, *null, str(len(own))])
-    head = ["features", "accuracy", "balanced accuracy", "null mean", "null 95 %", "p, all runs", "n"]
-    return words.table(head, rows) if rows else "Not measured: that takes two runs of `self_random`."
+    columns = {
+        "accuracy": ("accuracy", "3"), "balanced_accuracy": ("balanced accuracy", "3"), "null_mean": ("null mean", "~3"),
+        "null_95": ("null 95 %", "~3"), "p_value_all": ("p, all runs", "~3"),
+    }  # fmt: skip
+    found = {features: known(tables, features) for features in FEATURES}
+    if not any(map(len, found.values())):
+        return "Not measured: that takes two runs of `self_random`."
+    lines = ([features, *(own[name] for name in columns)] for features, own in found.items())
+    return pages.of_seeds("features", columns.values(), lines)
 
 
 def regimes_table(tables: Tables) -> str:

@@ -13,12 +13,12 @@ import pandas as pd
 
 from base.rng import Stream, generator
 from configs.state import STATS
-from experiments.kit import published, words
+from experiments.kit import pages, published, words
 from experiments.kit.experiment import Experiment
 from experiments.kit.readout import auc
 from experiments.kit.replay import measured, open_replay, standardised, untrained
 from experiments.kit.runs import Context
-from experiments.kit.stats import over_seeds, paired
+from experiments.kit.stats import over_seeds, paired, per_seed
 from experiments.kit.tables import CALM, Tables, stack
 from experiments.kit.words import Finding, difference, interval, number
 from experiments.update_probe import BEFORE, HIDDEN, RAW, balanced
@@ -129,25 +129,13 @@ def rows_table(tables: Tables) -> str:
         rows = tables.rows("update_probe_rows", task=task)
         if rows.empty:
             continue
-        lines.append([f"{task}: published run", *map(number, said), "1"])
-        lines.append(
-            [f"{task}: its statistics, {BEFORE}", *map(number, published.UPDATE_PROBE_UNTRAINED[task]), "1"]
-        )
+        lines.append([f"{task}: published run", *said])
+        lines.append([f"{task}: its statistics, {BEFORE}", *published.UPDATE_PROBE_UNTRAINED[task]])
         for name in FEATURES:
             own = rows[rows["features"] == name]
-            values = [over_seeds(own, column) for column in SCORES]
-            cells = [interval(value, sign=False) if value.n else words.DASH for value in values]
-            lines.append([f"{task}: {name}", *cells, str(values[0].n)])
-    head = [
-        "as published",
-        "accuracy",
-        "balanced accuracy",
-        "AUC",
-        "accuracy, shuffled",
-        "balanced, shuffled",
-        "n",
-    ]
-    return words.table(head, lines)
+            lines.append([f"{task}: {name}", *(per_seed(own, column) for column in SCORES)])
+    heads = ("accuracy", "balanced accuracy", "AUC", "accuracy, shuffled", "balanced, shuffled")
+    return pages.of_seeds("as published", [(head, "3") for head in heads], lines)
 
 
 GRIDS = {"rows": rows_table}

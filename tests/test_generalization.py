@@ -151,7 +151,7 @@ def test_changes_are_drawn_seed_by_seed_beside_the_published_ones(tmp_path: Path
     points = next(line for line in panels[0].lines if line.get_marker() == LOOKS["generalization"].marker)
     assert np.mean(np.asarray(points.get_xdata(), float)) == pytest.approx(1.7, abs=0.01)  # bewilderment's
     crosses = [float(np.ravel(line.get_xdata())[0]) for line in panels[0].lines if line.get_marker() == "x"]
-    printed = (published.REGIME_DELTAS_DROPOUT, published.REGIME_DELTAS_OWT)
+    printed = [published.CORPORA[name].deltas for name in ("shakespeare", "generalization")]
     assert sorted(crosses) == sorted(of[regime]["loss"] for of in printed for regime in REGIMES)
     assert panels[3].get_xlabel() == "Δ state effect (mean |Δ logit|)"
 

@@ -41,7 +41,7 @@ class Query(Strict):
     column: Name
     where: Where = Field(default_factory=dict)
     take: Literal["one", "mean", "mean_abs"] = "one"  # of a seed's rows; one: several are an error
-    missing: float | None = None  # what stands for an empty cell, where only order counts (binomial)
+    missing: float | None = None  # what stood for an empty cell, of a withdrawn claim alone
 
 
 class Other(Strict):
@@ -81,7 +81,7 @@ class Claim(Strict):
     why: Text  # that size
     test: Literal[
         "sign_flip", "t", "placebo_ranks", "binomial"
-    ]  # t: where a sign flip over so few seeds could never pass its family's correction
+    ]  # t: where a sign flip over so few seeds could never pass its family's correction; binomial: of a withdrawn claim alone
     pairs: bool = False  # partner seeds lend each other what is compared: the pair is the unit, not the seed
     back: float | None = (
         None  # what the published protocol's own number has to reach, too, to come back: judge.back
@@ -92,17 +92,13 @@ class Claim(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        ranks, counts = self.test == "placebo_ranks", self.test == "binomial"
+        ranks = self.test == "placebo_ranks"
         if ranks != (self.placebo is not None):
             raise ValueError("test = 'placebo_ranks' and a placebo go together; give both or neither")
         if ranks and (self.direction != "greater" or self.minus is not None or self.null):
             raise ValueError("placebo_ranks asks whether the endpoint is greater, without a minus or a null")
-        if counts and (self.direction not in ("greater", "less") or self.null):
-            raise ValueError(
-                "binomial counts seeds that are greater, or less, than zero or the minus; no null"
-            )
-        if self.endpoint.missing is not None and not counts:
-            raise ValueError("endpoint.missing is no number of its own; only test = 'binomial' can use it")
+        if (self.test == "binomial" or self.endpoint.missing is not None) and not self.withdrawn:
+            raise ValueError("test = 'binomial' and endpoint.missing are of withdrawn claims alone")
         if (self.successor is None) != (self.withdrawn is None):
             raise ValueError(
                 "`withdrawn` and `successor` go together: a claim that is judged no more names the one that is"
@@ -233,10 +229,7 @@ def load(path: Path = FILE) -> Claims:
 
 
 def _check_size(found: Claims, family: str, where: str) -> None:
-    """Refuse a family so large that no result of the study's seeds could pass Holm's correction.
-
-    Counted for seeds that all differ: where a binomial test's seeds are tied, fewer decide, and its smallest p is larger.
-    """
+    """Refuse a family so large that no result of the study's seeds could pass Holm's correction."""
     members, seeds = found.of(family), found.registration.seeds
     size = f"families.{family} has {len(members)} claims"
     if family == PRIMARY and len(members) > MOST_PRIMARY:

@@ -11,24 +11,14 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from experiments.claims.judge import (
-    INCONCLUSIVE,
-    LARGER,
-    NO,
-    NOT_SUPPORTED,
-    SMALLER,
-    SUPPORTED,
-    TURNED,
-    UNDECIDED,
-    YES,
-)
+from experiments.claims import judge
 from experiments.claims.row import MARKS, Row, in_order, marked, plain
 from experiments.kit import style
 from experiments.kit.panels import Figure
 from experiments.kit.tables import NothingToDraw, Tables
 from experiments.kit.words import Finding, signed
 
-FACES = {SUPPORTED: style.BLACK, INCONCLUSIVE: "#a8a8a8", NOT_SUPPORTED: "white"}
+FACES = {judge.SUPPORTED: style.BLACK, judge.INCONCLUSIVE: "#a8a8a8", judge.NOT_SUPPORTED: "white"}
 ROW = 0.148  # inches
 NUMBERS = 84  # points from the axes to where the numbers end
 FURTHEST = 300.0  # smallest effects of interest: what lies beyond is drawn at the edge
@@ -40,8 +30,8 @@ CAPTION = (
     "that was registered before its results and before its size was known. Italics: claims of this study. {marks}"
 )
 RETURNS = {
-    YES: "comes back", SMALLER: "comes back smaller", LARGER: "comes back larger", UNDECIDED: "may come back", NO: "does not come back",
-    TURNED: "comes back reversed",
+    judge.YES: "comes back", judge.SMALLER: "comes back smaller", judge.LARGER: "comes back larger", judge.UNDECIDED: "may come back", judge.NO: "does not come back",
+    judge.TURNED: "comes back reversed",
 }  # fmt: skip
 
 
@@ -56,7 +46,7 @@ def forest(tables: Tables, note: str, findings: Mapping[str, Finding]) -> Drawin
     rows = pd.concat([in_order(of) for _, of in known.groupby("family", sort=False)], ignore_index=True)
     # each family below an empty row and its title
     rows["y"] = -(rows.index + 2 * rows["family"].factorize()[0] + 1.0)
-    rows["turned"] = np.where((rows["direction"] == "less") & (rows["test"] != "binomial"), -1, 1)
+    rows["turned"] = np.where(rows["direction"] == "less", -1, 1)
     # what is ranked among placebos counts from their mean
     rows["beyond"] = rows["placebo"].where(rows["test"] == "placebo_ranks", 0.0)
     made = style.figure(style.WIDE, ROW * (1 - rows["y"].min()) + 1.75)
@@ -82,8 +72,7 @@ def _scaled(rows: pd.DataFrame, column: str, beyond: Any = 0.0) -> "pd.Series[fl
 
 def _values(axes: Axes, rows: pd.DataFrame, seeds: pd.DataFrame) -> dict[str, Artist]:
     """Draw all numbers, and the axis. Returns what the legend shows, by its words."""
-    numbers = rows[rows["test"] != "binomial"].drop(columns=["suite", "effect"])
-    single = seeds.merge(numbers, on="id")
+    single = seeds.merge(rows.drop(columns=["suite", "effect"]), on="id")
     low, effect, high = (_scaled(rows, column) for column in ("low", "effect", "high"))
     published, placebo = (_scaled(rows, column, rows["beyond"]) for column in ("published", "placebo"))
     every = pd.concat([low, effect, high, published, placebo, points := _scaled(single, "effect")])
@@ -118,10 +107,8 @@ def _words(axes: Axes, row: Row) -> None:
     """A claim's name at the left, its effect in its own unit and its verdict at the right."""
     name = f"{row['short']}{' ≈' * (row['direction'] == 'equal within')}{MARKS.get(row['changed'], '')}"
     _left(axes, row["y"], name, style="italic" if row["origin"] == "ours" else "normal")
-    number = "no seed decides" if row["n"] else ""
-    if np.isfinite(row["effect"]):
-        shown = signed(row["effect"], max(2, 1 - int(np.floor(np.log10(row["smallest"])))))
-        number = f"{shown.removeprefix('+') if row['null'] else shown} {row['unit']}"
+    shown = signed(row["effect"], max(2, 1 - int(np.floor(np.log10(row["smallest"])))))
+    number = f"{shown.removeprefix('+') if row['null'] else shown} {row['unit']}"
     how: dict[str, Any] = {
         "xycoords": axes.get_yaxis_transform(),
         "textcoords": "offset points",

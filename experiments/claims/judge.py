@@ -5,7 +5,7 @@ the results.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -48,15 +48,13 @@ def judge(tables: Tables) -> dict[str, pd.DataFrame]:
 
     claims: one row a claim, with what the file says of it. value: mean of the endpoint; rival: of what is subtracted, or of
     the placebos' draws. n: seeds (pairs of partners, where the claim says so) that have all that is asked for. effect, low, high: mean over seeds and 95 % t interval,
-    before the null is taken off; in binomial tests the share of the seeds that are not tied and its exact interval, with 0.5
-    as the null, NaN where all are tied. wins, ties: of those seeds; neither: of the ties, those in which both cells are empty.
+    before the null is taken off. wins, ties, neither: empty, of the test of a withdrawn claim.
     placebo: the same effect without what is claimed: the placebos' mean, or the effect of the condition named beside.
     reproduced: mean and interval of the published protocol's own number, the endpoint's where the claim names no other; where
     two columns of one table are subtracted, that difference. returns: whether it comes back, see `back`, of published claims
     alone; `verdict` is what is left of the claim once its control is taken off.
 
-    claim_seeds: `effect` of each seed; in binomial tests the difference whose sign is counted, and the sign alone where a
-    number stands for an empty cell. claim_beside: what is shown beside a claim and takes no part in it, mean over seeds and
+    claim_seeds: `effect` of each seed. claim_beside: what is shown beside a claim and takes no part in it, mean over seeds and
     95 % t interval; name: of the strongest of several; label PAIRED: the effect itself, over pairs of partners. runs: of all
     suites that claims are decided by, also where two share one.
     """
@@ -80,11 +78,10 @@ def judged(claims: Claims, register: Mapping[str, Any], tables: Tables) -> dict[
         holm = stats.holm([answers[name][0]["p"] for name in members])
         for (name, claim), p_holm in zip(members.items(), holm, strict=True):
             found = answers[name][0]
-            direction = "greater" if claim.test == "binomial" else claim.direction
             effect, low, high = (found[key] - found["null"] for key in ("effect", "low", "high"))
             rows.append({
                 "suite": SUITE, "id": name, "family_title": about.title, "family_asks": about.asks, **dict(claim), **found,
-                "p_holm": p_holm, "returns": returns(claim, found), "verdict": verdict(direction, found["n"], effect, low, high, p_holm, claim.smallest),
+                "p_holm": p_holm, "returns": returns(claim, found), "verdict": verdict(claim.direction, found["n"], effect, low, high, p_holm, claim.smallest),
                 "changed": changed[name], "note": claims.readings[name].note if name in claims.readings else None,
                 "suites": " ".join(claim.suites()), "planned": claims.registration.seeds, "hash": claim.hash()[:12],
             })  # fmt: skip
@@ -111,7 +108,7 @@ def judged(claims: Claims, register: Mapping[str, Any], tables: Tables) -> dict[
     suites = sorted({suite for name in answers for suite in claims.claims[name].suites()})
     runs = stack([tables.of(suite).rows("runs") for suite in suites])
     return {
-        "claims": pd.DataFrame(rows).assign(file_sha256=claims.sha256)[COLUMNS],
+        "claims": pd.DataFrame(rows).assign(file_sha256=claims.sha256).reindex(columns=COLUMNS),
         "claim_seeds": pd.DataFrame(seeds, columns=["suite", "id", "seed", "effect"]),
         "claim_beside": pd.DataFrame(
             beside, columns=["suite", "id", "label", "name", "n", "mean", "low", "high"]
@@ -157,8 +154,8 @@ def back(said: float, ours: Estimate, null: float = 0.0, least: float | None = N
 
 
 def returns(claim: Claim, found: Mapping[str, Any]) -> str:
-    """`back` of the published protocol's own number; "" for a claim without a published number and one that is a count."""
-    if claim.published is None or claim.test == "binomial":
+    """`back` of the published protocol's own number; "" for a claim without a published number."""
+    if claim.published is None:
         return ""
     mean, low, high = (found[key] for key in REPRODUCED)
     ours = Estimate(found["returns_n"], mean, low, high, NAN)
@@ -179,7 +176,7 @@ def answer(name: str, claim: Claim, tables: Tables) -> tuple[dict[str, Any], Val
     printed = _units(claim, theirs)
     found: dict[str, Any] = {
         "value": ours.mean(), "rival": NAN, "rival_name": "", "placebo": NAN, "placebo_name": "", "null": claim.null,
-        "returns_n": len(printed), "wins": NAN, "ties": NAN, "neither": NAN, **dict(zip(REPRODUCED, stats.mean_interval(printed), strict=True)),
+        "returns_n": len(printed), **dict(zip(REPRODUCED, stats.mean_interval(printed), strict=True)),
     }  # fmt: skip
     if claim.placebo:
         effects, p, rival, kind = ranked(
@@ -194,13 +191,7 @@ def answer(name: str, claim: Claim, tables: Tables) -> tuple[dict[str, Any], Val
         if claim.beside:
             beside = (look(claim.query(claim.beside)) - subtracted).dropna()
             found |= {"placebo": beside.mean(), "placebo_name": named(claim, claim.beside)}
-        if claim.test == "binomial":
-            return _counted(claim, look, found, effects)
-        beyond = effects.to_numpy(float) - claim.null
-        if effects.empty:
-            p = NAN
-        else:
-            p = tested(claim, beyond)
+        p = tested(claim, effects.to_numpy(float) - claim.null) if len(effects) else NAN
     effect, low, high = stats.mean_interval(effects)
     return {**found, "effect": effect, "low": low, "high": high, "n": len(effects), "p": p}, effects
 
@@ -221,28 +212,6 @@ def tested(claim: Claim, beyond: np.ndarray) -> float:
     if claim.direction == "equal within":
         return stats.equal_within(beyond, claim.smallest, test)
     return test(beyond, claim.direction)
-
-
-def _counted(
-    claim: Claim, look: Callable[[Query], Values], found: dict[str, Any], effects: Values
-) -> tuple[dict[str, Any], Values]:
-    """`answer` by the seeds on the claimed side alone. What stands for an empty cell has an order and no size."""
-    signs = np.sign(effects)
-    wins, ties = int((signs == (1 if claim.direction == "greater" else -1)).sum()), int((signs == 0).sum())
-    effect, low, high, p = stats.share(wins, len(signs) - ties)
-    found |= {"effect": effect, "low": low, "high": high, "n": len(signs), "null": 0.5, "neither": 0}
-    found |= {"wins": wins, "ties": ties, "p": p if ties < len(signs) else NAN}
-    if claim.endpoint.missing is not None:
-        bare = [
-            query.model_copy(update={"missing": None}) for query in (claim.endpoint, claim.query(claim.minus))
-        ]
-        measured = {seed for query in bare for seed in look(query).index}
-        found |= {
-            "neither": len(set(signs.index) - measured),
-            **dict.fromkeys(("value", "rival", *REPRODUCED), NAN),
-        }
-        effects = signs
-    return found if len(signs) else found | dict.fromkeys(("wins", "ties", "neither"), NAN), effects
 
 
 def ranked(ours: Values, placebos: pd.DataFrame) -> tuple[Values, float, float, str]:
@@ -295,9 +264,7 @@ def rows_of(tables: Tables, claim: str, query: Query, *more: str) -> pd.DataFram
     for column, wanted in query.where.items():
         table = table[table[column].isin(wanted if isinstance(wanted, list) else [wanted])]
     found = table[["seed", *more]].assign(value=table[query.column].astype(float))
-    return found.fillna({"value": query.missing} if query.missing is not None else {}).dropna(
-        subset=["value"]
-    )
+    return found.dropna(subset=["value"])
 
 
 def values(tables: Tables, claim: str, query: Query) -> Values:

@@ -17,11 +17,6 @@ from experiments.kit.stats import Estimate, estimate, paired, per_seed
 from experiments.kit.tables import BASIC, NO_CLAMP, PUBLISHED, STATE, TIME, Tables
 from experiments.kit.words import percent
 
-CORPORA = {
-    "shakespeare": ("", published.SHAKESPEARE),
-    "generalization": (", OpenWebText", published.OPENWEBTEXT),
-}
-"""By suite: what is added to a number's name, and what is printed of that corpus."""
 TESTED: dict[str, Any] = {"condition": "analysis", "run_step": 1000, "protocol": "replication"}
 NAMES = dict(zip(published.REPORTED, ("loss", "entropy", "drift", "effect", "top-1"), strict=True))
 DIGITS = dict(zip(published.REPORTED, (3, 3, 4, 3, 4), strict=True))
@@ -84,12 +79,12 @@ def _frozen() -> Iterator[Number]:
     What was selected stands against untrained readers, of which the same was selected; where only lengths up to the state's own
     were tried on those, at the largest of these. The run's own state, and shares of batches, stand against random directions.
     """
-    for suite, (on, printed) in CORPORA.items():
+    for suite, printed in published.CORPORA.items():
 
         def ask(column: str, suite: str = suite, table: str = "frozen_conditions", **where: Any) -> Query:
             return _cell(suite, table, column, **TESTED, **where).model_copy(update={"take": "mean"})
 
-        name, changed = f"frozen weights{on}", partial(ask, "delta_entropy")
+        name, changed = f"frozen weights{printed.name}", partial(ask, "delta_entropy")
         random = changed(state="random")
         yield Number(f"{name}: random", printed.entropies["random"], random, word=CONTROL)
         yield Number(f"{name}: own", printed.entropies["own"], changed(state="own"), _at(state="random"))
@@ -142,7 +137,9 @@ def steady_beyond(suite: str, direction: str, tables: Tables) -> Estimate:
 def _changes() -> Iterator[Number]:
     """Regimes by metrics, during minus before: the essay's table, and with dropout those of the reports."""
     printed = [("shakespeare", "self", "five regimes", published.REGIME_DELTAS)]
-    printed += [(suite, "regimes", f"with dropout{on}", of.deltas) for suite, (on, of) in CORPORA.items()]
+    printed += [
+        (suite, "regimes", f"with dropout{of.name}", of.deltas) for suite, of in published.CORPORA.items()
+    ]
     for suite, condition, name, deltas in printed:
         for regime, metrics in deltas.items():
             for metric, said in metrics.items():
@@ -166,9 +163,9 @@ def _beside(name: str, said: float, cell: Query, other: str, its: float) -> Numb
 
 
 def _patch() -> Iterator[Number]:
-    for suite, (on, printed) in CORPORA.items():
+    for suite, printed in published.CORPORA.items():
         for (metric, condition), said in printed.patch.items():
-            name = f"patch{on}: {condition}, {NAMES[metric]} in [1200, 1400)"
+            name = f"patch{printed.name}: {condition}, {NAMES[metric]} in [1200, 1400)"
             cell = _cell(suite, "patch", metric, condition=condition)
             yield _beside(name, said, cell, "baseline", printed.patch[metric, "baseline"])
 
@@ -194,22 +191,23 @@ def named_beyond(tables: Tables) -> Estimate:
 
 def _losses() -> Iterator[Number]:
     own, other = "analysis", "analysis_vanilla"
-    for suite, (on, printed) in CORPORA.items():
+    for suite, printed in published.CORPORA.items():
         ask, losses = partial(_cell, suite, "runs", "heldout_loss"), printed.losses
         for condition, said in losses.items():
-            name = f"held-out loss, {condition}{on}"
+            name = f"held-out loss, {condition}{printed.name}"
             yield _beside(name, said, ask(condition=condition), other, losses[other])
-        name, gain = f"held-out loss, without minus with a self-state{on}", losses[other] - losses[own]
+        name = f"held-out loss, without minus with a self-state{printed.name}"
+        gain = losses[other] - losses[own]
         yield Number(name, gain, ask(condition=other), digits=4, minus=_at(condition=own))
 
 
 def _dimensions() -> Iterator[Number]:
     """The five largest of the state's numbers, by rank: which of them comes first is another one in each seed."""
-    for suite, (on, printed) in CORPORA.items():
+    for suite, printed in published.CORPORA.items():
         for of, sizes in printed.dimensions.items():
             what, digits = RANKED[of]
             for rank, said in enumerate(sizes, 1):
-                name = f"dimensions{on}: {what}, rank {rank}"
+                name = f"dimensions{printed.name}: {what}, rank {rank}"
                 cell = _cell(suite, "dimension_ranks", "size", of=of, path="learned", rank=rank)
                 yield Number(name, said, cell, _at(path="untrained"), digits, signed=False)
 
@@ -240,10 +238,10 @@ def at_bound(memory: str, tables: Tables) -> str:
 
 def _swaps() -> Iterator[Number]:
     """Both runs as they are printed, each beside the same of ours; beyond a random state of the same norm."""
-    for suite, (on, printed) in CORPORA.items():
+    for suite, printed in published.CORPORA.items():
         for run, sizes in printed.swaps.items():
             for (column, condition), said in sizes.items():
-                name = f"swap {run}{on}: {condition}, {column} of the next 100 steps"
+                name = f"swap {run}{printed.name}: {condition}, {column} of the next 100 steps"
                 cell = _cell("swap" if suite == "shakespeare" else suite, "swap_summary", column, condition=condition)  # fmt: skip
                 control = _at(condition="random") if condition == "other" else None
                 yield Number(name, said, cell, control, 4, signed=False, word="" if control else CONTROL)

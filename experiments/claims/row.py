@@ -108,9 +108,9 @@ def _published(row: Row) -> str:
 
 def _ours(row: Row) -> str:
     """The effect with its interval; among placebos, how far the number lies beyond their mean."""
-    if not row["n"] or not _known(row["effect"]):
-        return "no seed decides" if row["n"] else DASH
-    counted = row["test"] == "binomial" or (row["null"] and not _known(row["rival"]))
+    if not row["n"]:
+        return DASH
+    counted = row["null"] and not _known(row["rival"])
     return f"{_mean(row, 'effect low high', _digits(row), not counted)} {row['unit']}"
 
 
@@ -126,14 +126,9 @@ def _reproduced(row: Row) -> str:
 
 
 def _held(row: Row) -> str:
-    """What the claim is held against: both numbers on one scale, and the other's name; seeds where order alone counts."""
+    """What the claim is held against: both numbers on one scale, and the other's name."""
     value, rival, placebo = (number(row[name], _digits(row)) for name in ("value", "rival", "placebo"))
     rivals, placebos = _called(row["rival_name"]), _called(row["placebo_name"])
-    if row["test"] == "binomial" and row["n"]:
-        said = f"{row['wins']:.0f} of {plural(row['n'], 'seed')}"
-        said += f", {row['ties']:.0f} tied" if row["ties"] else ""
-        said += f", in {row['neither']:.0f} of them neither recovered" if row["neither"] else ""
-        return f"{said} ({rivals})" if rivals else said
     if placebo != DASH and not (row["test"] == "placebo_ranks" and row["n"]):
         return f"{placebos} gets {placebo}"
     return f"{value} against {rival} ({rivals})" if rival != DASH else DASH

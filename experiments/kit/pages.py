@@ -22,22 +22,6 @@ from experiments.kit.levels import FEWEST_SEEDS
 from experiments.kit.stats import Estimate, estimate
 from experiments.kit.style import Look
 from experiments.kit.tables import ByCondition, Grid, NothingToDraw, Tables, of_condition
-from experiments.kit.words import (
-    ABSENT,
-    DASH,
-    MISSING,
-    OPEN,
-    Finding,
-    in_order,
-    interval,
-    listed,
-    number,
-    percent,
-    plural,
-    signed,
-    table,
-    tiny,
-)
 
 if TYPE_CHECKING:
     from experiments.kit.experiment import Experiment
@@ -76,7 +60,7 @@ def render(
 
     with tables.legible():
         known = {
-            "missing": MISSING, "title": experiment.title, "note": " ".join(note.split()), "figures": figures,
+            "missing": words.MISSING, "title": experiment.title, "note": " ".join(note.split()), "figures": figures,
             "short": partial(short, findings, tables), "finding": findings, "figure": figure,
             "grid": {name: _or_missing(make, tables) for name, make in experiment.grids.items()},
             "published": SimpleNamespace(**{**vars(published), **published.ANSWERS}), "tables": tables,
@@ -92,17 +76,17 @@ def render(
         )
 
 
-def short(findings: Mapping[str, Finding], tables: Tables, names: Sequence[str]) -> str:
+def short(findings: Mapping[str, words.Finding], tables: Tables, names: Sequence[str]) -> str:
     """What opens a page: findings by name, or one sentence where there are too few seeds to find anything.
 
     names: of the findings; none for all, what fails first.
     """
     seeds = tables.rows("runs")["seed"].nunique() if len(tables.rows("runs")) else 0
-    told = [findings[name] for name in names] if names and findings else in_order(findings.values())
-    if not any(one.verdict != ABSENT for one in told):
+    told = [findings[name] for name in names] if names and findings else words.in_order(findings.values())
+    if not any(one.verdict != words.ABSENT for one in told):
         return "Nothing has been measured yet."
-    if 0 < seeds < FEWEST_SEEDS and all(one.verdict in (OPEN, ABSENT) for one in told):
-        return f"{plural(seeds, 'seed')} can settle nothing: {FEWEST_SEEDS} are the fewest. The numbers stand below."
+    if 0 < seeds < FEWEST_SEEDS and all(one.verdict in (words.OPEN, words.ABSENT) for one in told):
+        return f"{words.plural(seeds, 'seed')} can settle nothing: {FEWEST_SEEDS} are the fewest. The numbers stand below."
     return "\n".join(one.line() for one in told)
 
 
@@ -122,8 +106,8 @@ def filled(
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters |= {
-        "number": number, "digits": number, "signed": signed, "percent": percent, "plural": plural, "listed": listed,
-        "interval": interval, "tiny": tiny, "told": told, **filters,
+        "number": words.number, "digits": words.number, "signed": words.signed, "percent": words.percent, "plural": words.plural,
+        "listed": words.listed, "interval": words.interval, "tiny": words.tiny, "told": told, **filters,
     }  # fmt: skip
     environment.globals |= known
     text = environment.get_template(template).render()
@@ -137,7 +121,7 @@ def _or_missing(make: Grid, tables: Tables) -> str:
         with tables.needed("grid"):
             return make(tables)
     except NothingToDraw:
-        return MISSING
+        return words.MISSING
 
 
 def _of_column(tables: Tables, how: str, name: str, column: str, **where: object) -> float:
@@ -152,7 +136,7 @@ def conditions(tables: Tables, text: str, guests: Iterable[str] = ()) -> str:
     have = {name for one in (tables, *map(tables.of, guests)) for name in one.rows("runs")["condition"]}
     lines = [line.strip().split(": ", 1) for line in text.splitlines() if line.strip()]
     rows = [[f"`{name}`", said] for name, said in lines if name in have]
-    return f"## Conditions\n\n{table(['condition', 'what it is'], rows, words=True)}" if rows else ""
+    return f"## Conditions\n\n{words.table(['condition', 'what it is'], rows, words=True)}" if rows else ""
 
 
 def grid(
@@ -199,7 +183,7 @@ def grid(
                     if column in (minus or {}):
                         other = (minus or {})[column]
                         beyond = found.minus(condition, other, column)
-                        line.append(shown(beyond, f"±{kind}") if condition != other else DASH)
+                        line.append(shown(beyond, f"±{kind}") if condition != other else words.DASH)
                 counts = [
                     found.value(condition, column).n
                     for column, (_, kind, *_) in measures.items()
@@ -209,7 +193,7 @@ def grid(
         heads = [head]
         for column, (said, *_) in measures.items():
             heads += [said] + [f"that − `{other}`'s" for of, other in (minus or {}).items() if of == column]
-        return table(heads + ["n"] * n, lines)
+        return words.table(heads + ["n"] * n, lines)
 
     return make
 
@@ -220,7 +204,7 @@ def beyond(other: str, name: str, column: str, kind: str, **where: object) -> Ce
     def cell(rows: pd.DataFrame, tables: Tables) -> str:
         own = str(rows["condition"].iloc[0])
         apart = ByCondition(tables.rows(name, **where)).minus(own, other, column)
-        return DASH if own == other else shown(apart, kind)
+        return words.DASH if own == other else shown(apart, kind)
 
     return cell
 
@@ -228,12 +212,12 @@ def beyond(other: str, name: str, column: str, kind: str, **where: object) -> Ce
 def shown(value: Estimate, kind: str) -> str:
     """An estimate as a cell, by one of the formats of `grid`; a dash without a seed."""
     if not value.n:
-        return DASH
+        return words.DASH
     if kind == "%":
-        return percent(value.mean)
+        return words.percent(value.mean)
     if kind.startswith("~"):
-        return number(value.mean, int(kind[1:]))
-    return interval(value, int(kind.lstrip("±")), sign=kind.startswith("±"))
+        return words.number(value.mean, int(kind[1:]))
+    return words.interval(value, int(kind.lstrip("±")), sign=kind.startswith("±"))
 
 
 def course(
@@ -254,10 +238,12 @@ def course(
         names = [one for one in looks if one in have]
         steps = sorted(set(rows[along]) & set(places))
         if not names or not steps:
-            return MISSING
+            return words.MISSING
         blocks = []
         for column, (head, kind) in measures.items():
-            show = partial(signed if kind.startswith("±") else number, digits=int(kind.lstrip("±")))
+            show = partial(
+                words.signed if kind.startswith("±") else words.number, digits=int(kind.lstrip("±"))
+            )
             lines = []
             under = (beside or {}).get(column, ("", "", ""))
             for condition in names:
@@ -267,7 +253,7 @@ def course(
                 for label, of in shown_as:
                     mean = of_condition(rows, condition).groupby(along)[of].mean()
                     lines.append([label, *(show(float(mean.get(step, np.nan))) for step in steps)])
-            blocks.append(table([f"{head}: {said}", *(str(int(step)) for step in steps)], lines))
+            blocks.append(words.table([f"{head}: {said}", *(str(int(step)) for step in steps)], lines))
         return "\n\n".join(blocks)
 
     return make
@@ -284,16 +270,16 @@ def made_from(tables: Tables, *guests: str) -> str:
     corpora = [f"`{name}`" for name in sorted(set(runs["corpus"].astype(str)))]
     dtypes = ", ".join(sorted(set(runs["dtype"].astype(str))))
     counts = runs["parameters"].astype(int).sort_values()
-    sizes = listed([*dict.fromkeys(f"{count / 1e6:.2f}" for count in counts)])
+    sizes = words.listed([*dict.fromkeys(f"{count / 1e6:.2f}" for count in counts)])
     steps = " or ".join(str(count) for count in sorted(set(runs["steps"].astype(int))))
     suites = [f"`{name}`" for name in sorted(set(runs["suite"].astype(str)))]
     seeds = runs.groupby(["suite", "condition"])["seed"].nunique()
-    count = plural(int(seeds.max()), "seed") + (
+    count = words.plural(int(seeds.max()), "seed") + (
         "" if seeds.min() == seeds.max() else f" at most, {seeds.min()} at least"
     )
     return (
-        f"Suite{'s' if len(suites) > 1 else ''} {listed(suites)}, {'corpora' if len(corpora) > 1 else 'corpus'} {listed(corpora)}, "
-        f"models of {sizes} million parameters: {plural(len(runs), 'run')} of {steps} "
+        f"Suite{'s' if len(suites) > 1 else ''} {words.listed(suites)}, {'corpora' if len(corpora) > 1 else 'corpus'} {words.listed(corpora)}, "
+        f"models of {sizes} million parameters: {words.plural(len(runs), 'run')} of {steps} "
         f"steps, {count} a condition, products in {dtypes}."
     )
 
@@ -311,16 +297,25 @@ def smaller(tables: Tables) -> str:
 
 def told(values: "pd.Series[float] | Estimate", digits: int = 2, sign: bool = False) -> str:
     """Values by seed, or an estimate of them, as mean and interval."""
-    return interval(values if isinstance(values, Estimate) else estimate(values), digits, sign)
+    return words.interval(values if isinstance(values, Estimate) else estimate(values), digits, sign)
 
 
-def of_seeds(head: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
-    """A table of lines: words, then each cell's values by seed as mean and interval, or a cell as it stands; last n, the most
-    seeds. A line without a value is left out."""
+def of_seeds(first: str, columns: Iterable[tuple[str, str]], lines: Iterable[Sequence[Any]]) -> str:
+    """A table of lines that are no rows of one table. Last n, the most seeds; a line without a value is left out.
+
+    Args:
+        first: head of the first column. columns: (head, format as in `grid`) of the others.
+        lines: words, then cells: values by seed, an estimate of them, a number, or words that stand as they are.
+    """
+    heads, kinds = zip(*columns, strict=True)
     body = []
     for label, *cells in lines:
-        counts = [len(one) for one in cells if not isinstance(one, str)]
-        if any(counts):
-            told = (one if isinstance(one, str) else shown(estimate(one), "3") for one in cells)
-            body.append([label, *told, str(max(counts))])
-    return table([*head, "n"], body)
+        known = [one if isinstance(one, str | Estimate) else estimate(pd.Series(one, dtype=float)) for one in cells]  # fmt: skip
+        n = max((one.n for one in known if not isinstance(one, str)), default=0)
+        if n:
+            told = (
+                one if isinstance(one, str) else shown(one, kind)
+                for one, kind in zip(known, kinds, strict=True)
+            )
+            body.append([label, *told, str(n)])
+    return words.table([first, *heads, "n"], body)

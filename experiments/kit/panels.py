@@ -79,10 +79,10 @@ class Panel:
 def sheet(
     name: str, panels: Sequence[Panel | Odd], *, shows: str, title: Sequence[str] | Callable[[Tables], str],
     caption: str | Callable[[Tables], str], grid: tuple[int, int] | str = (1, 1), height: float = 3.7,
-    width: float = style.WIDE, looks: Mapping[str, Look] | None = None, x: str = "", marks: str = "both",
-    columns: int = 4, share_x: Share = False, share_y: Share = False, tables: Sequence[str] = (),
+    looks: Mapping[str, Look] | None = None, x: str = "", marks: str = "both", columns: int = 4, share_x: Share = False,
+    share_y: Share = False, tables: Sequence[str] = (),
 ) -> Figure:  # fmt: skip
-    """A figure that is a grid of panels.
+    """A figure that is a grid of panels; one that stays empty says that nothing was measured.
 
     Args:
         title: names of findings, or a function of the tables.
@@ -97,7 +97,7 @@ def sheet(
     )
 
     def make(found: Tables, note: str, findings: Mapping[str, Finding]) -> Drawing:
-        made = style.figure(width, height)
+        made = style.figure(style.WIDE, height)
         places: list[Axes] = (
             [*made.subplot_mosaic(grid).values()]
             if isinstance(grid, str)
@@ -111,6 +111,8 @@ def sheet(
                 panel(axes, found)
             if isinstance(panel, Panel) and panel.along:
                 axes.set_xlabel(x)
+            if not axes.has_data() and not axes.texts:
+                not_measured(axes)
         for axes in places[len(panels) :]:
             axes.set_visible(False)
         if not drawn and all(isinstance(one, Panel) for one in panels):
@@ -224,7 +226,6 @@ def points(
     def draw(axes: Axes, tables: Tables, looks: Looks) -> list[str]:
         parts = _parts(tables, table, looks, by, where or {})
         if not parts:
-            not_measured(axes)
             return []
         if across:
             have = dict.fromkeys(value for part in parts.values() for value in part[across])
@@ -302,14 +303,19 @@ def scatter(
     return Panel((table,), draw)
 
 
+def at_zero(axes: Axes) -> None:
+    """A line at zero across a strip."""
+    level(axes, upright=False)
+
+
 def strip(
     tables: Sequence[str], looks: Looks, values: Callable[[Tables, str], pd.Series], title: str, label: str,
-    finish: Callable[[Axes], object], joined: Sequence[str] = (),
+    finish: Callable[[Axes], object] = at_zero, joined: Sequence[str] = (),
 ) -> Panel:  # fmt: skip
     """A row a look of its own, with its label: a value a seed, mean and interval. For what no one column holds.
 
     Args:
-        values: tables, name of a look -> its values by seed. finish: what is done to the axis last.
+        values: tables, name of a look -> its values by seed. finish: what is done to the axis last; by default a line at zero.
         joined: two looks, whose values are joined by seed.
     """
 
@@ -325,7 +331,8 @@ def strip(
                 both.to_numpy().T, [[*looks].index(name) for name in joined], c=style.LIGHT, lw=0.6, zorder=1
             )
         drawn = [name for name in looks if len(known[name])]
-        (finish if drawn else not_measured)(axes)
+        if drawn:
+            finish(axes)
         return drawn
 
     return Panel(tables, draw)

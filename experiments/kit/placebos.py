@@ -9,27 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiments.kit import published, style
+from experiments.kit import published, style, words
 from experiments.kit.levels import ALPHA
 from experiments.kit.stats import Estimate, estimate, over_seeds, paired, per_seed
 from experiments.kit.style import Look
 from experiments.kit.tables import Tables
-from experiments.kit.words import (
-    CLEAR,
-    DASH,
-    OPEN,
-    Finding,
-    all_of,
-    difference,
-    interval,
-    listed,
-    number,
-    other_way,
-    plural,
-    side,
-    table,
-    worst,
-)  # fmt: skip
 
 TESTS = {
     ("replication", "dimension"): "replication protocol",
@@ -114,12 +98,12 @@ def _below(rows: pd.DataFrame) -> tuple[int, int]:
 def _ranked(draws: int, k: int, n: int) -> str:
     """How many of n seeds have p < ALPHA by rank, as what that says of their draws."""
     if _too_few(draws):
-        return f"{plural(draws, 'draw')} of each are too few for a rank"
+        return f"{words.plural(draws, 'draw')} of each are too few for a rank"
     if not draws:
-        return f"rank p < {ALPHA} in {k} of {plural(n, 'seed')}"
+        return f"rank p < {ALPHA} in {k} of {words.plural(n, 'seed')}"
     beaten = next(least for least in range(draws + 1) if (1 + draws - least) / (1 + draws) < ALPHA)
     those = f"all {draws}" if beaten == draws else f"{beaten} of {draws}"
-    return f"further than {those} of them in {k} of {plural(n, 'seed')}"
+    return f"further than {those} of them in {k} of {words.plural(n, 'seed')}"
 
 
 def effect_table(tests: Sequence[tuple[str, str]], *views: View) -> str:
@@ -133,25 +117,25 @@ def effect_table(tests: Sequence[tuple[str, str]], *views: View) -> str:
                     named = f"{view.name}, " if view.name else ""
                     rows.append([
                         f"{named}{TESTS[test]}, {step} steps, {PLACEBOS[placebo]}",
-                        number(view.published, 2) if test[0] == "replication" else DASH,
-                        interval(over_seeds(found, "effect"), sign=False),
-                        f"{number(found['placebo_mean'].mean())} ± {number(found['placebo_sd'].mean())}",
-                        number(found["placebo_max"].max()),
-                        interval(surplus(found)),
-                        f"{DASH} ({plural(draws, 'draw')})" if _too_few(draws) else f"{k} of {n}",
+                        words.number(view.published, 2) if test[0] == "replication" else words.DASH,
+                        words.interval(over_seeds(found, "effect"), sign=False),
+                        f"{words.number(found['placebo_mean'].mean())} ± {words.number(found['placebo_sd'].mean())}",
+                        words.number(found["placebo_max"].max()),
+                        words.interval(surplus(found)),
+                        f"{words.DASH} ({words.plural(draws, 'draw')})" if _too_few(draws) else f"{k} of {n}",
                     ])  # fmt: skip
     if not rows:
         return ""
     head = ["test, weights, placebo", "published", "effect size, nats", "placebo mean ± SD", "placebo max",
             "effect − placebo mean", f"seeds with p < {ALPHA}"]  # fmt: skip
     return (
-        f"{table(head, rows)}\n\nEffect size: |entropy(confident) − entropy(uncertain)|. p: rank of the learned reader among its "
+        f"{words.table(head, rows)}\n\nEffect size: |entropy(confident) − entropy(uncertain)|. p: rank of the learned reader among its "
         "own seed's placebo draws, (1 + draws at least as large) / (1 + draws); a dash where there are too few draws for a p "
         f"below {ALPHA}. SD: over the draws of a seed, mean over seeds."
     )
 
 
-def beats(view: View, protocol: str, finder: str) -> Finding:
+def beats(view: View, protocol: str, finder: str) -> words.Finding:
     """Whether learned directions steer further than those of placebo readers: on average over seeds, and in most seeds by rank."""
     verdicts, parts = [], []
     beyonds: dict[str, Estimate] = {}
@@ -164,27 +148,27 @@ def beats(view: View, protocol: str, finder: str) -> Finding:
             (k, n), draws, verdict = (
                 _below(found),
                 view.draws(protocol, finder, step, placebo),
-                side(beyond, +1),
+                words.side(beyond, +1),
             )
-            against.append(OPEN if verdict == CLEAR and 2 * k <= n else verdict)
-            mean = number(per_seed(found, "placebo_mean").mean())
+            against.append(words.OPEN if verdict == words.CLEAR and 2 * k <= n else verdict)
+            mean = words.number(per_seed(found, "placebo_mean").mean())
             told.append(
-                f"{PLACEBOS[placebo].capitalize()} readers {mean}, learned minus that {interval(beyond)}; {_ranked(draws, k, n)}."
+                f"{PLACEBOS[placebo].capitalize()} readers {mean}, learned minus that {words.interval(beyond)}; {_ranked(draws, k, n)}."
             )
         if against:
-            verdicts.append(worst(against))
-            effect = number(per_seed(pd.concat(by_placebo.values()), "effect").mean())
+            verdicts.append(words.worst(against))
+            effect = words.number(per_seed(pd.concat(by_placebo.values()), "effect").mean())
             parts.append(f"After {step} steps {effect} nats. {' '.join(told)}")
-    whose, both = listed(list(kinds) or list(PLACEBOS.values())), "" if len(kinds) == 1 else "both "
+    whose, both = words.listed(list(kinds) or list(PLACEBOS.values())), "" if len(kinds) == 1 else "both "
     said = f"{ON[protocol, finder]}, the learned directions"
-    return Finding(
-        f"{said} steer further than those of {whose} readers.", all_of(verdicts),
-        " ".join(parts) + other_way(beyonds, +1) if parts else "It was not run.",
+    return words.Finding(
+        f"{said} steer further than those of {whose} readers.", words.all_of(verdicts),
+        " ".join(parts) + words.other_way(beyonds, +1) if parts else "It was not run.",
         f"{said} do not clearly beat {both}{whose} readers.",
     )  # fmt: skip
 
 
-def further(view: View, protocol: str, finder: str, claim: str, otherwise: str) -> Finding:
+def further(view: View, protocol: str, finder: str, claim: str, otherwise: str) -> words.Finding:
     """Whether the learned reader steers further than the mean of placebo readers, over seeds.
 
     For tests with too few draws for a rank within a seed, where `beats` can decide nothing.
@@ -195,7 +179,7 @@ def further(view: View, protocol: str, finder: str, claim: str, otherwise: str) 
             parts[f"beyond {PLACEBOS[placebo]} readers{f' at step {step}' * (len(steps) > 1)}"] = surplus(
                 found
             )
-    return difference(claim, parts, +1, "nats", otherwise=otherwise)
+    return words.difference(claim, parts, +1, "nats", otherwise=otherwise)
 
 
 def at_usual_norm(rows: pd.DataFrame, condition: str, finder: str, placebo: str) -> Estimate:
@@ -221,10 +205,10 @@ def usual_table(rows: pd.DataFrame) -> str:
         beyond = [paired(effects["learned"], effects[reader]) for reader in PLACEBOS]
         lines.append([
             f"`{name}`, {f'step {step}, ' if len(steps) > 1 else ''}{finder}",
-            f"{number(here['norm'].mean(), 2)} of {number(here['largest'].mean(), 2)}",
-            interval(estimate(effects["learned"]), sign=False),
-            *(number(float(effects[reader].mean())) if len(effects[reader]) else DASH for reader in PLACEBOS),
-            *(interval(value) if value.n else DASH for value in beyond),
+            f"{words.number(here['norm'].mean(), 2)} of {words.number(here['largest'].mean(), 2)}",
+            words.interval(estimate(effects["learned"]), sign=False),
+            *(words.number(float(effects[reader].mean())) if len(effects[reader]) else words.DASH for reader in PLACEBOS),
+            *(words.interval(value) if value.n else words.DASH for value in beyond),
             str(len(effects["learned"])),
         ])  # fmt: skip
     if not lines:
@@ -232,4 +216,4 @@ def usual_table(rows: pd.DataFrame) -> str:
     head = [f"condition, {'weights, ' if len(steps) > 1 else ''}finder", "usual norm, of the largest dose",
             "learned effect, nats", "scrambled readers", "untrained readers", "learned − scrambled", "learned − untrained", "n"]  # fmt: skip
     under = f"\n\nAll with the weights of step {steps[0]}." if len(steps) == 1 else ""
-    return table(head, lines) + under
+    return words.table(head, lines) + under

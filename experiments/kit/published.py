@@ -22,9 +22,6 @@ FROZEN_DELTA_ENTROPY: dict[str, float] = {
 FROZEN_RANDOM_SD = 0.100
 """Standard deviation over those 50 directions."""
 
-FROZEN_ONE_RANDOM = -0.017
-"""Of one random direction: a bar of a figure."""
-
 FROZEN_SIGN_CONSISTENCY: dict[str, float] = {"confident": 1.0, "uncertain": 1.0, "random": 0.44}
 """Shares with the right sign: of the five batches in the first two, of the 50 directions (that lower entropy) in the last."""
 
@@ -82,73 +79,8 @@ REGIME_DELTAS = _by_metric(
 )
 """Mean during the window minus mean of the last 100 steps before it on which no regime acted; the essay's table, no dropout."""
 
-REGIME_DELTAS_DROPOUT = _by_metric(
-    {
-        "bewilderment": (1.4839, 1.3112, 0.0191, -0.6437, -0.1858),
-        "false_feedback": (-0.0477, -0.0314, -0.0134, -0.0684, 0.0090),
-        "lr_heatwave": (0.0046, -0.0212, 0.2771, -0.2435, -0.0028),
-        "self_clamp": (-0.0047, -0.0092, 0.1173, -0.3747, -0.0014),
-        "sensory_fog": (0.2274, 0.2168, 0.0219, 0.2799, -0.0390),
-    }
-)
-"""The same of its report, with dropout 0.2."""
-
-REGIME_DELTAS_OWT = _by_metric(
-    {
-        "bewilderment": (2.3309, 2.0357, 0.0603, 0.0673, -0.1449),
-        "false_feedback": (-0.0179, -0.0188, -0.0087, 0.0533, 0.0028),
-        "lr_heatwave": (0.0085, -0.0524, 0.0097, -0.3846, 0.0056),
-        "self_clamp": (-0.0171, 0.024, 0.1589, 1.1192, -0.0023),
-        "sensory_fog": (0.1487, 0.1187, 0.0441, 0.7195, -0.0279),
-    }
-)
-"""The same of its report on OpenWebText."""
-
-OWT_DELTA_ENTROPY: dict[str, float] = {
-    "confident": -0.004,
-    "uncertain": 0.324,
-    "random": 0.044,
-    "own": -0.059,
-}
-OWT_EFFECT_SIZE = 0.33
-OWT_RANDOM_SD = 0.09
-OWT_SIGN_CONSISTENCY: dict[str, float] = {"confident": 0.6, "uncertain": 1.0, "random": 0.36}
-
-PATCH: dict[tuple[str, str], float] = {
-    ("state_ema_drift", "patch"): 0.0050, ("state_ema_drift", "baseline"): 0.0005,
-    ("prompt_effect", "patch"): 0.4919, ("prompt_effect", "baseline"): 0.9876,
-}  # fmt: skip
-"""Means of [1200, 1400), in which half of patch's targets are replaced."""
-
-PATCH_OWT: dict[tuple[str, str], float] = {
-    ("state_ema_drift", "patch"): 0.0760, ("state_ema_drift", "baseline"): 0.0031,
-    ("prompt_effect", "patch"): 0.3669, ("prompt_effect", "baseline"): 0.5594,
-}  # fmt: skip
-
 LOSSES: dict[str, float] = {"analysis": 2.0670, "analysis_vanilla": 2.0773}
 """Best validation losses of 1000 steps, nats."""
-
-LOSSES_OWT: dict[str, float] = {"analysis": 2.1956, "analysis_vanilla": 2.2304}
-
-Swapped = dict[tuple[str, str], float]
-
-
-def _swap(drift: float, drift_own: float, effect: float, effect_own: float) -> Swapped:
-    sizes = (drift, drift_own, effect, effect_own)
-    cells = [("drift", "other"), ("drift", "own"), ("effect", "other"), ("effect", "own")]
-    return dict(zip(cells, sizes, strict=True))
-
-
-SWAPS: dict[str, Swapped] = {
-    "A": _swap(0.3224, 0.0018, 0.7280, 0.7604),
-    "B": _swap(0.3722, 0.0015, 0.6308, 0.6213),
-}
-"""Of its two runs, means of the 100 steps after the swap, and of the same steps of the run that was not swapped."""
-
-SWAPS_OWT: dict[str, Swapped] = {
-    "A": _swap(0.4020, 0.0016, 0.4076, 0.3915),
-    "B": _swap(0.4404, 0.0023, 0.5668, 0.5387),
-}
 
 CLASSIFICATION: dict[str, float] = {BASIC: 0.80, STATE: 1.00}
 """Accuracy of naming the regime from windows of one run's log."""
@@ -189,12 +121,6 @@ DIMENSIONS: dict[str, tuple[float, ...]] = {
 }
 """Of its report's 32 dimensions the five largest: absolute Pearson correlations with a statistic, and changes of logits."""
 
-DIMENSIONS_OWT: dict[str, tuple[float, ...]] = {
-    "progress": (0.9667, 0.9663, 0.9645, 0.9621, 0.9500),
-    "loss": (0.9027, 0.8521, 0.7861, 0.7639, 0.7609),
-    "peak": (0.05602, 0.04358, 0.03953, 0.03842, 0.03308),
-}
-
 DIMENSION_CONTROLS: dict[str, dict[str, tuple[float, ...]]] = {
     "progress": {
         "untrained": (0.964, 0.942, 0.915, 0.897, 0.863),
@@ -222,10 +148,34 @@ UPDATE_PROBE_UNTRAINED: dict[str, tuple[float, float, float, float, float]] = {
 """The same by the statistics of that very run through a network of its sizes that was never trained (tests/test_update_rows.py)."""
 
 
+Swapped = dict[tuple[str, str], float]
+
+
+def _patch(
+    drift: float, drift_calm: float, effect: float, effect_calm: float
+) -> dict[tuple[str, str], float]:
+    cells = [
+        (metric, run) for metric in ("state_ema_drift", "prompt_effect") for run in ("patch", "baseline")
+    ]
+    return dict(zip(cells, (drift, drift_calm, effect, effect_calm), strict=True))
+
+
+def _swap(drift: float, drift_own: float, effect: float, effect_own: float) -> Swapped:
+    cells = [("drift", "other"), ("drift", "own"), ("effect", "other"), ("effect", "own")]
+    return dict(zip(cells, (drift, drift_own, effect, effect_own), strict=True))
+
+
 @dataclass(frozen=True)
 class Corpus:
-    """What is printed of one corpus, by the constants above."""
+    """What its reports print of one corpus.
 
+    name: what a number's own name has behind it. entropies, signs, spread, size: of the frozen-weight test, as above; one: of one
+    random direction, a bar of a figure. deltas: as REGIME_DELTAS, with dropout 0.2. patch: means of [1200, 1400), in which half of
+    patch's targets are replaced. losses: best validation losses of 1000 steps, nats. swaps: of its two runs, means of the 100 steps
+    after the swap, and of the same steps of the run that was not swapped. dimensions: as DIMENSIONS.
+    """
+
+    name: str
     entropies: dict[str, float]
     size: float
     spread: float
@@ -238,13 +188,39 @@ class Corpus:
     one: float | None = None
 
 
-SHAKESPEARE = Corpus(
-    FROZEN_DELTA_ENTROPY, EFFECT_SIZE, FROZEN_RANDOM_SD, FROZEN_SIGN_CONSISTENCY, REGIME_DELTAS_DROPOUT, PATCH, LOSSES, SWAPS, DIMENSIONS,
-    FROZEN_ONE_RANDOM,
-)  # fmt: skip
-OPENWEBTEXT = Corpus(
-    OWT_DELTA_ENTROPY, OWT_EFFECT_SIZE, OWT_RANDOM_SD, OWT_SIGN_CONSISTENCY, REGIME_DELTAS_OWT, PATCH_OWT, LOSSES_OWT, SWAPS_OWT, DIMENSIONS_OWT
-)  # fmt: skip
+CORPORA = {
+    "shakespeare": Corpus(
+        name="", entropies=FROZEN_DELTA_ENTROPY, size=EFFECT_SIZE, spread=FROZEN_RANDOM_SD, signs=FROZEN_SIGN_CONSISTENCY, one=-0.017,
+        deltas=_by_metric({
+            "bewilderment": (1.4839, 1.3112, 0.0191, -0.6437, -0.1858),
+            "false_feedback": (-0.0477, -0.0314, -0.0134, -0.0684, 0.0090),
+            "lr_heatwave": (0.0046, -0.0212, 0.2771, -0.2435, -0.0028),
+            "self_clamp": (-0.0047, -0.0092, 0.1173, -0.3747, -0.0014),
+            "sensory_fog": (0.2274, 0.2168, 0.0219, 0.2799, -0.0390),
+        }),
+        patch=_patch(0.0050, 0.0005, 0.4919, 0.9876), losses=LOSSES, dimensions=DIMENSIONS,
+        swaps={"A": _swap(0.3224, 0.0018, 0.7280, 0.7604), "B": _swap(0.3722, 0.0015, 0.6308, 0.6213)},
+    ),
+    "generalization": Corpus(
+        name=", OpenWebText", entropies={"confident": -0.004, "uncertain": 0.324, "random": 0.044, "own": -0.059},
+        size=0.33, spread=0.09, signs={"confident": 0.6, "uncertain": 1.0, "random": 0.36},
+        deltas=_by_metric({
+            "bewilderment": (2.3309, 2.0357, 0.0603, 0.0673, -0.1449),
+            "false_feedback": (-0.0179, -0.0188, -0.0087, 0.0533, 0.0028),
+            "lr_heatwave": (0.0085, -0.0524, 0.0097, -0.3846, 0.0056),
+            "self_clamp": (-0.0171, 0.024, 0.1589, 1.1192, -0.0023),
+            "sensory_fog": (0.1487, 0.1187, 0.0441, 0.7195, -0.0279),
+        }),
+        patch=_patch(0.0760, 0.0031, 0.3669, 0.5594), losses={"analysis": 2.1956, "analysis_vanilla": 2.2304},
+        swaps={"A": _swap(0.4020, 0.0016, 0.4076, 0.3915), "B": _swap(0.4404, 0.0023, 0.5668, 0.5387)},
+        dimensions={
+            "progress": (0.9667, 0.9663, 0.9645, 0.9621, 0.9500),
+            "loss": (0.9027, 0.8521, 0.7861, 0.7639, 0.7609),
+            "peak": (0.05602, 0.04358, 0.03953, 0.03842, 0.03308),
+        },
+    ),
+}  # fmt: skip
+"""By the suite that is held against it."""
 
 ANSWERS: dict[str, str] = {
     "fixed": "static injection doesn't reproduce the dynamic patterns",

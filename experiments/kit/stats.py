@@ -209,14 +209,6 @@ def combined_rank(above: Sequence[int], draws: Sequence[int]) -> float:
     return float(Fraction(small, sum(ways.values())))
 
 
-def share(wins: int, n: int) -> tuple[float, float, float, float]:
-    """Share of wins out of n, its 95 % interval (Clopper and Pearson, 1934), and p of more than half (one-sided)."""
-    if not n:
-        return (math.nan, math.nan, math.nan, 1.0)
-    interval = scipy.stats.binomtest(wins, n).proportion_ci(LEVEL, method="exact")
-    return wins / n, float(interval.low), float(interval.high), sign_test(wins, n - wins)
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values of a family, in the order given (Scandinavian Journal of Statistics 6, 1979).
 

@@ -131,22 +131,22 @@ class Finding:
         return PREFIXES.get(self.verdict, claimed) + self.claim
 
 
+def settled(n: int, holds: bool) -> str:
+    """The verdict on what holds, or does not, of so many seeds."""
+    if n < FEWEST_SEEDS:
+        return OPEN if n else ABSENT
+    return CLEAR if holds else NOT_CLEAR
+
+
 def side(value: "Estimate", sign: int) -> str:
     """The verdict on "this mean lies on that side of zero"; sign is +1 or -1."""
-    if value.n == 0:
-        return ABSENT
-    if value.n < FEWEST_SEEDS:
-        return OPEN
-    return CLEAR if (value.low > 0 if sign > 0 else value.high < 0) else NOT_CLEAR
+    return settled(value.n, value.low > 0 if sign > 0 else value.high < 0)
 
 
 def reach(value: "Estimate", said: float) -> str:
     """The verdict on "this mean is at least so large": open, too, where the interval holds that number."""
-    if value.n == 0:
-        return ABSENT
-    if value.n < FEWEST_SEEDS or value.low < said <= value.high:
-        return OPEN
-    return CLEAR if value.low >= said else NOT_CLEAR
+    found = settled(value.n, value.low >= said)
+    return OPEN if found == NOT_CLEAR and value.high >= said else found
 
 
 def below(value: "Estimate", bound: float) -> str:
@@ -163,10 +163,7 @@ def near(value: "Estimate", bound: float) -> str:
 
 def again(value: "Estimate", said: float) -> str:
     """The verdict on "a further seed could give this number": by the t prediction interval of the seeds."""
-    if value.n < FEWEST_SEEDS:
-        return OPEN if value.n else ABSENT
-    near = abs(said - value.mean) <= (value.high - value.mean) * math.sqrt(value.n + 1)
-    return CLEAR if near else NOT_CLEAR
+    return settled(value.n, abs(said - value.mean) <= (value.high - value.mean) * math.sqrt(value.n + 1))
 
 
 def all_of(verdicts: Iterable[str]) -> str:
@@ -252,13 +249,8 @@ def within(claim: str, value: "Estimate", bound: float, evidence: str, otherwise
     """The finding that a number lies within a bound of zero: clear where its interval does."""
     if not value.n:
         return Finding(claim, ABSENT, "It needs seeds that both sides of a comparison have.", otherwise)
-    inside = CLEAR if max(abs(value.low), abs(value.high)) < bound else NOT_CLEAR
-    return Finding(
-        claim,
-        OPEN if value.n < FEWEST_SEEDS else inside,
-        f"{evidence}: {interval(value)}, n = {value.n}.",
-        otherwise,
-    )
+    verdict = settled(value.n, max(abs(value.low), abs(value.high)) < bound)
+    return Finding(claim, verdict, f"{evidence}: {interval(value)}, n = {value.n}.", otherwise)
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
