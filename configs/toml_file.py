@@ -5,6 +5,7 @@ message without a line sends its reader searching.
 """
 
 import difflib
+import os
 import re
 import stat
 import tomllib
@@ -210,7 +211,12 @@ def read(path: Path) -> Source:
         parent = found.document.get("extends")
         if parent is not None and (not isinstance(parent, str) or "\0" in parent):
             raise ConfigError(f"extends must be the name of a file in {current}")
-        current = current.parent / parent if parent else None
+        beside = current.parent / parent if parent else None
+        if beside is not None and not os.path.lexists(beside):
+            raise ConfigError(
+                f"{current} extends {shown(parent)}, and {beside} does not exist; name the file by its path from {current.parent}"
+            )
+        current = beside
     merged: dict[str, Any] = {}
     for source in reversed(chain):
         merged = merge(merged, source.document)

@@ -25,9 +25,12 @@ RANDOM, STEADY = "random", 0.9  # |rank correlation| of dose and entropy that co
 
 
 def views(tables: Tables) -> list[View]:
-    """Each condition tested."""
-    found = list(dict.fromkeys(tables.rows("frozen_effects_summary")["condition"]))
-    return [View(tables, condition) for condition in found or ["self_calm"]]
+    """Each condition tested; one that was not, where none was."""
+    return [View(tables, condition) for condition in _tested(tables) or ["analysis"]]
+
+
+def _tested(tables: Tables) -> list[str]:
+    return list(dict.fromkeys(tables.rows("frozen_effects_summary")["condition"]))
 
 
 def findings(tables: Tables) -> dict[str, words.Finding]:
@@ -315,7 +318,7 @@ def _seeds_grid(view: View) -> str:
 
 
 GRIDS = {
-    "conditions": lambda tables: words.listed([f"`{view.condition}`" for view in views(tables)]),
+    "conditions": lambda tables: words.listed([f"`{name}`" for name in _tested(tables)]),
     "published": _each(_published_grid),
     "heldout": _each(_heldout_grid),
     "own": _each(_own_grid),

@@ -15,7 +15,7 @@ from experiments.claims.row import known_before
 from experiments.kit.pages import filled
 from experiments.kit.stats import Estimate, estimate
 from experiments.kit.tables import NothingToDraw, Tables
-from experiments.kit.words import ABSENT, Finding, plural, table
+from experiments.kit.words import ABSENT, CLEAR, Finding, plural, table
 from study import book, phases
 
 WORKERS = 2  # of the machine that README gives the time for
@@ -54,6 +54,10 @@ def readme(root: Path) -> str:
         found = finding(name)
         return found.title() if found is not None else ""
 
+    def clear(name: str) -> bool:
+        found = finding(name)
+        return found is not None and found.verdict == CLEAR
+
     def measured(suite: str, name: str, column: str, **where: object) -> Estimate:
         rows = Tables(tables, suite).rows(name, **where)
         return estimate(rows.groupby("seed")[column].mean() if len(rows) else pd.Series(dtype=float))
@@ -64,7 +68,7 @@ def readme(root: Path) -> str:
         return f"![{alt}](figures/{there[0]})" if there else ""
 
     known: dict[str, Any] = {
-        "said": said, "told": told, "title": title, "measured": measured, "picture": picture, "time": time_taken(tables), "phases": phases.describe().strip(),
+        "said": said, "told": told, "title": title, "clear": clear, "measured": measured, "picture": picture, "time": time_taken(tables), "phases": phases.describe().strip(),
         "has": lambda name: (root / name).is_file(), "ten": ten(Tables(tables, book.CLAIMS)), "claims": claims_told(tables),
         "printed": len(rows(Tables(tables, book.CLAIMS))),
     }  # fmt: skip

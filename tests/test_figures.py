@@ -113,7 +113,7 @@ def test_a_figure_without_its_table_says_so(absent: str, tmp_path: Path) -> None
 def test_a_table_without_a_column_is_refused(tmp_path: Path) -> None:
     made = frozen_tables(3, 20, 1.0)
     made["frozen_effects"] = made["frozen_effects"].drop(columns="effect_size")
-    with pytest.raises(UserError, match="the column effect_size lacks in shakespeare/frozen_effects"):
+    with pytest.raises(UserError, match="the column effect_size is not in shakespeare/frozen_effects"):
         LAST.draw(read_from(tmp_path, "shakespeare", made), "a note")
 
 

@@ -258,7 +258,7 @@ def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
 def test_a_table_without_a_needed_column_is_named(tmp_path: Path) -> None:
     second = corpus("generalization", seeds=1)
     second["runs"] = second["runs"].drop(columns="tokenizer")
-    with pytest.raises(UserError, match=r"the column tokenizer lacks in .*generalization/runs"):
+    with pytest.raises(UserError, match=r"the column tokenizer is not in .*generalization/runs"):
         page(tmp_path, shakespeare(seeds=1), second)
 
 

@@ -136,7 +136,7 @@ def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
 def test_a_table_without_a_needed_column_is_named(tmp_path: Path) -> None:
     tables = study()
     tables["runs"] = tables["runs"].drop(columns="heldout_loss")
-    with pytest.raises(UserError, match="the column heldout_loss lacks in shakespeare/runs"):
+    with pytest.raises(UserError, match="the column heldout_loss is not in shakespeare/runs"):
         written(tmp_path, tables)
 
 

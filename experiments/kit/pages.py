@@ -84,7 +84,11 @@ def short(findings: Mapping[str, words.Finding], tables: Tables, names: Sequence
     seeds = tables.rows("runs")["seed"].nunique() if len(tables.rows("runs")) else 0
     told = [findings[name] for name in names] if names and findings else words.in_order(findings.values())
     if not any(one.verdict != words.ABSENT for one in told):
-        return "Nothing has been measured yet."
+        return (
+            "Nothing has been measured yet."
+            if not seeds
+            else "None of the conditions that this page compares has finished with another of them."
+        )
     if 0 < seeds < FEWEST_SEEDS and all(one.verdict in (words.OPEN, words.ABSENT) for one in told):
         return f"{words.plural(seeds, 'seed')} can settle nothing: {FEWEST_SEEDS} are the fewest. The numbers stand below."
     return "\n".join(one.line() for one in told)

@@ -206,7 +206,7 @@ class Tables:
             if not lacking:
                 raise
             raise UserError(
-                f"{by}: the column {column} lacks in {listed(sorted(lacking))}; delete that table and run the study again"
+                f"{by}: the column {column} is not in {listed(sorted(lacking))}: these runs did not measure it (too few steps for log.effect_interval, or for the windows), or the table is of an older code: delete it and run the study again"
             ) from error
 
     @contextmanager
