@@ -47,6 +47,14 @@ def render(
         UserError: a table lacks a column, or has words where numbers belong.
         jinja2.UndefinedError: the template asks for what is not there.
     """
+    apart = tables.apart()  # a page names the tables that it reads itself
+    try:
+        return _rendered(experiment, apart, figures, note, folder)
+    finally:
+        tables.reads |= apart.reads
+
+
+def _rendered(experiment: "Experiment", tables: Tables, figures: str, note: str, folder: Path) -> str:
     try:
         with tables.needed(f"page {experiment.page}"):
             findings = dict(experiment.findings(tables))
@@ -64,6 +72,7 @@ def render(
             "short": partial(short, findings, tables), "finding": findings, "figure": figure,
             "grid": {name: _or_missing(make, tables) for name, make in experiment.grids.items()},
             "published": SimpleNamespace(**{**vars(published), **published.ANSWERS}), "tables": tables,
+            "sources": lambda: words.listed([f"`{one}.csv`" for one in tables.found()]),
             "made_from": made_from(tables, *experiment.guests), "smaller": partial(smaller, tables),
             "mean": partial(_of_column, tables, "mean"), "top": partial(_of_column, tables, "max"),
         }  # fmt: skip

@@ -158,6 +158,16 @@ class Tables:
         other.reads, other._kept = self.reads, self._kept
         return other
 
+    def apart(self) -> "Tables":
+        """The same tables, with a count of their own of what is asked for."""
+        other = self.of(self.suite)
+        other.reads = set()
+        return other
+
+    def found(self) -> list[str]:
+        """SUITE/TABLE of each that was asked for and holds something, in order."""
+        return [f"{suite}/{name}" for suite, name in sorted(self.reads) if len(self._kept[suite, name])]
+
     def rows(self, name: str, **where: object) -> pd.DataFrame:
         """The rows of a table whose columns equal the given values; `Absent` where there is nothing.
 
