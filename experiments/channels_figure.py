@@ -79,11 +79,11 @@ def _of_one(panel: draw.Panel) -> draw.Panel:
     return draw.then(panel, lambda axes, _: axes.set_ylim(-0.03, 1.03))
 
 
-def _grid(axes: Axes, wide: pd.DataFrame, low: float, high: float, names: Sequence[str] = ()) -> None:
+def _grid(axes: Axes, wide: pd.DataFrame, low: float, high: float) -> None:
     """A square of colour a cell, with its number. Orange: low, violet: high."""
     values = wide.to_numpy(float)
     axes.imshow(values, cmap="PuOr", vmin=low, vmax=high, aspect="auto")
-    axes.set_xticks(range(wide.shape[1]), [str(name) for name in names or wide.columns])
+    axes.set_xticks(range(wide.shape[1]), [str(name) for name in wide.columns])
     axes.set_yticks(range(wide.shape[0]), [str(name) for name in wide.index])
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)

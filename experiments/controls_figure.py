@@ -40,9 +40,9 @@ OF_REGIME = {
 }
 
 
-def clear(tables: Tables, condition: str, metric: str = EFFECT) -> list[str]:
-    """The regimes that a channel clearly reacts to: t test over seeds, p < ALPHA / number of regimes."""
-    rows = tables.rows("controls_comparison", condition=condition, metric=metric)
+def clear(tables: Tables, condition: str) -> list[str]:
+    """The regimes that the effect clearly reacts to: t test over seeds, p < ALPHA / number of regimes."""
+    rows = tables.rows("controls_comparison", condition=condition, metric=EFFECT)
     found = {name: over_seeds(rows[rows["regime"] == name], "detrended") for name in REGIMES}
     return [name for name, one in found.items() if one.n >= FEWEST_SEEDS and one.p < ALPHA / len(REGIMES)]
 

@@ -44,15 +44,16 @@ def projection(true: np.ndarray, weight: np.ndarray, pair: int) -> np.ndarray:
 
 
 def simplex(
-    process: str, kind: str, title: str, step: int | None = None, pair: int = 0, size: float = 1.0, stage: int | None = None
+    process: str, kind: str, title: str, pair: int = 0, size: float = 1.0, stage: int | None = None
 ) -> draw.Panel:  # fmt: skip
     """Beliefs of a process, true or found, each coloured by the true one; likelier histories larger.
 
-    stage: in place of a step, one of STAGES of the training.
+    stage: one of STAGES of the training; None, its end.
     """
 
     def make(axes: Axes, tables: Tables, looks: draw.Looks) -> list[str]:
-        at, name = step, title
+        at: int | None = None
+        name = title
         if stage is not None:
             steps = sorted(set(tables.rows("geometry_points", condition=process)["step"]))
             at = int(steps[round(stage * (len(steps) - 1) / (STAGES - 1))]) if steps else None

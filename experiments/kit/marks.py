@@ -26,10 +26,7 @@ def by_seed(
     upright: bool = True,
     apart: float = 0.0,
     bar: float = 0.28,
-    thick: float = 1.3,
-    above: int = 2,
     ms: float = 3.4,
-    mew: float = 0.7,
     **marks: float,
 ) -> None:
     """Draw one value a seed about the place `at`: points, the mean as a bar, and from three on its 95 % t interval.
@@ -37,9 +34,7 @@ def by_seed(
     Args:
         upright: whether values are heights and `at` lies on the x axis; else the other way round.
         apart, bar: how far from `at` the outermost points lie, and how far the bar reaches.
-        thick: width of the bar.
-        above: zorder of the points; interval and bar lie on them.
-        ms, mew, marks: of the points, for example alpha.
+        ms, marks: of the points, for example alpha.
     """
     kept = values.dropna()
     if kept.empty:
@@ -49,11 +44,11 @@ def by_seed(
         axes.plot(*((places, heights) if upright else (heights, places)), *marker, **how)
 
     beside = np.linspace(-apart, apart, len(kept)) if len(kept) > 1 else np.zeros(1)
-    plot(at + beside, kept, look.marker, c=look.colour, mfc=look.face, zorder=above, ms=ms, mew=mew, **marks)
+    plot(at + beside, kept, look.marker, c=look.colour, mfc=look.face, zorder=2, ms=ms, mew=0.7, **marks)
     found = estimate(kept)
-    plot([at - bar, at + bar], [found.mean] * 2, c="k", lw=thick, zorder=above + 2)
+    plot([at - bar, at + bar], [found.mean] * 2, c="k", lw=1.3, zorder=4)
     if found.n >= FEWEST_SEEDS:
-        plot([at] * 2, [found.low, found.high], c="k", lw=0.8, zorder=above + 1)
+        plot([at] * 2, [found.low, found.high], c="k", lw=0.8, zorder=3)
 
 
 def cloud(
