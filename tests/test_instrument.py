@@ -206,7 +206,8 @@ def test_the_passes_are_counted_one_by_one(corpus: Corpus, tmp_path: Path) -> No
     seen: list[tuple[int, int]] = []
     measuring = instrument.Instrument(subject.gpt, 11, lambda *count: seen.append(count), done=2)
     drawn = instrument.batches(subject, corpus, "dev", 2)
-    measuring.measure(np.zeros((3, 8)), drawn)
+    found = measuring.measure(np.eye(3, 8), drawn)
+    assert found.kl.shape == (2, 3, 8) and not found.kl.any()  # not asked for
     measuring.entropy_gradient(drawn)
     assert (
         seen == [(done, 11) for done in range(3, 11)] and measuring.done == 10
