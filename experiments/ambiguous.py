@@ -87,19 +87,17 @@ def ambiguous(context: Context) -> pd.DataFrame:
     """One row a memory and seed: how far the twins are apart, and how much of that is left of the cue.
 
     cue, shared: mean L2 between their states in the last half of the cue, and in the shared window. echo: shared over cue.
-    echo_after: mean in the last half of the calm steps between, over cue. gate_*, prompt_effect_*, loss_*: the same of |difference|; NaN
-    where nothing is logged, or nothing differs under the cue.
+    echo_after: mean in the last half of the calm steps between, over cue. gate_echo, prompt_effect_echo, loss_echo: echo of
+    |difference|; NaN where nothing is logged, or nothing differs under the cue.
     """
     rows = []
     for pair in twins(context):
         means = {name: pair.distances.loc[pair.spans[name]].mean() for name in ("cue", "after", "shared")}
-        row, size = dict(pair.place), means["cue"].replace(0, np.nan)
-        for name in ("state", *LOGGED):
-            head = "" if name == "state" else f"{name}_"
-            left = {"echo": means["shared"] / size, "echo_after": means["after"] / size}
-            found = {"cue": means["cue"], "shared": means["shared"], **left}
-            row |= {f"{head}{key}": value[name] for key, value in found.items()}
-        rows.append(row)
+        size = means["cue"].replace(0, np.nan)
+        echo, after = means["shared"] / size, means["after"] / size
+        row = {"cue": means["cue"]["state"], "shared": means["shared"]["state"], "echo": echo["state"]}
+        row |= {"echo_after": after["state"], **{f"{name}_echo": echo[name] for name in LOGGED}}
+        rows.append({**pair.place, **row})
     return pd.DataFrame(rows)
 
 

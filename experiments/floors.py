@@ -62,7 +62,6 @@ FLOORS = {
 }
 APART = 0.3  # cosine: directions that are closer to a right angle than this are called apart
 SHOWN, SHOWN_SEED = "state", 1  # the run whose first steps are drawn
-SAME = 0.003  # nats: what the model ends above the source's entropy where nothing is ever corrupted
 
 
 def floors_captured(context: Context) -> pd.DataFrame:

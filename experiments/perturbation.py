@@ -19,7 +19,7 @@ from experiments.kit.levels import FEWEST_SEEDS
 from experiments.kit.runs import Context
 from experiments.kit.stats import bin_width, binned, estimate, paired
 from experiments.kit.style import CHANNELS, COMMON, OF_STATE, REGIMES
-from experiments.kit.tables import Tables, of_condition, shared_windows, stack
+from experiments.kit.tables import Tables, of_condition, shared_windows
 from experiments.kit.words import ABSENT, CLEAR, NOT_CLEAR, OPEN, Finding, interval, listed, number, signed
 
 LOOKS = {name: style.CONDITIONS[name] for name in ("self", "vanilla", "self_calm")}
@@ -37,31 +37,6 @@ def regime_deltas(context: Context) -> pd.DataFrame:
     delta_after: after - before. Condition `NAME_calm` is measured at the windows of condition `NAME` of the same seed.
     """
     return changes(context.runs, context.suite.signatures.pre_steps)
-
-
-def regime_deltas_summary(context: Context, regime_deltas: pd.DataFrame) -> pd.DataFrame:
-    """One row a condition, or `NAME - NAME_calm` paired by seed, regime and metric.
-
-    n: seeds. delta, low, high: mean and 95 % t interval over them; delta_after, after_low, after_high likewise.
-    """
-    keys = ["suite", "regime", "metric", "seed"]
-    parts = [regime_deltas]
-    for name in regime_deltas["condition"].unique():
-        calm = of_condition(regime_deltas, f"{name}_calm")
-        pairs = of_condition(regime_deltas, name).merge(calm, on=keys, suffixes=("", "_calm"))
-        for column in ("delta", "delta_after"):
-            pairs[column] -= pairs[f"{column}_calm"]
-        parts.append(pairs.assign(condition=f"{name} - {name}_calm"))
-    rows = []
-    groups = stack(parts).groupby(["suite", "condition", "regime", "metric"], sort=False)
-    for (suite, condition, regime, metric), of_seeds in groups:
-        delta, after = estimate(of_seeds["delta"]), estimate(of_seeds["delta_after"])
-        rows.append({
-            "suite": suite, "condition": condition, "regime": regime, "metric": metric, "n": len(of_seeds),
-            "delta": delta.mean, "low": delta.low, "high": delta.high,
-            "delta_after": after.mean, "after_low": after.low, "after_high": after.high,
-        })  # fmt: skip
-    return pd.DataFrame(rows)
 
 
 def findings(tables: Tables) -> dict[str, Finding]:
@@ -237,6 +212,6 @@ FIGURES = (
     ),
 )  # fmt: skip
 EXPERIMENT = Experiment(
-    "perturbation", "Training with a self-state: losses and regime signatures", (regime_deltas, regime_deltas_summary), findings, FIGURES,
+    "perturbation", "Training with a self-state: losses and regime signatures", (regime_deltas,), findings, FIGURES,
     {**training.GRIDS, "deltas": deltas_table, "clamp": clamp.GRID}, suites=("shakespeare", "*"), page="shakespeare.md",
 )  # fmt: skip

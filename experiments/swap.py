@@ -88,9 +88,9 @@ def swap_summary(context: Context, swap_paths: pd.DataFrame) -> pd.DataFrame:
             "first_loss": first["loss_difference"],
             "first_effect": first["effect_difference"],
         }
-        for name in ("loss_difference", "loss_distance", "heldout_difference", "effect_difference"):
-            short = name.removesuffix("_difference")
-            found |= {f"early_{short}": early[name].mean(), f"late_{short}": late[name].mean()}
+        found |= {f"early_{name}": early[f"{name}_difference"].mean() for name in ("loss", "heldout")}
+        found |= {f"late_{name}": late[f"{name}_difference"].mean() for name in ("loss", "heldout", "effect")}
+        found["late_loss_distance"] = late["loss_distance"].mean()
         found |= {
             "floor": floor,
             "steps_until": first_true(near <= floor),

@@ -39,7 +39,7 @@ SLACK = 1e-6  # nats: what rounding may leave of no excess at all
 def around(context: Context) -> dict[str, pd.DataFrame]:
     """recurring_switches and recurring_recovery: `by_lag` and `recovery` of each run of a recurring world and kind of switch.
 
-    switch: on or off. steps_difference, excess_difference: minus vanilla's; below zero is better.
+    switch: on or off. steps_difference: minus vanilla's; below zero is better.
     """
     lined_up, recovered = [], []
     for pair in paired_logs(context):
@@ -50,9 +50,9 @@ def around(context: Context) -> dict[str, pd.DataFrame]:
                 recovered.append(pair.run.label(pd.DataFrame([{**place, **found, "vanilla": pair.vanilla}])))
     table = stack(recovered)
     if len(table):
-        own = table.set_index(["condition", "seed", "switch"])[["steps", "excess"]]
+        own = table.set_index(["condition", "seed", "switch"])["steps"]
         plain = own.reindex(pd.MultiIndex.from_frame(table[["vanilla", "seed", "switch"]])).to_numpy()
-        table[["steps_difference", "excess_difference"]] = own.to_numpy() - plain
+        table["steps_difference"] = own.to_numpy() - plain
         table["loss_after_difference"] = table.pop("loss_after_difference")  # the last column
         del table["vanilla"]
     return {"recurring_switches": stack(lined_up), "recurring_recovery": table}

@@ -43,10 +43,9 @@ def fidelity(replay: Replay) -> pd.DataFrame:
     """One row: does the stored network make the logged states?
 
     last_error: L2 distance of the last logged state from the one that the stored network makes of the state before
-    it; the weights moved by one step between, so it is small but not zero. last_drift, last_norm: L2 of the logged
-    last move and state, to hold it against. After warm-up, L2: distance, root mean square of the replayed from the
-    logged path; movement, of the replayed path from its own mean; logged_movement, of the logged one from its own;
-    movement_share, their ratio.
+    it; the weights moved by one step between, so it is small but not zero. last_norm: L2 of that logged state, to
+    hold it against. After warm-up, L2: distance, root mean square of the replayed from the logged path; movement, of the
+    replayed path from its own mean; logged_movement, of the logged one from its own; movement_share, their ratio.
     """
     decay = replay.run.config.self_state.decay
     before, last = replay.states[-2:]
@@ -56,8 +55,8 @@ def fidelity(replay: Replay) -> pd.DataFrame:
     path, logged = replay.path(replay.inputs)[replay.late], replay.states[1:][replay.late]
     moved, moved_logged = float(_movement(path)), float(_movement(logged))
     row = {
-        "last_error": np.linalg.norm(made - last), "last_drift": np.linalg.norm(last - before),
-        "last_norm": np.linalg.norm(last), "distance": _rms(path - logged), "movement": moved,
+        "last_error": np.linalg.norm(made - last), "last_norm": np.linalg.norm(last),
+        "distance": _rms(path - logged), "movement": moved,
         "logged_movement": moved_logged, "movement_share": moved / moved_logged if moved_logged else np.nan,
     }  # fmt: skip
     return pd.DataFrame([row])
@@ -74,8 +73,8 @@ def sensitivity(replay: Replay) -> pd.DataFrame:
     """One row an input and point: the proposal as that input goes through the range it had, the others at their baseline.
 
     value: of the input, as the network is fed. norm: L2 of the proposal; change: of its change from the one at the
-    baseline; bias_change: L2 of the change of the bias that the reader would make of it; bias_norm_change: how much longer
-    that bias is. For a GRU the state before is held at its mean.
+    baseline; bias_norm_change: how much longer the bias is that the reader would make of it.
+    For a GRU the state before is held at its mean.
     """
     middle, _ = baseline(replay.inputs, replay.regimes)
     state = replay.states.mean(0)
@@ -90,7 +89,6 @@ def sensitivity(replay: Replay) -> pd.DataFrame:
         rows = {
             "input": name, "point": range(POINTS), "value": points[:, column],
             "norm": np.linalg.norm(moved, axis=1), "change": np.linalg.norm(moved - base, axis=1),
-            "bias_change": np.linalg.norm(biases - bias, axis=1),
             "bias_norm_change": np.linalg.norm(biases, axis=1) - np.linalg.norm(bias),
         }  # fmt: skip
         parts.append(pd.DataFrame(rows))

@@ -54,8 +54,6 @@ def test_a_planted_shift_is_found_exactly() -> None:
     assert own["delta_after"]["bewilderment"] == 0
     assert np.isnan(own["delta_after"]["lr_heatwave"])  # nothing after the last step
     assert np.isnan(own["delta_after"]["sensory_fog"])  # another regime follows at once
-    beyond = made["regime_deltas_summary"].query("condition == 'self - self_calm' and metric == 'loss'")
-    assert beyond["delta"].tolist() == [2.5] * 3 and beyond["low"].isna().all()  # one seed has no interval
 
 
 def test_vanilla_has_no_state_rows() -> None:

@@ -172,13 +172,11 @@ def study(
             }
             row |= {
                 "late_loss": late,
-                "early_loss_distance": abs(own) / 2,
                 "late_loss_distance": 0.003 + abs(late),
             }
             row |= {
                 "early_heldout": own / 4,
                 "late_heldout": late,
-                "early_effect": -0.05,
                 "late_effect": 0.0,
                 "drift": 0.4 + 0.05 * (name == "other") + 0.001 * seed * (name == "random"),
                 "effect": 0.7,

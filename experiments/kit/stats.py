@@ -276,7 +276,7 @@ def band(table: pd.DataFrame, log: bool = False) -> pd.DataFrame:
     return 10**made if log else made
 
 
-def bin_width(metrics: pd.DataFrame, bins: int = 200) -> int:
-    """10 steps, or as many more as keep a curve to about `bins` points."""
+def bin_width(metrics: pd.DataFrame) -> int:
+    """10 steps, or as many more as keep a curve to about 200 points."""
     steps = int(metrics["step"].max()) + 1
-    return max(10, 10 * round(steps / bins / 10))
+    return max(10, 10 * round(steps / 200 / 10))

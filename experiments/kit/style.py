@@ -7,7 +7,7 @@ colour, line style and marker in every figure, so that it can be read in greysca
 import io
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -141,13 +141,13 @@ COMMON = ("loss", "entropy", "top1", "grad_norm")
 OF_STATE = ("state_norm", "state_drift", "state_ema_drift", "prompt_effect")
 
 
-def conditions(names: Iterable[str], known: Mapping[str, Look] = CONDITIONS) -> dict[str, Look]:
+def conditions(names: Iterable[str]) -> dict[str, Look]:
     """The looks of the conditions that one figure shows, by name, no two alike.
 
     One that is not among the known ones gets a spare look: the one that its name's letters lead to, or the next that is
     free, of a colour that is used least. Where none is free any more, its label names whom it looks like.
     """
-    found = {name: known[name] for name in dict.fromkeys(names) if name in known}
+    found = {name: CONDITIONS[name] for name in dict.fromkeys(names) if name in CONDITIONS}
     for name in sorted({*names} - {*found}):
         first = sum(name.encode()) % len(_SPARE)
         spares = [Look(name, *spare) for spare in (*_SPARE[first:], *_SPARE[:first])]
