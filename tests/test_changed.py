@@ -28,8 +28,9 @@ def test_nothing_is_told_of_what_came_out_as_before() -> None:
 def test_a_claim_that_is_judged_otherwise_stands_with_both_numbers() -> None:
     name = "bewilderment_loss_beyond"
     before = NOW.copy()
-    here = before["id"] == name
-    before.loc[here, ["verdict", "effect", "low", "high"]] = ["inconclusive", 0.5, -0.25, 1.25]
+    other: dict[str, str | float] = {"verdict": "inconclusive", "effect": 0.5, "low": -0.25, "high": 1.25}
+    for column, value in other.items():
+        before.loc[before["id"] == name, column] = value
     (line,) = rows_of(changed.changes(before, NOW, CLAIMS))
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
     now = NOW[NOW["id"] == name].iloc[0]

@@ -172,8 +172,8 @@ def test_with_a_memory_the_gradient_of_one_update_is_that_of_finite_differences(
             flat = parameter.view(-1)
             for place in range(0, len(flat), 5):
                 was, ends = flat[place].item(), []
-                for step in (1e-6, -1e-6):
-                    flat[place] = was + step
+                for moved in (1e-6, -1e-6):
+                    flat[place] = was + moved
                     ends.append(state().item())
                 flat[place] = was
                 assert gradient.view(-1)[place].item() == pytest.approx(
@@ -259,5 +259,5 @@ def test_what_a_batch_says_at_each_position_is_as_in_numpy() -> None:
     assert found.numpy() == pytest.approx(wanted)  # which has no gradient, else NumPy refuses it
     targets[0, 1] = targets[1, 3] = -1  # not scored
     there = targets >= 0
-    found = position_stats(log_p, torch.from_numpy(targets)).numpy()
-    assert np.isnan(found[:, ~there]).all() and found[:, there] == pytest.approx(wanted[:, there])
+    some = position_stats(log_p, torch.from_numpy(targets)).numpy()
+    assert np.isnan(some[:, ~there]).all() and some[:, there] == pytest.approx(wanted[:, there])

@@ -49,23 +49,24 @@ def changes(before: pd.DataFrame, now: pd.DataFrame, claims: Claims) -> str:
 
     before, now: tables `claims` of two publications; columns that the older one lacks count as empty.
     """
-    old, new = (rows.set_index("id") for rows in (before.reindex(columns=now.columns), now))
+    old, new = (
+        {str(row["id"]): row for _, row in rows.iterrows()}
+        for rows in (before.reindex(columns=now.columns), now)
+    )
     rows, withdrawn = [], []
     for name, claim in claims.claims.items():
         if claim.withdrawn is not None:
-            if name in old.index and claim.successor is not None:
+            if name in old and claim.successor is not None:
                 after = (
-                    f"`{claim.successor}`: {_told(new.loc[claim.successor])}"
-                    if claim.successor in new.index
+                    f"`{claim.successor}`: {_told(new[claim.successor])}"
+                    if claim.successor in new
                     else f"`{claim.successor}`"
                 )
-                withdrawn.append([f"`{name}`: {old.loc[name, 'statement']}", _told(old.loc[name]), after])
-        elif name in old.index and name in new.index and _answers(old.loc[name]) != _answers(new.loc[name]):
-            rows.append([f"`{name}`: {claim.statement}", _told(old.loc[name]), _told(new.loc[name])])
-    both = new.index.intersection(old.index)
-    added = new.index.difference(old.index).difference(
-        [claim.successor for claim in claims.claims.values() if claim.successor]
-    )
+                withdrawn.append([f"`{name}`: {old[name]['statement']}", _told(old[name]), after])
+        elif name in old and name in new and _answers(old[name]) != _answers(new[name]):
+            rows.append([f"`{name}`: {claim.statement}", _told(old[name]), _told(new[name])])
+    both = new.keys() & old.keys()
+    added = new.keys() - old.keys() - {claim.successor for claim in claims.claims.values()}
     head = ["claim", "before", "now"]
     parts = [
         f"Of {plural(len(both), 'claim')} judged in both, {len(rows)} came out otherwise.",
