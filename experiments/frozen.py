@@ -116,15 +116,11 @@ def _batches(view: View) -> words.Finding:
     means = others.mean()
     place = 1 + int((means > sizes[0].mean()).sum())
     zero = view.rows("frozen_batches", run_step=1000, draw=0).groupby("batch")["zero"].mean()
-    more = f" Of {len(means) + 1} sets of batches, the same for every seed, the published one comes {_ordinal(place)}; the means of the others run from {words.number(means.min())} to {words.number(means.max())}."
+    more = f" By its mean effect the published set is number {place} of {len(means) + 1}, the same for every seed; the others' run from {words.number(means.min())} to {words.number(means.max())}."
     if view.tables.suite == "shakespeare" and len(zero) == len(published.BATCH_ENTROPIES):
         r = float(np.corrcoef(zero, published.BATCH_ENTROPIES)[0, 1])
         more += f" Entropies of the published batches, state at zero, go with those that the published code gives: r = {words.number(r, 2)} over {len(zero)} batches."
     return replace(found, evidence=found.evidence + more)
-
-
-def _ordinal(place: int) -> str:
-    return "first" if place == 1 else "second" if place == 2 else f"{place}th"
 
 
 def _consistent(view: View) -> words.Finding:
