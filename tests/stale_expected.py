@@ -310,7 +310,7 @@ FIELDS: dict[str, tuple[str, set[str]]] = {
     "FrozenTest.steps": ("probe.frozen.steps=[10, 30]", {FROZEN.replace("step-10", "step-30")} | TABLES),
     **{
         f"FrozenTest.{name}": (f"probe.frozen.{name}=3", TESTED)
-        for name in ("replication_batches", "replication_sequences", "finder_batches", "dev_batches", "doses", "random_directions", "placebo_draws")
+        for name in ("replication_batches", "other_sets", "replication_sequences", "finder_batches", "dev_batches", "doses", "random_directions", "placebo_draws")
     },
     "FrozenTest.dose_placebos": ("probe.frozen.dose_placebos=2", TESTED),
     "FrozenTest.top": ("probe.frozen.top=2", TESTED),
