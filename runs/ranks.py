@@ -111,6 +111,8 @@ def joined() -> Iterator[Ranks]:
         said = True  # by the rank that kept the store, where that is gone
         with contextlib.suppress(RuntimeError):
             said = store.add("ended", 1) > 1
+        with contextlib.suppress(RuntimeError):
+            dist.destroy_process_group()  # its threads, left to the end of the process, can abort it
         if said:
             sys.exit(1)
         raise

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from base import storage
 from base.storage import ROOT
+from experiments.kit.levels import OF_STEPS
 from study import book, phases, run_card
 from study.steer_page import choice
 
 REGISTER = "docs/results/claims.json"
 SMALL_BYTES = 5_000_000  # of a table that is committed; larger ones stay in the output folder
 PLAIN_BYTES = 200_000  # of a table that is committed as it is; larger ones as .csv.gz
-NOT_COMMITTED = ("metrics", "state_path")
-"""Tables with a row a step of each run, which are not committed whatever their size: README's findings do without."""
 
 
 def publish(out: Path, root: Path = ROOT) -> list[Path]:
@@ -39,7 +38,7 @@ def publish(out: Path, root: Path = ROOT) -> list[Path]:
     tables = [
         path
         for path in _all(out / "tables", "*.csv")
-        if path.stem not in NOT_COMMITTED
+        if path.stem not in OF_STEPS
         and 1 < path.stat().st_size <= SMALL_BYTES  # one that is empty is a line break
         and path.parent.name not in own
     ]

@@ -184,7 +184,7 @@ def test_batches_that_are_kinder_than_others_are_said_to_be(tmp_path: Path) -> N
     )
     assert kinder.evidence.endswith("r = 1.00 over 6 batches.")
     alike = told(0.149)
-    assert "about the effect" in alike.title() and "number 2 of 3" in alike.evidence
+    assert "does not give a clearly smaller effect" in alike.title() and "number 2 of 3" in alike.evidence
 
 
 def test_rows_of_the_known_model() -> None:

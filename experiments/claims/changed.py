@@ -65,8 +65,9 @@ def changes(before: pd.DataFrame, now: pd.DataFrame, claims: Claims) -> str:
                 withdrawn.append([f"`{name}`: {old[name]['statement']}", _told(old[name]), after])
         elif name in old and name in new and _answers(old[name]) != _answers(new[name]):
             rows.append([f"`{name}`: {claim.statement}", _told(old[name]), _told(new[name])])
-    both = new.keys() & old.keys()
-    added = new.keys() - old.keys() - {claim.successor for claim in claims.claims.values()}
+    judged = {name for name, row in new.items() if row["n"]}
+    both = judged & old.keys()
+    added = judged - old.keys() - {claim.successor for claim in claims.claims.values()}
     head = ["claim", "before", "now"]
     parts = [
         f"Of {plural(len(both), 'claim')} judged in both, {len(rows)} came out otherwise.",

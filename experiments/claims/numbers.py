@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiments import clamp
 from experiments.claims.file import Other, Query, Value
 from experiments.kit import published
 from experiments.kit.placebos import furthest
@@ -146,8 +147,15 @@ def _changes() -> Iterator[Number]:
                 cell = _cell(suite, "regime_deltas", "delta", condition=condition, regime=regime, metric=metric)  # fmt: skip
                 paired_with = _at(condition="self_calm") if condition == "self" else None
                 net = None if paired_with else partial(dropout_beyond, suite, regime, metric)
+                if condition == "self" and regime == clamp.REGIME and metric in clamp.MEASURES:
+                    net = partial(beyond_the_cut, metric)
                 name_of = f"{name}: {regime}, {NAMES[metric]}"
                 yield Number(name_of, said, cell, paired_with, DIGITS[metric], net=net)
+
+
+def beyond_the_cut(metric: str, tables: Tables) -> Estimate:
+    """What training under the clamp changes beyond what cutting off the states of a calm run does, by geometry alone."""
+    return estimate(tables.of("shakespeare").seeds("clamp_geometry", "beyond", measure=metric))
 
 
 def dropout_beyond(suite: str, regime: str, metric: str, tables: Tables) -> Estimate:

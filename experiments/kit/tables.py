@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from base.storage import UserError
+from experiments.kit.levels import OF_STEPS
 from experiments.kit.stats import Estimate, estimate, paired, per_seed
 from experiments.kit.words import listed
 
@@ -165,8 +166,12 @@ class Tables:
         return other
 
     def found(self) -> list[str]:
-        """SUITE/TABLE of each that was asked for and holds something, in order."""
-        return [f"{suite}/{name}" for suite, name in sorted(self.reads) if len(self._kept[suite, name])]
+        """SUITE/TABLE of each that was asked for and holds something, in order; without those of single steps."""
+        return [
+            f"{suite}/{name}"
+            for suite, name in sorted(self.reads)
+            if name not in OF_STEPS and len(self._kept[suite, name])
+        ]
 
     def rows(self, name: str, **where: object) -> pd.DataFrame:
         """The rows of a table whose columns equal the given values; `Absent` where there is nothing.
