@@ -1,10 +1,13 @@
-"""What every test starts from: one thread, as a worker has, and floating point as Python has it."""
+"""What every test starts from: one thread, as a worker has, one number type, and floating point as Python has it."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes of two threads each would wait for one another
+os.environ.setdefault(
+    "INTEROCEPTION_DTYPE", "float32"
+)  # a measured number type could differ from one start to the next
 
 from base import command_line
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from base import command_line, storage
 from base.storage import ROOT
+from runs import number_type
 from scripts import run_all as script
 from study import making, progress, session
 from study import plan as plans
@@ -103,9 +104,9 @@ def arguments(out: Path, *more: str, jobs: int = 1) -> list[str]:
 
 
 def environment(place: Path, fault: str = "", log: Path | None = None) -> dict[str, str]:
-    """The environment of a start, with a fault if one is wanted."""
+    """The environment of a start, with a fault if one is wanted. A measured number type could differ from start to start."""
     wanted = {"INTEROCEPTION_DATA": place / "texts", "OMP_NUM_THREADS": 1, "PYTHONPATH": INJECT}
-    wanted |= {faults.VARIABLE: fault, faults.LOG: log or ""}
+    wanted |= {number_type.VARIABLE: "float32", faults.VARIABLE: fault, faults.LOG: log or ""}
     return {**os.environ, **{name: str(value) for name, value in wanted.items()}}
 
 
@@ -192,7 +193,6 @@ def forked(
                 os.dup2(file.fileno(), 1)
                 os.dup2(file.fileno(), 2)
             os.chdir(place)
-            os.environ.clear()
             os.environ.update(environment(place, fault, log))
             sys.argv = [str(RUN_ALL), *arguments(out, *more)]
             streams = (open(number, "w", encoding="utf-8", buffering=1, closefd=False) for number in (1, 2))  # noqa: SIM115

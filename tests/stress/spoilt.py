@@ -75,8 +75,7 @@ def finished(trials: Trials, most: int | None = None) -> Part:
             lines = "\n".join(line for line in end.said.splitlines() if line.startswith("run "))
             part.count(what, ended_with(end, 0) + [f"not named: {end.said}"] * (not _named(name, lines)))
         else:
-            # Without its record a result is a new one, and what was measured of the machine is measured again.
-            gone = way == "deleted" and name.startswith(("made/", "number-types.json"))
+            gone = way == "deleted" and name.startswith("made/")  # without its record a result is a new one
             part.count(what, _noticed(trials, name, must_name=not link and not gone), mended=1)
     part.notes.append(f"{part.seen['mended']} made again, the others named by a dry run")
     return part
