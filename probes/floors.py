@@ -2,22 +2,11 @@
 
     python -m probes.floors out/floors/state/seed-1
 
-Targets are uniform draws with probability p while bewilderment acts. Who believes with probability b that it does predicts
-best (1 - b p) P + b p U, P the source's own probabilities. Losses are exact, -sum q log p at each position, q being the
-true distribution of the target:
-
-    blind    the best fixed b: the share of steps on which it acts
-    filter   the ideal observer, who has seen of every batch before what the run's senses see (runs/observer.py)
-    oracle   b is the truth
-
-    captured = (blind - loss) / (blind - filter)
-
-A loss below the oracle's, or clearly below the filter's, is a fault of the harness, and an error.
+What a life costs, and what is captured: probes/account.py.
 """
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,117 +24,26 @@ from base.rng import Stream, generator
 from base.storage import UserError
 from configs.probes.floors import Floors, World
 from configs.run import RunConfig
-from configs.state import TrueRegime
 from configs.world import Recurring
 from data.process import Generated
 from data.tokens import Tokens
+from probes.account import KNOWN, Account, account, cross, log, told
 from probes.belief_reading import Reading, r2, read_belief
 from probes.closed_loop import AFRESH, Moment, Subject, live, living, open_subject
 from probes.instrument import Progress, Results, command, write_results
 from runs import observer
 from runs.state import check_corpus
 
-KNOWN = "bewilderment"  # the regime that pays to know
 OWN = "own"
 LATER = 1 << 42  # added to the seed of a life: another one, to fit on
 STRETCH = 300  # steps of a life that are kept whole
-# a loss may lie so many standard errors, of means of so many blocks, below the filter's
-BLOCKS, ERRORS = 20, 4.0
 RANDOM_DRAWS = 5
 GRID = np.linspace(0, 1, 101)  # beliefs that a prediction is held against
 PLACE = ("seed", "run_step")
-COLUMNS = (*PLACE, "life", "part", "steps", "loss", "blind", "filter", "oracle", "captured")
+COLUMNS = (*PLACE, "life", "part", "steps", "loss", "blind", "filter", "oracle", "captured", "lost")
 CAUSE = (*PLACE, "move", "belief", "kl", "implied", "distance")
 HELD = (*PLACE, "regime", "r2", "lag", "cosine")
 PATH = (*PLACE, "step", "acts", "filter_belief", "decoded", "loss", "blind", "filter", "oracle")
-
-
-@dataclass(frozen=True)
-class Account:
-    """A life step by step: what the model's predictions cost and what the three floors are, (steps,) float64 in nats.
-
-    acts: (steps,) bool, whether targets were corrupted. belief: (steps, R) the ideal observer's. states: (steps, D) or None.
-    """
-
-    regimes: np.ndarray
-    acts: np.ndarray
-    loss: np.ndarray
-    blind: np.ndarray
-    filter: np.ndarray
-    oracle: np.ndarray
-    belief: np.ndarray
-    states: np.ndarray | None
-
-
-def account(life: RunConfig, tokens: Generated, moments: Iterable[Moment]) -> Account:
-    """Score a life. RuntimeError for a loss below a floor; a state that is told the truth may lie below the filter's."""
-    regimes = observer.regimes_of(life)
-    column = regimes.index(KNOWN) if KNOWN in regimes else None
-    rows, odds_of, names, beliefs, states = [], [], [], [], []
-    for moment in moments:
-        assert moment.belief is not None
-        odds = tokens.odds(moment.x)
-        true = observer.mixed(life, odds, float(moment.regime == KNOWN))
-        believed = moment.belief[column] if column is not None else 0.0
-        filtered = observer.mixed(life, odds, believed)
-        rows.append([
-            _cross(true, moment.log_p.double().numpy()), _cross(true, _log(filtered)), _cross(true, _log(true)),
-        ])  # fmt: skip
-        odds_of.append(odds)
-        names.append(moment.regime)
-        beliefs.append(moment.belief)
-        if moment.state is not None:
-            states.append(moment.state.detach().numpy().copy())
-    acts = np.array([name == KNOWN for name in names])
-    share = float(acts.mean())
-    blind = [
-        _cross(observer.mixed(life, odds, float(act)), _log(observer.mixed(life, odds, share)))
-        for odds, act in zip(odds_of, acts, strict=True)
-    ]
-    loss, filtered, oracle = np.array(rows).T
-    found = Account(np.array(names), acts, loss, np.array(blind), filtered, oracle, np.array(beliefs), np.array(states) if states else None)  # fmt: skip
-    check(found, isinstance(life.self_state.senses, TrueRegime))
-    return found
-
-
-def check(found: Account, told: bool = False) -> None:
-    """RuntimeError for a loss below the oracle's at any step, or clearly below the filter's on the whole.
-
-    told: whether the model knew the truth, so that the latter is no floor for it.
-    """
-    if (found.loss < found.oracle - 1e-5).any():
-        raise RuntimeError("a loss below the oracle's floor: the harness leaks what the targets are")
-    parts = np.array(
-        [part.mean() for part in np.array_split(found.loss - found.filter, min(BLOCKS, len(found.loss)))]
-    )
-    error = parts.std(ddof=1) / np.sqrt(len(parts)) if len(parts) > 1 else np.inf
-    if not told and parts.mean() < -(ERRORS * error + 1e-6):
-        raise RuntimeError(
-            f"a loss {-parts.mean():.5f} nats below the ideal observer's floor: the harness leaks what acts"
-        )
-
-
-def _cross(true: np.ndarray, log_p: np.ndarray) -> float:
-    """Mean cross-entropy over positions, in nats."""
-    return float(-(true * log_p).sum(-1).mean())
-
-
-def _log(p: np.ndarray) -> np.ndarray:
-    return np.log(p.clip(1e-300))
-
-
-def told(found: Account, life: str) -> list[dict[str, Any]]:
-    """Rows of floors.csv: of the whole life, and of the steps of each regime."""
-    rows = []
-    for part in ("all", *dict.fromkeys(found.regimes.tolist())):
-        at = np.ones(len(found.loss), dtype=bool) if part == "all" else found.regimes == part
-        means = {
-            name: float(getattr(found, name)[at].mean()) for name in ("loss", "blind", "filter", "oracle")
-        }
-        room = means["blind"] - means["filter"]
-        captured = (means["blind"] - means["loss"]) / room if part == "all" and room > 1e-6 else np.nan
-        rows.append({"life": life, "part": part, "steps": int(at.sum()), **means, "captured": captured})
-    return rows
 
 
 def held(subject: Subject, life: RunConfig, fit: Account, scored: Account) -> list[dict[str, Any]]:
@@ -209,9 +107,9 @@ def cause(
                 with torch.no_grad():
                     log_p = F.log_softmax(subject.gpt(torch.from_numpy(x), bias)[0], -1).double().numpy()
                 best = observer.mixed(life, one, b)
-                kl += float((best * (_log(best) - log_p)).sum(-1).mean()) / len(batches)
+                kl += float((best * (log(best) - log_p)).sum(-1).mean()) / len(batches)
                 few = log_p.reshape(-1, log_p.shape[-1])[::8]
-                against += (mixed * (_log(mixed) - few)).sum(-1).mean(-1)
+                against += (mixed * (log(mixed) - few)).sum(-1).mean(-1)
             distance = float(abs(b - reading.mean) * np.linalg.norm(slope))
             rows.append({
                 "move": name, "belief": float(b), "kl": kl, "implied": float(GRID[against.argmin()]), "distance": distance,
@@ -244,7 +142,7 @@ def hand_coded(
         total = 0.0
         for (odds, moment), p in zip(some, chance, strict=True):
             true = observer.mixed(life, odds, float(moment.regime == KNOWN))
-            total += _cross(true, cooled(moment.log_p, calm + p * (corrupted - calm)).double().numpy())
+            total += cross(true, cooled(moment.log_p, calm + p * (corrupted - calm)).double().numpy())
         return total
 
     tried = np.linspace(0.5, 2.5, 21)

@@ -47,7 +47,7 @@ def made(folder: Path, condition: str, seed: int, share: float) -> MadeRun:
     place = folder / f"{condition}-{seed}"
     place.mkdir()
     rows = [
-        (seed, 3000, life, "all", 1000, 2 - share * scale, 2.0, 1.0, 0.9, share * scale)
+        (seed, 3000, life, "all", 1000, 2 - share * scale, 2.0, 1.0, 0.9, share * scale, 0)
         for life, scale in (("own", 1.0), ("stronger", -7.0))
     ]
     pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(place / "floors.csv", index=False)

@@ -18,6 +18,7 @@ from configs.process import Chain
 from configs.run import RunConfig
 from data.process import Generated, generated
 from probes import closed_loop, floors
+from probes.account import account, check, told
 from probes.belief_reading import Reading, r2, read_belief
 from probes.closed_loop import Moment, live, living, open_subject
 from runs import evaluate, observer
@@ -69,7 +70,7 @@ def made_life(run: RunConfig, source: Generated, predict: str, steps: int = 300)
 
 def captured(run: RunConfig, predict: str) -> float:
     source = source_of(run)
-    rows = floors.told(floors.account(run, source, made_life(run, source, predict)), "own")
+    rows = told(account(run, source, made_life(run, source, predict)), "own")
     return float(rows[0]["captured"])
 
 
@@ -85,8 +86,18 @@ def test_who_knows_more_than_can_be_known_is_a_fault_of_the_harness() -> None:
     source, run = source_of(of_chain()), of_chain()
     moments = made_life(run, source, "filter", 20)
     with pytest.raises(RuntimeError, match="below the oracle's floor"):
-        found = floors.account(run, source, moments)
-        floors.check(replace(found, loss=found.loss - 1.0))
+        found = account(run, source, moments)
+        check(replace(found, loss=found.loss - 1.0))
+
+
+def test_a_life_is_lost_for_its_longest_stretch_above_the_ideal_observer() -> None:
+    run = of_chain()
+    found = account(run, source_of(run), made_life(run, source_of(run), "filter", 20))
+    assert told(found, "own")[0]["lost"] == 0
+    loss = found.loss.copy()
+    loss[[2, *range(5, 9), 12, 13]] += 0.11
+    loss[15:] += 0.09
+    assert told(replace(found, loss=loss), "own")[0]["lost"] == 4
 
 
 @settings(max_examples=12, deadline=None)
@@ -103,7 +114,7 @@ def test_blind_costs_most_and_the_truth_least(
         regimes__bewilderment__probability=probability, seed=seed,
     )  # fmt: skip
     source = source_of(run)
-    found = floors.account(run, source, made_life(run, source, "filter", 200))
+    found = account(run, source, made_life(run, source, "filter", 200))
     assert found.loss == pytest.approx(found.filter, abs=1e-9)
     assert (found.filter >= found.oracle - 1e-12).all() and (found.blind >= found.oracle - 1e-12).all()
     spread = (found.blind - found.filter).std() / np.sqrt(len(found.blind) * rate)
