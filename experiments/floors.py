@@ -38,21 +38,35 @@ ARMS = {
     "vanilla": Look("no state", style.LIGHT, "solid", "o"),
 }
 BLIND = ("yoked", "shuffled", "clock", "learned_bias", "fixed_bias", "vanilla")
+SENSING = {name: look for name, look in ARMS.items() if name not in (*BLIND, HAND)}
 TOKENS = {"all": 384, "64": 64, "16": 16, "4": 4, "1": 1}
 SEEN = {
-    "carried on": Look("self-state", style.BLUE, "solid", "o"),
-    "last batch": Look("last batch only", style.ORANGE, "dashed", "s"),
+    "sees": Look("self-state", style.BLUE, "solid", "o"),
+    "direct": Look("last batch only", style.ORANGE, "dashed", "s"),
+}
+SENSES = {
+    f"{kind}_{name}": Look(f"{look.label}, {tokens} tokens", look.colour)
+    for kind, look in SEEN.items()
+    for name, tokens in TOKENS.items()
+}
+UNFELT = {
+    "sees_all": Look("self-state, its gradient unfelt", style.BLUE),
+    "steady_all": Look("self-state, slow moments, its gradient unfelt", style.PURPLE),
+}
+OTHERS = {
+    "state": Look("a chain in which one token decides the next", style.BLUE),
+    "second": Look("two tokens decide the next", style.BLUE),
+    "hidden": Look("hidden states", style.BLUE),
+    "both": Look("corruption and masking", style.BLUE),
+}
+MASKED = {
+    "masked": Look("self-state", style.BLUE),
+    "masked_vanilla": Look("no state", style.LIGHT),
 }
 MOVES = {
     "belief": Look("state set to the belief", style.BLUE, "solid", "o"),
     "random": Look("a random direction, as far", style.GREY, "dashed", "D", filled=False),
     "scrambled": Look("through a scrambled reader", style.VERMILLION, "dotted", "^"),
-}
-WORLDS = {
-    "own": "its own",
-    "stronger": "corruption 0.8",
-    "faster": "switching at 0.1",
-    "masked": "masking instead",
 }
 FLOORS = {
     "blind": Look("blind", style.GREY, "dotted"),
@@ -60,7 +74,9 @@ FLOORS = {
     "oracle": Look("true regime", style.GREEN, "dashed"),
     "loss": Look("the model", style.BLUE),
 }
+LONG = 10  # steps: after a switch the loss lies above the observer's for one or two
 APART = 0.3  # cosine: directions that are closer to a right angle than this are called apart
+CLOSE = 0.05  # of the known gain: a twentieth
 SHOWN, SHOWN_SEED = "state", 1  # the run whose first steps are drawn
 
 
@@ -70,6 +86,7 @@ def floors_captured(context: Context) -> pd.DataFrame:
     life: own, the world it was tested in, or `hand-coded`: the own life of a run without a state, its last losses turned into a
     temperature by hand. loss, blind, filter, oracle: nats a token, exact. captured: (blind - loss) /
     (blind - filter); NaN where there is nothing to capture. beyond_blind: loss - blind, loss - oracle as beyond_oracle.
+    lost: steps, the longest stretch on which the loss lies more than 0.1 nats above the ideal observer's.
     """
     rows = context.probed("floors", "floors")
     if rows.empty:
@@ -121,6 +138,7 @@ def own(tables: Tables) -> pd.DataFrame:
 def findings(tables: Tables) -> dict[str, Finding]:
     """What the page says, and the figures' titles."""
     at = tables.by_condition("floors_captured", ARMS, life="own")
+    felt = tables.by_condition("floors_captured", UNFELT, life="own")
     slopes = tables.by_condition("floors_slope", move="belief")
     random = tables.by_condition("floors_slope", move="random")
     scrambled = tables.by_condition("floors_slope", move="scrambled")
@@ -149,8 +167,18 @@ def findings(tables: Tables) -> dict[str, Finding]:
             otherwise="Even where only 4 tokens of a batch are sensed, carrying a state on captures no clearly larger part.",
         ),
         "steady": more(
-            "What holds the state back are the moments that standardise its senses: where they move ten times slower, it captures more.",
+            "Where the moments that standardise its senses move ten times slower, it captures more.",
             "Moments that move ten times slower do not clearly help.", "steady", "state",
+        ),
+        "unfelt": difference(
+            "Where the gradient's norm is left out of its senses as well, slow moments do help.",
+            felt.against("steady_all", ("sees_all",), "captured"), +1, "of the known gain",
+            otherwise="Slow moments do not clearly help where the gradient's norm is left out of its senses, either.",
+        ),
+        "ceiling": within(
+            "So built, a state captures as much as one that is told the ideal observer's belief.",
+            minus(felt, felt, "steady_all", "told", "captured"), CLOSE, "of the known gain, minus the told one",
+            "So built, a state is not shown to capture just as much as one that is told the ideal observer's belief.",
         ),
         "hand": difference(
             "It captures more than a rule by hand that turns the last losses into a temperature.",
@@ -180,27 +208,31 @@ def findings(tables: Tables) -> dict[str, Finding]:
     }  # fmt: skip
 
 
-def minus(one: ByCondition, other: ByCondition) -> Estimate:
-    """The slope of one move minus that of another, by seed, in the condition `state`."""
-    mine, theirs = (of.of("state", "slope") for of in (one, other))
-    return estimate((mine - theirs).dropna())
+def minus(
+    one: ByCondition, other: ByCondition, mine: str = "state", theirs: str = "state", column: str = "slope"
+) -> Estimate:
+    """A column of one condition in some rows minus that of another in others, by seed."""
+    return estimate((one.of(mine, column) - other.of(theirs, column)).dropna())
 
 
 def seen(tables: Tables) -> pd.DataFrame:
     """captured by how many tokens the senses see, of states that are carried on and of the last batch."""
-    rows, parts = own(tables), []
-    for condition, group in rows.groupby("condition"):
-        kind, _, tokens = str(condition).partition("_")
-        kind = {"state": "carried on", "sees": "carried on", "direct": "last batch"}.get(kind, "")
-        if kind and (tokens or "all") in TOKENS and condition not in ("steady_direct",):
-            parts.append(group.assign(kind=kind, tokens=TOKENS[tokens or "all"]))
-    return pd.concat(parts) if parts else pd.DataFrame()
+    rows = own(tables)
+    rows = rows[rows["condition"].isin(list(SENSES))]
+    of = rows["condition"].str.split("_", expand=True)
+    return rows.assign(kind=of[0], tokens=of[1].map(TOKENS)) if len(rows) else rows
 
 
 def captured(tables: Tables, arm: str) -> "pd.Series[float]":
     """What an arm captures, by seed."""
     life, condition = (HAND, "vanilla") if arm == HAND else ("own", arm)
     return tables.by_condition("floors_captured", life=life).of(condition, "captured")
+
+
+def longest(rows: pd.DataFrame, tables: Tables) -> str:
+    """The longest that any of some runs was lost, and how many of them were for ten steps or more."""
+    lost = rows["lost"]
+    return f"{lost.max():.0f}; ten or more in {(lost >= LONG).sum()} of {len(lost)}"
 
 
 def ends(axes: Axes) -> None:
@@ -283,32 +315,32 @@ PATH = draw.sheet(
     caption="Seed 1, the first 300 steps of a fresh life. The reading is linear and fitted on another life. Losses are exact.",
 )  # fmt: skip
 GRIDS = {
+    "floors": pages.grid(
+        "floors_captured", ["state"], head="self-state's world", only=True, where={"life": "own"},
+        blind=("blind, nats", "4"), filter=("ideal observer", "4"), oracle=("truth", "4"),
+    ),
     "arms": pages.grid(
         "floors_captured", ARMS, only=True, where={"life": "own"},
-        captured=("captured", "3"), loss=("loss, nats", "4"), blind=("blind", "4"), filter=("ideal observer", "4"),
-        oracle=("truth", "4"),
+        captured=("captured", "3"), beyond_blind=("loss − blind, nats", "±4"),
     ),
-    "hand": pages.grid("floors_captured", ["vanilla"], where={"life": HAND}, captured=("captured", "3"), loss=("loss, nats", "4")),
-    "held": pages.grid("floors_held", ARMS, where={"regime": "bewilderment"}, r2=("R² of the belief", "3"), lag=("of 5 steps ago", "3")),
-    "cause": pages.grid("floors_slope", ARMS, where={"move": "belief"}, slope=("slope", "3"), kl=("KL, nats", "4")),
-    "few": pages.grid(
-        "floors_captured", {name: Look(name, style.BLUE) for name in (*(f"sees_{n}" for n in (64, 16, 4, 1)), *(f"direct_{n}" for n in (64, 16, 4, 1)))},
-        only=True, where={"life": "own"}, captured=("captured", "3"),
+    "hand": pages.grid("floors_captured", ["vanilla"], where={"life": HAND}, captured=("captured", "3"), beyond_blind=("loss − blind, nats", "±4")),
+    "holds": pages.grid(
+        "floors_captured", {name: {**ARMS, **UNFELT}[name] for name in ("state", "sees_all", "steady", "steady_all", "steady_direct", "told")},
+        only=True, where={"life": "own"}, captured=("captured", "3"), lost=("lost, steps", longest),
     ),
+    "held": pages.grid("floors_held", SENSING, only=True, where={"regime": "bewilderment"}, r2=("R² of the belief", "3"), lag=("of 5 steps ago", "3")),
+    "cause": pages.grid("floors_slope", SENSING, only=True, where={"move": "belief"}, slope=("slope", "3"), kl=("KL, nats", "4")),
+    "few": pages.grid("floors_captured", SENSES, only=True, where={"life": "own"}, captured=("captured", "3")),
     "sources": pages.grid(
-        "floors_captured", {name: Look(name, style.BLUE) for name in ("state", "second", "hidden", "both")}, only=True, where={"life": "own"},
-        captured=("captured", "3"), beyond_oracle=("loss − truth's, nats", "4"),
+        "floors_captured", OTHERS, only=True, where={"life": "own"}, captured=("captured", "3"), beyond_oracle=("loss − truth's, nats", "4"),
     ),
-    "masking": pages.grid(
-        "floors_captured", {name: Look(name, style.BLUE) for name in ("masked", "masked_vanilla")}, only=True, where={"life": "own"},
-        beyond_oracle=("loss − truth's, nats", "4"),
-    ),
+    "masking": pages.grid("floors_captured", MASKED, only=True, where={"life": "own"}, beyond_oracle=("loss − truth's, nats", "4")),
     **{
         f"world_{name}": pages.grid(
             "floors_captured", {arm: ARMS[arm] for arm in ("state", "steady", "direct")}, only=True, where={"life": name},
             captured=("captured", "3"), beyond_blind=("loss − blind, nats", "±4"),
         )
-        for name in WORLDS
+        for name in ("stronger", "faster", "masked")
     },
 }  # fmt: skip
 EXPERIMENT = Experiment(

@@ -6,11 +6,13 @@ import functools
 import os
 import re
 import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from base import machine, storage
 from base.errors import UserError
@@ -115,6 +117,37 @@ def load_suites(request: Request) -> tuple[Suite, ...]:
     return tuple(found)
 
 
+def levelled(request: Request, suites: Sequence[Suite]) -> list[str]:
+    """A line for each `--set` that takes from some conditions what they differ in."""
+    said = []
+    for text in request.overrides:
+        keys = [part.strip() for part in text.partition("=")[0].split(".")]
+        if _CONDITION.match(text) or keys[0] not in RunConfig.model_fields:
+            continue
+        others = [other for other in request.overrides if other != text and not _CONDITION.match(other)]
+        for suite in suites:
+            with contextlib.suppress(ConfigError):  # no study without it
+                before = load_suite(Path(suite.path), others, request.quick).conditions
+                values = {name: _value(before[name], keys) for name in suite.conditions}
+                usual = statistics.mode(values.values())
+                apart = [f"`{name}`" for name, value in values.items() if value != usual]
+                if apart:
+                    said.append(
+                        f"--set {text} acts on every condition of {suite.name}, also on {', '.join(apart[:4])}"
+                        f"{f' and {len(apart) - 4} more' if len(apart) > 4 else ''}, whose own {'.'.join(keys)} is another; "
+                        f"--set conditions.NAME.{text.strip()} acts on one"
+                    )
+    return said
+
+
+def _value(run: RunConfig, keys: Sequence[str]) -> str:
+    """A field of a run, in text."""
+    found: Any = run.model_dump(mode="json")
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return str(found)
+
+
 def _check_name(suite: Suite) -> None:
     """ConfigError where a suite of the user's own would write to where the study does, or to where every study does."""
     taken = {*FOLDERS, phases.PUBLISHED, *phases.suite_names(), *(phase.name for phase in phases.declared())}
@@ -179,7 +212,9 @@ def find_corpora(
     runs = [run for suite in suites for run in suite.conditions.values() if run.train.dtype == "auto"]
     shapes = {number_type.shape_of(run): run for run in runs}
     types = {shape: number_type.choose(request.out, run, bool(prepare)) for shape, run in shapes.items()}
-    return Study(request.out, tuple(suites), found, QUICK * request.quick, claims, types), states, said
+    changed = [f"Changed by --set: {', '.join(request.overrides)}."] if request.overrides else []
+    warning = " ".join([QUICK] * request.quick + changed)
+    return Study(request.out, tuple(suites), found, warning, claims, types), states, said
 
 
 def _missed_before(data: Path, name: str) -> bool:

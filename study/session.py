@@ -101,7 +101,7 @@ def prepare(request: Request, write: bool) -> tuple[Study, list[tuple[str, Decis
     if not wanted and states and all(states.values()):
         name, state = next(iter(states.items()))
         raise UserError(f"corpus {name} is not ready ({state}); first run: {command(request, 'data')}")
-    for line in said:
+    for line in [*said, *studies.levelled(request, suites)]:
         print(f"note: {line}", flush=True)
     asked = {folder_name(study.corpora[pair][0], pair[1]) for pair in plans.texts(wanted)}
     return study, [

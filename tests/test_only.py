@@ -33,6 +33,40 @@ def test_what_is_changed_in_a_suite_need_not_fit_the_others(tmp_path: Path) -> N
     assert [suite.name for suite in both] == ["memory", "ambiguous"]
 
 
+def test_a_value_that_levels_conditions_says_which(tmp_path: Path) -> None:
+    asked = request(
+        tmp_path,
+        None,
+        "self_state.decay=0.5",
+        "train.learning_rate=0.002",
+        only=("floors",),
+        conditions=("state", "direct", "one"),
+    )
+    (said,) = studies.levelled(asked, studies.load_suites(asked))
+    assert (
+        "on `direct`, whose own self_state.decay is another; --set conditions.NAME.self_state.decay=0.5"
+        in said
+    )
+    alone = request(tmp_path, None, "conditions.direct.self_state.decay=0.5", only=("floors",))
+    assert not studies.levelled(alone, studies.load_suites(alone))
+
+
+def test_a_page_says_what_was_changed(tmp_path: Path) -> None:
+    asked = request(
+        tmp_path,
+        None,
+        "train.steps=40",
+        "train.learning_rate=0.002",
+        only=("floors",),
+        conditions=("vanilla",),
+        seeds=1,
+    )
+    study, _ = session.prepare(asked, write=False)
+    (suite,) = study.suites
+    assert study.warnings(suite) == "Changed by --set: train.steps=40, train.learning_rate=0.002."
+    assert study.note(suite, 1).startswith(study.warnings(suite))
+
+
 def test_conditions_come_with_the_runs_that_they_need(tmp_path: Path) -> None:
     asked = request(tmp_path, None, only=("controls",), conditions=("fixed_bias",), seeds=1)
     (suite,) = studies.load_suites(asked)
