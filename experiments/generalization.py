@@ -132,17 +132,18 @@ def _again(tables: Tables) -> Finding:
     """How many of the published changes on the second corpus a further seed of ours could give."""
     printed = published.CORPORA[SECOND].deltas
     found = {place: estimate(change(tables, *place)) for place in PLACES}
-    given = [
-        words.again(value, printed[regime][metric]) for (regime, metric), value in found.items() if value.n
-    ]
+    beside = [(value, printed[regime][metric]) for (regime, metric), value in found.items() if value.n]
+    given = [words.again(value, theirs) for value, theirs in beside]
     claim = "A further seed of ours could give every published change on web text."
     if not given:
         return Finding(claim, ABSENT, "It needs runs with regimes.")
     few = min(value.n for value in found.values() if value.n)
     came = given.count(CLEAR)
+    turned = sum(words.again(value, theirs) == CLEAR and value.mean * theirs < 0 for value, theirs in beside)
+    though = f", {turned} of them though our mean lies on the other side of zero" * bool(turned)
     return Finding(
         claim, words.worst(given), f"Mean in the window minus mean before it, by the 95 % prediction interval, n = {few}.",
-        f"Of {len(given)} published changes on web text, a further seed of ours could give {came or 'none'}.",
+        f"Of {len(given)} published changes on web text, a further seed of ours could give {came or 'none'}{though}.",
     )  # fmt: skip
 
 
