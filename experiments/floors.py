@@ -76,6 +76,7 @@ FLOORS = {
 }
 LONG = 10  # steps: after a switch the loss lies above the observer's for one or two
 APART = 0.3  # cosine: directions that are closer to a right angle than this are called apart
+HALF = 0.5  # the belief between the ends
 CLOSE = 0.05  # of the known gain: a twentieth
 SHOWN, SHOWN_SEED = "state", 1  # the run whose first steps are drawn
 
@@ -140,12 +141,18 @@ def findings(tables: Tables) -> dict[str, Finding]:
     at = tables.by_condition("floors_captured", ARMS, life="own")
     felt = tables.by_condition("floors_captured", UNFELT, life="own")
     slopes = tables.by_condition("floors_slope", move="belief")
+    half = tables.by_condition("floors_cause", move="belief", belief=HALF)
     random = tables.by_condition("floors_slope", move="random")
     scrambled = tables.by_condition("floors_slope", move="scrambled")
 
     def more(claim: str, otherwise: str, one: str, *others: str) -> Finding:
         return difference(
-            claim, at.against(one, others, "captured"), +1, "of the known gain", otherwise=otherwise
+            claim,
+            at.against(one, others, "captured"),
+            +1,
+            "of the known gain",
+            otherwise=otherwise,
+            nearest=True,
         )
 
     return {
@@ -182,7 +189,7 @@ def findings(tables: Tables) -> dict[str, Finding]:
         ),
         "hand": difference(
             "It captures more than a rule by hand that turns the last losses into a temperature.",
-            {"minus the rule by hand": estimate((captured(tables, "state") - captured(tables, HAND)).dropna())}, +1, "of the known gain",
+            {"self-state minus the rule": estimate((captured(tables, "state") - captured(tables, HAND)).dropna())}, +1, "of the known gain",
             otherwise="A rule by hand that turns the last losses into a temperature captures about as much, or more.",
         ),
         "masking": difference(
@@ -204,6 +211,11 @@ def findings(tables: Tables) -> dict[str, Finding]:
             "Moves as long in random directions, or through a scrambled reader, do not do that.",
             {"random": minus(slopes, random), "scrambled": minus(slopes, scrambled)}, +1, "less slope",
             otherwise="Moves as long in random directions, or through a scrambled reader, do about the same.",
+        ),
+        "between": difference(
+            "At the ends, that is; set to one half, predictions still imply less.",
+            {"implied − set": estimate(half.of("state", "implied").dropna() - HALF)}, -1, "of belief", pairs=False,
+            otherwise="Set to one half, they do not clearly imply less.",
         ),
     }  # fmt: skip
 
@@ -304,7 +316,7 @@ CAUSE = draw.sheet(
         draw.lines("floors_cause", "kl", "Distance from the mixture under that belief", "KL (nats)", along="belief",
                    by="move", where={"condition": "state"}),
     ],
-    grid=(1, 2), height=3.2, looks=MOVES, title=("follows", "alone"), x="belief that the state is set to",
+    grid=(1, 2), height=3.2, looks=MOVES, title=("follows", "between"), x="belief that the state is set to",
     shows="The state is set to a belief by hand: predictions against the mixture that is best under it.",
     caption="Weights frozen, clean batches ({seeds}). Black dots: predictions that follow exactly. The map from belief to state is "
     "fitted on another life. Random directions and the scrambled reader move the state as far.",
