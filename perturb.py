@@ -43,7 +43,7 @@ def windows(run: RunConfig) -> list[tuple[str, int, int]]:
 def _random_windows(
     schedule: RandomWindows, steps: int, random: np.random.Generator
 ) -> list[tuple[str, int, int]]:
-    """Each regime once. The spare calm steps are shared out uniformly at random among the gaps."""
+    """Each regime once, in random order. The spare calm steps are cut at random places, one a regime, into the gaps before them."""
     names = [str(name) for name in random.permutation(sorted(schedule.durations))]
     busy = sum(schedule.durations.values()) + schedule.washout * len(names)
     spare = steps - schedule.first - busy

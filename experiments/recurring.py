@@ -177,7 +177,7 @@ def placed(said: str, parts: Mapping[str, Estimate]) -> words.Finding:
             if words.side(value, -1) == words.CLEAR
             else "worse"
             if words.side(value, +1) == words.CLEAR
-            else "no better"
+            else "not clearly better"
         )
         places.setdefault(place, []).append(name)
     found = words.listed([f"{place} than {words.listed(names)}" for place, names in places.items()])
