@@ -103,7 +103,7 @@ def findings(tables: Tables) -> dict[str, words.Finding]:
         ),
         "half": half(tables),
         "heldout": placed(
-            "On held-out text, over a whole run, the self-state does",
+            "On held-out text, over a whole run, the self-state is",
             {"no state": heldout, "a fixed random bias": at.minus(STATE, "fixed_bias", "heldout_loss_difference")},
         ),
         "heldout_calm": lower(
