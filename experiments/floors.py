@@ -45,7 +45,7 @@ SEEN = {
     "direct": Look("last batch only", style.ORANGE, "dashed", "s"),
 }
 SENSES = {
-    f"{kind}_{name}": Look(f"{look.label}, {tokens} tokens", look.colour)
+    f"{kind}_{name}": Look(f"{look.label}, {tokens} tokens", style.BLUE)
     for kind, look in SEEN.items()
     for name, tokens in TOKENS.items()
 }
