@@ -30,7 +30,7 @@ ARMS = {
     "gru": Look("recurrent network (GRU)", style.GREEN, "dashed", "^"),
     "one": Look("self-state of one number", style.BLUE, "dotted", "v", filled=False),
     "direct": Look("last batch only", style.ORANGE, "dashed", "s"),
-    HAND: Look("hand-coded: last losses to a temperature", style.YELLOW, "dashdot", "p"),
+    HAND: Look("rule by hand", style.YELLOW, "dashdot", "p"),
     "learned_bias": Look("learned constant bias", style.VERMILLION, "dotted", "<", filled=False),
     "fixed_bias": Look("fixed random bias", style.VERMILLION, "dashed", ">", filled=False),
     "clock": Look("clock", style.GREY, "dotted", "h", filled=False),
@@ -191,9 +191,9 @@ def findings(tables: Tables) -> dict[str, Finding]:
             otherwise="So built, it captures about as much as the rule by hand, or less.",
         ),
         "ceiling": within(
-            "With slow moments, and without the gradient's norm among its senses, a state captures as much as one that is told the ideal observer's belief.",
+            "Where its senses are standardised slowly and leave out the gradient's norm, a state captures as much as one that is told the ideal observer's belief.",
             minus(felt, felt, "steady_all", "told", "captured"), CLOSE, "of the known gain, minus the told one",
-            "With slow moments, and without the gradient's norm among its senses, a state is not shown to capture just as much as one that is told the ideal observer's belief.",
+            "Where its senses are standardised slowly and leave out the gradient's norm, a state is not shown to capture just as much as one that is told the ideal observer's belief.",
         ),
         "hand": difference(
             "A self-state captures more than a rule by hand that turns the last losses into a temperature.",
