@@ -22,7 +22,7 @@ HAND = "hand-coded"
 ARMS = {
     "oracle": Look("true regime", style.BLACK, "dotted", "*"),
     "told": Look("ideal observer's belief", style.GREY, "dashdot", "D"),
-    "steady_all": Look("self-state, slow moments, gradient unfelt", style.PURPLE, "dotted", "o"),
+    "steady_all": Look("steadied self-state", style.PURPLE, "dotted", "o"),
     "steady": Look("self-state, slow moments", style.PURPLE, "solid", "P"),
     "steady_direct": Look("last batch only, slow moments", style.PURPLE, "dashed", "X", filled=False),
     "state": Look("self-state", style.BLUE, "solid", "o"),
@@ -191,9 +191,9 @@ def findings(tables: Tables) -> dict[str, Finding]:
             otherwise="So built, it captures about as much as the rule by hand, or less.",
         ),
         "ceiling": within(
-            "Where its senses are standardised slowly and leave out the gradient's norm, a state captures as much as one that is told the ideal observer's belief.",
+            "Where its senses are standardised slowly and leave out the gradient's norm, a *steadied* state captures as much as one that is told the ideal observer's belief.",
             minus(felt, felt, "steady_all", "told", "captured"), CLOSE, "of the known gain, minus the told one",
-            "Where its senses are standardised slowly and leave out the gradient's norm, a state is not shown to capture just as much as one that is told the ideal observer's belief.",
+            "Where its senses are standardised slowly and leave out the gradient's norm, a *steadied* state is not shown to capture just as much as one that is told the ideal observer's belief.",
         ),
         "hand": difference(
             "A self-state captures more than a rule by hand that turns the last losses into a temperature.",
