@@ -140,9 +140,10 @@ def document(tables: Tables) -> dict[str, Any]:
     }
     verdicts = {name: words.AGAIN.get(one, words.OPEN) for name, one in again.items()}
     verdicts |= {name: words.WORKS.get(one, words.OPEN) for name, one in works.items()}
-    verdicts["twins"] = {words.CLEAR: "own better", words.NOT_CLEAR: "own no better"}.get(
-        words.side(paired(own, other), +1), words.OPEN
-    )
+    nearer = paired(own, other)
+    verdicts["twins"] = {words.CLEAR: f"own better, by {words.number(nearer.mean, 3)}", words.NOT_CLEAR: "own not clearly better"}.get(
+        words.side(nearer, +1), words.OPEN
+    )  # fmt: skip
     return {
         "report": report, "word": word, "floor": lambda source: of(tables, source, "r2", "neuron_floors", "source"),
         "most": words.number(float(most["count"].max()), 0), "slope": slope, "crossed": crossed, "own": own, "other": other, "verdict": verdicts,
@@ -158,9 +159,9 @@ def findings(tables: Tables) -> dict[str, words.Finding]:
     }
     return {
         "accurate": words.within(
-            "On natural text another seed's model, which cannot see the neuron, reports it as well as the model itself.",
+            "On natural text another seed's model, which cannot see the neuron, reports it nearly as well as the model itself.",
             paired(of(tables, "above", "r2"), of(tables, "outsider", "r2")), AS_GOOD, "R² of the own report minus the other's",
-            "On natural text it is not shown that another seed's model reports the neuron as well as the model itself.",
+            "On natural text it is not shown that another seed's model reports the neuron nearly as well as the model itself.",
         ),
         "blind": words.within(
             "A report taught on natural text does not follow the neuron when it alone is changed.", estimate(slope["above"]), 0.1,

@@ -552,7 +552,7 @@ def made(seeds: int = 8, **given: float) -> dict[str, pd.DataFrame]:
 
 
 ACCURATE, BLIND, READER, CONSTANT, STRUGGLE = (
-    "reports it as well as", "does not follow the neuron", "the report follows it", "comes to vary less", "fixed at random",
+    "as well as the model itself", "does not follow the neuron", "the report follows it", "comes to vary less", "fixed at random",
 )  # fmt: skip
 
 
@@ -581,7 +581,7 @@ def test_five_sentences_open_the_page_and_every_row_of_the_document_has_its_line
     said = {
         "A frozen model": "comes back", "Unfrozen above": "does not come back", "Fully unfrozen": "comes back", "Neither seems": "comes back",
         "First hypothesis": "comes back", "Second hypothesis": "does not come back", "The same of the direction": "does not come back", "Third hypothesis": "comes back", "In its public figures": "does not come back",
-        "Next, it says: reports": "works", "Next: several": "works", "Next: twins": "own no better",
+        "Next, it says: reports": "works", "Next: several": "works", "Next: twins": "own not clearly better",
     }  # fmt: skip
     assert {start: cells(text, start)[3] for start in said} == said
 
