@@ -33,9 +33,10 @@ from configs.row_kinds import (
 )
 from configs.rows import Channels as Settings
 from configs.rows import Rows
-from configs.run import Model, RunConfig
+from configs.run import RunConfig
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
+from configs.training import Model
 from data.row_sample import CAPABILITIES, LISTS, Sample, sample
 from data.row_tokens import FIRST, UNSCORED, lay, replies, texts_of
 from data.rows import RowSource, allowed, row_source
