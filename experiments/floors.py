@@ -16,12 +16,13 @@ from experiments.kit.runs import Context
 from experiments.kit.stats import Estimate, estimate
 from experiments.kit.style import Look
 from experiments.kit.tables import ByCondition, NothingToDraw, Tables
-from experiments.kit.words import Finding, difference, within
+from experiments.kit.words import Finding, difference, plural, within
 
 HAND = "hand-coded"
 ARMS = {
     "oracle": Look("true regime", style.BLACK, "dotted", "*"),
     "told": Look("ideal observer's belief", style.GREY, "dashdot", "D"),
+    "steady_all": Look("steadied self-state", style.PURPLE, "dotted", "o"),
     "steady": Look("self-state, slow moments", style.PURPLE, "solid", "P"),
     "steady_direct": Look("last batch only, slow moments", style.PURPLE, "dashed", "X", filled=False),
     "state": Look("self-state", style.BLUE, "solid", "o"),
@@ -29,7 +30,7 @@ ARMS = {
     "gru": Look("recurrent network (GRU)", style.GREEN, "dashed", "^"),
     "one": Look("self-state of one number", style.BLUE, "dotted", "v", filled=False),
     "direct": Look("last batch only", style.ORANGE, "dashed", "s"),
-    HAND: Look("hand-coded: last losses to a temperature", style.YELLOW, "dashdot", "p"),
+    HAND: Look("rule by hand", style.YELLOW, "dashdot", "p"),
     "learned_bias": Look("learned constant bias", style.VERMILLION, "dotted", "<", filled=False),
     "fixed_bias": Look("fixed random bias", style.VERMILLION, "dashed", ">", filled=False),
     "clock": Look("clock", style.GREY, "dotted", "h", filled=False),
@@ -45,13 +46,14 @@ SEEN = {
     "direct": Look("last batch only", style.ORANGE, "dashed", "s"),
 }
 SENSES = {
-    f"{kind}_{name}": Look(f"{look.label}, {tokens} tokens", look.colour)
+    f"{kind}_{name}": Look(f"{look.label}, {plural(tokens, 'token')}", style.BLUE)
     for kind, look in SEEN.items()
     for name, tokens in TOKENS.items()
 }
-UNFELT = {
-    "sees_all": Look("self-state, its gradient unfelt", style.BLUE),
-    "steady_all": Look("self-state, slow moments, its gradient unfelt", style.PURPLE),
+HELD_BACK = {
+    "state": ARMS["state"],
+    "sees_all": Look("self-state, gradient unfelt", style.BLUE, marker="D"),
+    **{name: ARMS[name] for name in ("steady", "steady_all", "steady_direct", "told")},
 }
 OTHERS = {
     "state": Look("a chain in which one token decides the next", style.BLUE),
@@ -139,7 +141,8 @@ def own(tables: Tables) -> pd.DataFrame:
 def findings(tables: Tables) -> dict[str, Finding]:
     """What the page says, and the figures' titles."""
     at = tables.by_condition("floors_captured", ARMS, life="own")
-    felt = tables.by_condition("floors_captured", UNFELT, life="own")
+    felt = tables.by_condition("floors_captured", HELD_BACK, life="own")
+    by_hand = captured(tables, HAND)
     slopes = tables.by_condition("floors_slope", move="belief")
     half = tables.by_condition("floors_cause", move="belief", belief=HALF)
     random = tables.by_condition("floors_slope", move="random")
@@ -182,14 +185,19 @@ def findings(tables: Tables) -> dict[str, Finding]:
             felt.against("steady_all", ("sees_all",), "captured"), +1, "of the known gain",
             otherwise="Slow moments do not clearly help where the gradient's norm is left out of its senses, either.",
         ),
+        "built": difference(
+            "So built, it captures more than the rule by hand.",
+            {"self-state so built minus the rule": estimate((captured(tables, "steady_all") - by_hand).dropna())}, +1, "of the known gain",
+            otherwise="So built, it captures about as much as the rule by hand, or less.",
+        ),
         "ceiling": within(
-            "So built, a state captures as much as one that is told the ideal observer's belief.",
+            "Where its senses are standardised slowly and leave out the gradient's norm, a *steadied* state captures as much as one that is told the ideal observer's belief.",
             minus(felt, felt, "steady_all", "told", "captured"), CLOSE, "of the known gain, minus the told one",
-            "So built, a state is not shown to capture just as much as one that is told the ideal observer's belief.",
+            "Where its senses are standardised slowly and leave out the gradient's norm, a *steadied* state is not shown to capture just as much as one that is told the ideal observer's belief.",
         ),
         "hand": difference(
-            "It captures more than a rule by hand that turns the last losses into a temperature.",
-            {"self-state minus the rule": estimate((captured(tables, "state") - captured(tables, HAND)).dropna())}, +1, "of the known gain",
+            "A self-state captures more than a rule by hand that turns the last losses into a temperature.",
+            {"self-state minus the rule": estimate((captured(tables, "state") - by_hand).dropna())}, +1, "of the known gain",
             otherwise="A rule by hand that turns the last losses into a temperature captures about as much, or more.",
         ),
         "masking": difference(
@@ -337,8 +345,7 @@ GRIDS = {
     ),
     "hand": pages.grid("floors_captured", ["vanilla"], where={"life": HAND}, captured=("captured", "3"), beyond_blind=("loss − blind, nats", "±4")),
     "holds": pages.grid(
-        "floors_captured", {name: {**ARMS, **UNFELT}[name] for name in ("state", "sees_all", "steady", "steady_all", "steady_direct", "told")},
-        only=True, where={"life": "own"}, captured=("captured", "3"), lost=("lost, steps", longest),
+        "floors_captured", HELD_BACK, only=True, where={"life": "own"}, captured=("captured", "3"), lost=("lost, steps", longest),
     ),
     "held": pages.grid("floors_held", SENSING, only=True, where={"regime": "bewilderment"}, r2=("R² of the belief", "3"), lag=("of 5 steps ago", "3")),
     "cause": pages.grid("floors_slope", SENSING, only=True, where={"move": "belief"}, slope=("slope", "3"), kl=("KL, nats", "4")),

@@ -248,19 +248,6 @@ def test_few_seeds_and_missing_conditions_draw(tmp_path: Path, wanted: tuple[str
         FIGURE.draw(Tables(tmp_path, "nowhere"), "")
 
 
-def test_the_axis_of_steps_ends_with_the_data(tmp_path: Path) -> None:
-    tables = study()
-    tables["swap_summary"]["steps_small"] = tables["swap_summary"]["seed"] * 2.0
-    longest = tables["swap_paths"]["since"].max() + 1
-
-    def reach() -> float:
-        return float(drawn_of(FIGURE, tmp_path, tables).axes[5].get_ylim()[1])
-
-    assert 2 * tables["swap_summary"]["seed"].max() < reach() < longest / 2
-    tables["swap_summary"].loc[0, "steps_small"] = np.nan  # one that never gets there
-    assert reach() > longest
-
-
 BREAK, ENTANGLED, MORE = (
     "put into a trained model, raises",
     "The weights have come to count on their own state",

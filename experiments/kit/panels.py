@@ -205,8 +205,8 @@ def lines(
 
 def points(
     table: str, column: str, title: str = "", label: str = "", *, by: str = "condition", across: str = "",
-    order: Iterable[str] = (), where: Mapping[str, object] | None = None, upright: bool = True, zero: bool | None = None,
-    never: str = "", changes: bool = False, levels: Sequence[float | str] = (), said: Mapping[str, str] | None = None,
+    order: Iterable[str] = (), where: Mapping[str, object] | None = None, upright: bool = True, zero: bool = True,
+    changes: bool = False, levels: Sequence[float | str] = (), said: Mapping[str, str] | None = None,
     labelled: bool = False,
 ) -> Panel:  # fmt: skip
     """A value a seed, mean and interval: a place a look, or with `across` a place a value of that column, looks side by side.
@@ -215,8 +215,7 @@ def points(
         by, where: the column that holds the looks' names, and what other columns have to be.
         order: the values of `across` in order; others come after them.
         upright: values are heights; else they lie across, from top to bottom.
-        zero: a line at zero; by default except where values are steps until something.
-        never: "table.column": values are steps until something, and a missing one is a cross beyond that column's largest.
+        zero: a line at zero.
         changes: an axis for changes, see `change_axis`; not upright.
         levels: dotted lines at these values, or at the means of these columns.
         said: the words for a place, by its value; others stand as they are.
@@ -235,7 +234,6 @@ def points(
             apart, bar = 0.3 / max(len(parts), 1) ** 1.1, 0.36 / max(len(parts), 1) ** 1.05
         else:
             places, shifts, apart, bar = list(parts), dict.fromkeys(parts, 0.0), 0.16, 0.28
-        most = tables.rows(never.partition(".")[0])[never.partition(".")[2]].max() + 1 if never else np.nan
         drawn = []
         for name, part in parts.items():
             for index, place in enumerate(places):
@@ -247,9 +245,6 @@ def points(
                 by_seed(
                     axes, index + shifts[name], values, looks[name], upright=upright, apart=apart, bar=bar
                 )
-                lost = rows["seed"].nunique() - len(values) if never else 0
-                beside = np.linspace(-apart, apart, lost) if lost > 1 else np.zeros(lost)
-                axes.plot(index + beside, [most * 1.06] * lost, "x", c=looks[name].colour, ms=3.6, zorder=2)
         names = [
             f"{place:g}" if isinstance(place, float) else (said or {}).get(place, str(place))
             for place in places
@@ -257,12 +252,7 @@ def points(
         names = [looks[name].label for name in names] if labelled else names
         names = [textwrap.fill(name, 40 if labelled else 16, break_long_words=False) for name in names]
         categories(axes, names, upright, striped=bool(across))
-        if never:
-            low, high = axes.dataLim.intervaly  # with the longest count only where a seed never gets there
-            room = 0.06 * max(high - low, 1)
-            axes.set_ylim(min(low, 0) - room, max(high, 1) + room)
-            axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-        if not never if zero is None else zero:
+        if zero:
             level(axes, upright=upright)
         shown = pd.concat(parts.values()) if parts else Absent()
         for value in levels:
@@ -272,7 +262,7 @@ def points(
         _label(axes, title, label, upright)
         return list(parts)
 
-    return Panel((table, *([never.partition(".")[0]] if never else [])), draw)
+    return Panel((table,), draw)
 
 
 def scatter(
