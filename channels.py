@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from configs.row_kinds import ASKED
 from configs.rows import Channels as Settings
-from configs.run import Model
+from configs.training import Model
 
 Into = Callable[[int, Tensor], Tensor]
 """(layer, x (B, T, C)) -> x as that block gets it."""

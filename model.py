@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from configs.run import Model
+from configs.training import Model
 
 
 def dropped(x: Tensor, share: float, training: bool) -> Tensor:

@@ -38,8 +38,9 @@ from base import storage
 from base.rng import Stream, generator
 from base.storage import UserError
 from configs import size
-from configs.run import RunConfig, Train
+from configs.run import RunConfig
 from configs.suite import load_suite
+from configs.training import Train
 from data.tokens import Tokens, described, prepare
 from runs import folder as run_folder
 from runs import number_type, passes

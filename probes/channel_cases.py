@@ -12,8 +12,9 @@ from channels import Channels
 from configs.probes.channels import ChannelTest
 from configs.row_kinds import DIMENSIONS
 from configs.run import RunConfig
-from data import rows as made
-from data.rows import SLICES, Codes, RowSource, Sample
+from data.row_sample import Codes, Sample
+from data.row_tokens import SLICES, lay, replies
+from data.rows import RowSource
 from model import GPT
 from perturb import CALM
 from probes.instrument import Progress
@@ -27,7 +28,7 @@ class Case:
     """What is asked of the rows of a sample.
 
     states: in the channels, (B, D) float32. texts: codes in the text. right: the states that decide which replies are right.
-    gap: see data.rows.lay. state: the self-state (dim,), where it has a channel; dose: what all gates are multiplied by.
+    gap: see data.row_tokens.lay. state: the self-state (dim,), where it has a channel; dose: what all gates are multiplied by.
     """
 
     test: str
@@ -57,7 +58,7 @@ class Bench:
     def log_p(self, drawn: Sample, case: Case) -> np.ndarray:
         """Log-probabilities where the slots of the replies are asked for, (B, 8, V) float64."""
         slots, block = self.source.settings.slots, self.run.model.block_size
-        laid = made.lay(drawn, block, case.texts, decides=case.right, slots=slots, gap=case.gap)
+        laid = lay(drawn, block, case.texts, decides=case.right, slots=slots, gap=case.gap)
         given: dict[str, Any] = {}
         if self.channels is not None and self.run.channels is not None:
             z = vectors(self.run.channels, case.state, torch.from_numpy(case.states))
@@ -71,7 +72,7 @@ class Bench:
 
     def told(self, drawn: Sample, case: Case) -> tuple[np.ndarray, np.ndarray]:
         """Whether each reply is right, (B, 6) bool, and its log-probability, (B, 6)."""
-        log_p, answers = self.log_p(drawn, case), made.replies(drawn, case.right)
+        log_p, answers = self.log_p(drawn, case), replies(drawn, case.right)
         hit = log_p.argmax(-1) == answers
         chance = np.take_along_axis(log_p, answers[..., None], 2)[..., 0]
         return (

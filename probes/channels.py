@@ -42,8 +42,10 @@ from base.storage import UserError
 from configs.probes.channels import ChannelTest
 from configs.row_kinds import FINE, HOURS, LEVELS, PARTS, TOKENS
 from configs.run import RunConfig
-from data import rows as made
-from data.rows import CAPABILITIES, FIRST, RowSource, Sample
+from data import row_tokens
+from data.row_sample import CAPABILITIES, Sample, sample
+from data.row_tokens import FIRST
+from data.rows import RowSource
 from data.tokens import Tokens
 from perturb import CALM
 from probes.belief import mean_states
@@ -123,7 +125,7 @@ def directions(bench: Bench, drawn: Sample, own: Case) -> list[dict[str, Any]]:
     }
     for name, (capability, of, moved) in changes.items():
         slot = ASKED_FOR.index(of)
-        token = made.replies(drawn, {**codes, capability: moved})[:, slot]
+        token = row_tokens.replies(drawn, {**codes, capability: moved})[:, slot]
         found[name] = toward(after(capability, moved), slot, token) - toward(before, slot, token)
     return [
         {"moved": name, "share": (change > 0).mean(), "change": change.mean(), "rows": len(change)}
@@ -232,7 +234,7 @@ def run(
     doubted: list[dict[str, Any]] = []
     for split in SPLITS:
         random = generator(trained.seed, Stream.EVAL, FIRST_BATCH[split])
-        drawn = made.sample(split, settings.rows, block, random)
+        drawn = sample(split, settings.rows, block, random)
         nothing = {name: np.full_like(codes, -1) for name, codes in drawn.codes.items()}
         cases = basic(bench, drawn, nothing, states.get(CALM))
         found, right = scored(bench, split, drawn, cases)

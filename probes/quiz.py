@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from base.rng import Stream, generator
-from configs.run import Model
+from configs.training import Model
 from model import GPT
 from probes.reporter import FIRST, tune
 

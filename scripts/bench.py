@@ -38,9 +38,10 @@ import train
 from base import machine
 from base.rng import Stream
 from base.storage import ROOT
-from configs.run import Model, RunConfig
+from configs.run import RunConfig
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
+from configs.training import Model
 from data.tokens import Tokens, prepare
 from runs import evaluate, number_type, passes
 from runs.state import Training, start

@@ -25,8 +25,8 @@ import torch
 
 from base.storage import ROOT
 from configs import size
-from configs.run import Model
 from configs.suite import Suite, load_suite
+from configs.training import Model
 from data.tokens import Tokens, prepare
 from memory import MemoryValue
 from runs.injection import Sensed

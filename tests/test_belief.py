@@ -16,7 +16,8 @@ from scipy.special import log_softmax
 from base import command_line, storage
 from base.rng import Stream, generator
 from configs.probes.belief import BeliefTest
-from configs.run import Model, RunConfig
+from configs.run import RunConfig
+from configs.training import Model
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from experiments.belief_shifts import belief_shifts

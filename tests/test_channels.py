@@ -33,11 +33,13 @@ from configs.row_kinds import (
 )
 from configs.rows import Channels as Settings
 from configs.rows import Rows
-from configs.run import Model, RunConfig
+from configs.run import RunConfig
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
-from data import rows as made
-from data.rows import CAPABILITIES, FIRST, LISTS, UNSCORED, RowSource, Sample, row_source, sample
+from configs.training import Model
+from data.row_sample import CAPABILITIES, LISTS, Sample, sample
+from data.row_tokens import FIRST, UNSCORED, lay, replies, texts_of
+from data.rows import RowSource, allowed, row_source
 from probes import channels as probe
 from probes.channel_cases import Bench, Case, basic, dials
 from runs import evaluate
@@ -229,7 +231,7 @@ def test_held_out_combinations_are_held_out_and_balanced() -> None:
             np.full(PARTS, 1 / 4), abs=0.015
         )
         assert (codes["time"][:, 1] < WORKDAYS).mean() == pytest.approx(5 / 7, abs=0.015)
-        changed = made.replies(one, codes) != made.replies(one, one.others)
+        changed = replies(one, codes) != replies(one, one.others)
         assert changed.all()  # another state decides otherwise, in each part of each reply
 
 
@@ -245,7 +247,7 @@ def test_each_list_has_one_answer() -> None:
     assert (
         one_shared.sum(1) >= 2
     ).all()  # neither the trade nor the temper alone tells who is meant, or not always
-    low = made.allowed(one, one.codes["ethics"])
+    low = allowed(one, one.codes["ethics"])
     assert (np.take_along_axis(low, one.acts // SHARED, 1).sum(1) == 1).all() and (
         low.sum(1) == RISKS - 2
     ).all()
@@ -293,14 +295,14 @@ def test_what_is_not_scored_counts_nowhere() -> None:
 def test_vectors_and_texts_say_the_same() -> None:
     """A channel's vector tells no more and no less than the words: rows with equal words have equal vectors."""
     one = sample("heldout", 3000, BLOCK, generator(4, Stream.BATCH, 0))
-    told, texts = SOURCE.told(one, one.codes), made.texts_of(one, one.codes)
+    told, texts = SOURCE.told(one, one.codes), texts_of(one, one.codes)
     places = np.cumsum([0, *DIMENSIONS.values()])
     for (name, words), first, last in zip(texts.items(), places, places[1:], strict=False):
         said: np.ndarray = pd.DataFrame(words).groupby([*range(words.shape[1])]).ngroup().to_numpy()
         if name == "continuity":  # in the text the event's name, in the channel its place
             said = one.codes[name][:, 0]
         if name == "ethics":  # in the text the one kind of low risk that the prompt has
-            said = made.allowed(one, one.codes[name]) @ (1, 2, 4, 8)
+            said = allowed(one, one.codes[name]) @ (1, 2, 4, 8)
         for group in np.unique(said)[:12]:
             part = told[said == group, first:last]
             assert np.allclose(part, part[0], atol=1e-6), name
@@ -426,7 +428,7 @@ def test_noise_and_gaps_do_what_they_say() -> None:
         "right"
     ].max() < 0.7
     for gap, there in ((0, True), (BLOCK, False)):  # the prompt is in sight, or has left the window
-        laid = made.lay(DRAWN, BLOCK, NOTHING, gap=gap)
+        laid = lay(DRAWN, BLOCK, NOTHING, gap=gap)
         assert ((laid.x >= FIRST["noun"]) & (laid.x < FIRST["event"])).any(1).mean() >= there
         assert (laid.where >= 0).all()
 

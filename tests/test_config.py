@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 import perturb
 from base.storage import ROOT, UserError
-from configs.run import Model, RunConfig, Train
+from configs.run import RunConfig
 from configs.state import SelfState
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
+from configs.training import Model, Train
 from configs.world import RandomWindows
 
 SUITE = ROOT / "configs" / "shakespeare.toml"

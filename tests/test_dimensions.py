@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from base import storage
-from configs.run import Model
 from configs.state import STATS
+from configs.training import Model
 from experiments import dimensions
 from experiments.dimensions import LEARNED, PEAK, UNTRAINED, WALK
 from experiments.kit import published

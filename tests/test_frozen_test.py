@@ -17,7 +17,8 @@ import frozen_test
 from base import command_line, storage
 from base.rng import Stream, generator
 from configs.probes.frozen import FrozenTest
-from configs.run import Model, RunConfig
+from configs.run import RunConfig
+from configs.training import Model
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from experiments import frozen, frozen_tables

@@ -14,8 +14,9 @@ import torch
 from base import storage
 from base.rng import Stream, generator
 from configs.probes.frozen import FrozenTest
-from configs.run import Model, RunConfig
+from configs.run import RunConfig
 from configs.toml_file import ConfigError
+from configs.training import Model
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from model import GPT

@@ -15,9 +15,9 @@ from base import storage
 from base.errors import UserError
 from base.rng import Stream, generator
 from configs.probes.introspection import Introspection
-from configs.run import Model
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
+from configs.training import Model
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from experiments import introspection as experiment

@@ -17,9 +17,9 @@ from base import storage
 from base.errors import UserError
 from base.rng import Stream, generator
 from configs.probes.self_report import REGIMES, SelfReport
-from configs.run import Model
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
+from configs.training import Model
 from data.corpus import Corpus
 from data.prepare import prepare_text
 from model import GPT

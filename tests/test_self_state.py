@@ -8,9 +8,9 @@ import torch
 from scipy.special import erf
 
 from base.rng import Stream, generator
-from configs.run import Model
 from configs.state import BufferMemory, EmaMemory, FixedBias
 from configs.state import SelfState as SelfStateConfig
+from configs.training import Model
 from memory import MemoryValue
 from model import GPT
 from self_state import ConstantBias, SelfState, StateValue, position_stats

@@ -14,8 +14,8 @@ from experiments.geometry_tables import PROCESSES
 from experiments.kit.runs import Context, open_run
 from probes import geometry
 from scripts import tour
+from tests.known_processes import SUITE
 from tests.made_runs import assert_tables, drawn_of, make_tables, page_of
-from tests.test_geometry import SUITE
 
 
 def test_a_tour_trains_watches_and_steers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
