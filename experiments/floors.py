@@ -13,7 +13,7 @@ from experiments.kit import panels as draw
 from experiments.kit.experiment import Experiment
 from experiments.kit.marks import curve, handles, level
 from experiments.kit.runs import Context
-from experiments.kit.stats import Estimate, estimate
+from experiments.kit.stats import Estimate, estimate, paired
 from experiments.kit.style import Look
 from experiments.kit.tables import ByCondition, NothingToDraw, Tables
 from experiments.kit.words import Finding, difference, plural, within
@@ -79,6 +79,7 @@ FLOORS = {
 LONG = 10  # steps: after a switch the loss lies above the observer's for one or two
 APART = 0.3  # cosine: directions that are closer to a right angle than this are called apart
 HALF = 0.5  # the belief between the ends
+STEADIED = "Where its senses are standardised slowly and leave out the gradient's norm, a *steadied* state"
 CLOSE = 0.05  # of the known gain: a twentieth
 SHOWN, SHOWN_SEED = "state", 1  # the run whose first steps are drawn
 
@@ -140,23 +141,19 @@ def own(tables: Tables) -> pd.DataFrame:
 
 def findings(tables: Tables) -> dict[str, Finding]:
     """What the page says, and the figures' titles."""
-    at = tables.by_condition("floors_captured", ARMS, life="own")
-    felt = tables.by_condition("floors_captured", HELD_BACK, life="own")
-    by_hand = captured(tables, HAND)
+    at = tables.by_condition("floors_captured", {**ARMS, **HELD_BACK}, life="own")
     slopes = tables.by_condition("floors_slope", move="belief")
     half = tables.by_condition("floors_cause", move="belief", belief=HALF)
     random = tables.by_condition("floors_slope", move="random")
     scrambled = tables.by_condition("floors_slope", move="scrambled")
 
     def more(claim: str, otherwise: str, one: str, *others: str) -> Finding:
-        return difference(
-            claim,
-            at.against(one, others, "captured"),
-            +1,
-            "of the known gain",
-            otherwise=otherwise,
-            nearest=True,
-        )
+        parts = at.against(one, others, "captured")
+        return difference(claim, parts, +1, "of the known gain", otherwise=otherwise, nearest=True)
+
+    def than_by_hand(claim: str, otherwise: str, arm: str) -> Finding:
+        parts = {f"{at.named(arm)} minus the rule": paired(at.of(arm, "captured"), captured(tables, HAND))}
+        return difference(claim, parts, +1, "of the known gain", otherwise=otherwise)
 
     return {
         "captures": difference(
@@ -180,25 +177,22 @@ def findings(tables: Tables) -> dict[str, Finding]:
             "Where the moments that standardise its senses move ten times slower, it captures more.",
             "Moments that move ten times slower do not clearly help.", "steady", "state",
         ),
-        "unfelt": difference(
+        "unfelt": more(
             "Where the gradient's norm is left out of its senses as well, slow moments do help.",
-            felt.against("steady_all", ("sees_all",), "captured"), +1, "of the known gain",
-            otherwise="Slow moments do not clearly help where the gradient's norm is left out of its senses, either.",
-        ),
-        "built": difference(
-            "So built, it captures more than the rule by hand.",
-            {"self-state so built minus the rule": estimate((captured(tables, "steady_all") - by_hand).dropna())}, +1, "of the known gain",
-            otherwise="So built, it captures about as much as the rule by hand, or less.",
+            "Slow moments do not clearly help where the gradient's norm is left out of its senses, either.", "steady_all", "sees_all",
         ),
         "ceiling": within(
-            "Where its senses are standardised slowly and leave out the gradient's norm, a *steadied* state captures as much as one that is told the ideal observer's belief.",
-            minus(felt, felt, "steady_all", "told", "captured"), CLOSE, "of the known gain, minus the told one",
-            "Where its senses are standardised slowly and leave out the gradient's norm, a *steadied* state is not shown to capture just as much as one that is told the ideal observer's belief.",
+            f"{STEADIED} captures as much as one that is told the ideal observer's belief.",
+            at.minus("steady_all", "told", "captured"), CLOSE, "of the known gain, minus the told one",
+            f"{STEADIED} is not shown to capture just as much as one that is told the ideal observer's belief.",
         ),
-        "hand": difference(
+        "built": than_by_hand(
+            "So built, it captures more than the rule by hand.",
+            "So built, it captures about as much as the rule by hand, or less.", "steady_all",
+        ),
+        "hand": than_by_hand(
             "A self-state captures more than a rule by hand that turns the last losses into a temperature.",
-            {"self-state minus the rule": estimate((captured(tables, "state") - by_hand).dropna())}, +1, "of the known gain",
-            otherwise="A rule by hand that turns the last losses into a temperature captures about as much, or more.",
+            "A rule by hand that turns the last losses into a temperature captures about as much, or more.", "state",
         ),
         "masking": difference(
             "Where tokens are masked, which the input shows, a state makes predictions worse.",
@@ -228,11 +222,9 @@ def findings(tables: Tables) -> dict[str, Finding]:
     }  # fmt: skip
 
 
-def minus(
-    one: ByCondition, other: ByCondition, mine: str = "state", theirs: str = "state", column: str = "slope"
-) -> Estimate:
-    """A column of one condition in some rows minus that of another in others, by seed."""
-    return estimate((one.of(mine, column) - other.of(theirs, column)).dropna())
+def minus(one: ByCondition, other: ByCondition) -> Estimate:
+    """The slope of one move minus that of another, by seed, in the condition `state`."""
+    return paired(*(of.of("state", "slope") for of in (one, other)))
 
 
 def seen(tables: Tables) -> pd.DataFrame:

@@ -139,7 +139,9 @@ def _again(tables: Tables) -> Finding:
         return Finding(claim, ABSENT, "It needs runs with regimes.")
     few = min(value.n for value in found.values() if value.n)
     came = given.count(CLEAR)
-    turned = sum(words.again(value, theirs) == CLEAR and value.mean * theirs < 0 for value, theirs in beside)
+    turned = sum(
+        one == CLEAR and value.mean * theirs < 0 for one, (value, theirs) in zip(given, beside, strict=True)
+    )
     though = f", {turned} of them though our mean lies on the other side of zero" * bool(turned)
     return Finding(
         claim, words.worst(given), f"Mean in the window minus mean before it, by the 95 % prediction interval, n = {few}.",

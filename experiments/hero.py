@@ -17,7 +17,7 @@ from experiments.kit.panels import Looks
 from experiments.kit.placebos import READERS
 from experiments.kit.tables import Tables
 
-EARNED = ("oracle", "steady_all", "hand-coded", "state", "direct", "fixed_bias", "yoked", "vanilla")
+EARNED = ("oracle", "steady_all", floors.HAND, "state", "direct", "fixed_bias", "yoked", "vanilla")
 GAINING = (ORACLE, STATE, "direct", "fixed_bias", "yoked")
 TESTED = {"condition": "analysis", "protocol": "replication", "finder": "dimension"}
 

@@ -34,6 +34,7 @@ YES, SMALLER, LARGER, NO, TURNED, UNDECIDED = (
 SUITE, NAN = "claims", math.nan
 PAIRED = "by pairs of partner seeds, which lend each other what is compared"
 NAMES = ("claims", "claim_seeds", "claim_beside", "runs")
+APART = ("lesson", "reading")  # columns whose values can be the words of conditions, too: `shuffled`
 REPRODUCED = ("reproduced", "reproduced_low", "reproduced_high")
 COLUMNS = [
     "suite", "id", "family", "family_title", "family_asks", "statement", "short", "origin", "said", "published", "unit", "test",
@@ -247,7 +248,11 @@ def shown_beside(
 def named(claim: Claim, other: Other) -> str:
     """What sets another query apart from the endpoint, in a few words: its values that differ."""
     query = claim.query(other)
-    differs = [value for key, value in query.where.items() if claim.endpoint.where.get(key) != value]
+    differs: list[Any] = [
+        f"{key} {value}" if key in APART else value
+        for key, value in query.where.items()
+        if claim.endpoint.where.get(key) != value
+    ]
     differs += [query.column] * (query.column != claim.endpoint.column)
     return ", ".join(str(one) for value in differs for one in (value if isinstance(value, list) else [value]))
 
