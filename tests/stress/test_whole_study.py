@@ -61,7 +61,7 @@ def test_the_whole_study_twice(
     assert (
         changed[0] == trained and "run   table tiny/metrics: input changed: train tiny/self/seed-1" in changed
     )
-    made = ("run   table", "run   figure", "run   page", "run   demo")
+    made = ("run   note", "run   table", "run   figure", "run   page", "run   demo")
     assert [line for line in changed[1:] if not line.startswith(made)] == []
     weights = out / "tiny" / "self_calm" / "seed-1" / "model.safetensors"
     content = weights.read_bytes()
