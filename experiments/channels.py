@@ -67,6 +67,7 @@ def findings(tables: Tables) -> dict[str, words.Finding]:
             "Told no state, a model with channels predicts better than models without, smaller and larger.",
             relief.against("native", ("small", "large"), "nll"), -1, "nats a reply",
             otherwise="Told no state, a model with channels predicts no clearly better than models without that bracket its size.",
+            reverse="Told no state, a model with channels predicts worse than models without, smaller and larger.",
         ),
         "layers": words.difference(
             "A channel before every layer is followed more often than one before the first alone, or a token in front.",
@@ -96,6 +97,7 @@ def findings(tables: Tables) -> dict[str, words.Finding]:
             "A self-state captures more of the known gain through gates before every layer than added to the embeddings.",
             lives.against("gates", ("state",), "captured"), +1, "of the known gain",
             otherwise="A self-state captures no clearly larger part of the known gain through gates before every layer than added to the embeddings.",
+            reverse="A self-state captures less of the known gain through gates before every layer than added to the embeddings.",
         ),
         "pays_first": words.difference(
             "Gates before every layer let a self-state capture more than a gate before the first alone.",
@@ -106,6 +108,11 @@ def findings(tables: Tables) -> dict[str, words.Finding]:
             "Fed another run's signals, a state captures less through the same gates.",
             lives.against("gates", ("gates_yoked",), "captured"), +1, "of the known gain",
             otherwise="Fed another run's signals, a state captures about as much through the same gates.",
+        ),
+        "shut": words.within(
+            "Fed another run's signals, the gates stay all but shut: that model loses as much as one without a state.",
+            lives.minus("gates_yoked", "vanilla", "loss"), 0.001, "Its loss minus that one's, nats",
+            "Fed another run's signals, a model does not lose clearly as much as one without a state.",
         ),
     }  # fmt: skip
 

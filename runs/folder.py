@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from base import code, storage
+from base import code, known_code, storage
 from base.storage import UserError
 from configs.run import RunConfig
 from runs import foreign
@@ -31,7 +31,7 @@ LONGEST_VIEW = 4096  # bytes of a path
 def _code(without: tuple[str, ...]) -> dict[str, str]:
     places = (code.Place("data.process", "transitions_of"), code.Place("data.rows", "tables_of"))
     drawn = (place for place in places if place.module not in without)
-    return code.of(code.Place("train", "train"), *drawn, without=without)
+    return known_code.of(code.Place("train", "train"), *drawn, without=without)
 
 
 def unused(run: RunConfig) -> tuple[str, ...]:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from base import code, storage
+from base import code, known_code, storage
 from base.storage import ROOT
 from configs.suite import Suite
 from experiments import found
 from study import freshness, phases
-from study.plan import Kind, Step, Study, code_of, key_of, tests_of, train_step
+from study.plan import Kind, Step, Study, key_of, tests_of, train_step, view_of
 from study.steer_page import choice
 
 if TYPE_CHECKING:
@@ -95,15 +95,14 @@ def finished_runs(study: Study, done: Sequence[Step], parts: Whole | None = None
 
     parts: the phases and seeds that are taken; None for all.
     """
-    by_key: dict[str | None, Step] = {step.key: step for step in done if step.key is not None}
-    trained: dict[tuple[str, str, int], Step] = {}  # a run is asked for by each of its tests
+    by_key = {step.key: step for step in done if step.key is not None}
+    trained = {view: step for step in done for view in step.views}
 
     def train(suite: Suite, condition: str, seed: int) -> Step:
-        asked = (suite.name, condition, seed)
-        if asked not in trained:
-            step = train_step(study, suite, condition, seed)
-            trained[asked] = by_key.get(step.key, step)
-        return trained[asked]
+        view = view_of(study, suite, condition, seed)
+        if view not in trained:
+            trained[view] = train_step(study, suite, condition, seed)
+        return trained[view]
 
     runs = []
     for suite in suites_of(study, parts):
@@ -158,7 +157,7 @@ def made_steps(study: Study, done: Sequence[Step], parts: Whole | None = None) -
             takes = [of_table[f"{suite.name}/{name}"] for name in table.needs]
             made_of = {
                 "config": {"quick": suite.quick, "signatures": suite.signatures.model_dump(mode="json")},
-                "code": code_of(_place(table)),
+                "code": known_code.of(_place(table)),
                 "inputs": {**keys, **{step.name: step.key for step in takes}},
             }
             arguments = {"suite": suite, "runs": own, "table": table.names[0]}
@@ -189,7 +188,7 @@ def _demo(
         return []
     made_of = {
         "config": {"warning": warning},
-        "code": {**code_of(code.Place("study.steer_page.make", "page")), **choice.files()},
+        "code": {**known_code.of(code.Place("study.steer_page.make", "page")), **choice.files()},
         "data": {str(run.seed): run.key for run in found},
     }
     arguments = {
@@ -227,7 +226,7 @@ def _readers(
             note: Mapping[str, str] = {"note": study.warning, "warning": study.warning}
             asked.append((module, experiment, CLAIMS, "", note))
             for table in experiment.of(CLAIMS):
-                made_of = {"config": {**note, **experiment.decides()}, "code": code_of(_place(table))}
+                made_of = {"config": {**note, **experiment.decides()}, "code": known_code.of(_place(table))}
                 arguments = {"module": module, "table": table.names[0]}
                 where, name = study.out / "tables" / CLAIMS, f"table {CLAIMS}/{table.names[0]}"
                 step = _step(study, "table", name, made_of, waits, where, arguments, reads=of_table)
@@ -236,7 +235,7 @@ def _readers(
             made.append(_note(study, CLAIMS, note))
     waits = tuple(step.name for step in (*steps, *made))
     for module, experiment, suite_name, below, note in asked:
-        declared = code_of(code.Place(module, "EXPERIMENT"))
+        declared = known_code.of(code.Place(module, "EXPERIMENT"))
         shared = {"module": module, "suite": suite_name, "below": below}
         for figure in experiment.figures:
             name = f"figure {Path(below, figure.name).as_posix()}"

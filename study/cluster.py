@@ -24,7 +24,7 @@ from multiprocessing import current_process
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from base import code, machine, storage
+from base import code, known_code, machine, storage
 from base.storage import UserError
 from configs import probe
 from data import corpus
@@ -53,7 +53,7 @@ def version() -> dict[str, str]:
         code.Place("study.worker", "test"),
         code.Place("study.cluster", "receive"),
     ]
-    does = storage.hash_json(code.of(*mine, *map(probe.place_of, probe.known())))[:12]
+    does = storage.hash_json(known_code.of(*mine, *map(probe.place_of, probe.known())))[:12]
     found = {"project code": does, "Python": ".".join(platform.python_version_tuple()[:2])}
     return found | {name: metadata.version(name) for name in ("torch", "numpy", "scipy")}
 

@@ -9,11 +9,10 @@ to do says so at once.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from base import code, storage
+from base import known_code, storage
 from configs import probe, size
 from configs.run import RunConfig, partner
 from configs.suite import Suite
@@ -147,12 +146,6 @@ def key_of(parts: Mapping[str, Any]) -> str:
     return storage.hash_json(parts)
 
 
-@cache
-def code_of(place: code.Place) -> dict[str, str]:
-    """What a definition and all that it reaches do."""
-    return code.of(place)
-
-
 def plan(study: Study) -> list[Step]:
     """Training and tests, seed by seed: all runs of the first seed, their tests, then the next seed.
 
@@ -216,10 +209,15 @@ def train_step(
         inputs=tuple(dict.fromkeys(step.name for step in needed.values())),
         destination=run_folder.folder_of(study.out / "runs", key or "not known yet"),
         arguments={"run": run, "inputs": {part: step.destination for part, step in needed.items()}},
-        views=(study.out / suite.name / condition / f"seed-{seed}",),
+        views=(view_of(study, suite, condition, seed),),
         seed=seed,
         work=size.effort(run),
     )
+
+
+def view_of(study: Study, suite: Suite, condition: str, seed: int) -> Path:
+    """Where a run is seen under its suite, whatever others share it."""
+    return study.out / suite.name / condition / f"seed-{seed}"
 
 
 class Test(NamedTuple):
@@ -262,7 +260,7 @@ def _test_step(
     values = settings.model_dump(mode="json", exclude={"conditions", "steps"})
     parts = {
         "config": {"probe": {name: {**values, "step": at}}},
-        "code": code_of(probe.place_of(name)),
+        "code": known_code.of(probe.place_of(name)),
         "data": trained.parts["data"],
         # By role: partners are each other's, and the two tests of a pair would have one key.
         "inputs": {

@@ -14,12 +14,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from base import storage
+from base import known_code, storage
 from base.storage import ROOT, UserError
 from configs import probe
 from experiments.kit import words
 from study import freshness, phases
-from study.plan import Step, Study, code_of
+from study.plan import Step, Study
 
 PACKAGES = (
     "torch",
@@ -80,7 +80,7 @@ def card(study: Study, done: Iterable[Step]) -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "code": commit(ROOT),
         "of": _of(done),
-        "made_by": {name: storage.hash_json(code_of(probe.place_of(name))) for name in probe.known()},
+        "made_by": {name: storage.hash_json(known_code.of(probe.place_of(name))) for name in probe.known()},
     }
 
 
