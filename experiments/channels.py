@@ -75,7 +75,7 @@ def findings(tables: Tables) -> dict[str, words.Finding]:
         "first": words.within(
             "A channel before the first layer alone is followed nearly as often as one before every layer.", at.minus("native", "first", "own"), FURTHER,
             f"Before every layer minus that, of replies, bound ± {FURTHER}",
-            "It is not clear that a channel before the first layer alone is followed nearly as often as one before every layer.",
+            "A channel before the first layer alone may be followed less often than one before every layer by a twentieth of replies or more.",
         ),
         "layers": words.difference(
             "A channel before every layer is followed more often than a state at a token in front.", at.against("native", ("prefix",), "own"), +1, "of replies", 2,

@@ -48,9 +48,9 @@ NONE = context([made_run("native", 1, pd.DataFrame(), None)])
 def made(seeds: int = 8, **given: float) -> dict[str, pd.DataFrame]:
     """Tables of a study in which replies follow the channels, and all that the findings say holds."""
     value = {
-        "own": 0.9, "text": 0.8, "other": 0.3, "zeroed": 0.3, "constant": 0.3, "first": 0.7, "prefix": 0.7, "attention": 0.95,
+        "own": 0.9, "text": 0.8, "other": 0.3, "zeroed": 0.3, "constant": 0.3, "first": 0.88, "prefix": 0.7, "attention": 0.95,
         "relief": -0.2, "errs": 0.9, "clash": 0.8, "crosstalk": -0.02, "knocked": -0.6, "moved": 0.5, "gap": 0.9, "text gap": 0.3,
-        "gates": 0.9, "state": 0.8, "gates_first": 0.8, "gates_yoked": 0.0,
+        "gates": 0.9, "state": 0.8, "gates_first": 0.8, "gates_yoked": 0.0, "open": 0.0,
     } | given  # fmt: skip
     random = np.random.default_rng(0)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ("replies", "dials", "choices", "directions", "gates", "doubt", "cost", "lives")}  # fmt: skip
@@ -97,7 +97,7 @@ def made(seeds: int = 8, **given: float) -> dict[str, pd.DataFrame]:
             rise = near(0.4)
             rows["doubt"].append({"condition": "seven", "seed": seed, "knocked": knocked, "calm": 0.001, "acting": 0.001 + rise, "rise": rise, "change": rise - 0.4})  # fmt: skip
         for condition in SELF:
-            rows["lives"].append({"condition": condition, "seed": seed, "life": "own", "captured": near(value.get(condition, 0.0)), "loss": 2.0})  # fmt: skip
+            rows["lives"].append({"condition": condition, "seed": seed, "life": "own", "captured": near(value.get(condition, 0.0)), "loss": 2.0 + value["open"] * (condition == "gates_yoked")})  # fmt: skip
     of = {name: pd.DataFrame(found).assign(suite="channels") for name, found in rows.items()}
     replies, dials, choices = of["replies"], of["dials"], of["choices"]
     runs = of["cost"].drop(columns="tokens").assign(corpus="rows", dtype="float32", steps=800)
@@ -119,11 +119,28 @@ def page(folder: Path, tables: dict[str, pd.DataFrame]) -> Any:
     return page_of(experiment.EXPERIMENT, folder, tables)
 
 
-SIX, READS, TAUGHT, WINS, OVER, RELIEF, LAYERS, ASKED, APART, MOVES, LASTS, PAYS, FIRST, YOKED = (
-    "Each of six", "more often in its channel", "learned constant", "erred less in training", "Where neither erred", "Told no state", "before the first alone, or a token",
-    "Letting each position", "Taking a channel away", "moved one way", "left the window", "added to the embeddings", "than a gate before", "another run's signals",
+SIX, READS, TAUGHT, WINS, OVER, RELIEF, NEARLY, LAYERS, ASKED, APART, MOVES, LASTS, PAYS, FIRST, YOKED, SHUT = (
+    "Each of six", "more often in its channel", "learned constant", "erred less in training", "Where neither erred", "Told no state", "before the first layer alone is followed nearly", "at a token in front",
+    "Letting each position", "Taking a channel away", "moved one way", "left the window", "added to the embeddings", "than a gate before", "a state captures less through", "all but shut",
 )  # fmt: skip
-ALL = (SIX, READS, TAUGHT, WINS, OVER, RELIEF, LAYERS, ASKED, APART, MOVES, LASTS, PAYS, FIRST, YOKED)
+ALL = (
+    SIX,
+    READS,
+    TAUGHT,
+    WINS,
+    OVER,
+    RELIEF,
+    NEARLY,
+    LAYERS,
+    ASKED,
+    APART,
+    MOVES,
+    LASTS,
+    PAYS,
+    FIRST,
+    YOKED,
+    SHUT,
+)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +154,7 @@ ALL = (SIX, READS, TAUGHT, WINS, OVER, RELIEF, LAYERS, ASKED, APART, MOVES, LAST
         ({"clash": 0.3}, (OVER,)),
         ({"relief": 0.0}, (RELIEF,)),
         ({"relief": 0.2}, (RELIEF,)),
-        ({"first": 0.9}, (LAYERS,)),
+        ({"first": 0.7}, (NEARLY,)),
         ({"prefix": 0.95}, (LAYERS,)),
         ({"attention": 0.9}, (ASKED,)),
         ({"crosstalk": -0.6}, (APART,)),
@@ -146,6 +163,7 @@ ALL = (SIX, READS, TAUGHT, WINS, OVER, RELIEF, LAYERS, ASKED, APART, MOVES, LAST
         ({"state": 0.95}, (PAYS,)),
         ({"gates_first": 0.95}, (FIRST,)),
         ({"gates_yoked": 0.9}, (YOKED,)),
+        ({"open": -0.02}, (SHUT,)),
     ],
 )
 def test_findings_turn_with_what_was_planted(
@@ -166,16 +184,16 @@ def test_five_sentences_open_the_page_and_every_statement_of_the_document_has_it
     assert short.count("\n- **") == 5
     said = {
         "Six of six": "comes back", "Affect, time": "comes back", "In conflict": "does not come back", "A model trained": "comes back",
-        "With channels at zero": "comes back", "Gates that begin": "comes back", "The state has to": "comes back", "Later: gated": "works",
+        "With channels at zero": "comes back", "Gates that begin": "comes back", "The state has to": "does not come back", "Later: gated": "works",
         "Six channels do not": "comes back", "A state persists": "comes back",
     }  # fmt: skip
     assert {start: cells(text, start)[3] for start in said} == said
     turned = page(
-        tmp_path / "other", made(other=0.9, clash=0.97, relief=0.0, crosstalk=-0.2, first=0.9, gap=0.3)
+        tmp_path / "other", made(other=0.9, clash=0.97, relief=0.0, crosstalk=-0.2, first=0.7, gap=0.3)
     )
     said = {
         "Six of six": "does not come back", "In conflict": "comes back", "With channels at zero": "does not come back",
-        "The state has to": "does not come back", "Six channels do not": "does not come back", "A state persists": "does not come back",
+        "The state has to": "comes back", "Six channels do not": "does not come back", "A state persists": "does not come back",
     }  # fmt: skip
     assert {start: cells(turned, start)[3] for start in said} == said
 
