@@ -7,9 +7,9 @@ experiments/recurring.py.
 import pandas as pd
 from matplotlib.axes import Axes
 
-from experiments import floors
+from experiments import floors, frozen
 from experiments.kit import panels as draw
-from experiments.kit import published
+from experiments.kit import published, words
 from experiments.kit.experiment import Experiment
 from experiments.kit.marks import level
 from experiments.kit.pairs import LOOKS, ORACLE, STATE
@@ -62,6 +62,17 @@ def _sensing(axes: Axes, tables: Tables, looks: Looks) -> list[str]:
     return (EARNS if known else GAINS).draw(axes, tables, looks)
 
 
+def _found(tables: Tables) -> str:
+    """What both panels show; of what is not measured nothing."""
+    earns = (
+        floors.findings(tables.of("floors"))["captures"]
+        if len(tables.of("floors").rows("floors_captured"))
+        else None
+    )
+    steers = frozen.findings(tables)["beats_replication"]
+    return " ".join(one.title() for one in (earns, steers) if one is not None and one.verdict != words.ABSENT)
+
+
 FIGURE = draw.sheet(
     "hero.png",
     [
@@ -72,7 +83,7 @@ FIGURE = draw.sheet(
         draw.Panel((), _sensing),
     ],
     grid="aabbb", height=2.9, marks="none",
-    title=lambda tables: "Can a small language model sense its own condition, and does it use what it senses?",
+    title=_found,
     shows="Left: steering by the learned reader of the state beside scrambled and untrained ones. Right: what sensing earns.",
     caption="Left: the state set to the directions found as published, weights frozen; scrambled and untrained readers searched in the "
     "same way. Right: what senses its own run beside what does not. Points: seeds; bars: mean, 95 % interval.",

@@ -46,13 +46,12 @@ def readme(root: Path) -> str:
         """The findings of those names, `experiment.finding`, that have been measured, as lines."""
         return [found.line() for found in map(finding, names) if found is not None]
 
-    def told(*names: str) -> str:
-        found = [f"{one.title()} {one.evidence}" for one in map(finding, names) if one is not None]
-        return " ".join(found) or "not published yet"
-
     def title(name: str) -> str:
         found = finding(name)
         return found.title() if found is not None else ""
+
+    def told(*names: str) -> str:
+        return " ".join(filter(None, map(title, names))) or "not published yet"
 
     def clear(name: str) -> bool:
         found = finding(name)
