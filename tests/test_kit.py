@@ -217,6 +217,17 @@ def test_a_template_that_asks_for_what_is_not_there_is_refused(tables: Tables, t
             page(tables, tmp_path, TEMPLATE + wrong)
 
 
+def test_a_page_may_hold_a_small_picture_and_no_other_tag() -> None:
+    picture = '<img src="figures/a.png" width="320" alt="">'
+    assert words.harmless(picture) == picture
+    for worse in (
+        picture.replace('alt=""', 'onerror="x"'),
+        picture.replace("figures/", "https://e.org/"),
+        "<b>",
+    ):
+        assert words.harmless(worse).startswith("&lt;")
+
+
 def test_whatever_stands_in_tables_is_harmless_on_a_page(tables: Tables, tmp_path: Path) -> None:
     rows = read(tables.folder, "hello", "hello_words")
     rows["condition"] = rows["condition"].replace("loud", "<script>\u202e a | b")
