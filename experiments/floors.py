@@ -312,13 +312,13 @@ CAUSE = draw.sheet(
     "floors-cause.png",
     [
         draw.lines("floors_cause", "implied", "Belief that the predictions imply", "implied belief", along="belief",
-                   by="move", where={"condition": "state"}, dots="belief"),
+                   by="move", where={"condition": "state"}, predicted="belief"),
         draw.lines("floors_cause", "kl", "Distance from the mixture under that belief", "KL (nats)", along="belief",
                    by="move", where={"condition": "state"}),
     ],
-    grid=(1, 2), height=3.2, looks=MOVES, title=("follows", "between"), x="belief that the state is set to",
+    grid=(1, 2), height=3.2, looks=MOVES, marks="line", title=("follows", "between"), x="belief that the state is set to",
     shows="The state is set to a belief by hand: predictions against the mixture that is best under it.",
-    caption="Weights frozen, clean batches ({seeds}). Black dots: predictions that follow exactly. The map from belief to state is "
+    caption="Weights frozen, clean batches ({seeds}). Thin black line: predictions that follow exactly. The map from belief to state is "
     "fitted on another life. Random directions and the scrambled reader move the state as far.",
 )  # fmt: skip
 PATH = draw.sheet(

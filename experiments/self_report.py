@@ -202,9 +202,13 @@ def findings(tables: Tables) -> dict[str, words.Finding]:
             {f"question minus {part}": paired(place["question"], place[part]) for part in ("text", "options")},
         ),
         "features": said(
-            "A model names features of its own stream better than random directions and than a model that was never trained names its own.",
-            "What a model names need not be a feature that it uses: random directions, or features of a model that was never trained, are named about as well.",
-            {f"minus {name}": minus("features", lesson) for lesson, name in (("fixed", "random directions"), ("untrained", "the untrained model's"))},
+            "A model names features of its own stream better than random directions in their place.",
+            "What a model names need not be a feature that it uses: random directions in their place are named about as well.",
+            {"minus random directions": minus("features", "fixed")},
+        ),
+        "features_untrained": said(
+            "A model that was never trained names its features less well.",
+            "A model that was never trained names its features about as well.", {"minus the untrained model's": minus("features", "untrained")},
         ),
     }  # fmt: skip
 

@@ -175,7 +175,7 @@ FIGURE = draw.sheet(
     "swap.png",
     [
         draw.lines("swap_paths", "distance", "distance of the states", "L2 / norm of the own state", along="since",
-                   log=True, dots="predicted"),
+                   log=True, predicted="predicted"),
         draw.lines("swap_paths", "loss_distance", "distance of the losses", "|Δ loss| (nats)", along="since", log=True,
                    ahead=WINDOW, levels={"swap_summary.floor": "solid", "swap_summary.small": "dashed"}),
         draw.points("swap_summary", "first_loss", "first step: loss minus own's", NATS, levels=[BROKEN], said=SHORT),
@@ -184,7 +184,7 @@ FIGURE = draw.sheet(
     grid=(2, 2), height=5.6, looks=LOOKS, title=("raises", "worse"), x="steps since the swap",
     shows="Training goes on from one checkpoint with another seed's state, a random one, none, or the own one changed by a "
     "thousandth: distance of states and losses from the own-state continuation, step by step.",
-    caption="Against the continuation with the own state ({seeds}). Black dots: what the update alone leaves of the first distance. "
+    caption="Against the continuation with the own state ({seeds}). Thin black lines: what the update alone leaves of the first distance. "
     "Broken line: small, a tenth of what one batch's loss differs by from the next's; black line: 95 % of the changed own state's "
     "lie below it. Dotted: from 0.02 nats on it was to be called broken.",
 )  # fmt: skip

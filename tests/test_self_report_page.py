@@ -172,13 +172,13 @@ OWN, LINE, FORM, UNSEEN, NOTHING = (
     "no lesson set is picked",
     "Without lessons",
 )
-FALSE, BEHAVIOUR, QUESTION, FEATURES = "named more often when", "next prediction is doubtful", "question's own token", "names features of its own"  # fmt: skip
+FALSE, BEHAVIOUR, QUESTION, FEATURES, NEVER = "named more often when", "next prediction is doubtful", "question's own token", "names features of its own", "never trained"  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, {OWN: "Clear", LINE: "Clear", FORM: "Not clear", UNSEEN: "Not clear", NOTHING: "Clear", FALSE: "Clear", BEHAVIOUR: "Clear", QUESTION: "Clear", FEATURES: "Not clear"}),
+        ({}, {OWN: "Clear", LINE: "Clear", FORM: "Not clear", UNSEEN: "Not clear", NOTHING: "Clear", FALSE: "Clear", BEHAVIOUR: "Clear", QUESTION: "Clear", FEATURES: "Not clear", NEVER: "Not clear"}),
         ({"own": 0.1}, {OWN: "Not clear"}),
         ({"form": 3.0}, {FORM: "Clear", UNSEEN: "Not clear"}),
         ({"unseen": 3.0}, {UNSEEN: "Clear"}),
@@ -187,7 +187,7 @@ FALSE, BEHAVIOUR, QUESTION, FEATURES = "named more often when", "next prediction
         ({"false": 0.9}, {FALSE: "Not clear"}),
         ({"followed": 0.3}, {BEHAVIOUR: "Not clear"}),
         ({"question": 0.1}, {QUESTION: "Not clear"}),
-        ({"untrained": 1.0}, {FEATURES: "Not clear"}),
+        ({"untrained": 1.0}, {FEATURES: "Not clear", NEVER: "Clear"}),
         ({"seeds": 2}, {OWN: "Open", FORM: "Open"}),
     ],
 )  # fmt: skip

@@ -159,7 +159,7 @@ def _label(axes: Axes, title: str, label: str, upright: bool = True) -> None:
 
 def lines(
     table: str, column: str, title: str = "", y: str = "", *, along: str = "step", by: str = "condition",
-    where: Mapping[str, object] | None = None, log: bool = False, bands: bool = False, ahead: int = 1, dots: str = "",
+    where: Mapping[str, object] | None = None, log: bool = False, bands: bool = False, ahead: int = 1, predicted: str = "",
     levels: Mapping[str, str] | None = None, zero: bool | None = None, shaded: float = 0.0,
 ) -> Panel:  # fmt: skip
     """A line a look: the mean over seeds of a column along another, single seeds faint.
@@ -168,7 +168,7 @@ def lines(
         by, where: the column that holds the looks' names, and what other columns have to be.
         log: a logarithmic axis. bands: 95 % t intervals over seeds, too.
         ahead: rows that each mean is taken over, forward.
-        dots: a column whose mean over seeds is drawn as black dots, what a theory says.
+        predicted: a column whose mean over seeds is drawn as a thin black line, what a theory says.
         levels: horizontal lines at the mean of "table.column": its line style.
         zero: a line at zero; by default where the column is a difference.
         shaded: a grey stretch from zero to here, in which something acts.
@@ -184,10 +184,10 @@ def lines(
             if ahead > 1:
                 wide = wide.iloc[::-1].rolling(min(ahead, len(wide))).mean().iloc[::-1].dropna(how="all")
             curve(axes, wide, looks[name], faint=0.4, bands=bands)
-            if dots:
-                said = rows.groupby(along)[dots].mean()
-                said = said[said > max(rows[column].min() / 3, 1e-6)].iloc[::3] if log else said.iloc[::3]
-                axes.plot(said.index, said, ".", c="k", ms=2, zorder=4)
+            if predicted:
+                said = rows.groupby(along)[predicted].mean()
+                said = said[said > max(rows[column].min() / 3, 1e-6)] if log else said
+                axes.plot(said.index, said, c="k", lw=0.6, zorder=4)
         for place, line in (levels or {}).items():
             name, _, other = place.partition(".")
             level(axes, tables.rows(name)[other].mean(), lw=0.9, ls=line, zorder=4)
