@@ -1,6 +1,5 @@
-"""Rows whose replies a state decides, channels that carry it, and what a model makes of it: each against a known answer."""
+"""State channels: gates that begin at zero, each way in by its formula, runs, and what makes no sense."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import train
 from base import ROOT, storage
@@ -18,67 +17,22 @@ from channels import Channels
 from configs import size
 from configs.probes.channels import ChannelTest
 from configs.row_kinds import (
-    DIMENSIONS,
-    FINE,
-    HOURS,
-    LISTED,
     LONGEST,
-    NAMESAKES,
-    PARTS,
-    RISKS,
-    SHARED,
-    TEMPERS,
-    TRADES,
-    WORKDAYS,
 )
 from configs.rows import Channels as Settings
 from configs.rows import Rows
-from configs.run import RunConfig
 from configs.suite import load_suite
 from configs.toml_file import ConfigError
 from configs.training import Model
-from data.row_sample import CAPABILITIES, LISTS, Sample, sample
-from data.row_tokens import FIRST, UNSCORED, lay, replies, texts_of
-from data.rows import RowSource, allowed, row_source
+from data.row_sample import CAPABILITIES
+from data.rows import row_source
 from probes import channels as probe
-from probes.channel_cases import Bench, Case, basic, dials
 from runs import evaluate
 from runs.injection import injection_of
-from runs.passes import Pass
 from runs.state import load_models, start
-from self_state import position_stats
+from tests.few_rows import BLOCK, CPU, HOWS, PLAIN, RECURRING, SOURCE, rows_run
 from tests.interrupted import Stop, interrupted_at
 from tests.test_train import files, rows, tiny
-
-CPU = torch.device("cpu")
-BLOCK = LONGEST + 6
-PLAIN = Rows(kind="rows")
-TOLD = Rows(kind="rows", channel=1.0, both=0.0, text=0.0, noise=0.0, cropped=0.0)
-SOURCE = row_source("rows", PLAIN, 3)
-RECURRING = {"kind": "recurring", "regimes": ["bewilderment"], "enter": 0.5, "leave": 0.5}
-
-
-def rows_run(given: Mapping[str, object] | None = None, process: Rows = PLAIN, **changes: Any) -> RunConfig:
-    """A small run on rows, with channels of these fields, or none."""
-    fields: dict[str, Any] = {
-        "process": process.model_dump(), "model__block_size": BLOCK, "train__dtype": "float32", "self_state__enabled": False,
-    }  # fmt: skip
-    if given is not None:
-        fields["channels"] = dict(given)
-    return tiny(**{**fields, **changes})
-
-
-HOWS: dict[str, dict[str, Any]] = {
-    "add": {},
-    "attention": {"how": "attention"},
-    "prefix": {"how": "prefix"},
-    "first": {"layers": "first"},
-    "constant": {"given": "constant"},
-    "shuffled": {"given": "shuffled"},
-}
-
-
-# Gates
 
 
 @pytest.mark.parametrize("given", HOWS.values(), ids=HOWS)
@@ -168,288 +122,6 @@ def test_parameters_are_told_before_they_are_made(given: dict[str, Any]) -> None
         assert size.weights(run, process.vocabulary) == sum(
             p.numel() for module in now.modules().values() for p in module.parameters()
         )
-
-
-# Rows
-
-
-def test_rows_of_a_seed_are_the_same_in_all_conditions() -> None:
-    """The facts and what is asked; what the shares of a config decide is drawn from the same numbers."""
-
-    def drawn(settings: Rows, seed: int = 3) -> tuple[np.ndarray, ...]:
-        source = row_source("rows", settings, seed)
-        given = ("train", 50, BLOCK)
-        return (*source.draw(*given, generator(5, Stream.BATCH, 7)), source.states(*given, generator(5, Stream.BATCH, 7)))  # fmt: skip
-
-    x, y, z = drawn(PLAIN)
-    again, _, other = drawn(PLAIN, 4)
-    assert np.array_equal(x, again) and not np.allclose(z, other)
-    wrong, y_wrong, z_wrong = drawn(PLAIN.model_copy(update={"channel_right": 0.5}))
-    assert np.array_equal(x, wrong) and np.array_equal(y, y_wrong)
-    same = (z == z_wrong).all(1).mean()
-    assert 0.0 < same < 0.5
-    slots, y_slots, _ = drawn(PLAIN.model_copy(update={"slots": True}))
-    assert (slots[:, : len(CAPABILITIES)] == FIRST["slot"] + np.arange(len(CAPABILITIES))).all()
-    for one, two in zip(y, y_slots, strict=True):
-        assert np.array_equal(one[one != UNSCORED], two[two != UNSCORED])
-
-
-def test_held_out_combinations_are_held_out_and_balanced() -> None:
-    """No row of one split is in the other, and a prompt says as little of its reply in either."""
-    count = 30_000
-    drawn = {
-        split: sample(split, count, BLOCK, generator(1, Stream.BATCH, 0)) for split in ("train", "heldout")
-    }
-
-    def held(one: Sample) -> dict[str, np.ndarray]:
-        hour, day = one.codes["time"].T
-        return {
-            **{name: getattr(one, name).sum(1) % SHARED == 0 for name in ("nouns", "events", "acts")},
-            "affect": (one.codes["affect"] % FINE).sum(1) % FINE == 0,
-            "time": (hour + day) % (HOURS // PARTS) == 0,
-        }
-
-    assert all(there.all() for there in held(drawn["heldout"]).values())
-    assert not any(there.any() for there in held(drawn["train"]).values())
-    for one in drawn.values():
-        codes = one.codes
-        for name in LISTS:  # whichever is meant, its place, and whatever it is, how often it is meant
-            assert np.bincount(codes[name][:, 0]) / count == pytest.approx(np.full(LISTED, 1 / 3), abs=0.015)
-        for name, lists in (
-            ("memory", one.nouns),
-            ("continuity", one.events),
-            ("identity", one.persons),
-            ("ethics", one.acts),
-        ):
-            there = np.bincount(lists.ravel())
-            meant = np.bincount(np.take_along_axis(lists, codes[name], 1)[:, 0], minlength=len(there))
-            assert meant / there == pytest.approx(np.full(len(there), 1 / 3), abs=0.06)
-            assert there / there.sum() == pytest.approx(np.full(len(there), 1 / len(there)), rel=0.1)
-        for level in codes["affect"].T // FINE:
-            assert np.bincount(level) / count == pytest.approx(np.full(4, 1 / 4), abs=0.015)
-        assert np.bincount(codes["time"][:, 0] // (HOURS // PARTS)) / count == pytest.approx(
-            np.full(PARTS, 1 / 4), abs=0.015
-        )
-        assert (codes["time"][:, 1] < WORKDAYS).mean() == pytest.approx(5 / 7, abs=0.015)
-        changed = replies(one, codes) != replies(one, one.others)
-        assert changed.all()  # another state decides otherwise, in each part of each reply
-
-
-def test_each_list_has_one_answer() -> None:
-    one = sample("train", 2000, BLOCK, generator(1, Stream.BATCH, 0))
-    assert all(
-        len({*row}) == LISTED for row in (one.nouns // SHARED).tolist() + (one.acts // SHARED).tolist()
-    )
-    cell = one.persons // NAMESAKES
-    meant = np.take_along_axis(cell, one.codes["identity"], 1)
-    assert ((cell == meant).sum(1) == 1).all()
-    one_shared = (cell // TEMPERS == meant // TEMPERS) | (cell % TEMPERS == meant % TEMPERS)
-    assert (
-        one_shared.sum(1) >= 2
-    ).all()  # neither the trade nor the temper alone tells who is meant, or not always
-    low = allowed(one, one.codes["ethics"])
-    assert (np.take_along_axis(low, one.acts // SHARED, 1).sum(1) == 1).all() and (
-        low.sum(1) == RISKS - 2
-    ).all()
-
-
-def test_only_replies_are_scored() -> None:
-    x, y = SOURCE.draw("train", 400, BLOCK, generator(2, Stream.BATCH, 0))
-    cues = (x >= FIRST["cue"]) & (x < FIRST["cue"] + len(CAPABILITIES))
-    assert (cues.sum(1) == len(CAPABILITIES)).all()
-    scored = y != UNSCORED
-    assert (scored.sum(1)[~_cropped(x)] == 8).all() and (y[scored] >= FIRST["noun"]).all()
-    known = {FIRST["cue"] + CAPABILITIES.index(name) for name in LISTS}
-    unknown = np.isin(x, [*known]) & _cropped(x)[:, None]
-    assert unknown.any() and not scored[unknown].any()  # a list that is out of sight can't be chosen from
-    assert (scored[cues & ~unknown]).all()
-
-
-def _cropped(x: np.ndarray) -> np.ndarray:
-    """Which rows (B,) have lost their prompt: of four lists, at most replies are left."""
-    return ((x >= FIRST["noun"]) & (x < FIRST["category"])).sum(1) < 4 * LISTED
-
-
-def test_what_is_not_scored_counts_nowhere() -> None:
-    """Loss, statistics and gradient are those of the replies alone."""
-    run = rows_run({})
-    now = start(run, SOURCE, CPU)
-    x, y = evaluate.seen_batch(run, SOURCE, 0, "calm")
-    z = evaluate.states(SOURCE, "train", run, run.seed, Stream.BATCH, 0, CPU)
-    found = Pass(now, None, z, x, y, torch.float32, 0).carry()
-    told = evaluate.statistics(found, None)
-    logits = now.gpt(torch.from_numpy(x))[0].detach()
-    log_p = logits.log_softmax(-1)[torch.from_numpy(y >= 0)]
-    answers = torch.from_numpy(y[y >= 0])
-    assert told["loss"] == pytest.approx(float(-log_p[torch.arange(len(answers)), answers].mean()), rel=1e-6)
-    assert told["entropy"] == pytest.approx(float(-(log_p.exp() * log_p).sum(-1).mean()), rel=1e-6)
-    assert torch.isnan(position_stats(logits.log_softmax(-1), torch.from_numpy(y))).sum() == 3 * (y < 0).sum()
-    corrupted = evaluate.seen_batch(run, SOURCE, 0, "bewilderment")[1]
-    assert ((corrupted < 0) == (y < 0)).all() and (corrupted != y).any()
-    loss, ece = evaluate.heldout(
-        now.gpt, lambda states: now.injection.enter(None, states), run, SOURCE, torch.float32
-    )
-    assert 4.0 < loss < 6.5 and 0 <= ece <= 1  # an untrained model's, of 200 tokens
-
-
-def test_vectors_and_texts_say_the_same() -> None:
-    """A channel's vector tells no more and no less than the words: rows with equal words have equal vectors."""
-    one = sample("heldout", 3000, BLOCK, generator(4, Stream.BATCH, 0))
-    told, texts = SOURCE.told(one, one.codes), texts_of(one, one.codes)
-    places = np.cumsum([0, *DIMENSIONS.values()])
-    for (name, words), first, last in zip(texts.items(), places, places[1:], strict=False):
-        said: np.ndarray = pd.DataFrame(words).groupby([*range(words.shape[1])]).ngroup().to_numpy()
-        if name == "continuity":  # in the text the event's name, in the channel its place
-            said = one.codes[name][:, 0]
-        if name == "ethics":  # in the text the one kind of low risk that the prompt has
-            said = allowed(one, one.codes[name]) @ (1, 2, 4, 8)
-        for group in np.unique(said)[:12]:
-            part = told[said == group, first:last]
-            assert np.allclose(part, part[0], atol=1e-6), name
-        assert len(np.unique(np.round(told[:, first:last], 4), axis=0)) == len(np.unique(said)), name
-    assert np.abs(told).max() < 6 and told.std() == pytest.approx(1.0, abs=0.35)
-
-
-# Models by hand
-
-
-class Seen(nn.Module):
-    """In the channels' place: shows the model the vectors themselves."""
-
-    def into(self, z: Tensor, dose: float = 1.0) -> Tensor:
-        return dose * z
-
-
-class ByHand(nn.Module):
-    """Replies as the channels say, and is as sure of it as can be; blindfolded it sees zeros there."""
-
-    def __init__(self, source: RowSource, blindfolded: bool = False) -> None:
-        super().__init__()
-        self.source, self.blindfolded = source, blindfolded
-
-    def forward(self, x: Tensor, into: Tensor) -> tuple[Tensor, None]:
-        tokens, z = x.numpy(), into.double().numpy()
-        z = np.zeros_like(z) if self.blindfolded else z
-        part = dict(
-            zip(CAPABILITIES, np.split(z, np.cumsum([*DIMENSIONS.values()])[:-1], axis=1), strict=True)
-        )
-        logits = np.zeros((*tokens.shape, self.source.vocab_size))
-        for at, row in enumerate(tokens):
-            says = self.replies(row, {name: one[at] for name, one in part.items()})
-            for capability, name in enumerate(CAPABILITIES):
-                (place,) = np.flatnonzero(row == FIRST["cue"] + capability)
-                for k, token in enumerate(says[name]):
-                    logits[at, place + k, token] = 50.0
-        return torch.from_numpy(logits), None
-
-    def replies(self, row: np.ndarray, z: dict[str, np.ndarray]) -> dict[str, list[int]]:
-        def listed(kind: str, count: int) -> np.ndarray:
-            return row[(row >= FIRST[kind]) & (row < FIRST[kind] + count)][:LISTED] - FIRST[kind]
-
-        def nearest(rows: np.ndarray, wanted: np.ndarray) -> int:
-            return int(np.linalg.norm(rows - wanted, axis=1).argmin())
-
-        tables = self.source.vectors
-        nouns, events, persons, acts = (
-            listed("noun", 30),
-            listed("event", 20),
-            listed("person", 50),
-            listed("act", 20),
-        )
-        cell = persons // NAMESAKES
-        both = (tables["identity"][cell // TEMPERS] + tables["identity"][TRADES + cell % TEMPERS]) / 2**0.5
-        valence, arousal = np.clip(np.round((z["affect"] / 3**0.5 + 1) / 2 * 15), 0, 15).astype(int)
-        # cosines of hour and day, sines of both
-        angles = np.arctan2(z["time"][2:4], z["time"][:2]) / (2 * np.pi)
-        hour, day = (int(np.round(angle * most)) % most for angle, most in zip(angles, (24, 7), strict=True))
-        low = tables["ethics"] @ z["ethics"]
-        return {
-            "memory": [FIRST["noun"] + nouns[nearest(tables["memory"][nouns // SHARED], z["memory"])]],
-            "continuity": [FIRST["event"] + events[nearest(tables["continuity"], z["continuity"])]],
-            "identity": [FIRST["person"] + persons[nearest(both, z["identity"])]],
-            "affect": [FIRST["manner"] + arousal // 4, FIRST["mood"] + valence // 4],
-            "time": [FIRST["part"] + hour // 6, FIRST["week"] + int(day >= 5)],
-            "ethics": [FIRST["act"] + acts[low[acts // SHARED].argmax()]],
-        }
-
-
-ROWS = 200
-DRAWN = sample("heldout", ROWS, BLOCK, generator(9, Stream.EVAL, 0))
-NOTHING = {name: np.full_like(codes, -1) for name, codes in DRAWN.codes.items()}
-CHANCE = {
-    "memory": 1 / 3,
-    "continuity": 1 / 3,
-    "identity": 1 / 3,
-    "affect": 1 / 16,
-    "time": 5 / 28,
-    "ethics": 1 / 3,
-}
-
-
-def bench(blindfolded: bool = False) -> Bench:
-    source = row_source("rows", TOLD, 3)
-    return Bench(rows_run({}, TOLD), ByHand(source, blindfolded), Seen(), source)  # type: ignore[arg-type]
-
-
-def right(one: Bench, cases: list[Case]) -> dict[str, dict[str, float]]:
-    """Shares of right replies by test (and channel) and capability."""
-    found: dict[str, dict[str, float]] = {}
-    for row in probe.scored(one, "heldout", DRAWN, cases)[0]:
-        found.setdefault(f"{row['test']} {row['channel']}".strip(), {})[row["capability"]] = row["right"]
-    return found
-
-
-def test_a_model_that_follows_the_channels_scores_one_and_its_blindfolded_twin_chance() -> None:
-    cases = basic(bench(), DRAWN, NOTHING, None)
-    shares, blind = right(bench(), cases), right(bench(blindfolded=True), cases)
-    for test in ("own", "both"):
-        assert {*shares[test].values()} == {1.0}
-    for name, p in CHANCE.items():
-        expected = pytest.approx(p, abs=5 * (p * (1 - p) / ROWS) ** 0.5)
-        assert all(blind[test][name] == expected for test in ("text", "zeroed", "own")), name
-        assert shares["zeroed"][name] == blind["zeroed"][name] and shares["other"][name] < 0.6
-
-
-def test_each_channel_alone_decides_its_reply() -> None:
-    own = basic(bench(), DRAWN, NOTHING, None)[0]
-    settings = ChannelTest(noises=(), doses=(), gaps=())
-    shares = right(bench(), dials(bench(), DRAWN, own, np.zeros_like(own.states), settings, {}))
-    for name in CAPABILITIES:
-        for test in ("knocked", "flipped"):
-            assert {shares[f"{test} {name}"][other] for other in CAPABILITIES if other != name} == {1.0}
-        assert shares[f"flipped {name}"][name] == 0.0 and shares[f"knocked {name}"][name] < 0.6
-
-
-def test_noise_and_gaps_do_what_they_say() -> None:
-    own = basic(bench(), DRAWN, NOTHING, None)[0]
-    settings = ChannelTest(noises=(0.0, 30.0), doses=(), gaps=(0, BLOCK))
-    found = pd.DataFrame(probe.scored(bench(), "heldout", DRAWN, dials(bench(), DRAWN, own, own.states * 0, settings, {})[-6:-4])[0])  # fmt: skip
-    assert (found[found["level"] == 0.0]["right"] == 1.0).all() and found[found["level"] == 30.0][
-        "right"
-    ].max() < 0.7
-    for gap, there in ((0, True), (BLOCK, False)):  # the prompt is in sight, or has left the window
-        laid = lay(DRAWN, BLOCK, NOTHING, gap=gap)
-        assert ((laid.x >= FIRST["noun"]) & (laid.x < FIRST["event"])).any(1).mean() >= there
-        assert (laid.where >= 0).all()
-
-
-def test_conflicts_pairs_and_directions_of_a_model_that_follows_the_channels() -> None:
-    own = basic(bench(), DRAWN, NOTHING, None)[0]
-    for row in probe.choices(bench(), DRAWN, own):
-        assert (row["channel"], row["text"], row["pairs"]) == (1.0, 0.0, 1.0) and row[
-            "weight"
-        ] == pytest.approx(1.0)
-    for row in probe.choices(bench(blindfolded=True), DRAWN, own):
-        assert row["pairs"] == 0.0
-    moved = {row["moved"]: row for row in probe.directions(bench(), DRAWN, own)}
-    assert {*moved} == {"valence", "arousal", "hour", "day", "risk"}
-    assert all(
-        row["share"] == 1.0 and row["change"] == pytest.approx(1.0, abs=0.02) for row in moved.values()
-    )
-    assert all(row["share"] == 0.0 for row in probe.directions(bench(blindfolded=True), DRAWN, own))
-
-
-# Runs
 
 
 def test_a_run_with_channels_goes_on_after_a_stop_with_the_same_bytes(tmp_path: Path) -> None:

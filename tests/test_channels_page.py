@@ -23,6 +23,7 @@ from experiments.channels_tables import (
 from experiments.kit.runs import Run
 from experiments.kit.tables import content
 from probes import channels as probe
+from tests.few_rows import PLAIN, RECURRING, rows_run
 from tests.made_runs import (
     assert_tables,
     cells,
@@ -34,7 +35,6 @@ from tests.made_runs import (
     title_of,
     verdict,
 )
-from tests.test_channels import PLAIN, RECURRING, rows_run
 
 ROWS = 200
 TESTS = ("own", "both", "text", "zeroed", "other")

@@ -1,10 +1,7 @@
-"""The frozen-weight test: a model with a known answer, placebos and random states that match."""
+"""Steering with the weights frozen, in a model whose answer is known: finders, placebos, protocols, batches."""
 
-import csv
 import itertools
-import json
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,92 +11,30 @@ import torch
 from scipy.special import log_softmax
 
 import frozen_test
-from base import command_line, storage
-from base.rng import Stream, generator
-from configs.probes.frozen import FrozenTest
-from configs.run import RunConfig
-from configs.training import Model
-from data.corpus import Corpus
-from data.prepare import prepare_text
-from experiments import frozen, frozen_tables
+from experiments import frozen
 from experiments.kit import published
-from experiments.kit.placebos import View, rank_p_value
+from experiments.kit.placebos import View
 from experiments.kit.words import Finding
 from model import GPT
 from probes import frozen_rows, steering
-from probes.instrument import ALL, LAST, Batch, Instrument, load_subject, weights_sha256
-from runs import folder as run_folder
-from runs.state import models_arrays
-from self_state import SelfState
-from tests.made_runs import context, made_run, make_tables, read_from
-
-V, C, T, D = 10, 16, 8, 12
-SIZES = Model(n_layer=1, n_head=2, n_embd=C, block_size=T)
-SETTINGS = FrozenTest(
-    finder_batches=1,
-    dev_batches=2,
-    heldout_batches=2,
-    top=3,
-    doses=4,
-    random_directions=6,
-    placebo_draws=2,
-    dose_placebos=1,
+from probes.instrument import ALL, LAST, Batch, Instrument
+from tests.known_gpt import (
+    READER,
+    SETTINGS,
+    SIZES,
+    STEPS,
+    C,
+    D,
+    T,
+    V,
+    any_gpt,
+    batches,
+    by_hand,
+    known,
+    set_weights,
+    trial_of,
 )
-
-
-def orthonormal() -> np.ndarray:
-    """(C, C - 1): columns orthonormal and each with mean zero, so that layer norm only scales their sums."""
-    basis, _ = np.linalg.qr(np.column_stack([np.ones(C), np.random.default_rng(0).normal(size=(C, C - 1))]))
-    return basis[:, 1:]
-
-
-BASIS = orthonormal()
-OUTSIDE = BASIS[:, V]  # orthogonal to every token's embedding
-
-
-def set_weights(gpt: GPT, tokens: np.ndarray, positions: np.ndarray) -> GPT:
-    """Blocks that add nothing: logits = layer_norm(token + position + bias) . tokens."""
-    with torch.no_grad():
-        for block in gpt.blocks:
-            block.attention.proj.weight.zero_()  # type: ignore[union-attr, operator]
-            block.down.weight.zero_()  # type: ignore[union-attr, operator]
-        gpt.tokens.weight[:V] = torch.from_numpy(tokens)
-        gpt.positions.weight.copy_(torch.from_numpy(positions))
-    return gpt.eval()
-
-
-def by_hand() -> GPT:
-    """Embeddings 1.2 e_k, positions u orthogonal to all e_k: under the bias s u the entropy is `known(s)`."""
-    return set_weights(GPT(SIZES, V), 1.2 * BASIS[:, :V].T, np.tile(OUTSIDE, (T, 1)))
-
-
-def known(s: float) -> float:
-    """Entropy (nats) at every position: the token read has the logit L, the V - 1 others zero."""
-    length = math.hypot(1.2, 1 + s)
-    logit = 1.2 * 1.2 / math.sqrt(length**2 / C + 1e-5)
-    p = math.exp(logit) / (math.exp(logit) + V - 1)
-    q = (1 - p) / (V - 1)
-    return -p * math.log(p) - (V - 1) * q * math.log(q)
-
-
-# Dimensions 2, 5, 9 take the outside part away (confident), 0, 4, 7 add to it (uncertain), others do nothing.
-STEPS = np.zeros(D)
-STEPS[[2, 5, 9]] = [-0.5, -0.3, -0.4]
-STEPS[[0, 4, 7]] = [0.4, 0.6, 0.5]
-READER = np.outer(OUTSIDE, STEPS)  # (C, D)
-
-
-def batches(count: int, seed: int = 1) -> list[Batch]:
-    random = np.random.default_rng(seed)
-    drawn = random.integers(0, V, size=(count, 5, T + 1))
-    return [(torch.from_numpy(rows[:, :-1].copy()), torch.from_numpy(rows[:, 1:].copy())) for rows in drawn]
-
-
-def trial_of(gpt: GPT, norms: np.ndarray) -> steering.Trial:
-    instrument = Instrument(gpt)
-    finder = batches(2)
-    gradient = instrument.entropy_gradient(finder)
-    return steering.Trial(batches(3, 4), finder, batches(1, 2), batches(2, 3), gradient, norms, SETTINGS)
+from tests.made_runs import read_from
 
 
 def test_known_answer() -> None:
@@ -134,28 +69,6 @@ def test_the_published_test_on_several_sets_of_batches() -> None:
         assert [row["confident"], row["zero"], row["uncertain"]] == pytest.approx(
             [known(-0.3 * 1.2), known(0), known(0.3 * 1.5)], rel=1e-4
         )
-
-
-def test_published_batches_are_those_of_its_own_generator_whatever_the_seed(
-    corpus: Corpus, tmp_path: Path
-) -> None:
-    one = load_subject(finished(tmp_path, corpus), 6)
-    other = replace(one, run=one.run.model_copy(update={"seed": one.run.seed + 1}))
-    settings = FrozenTest(replication_batches=2, replication_sequences=4)
-    made = frozen_test.published_batches(one, corpus, settings)
-    again = frozen_test.published_batches(other, corpus, settings)
-    assert all(
-        torch.equal(x, z)
-        for pair, same in zip(made, again, strict=True)
-        for x, z in zip(pair, same, strict=True)
-    )
-    further = frozen_test.published_batches(one, corpus, settings, draw=1)
-    for seed, (x, y), (elsewhere, _) in zip((123, 1123, 1124), made, further, strict=True):
-        torch.manual_seed(seed)  # the generator of all of torch, as nanoGPT's loop draws
-        offsets = torch.randint(len(corpus.train) - T, (4,)).tolist()
-        assert x.tolist() == [corpus.train[at : at + T].tolist() for at in offsets]
-        assert y.tolist() == [corpus.train[at + 1 : at + T + 1].tolist() for at in offsets]
-        assert not torch.equal(x, elsewhere)
 
 
 def test_batches_that_are_kinder_than_others_are_said_to_be(tmp_path: Path) -> None:
@@ -263,16 +176,6 @@ def test_measurements_match_numpy() -> None:
         assert outputs.ece[index] == pytest.approx(ece, abs=1e-5)
 
 
-def any_gpt() -> GPT:
-    gpt = GPT(SIZES, V)
-    gpt.initialise(generator(3, Stream.INIT))
-    with torch.no_grad():
-        for parameter in gpt.parameters():
-            if parameter.dim() == 2:
-                parameter.mul_(15)  # far from uniform predictions
-    return gpt.eval()
-
-
 def test_zero_state_is_no_injection() -> None:
     gpt, sample = any_gpt(), batches(1)
     zero = Instrument(gpt).measure(np.zeros((1, D)) @ READER.T, sample)
@@ -373,282 +276,3 @@ def test_norms_come_from_training_unless_the_state_never_moved() -> None:
     norms, moved = frozen_test.state_norms(states, SETTINGS)
     assert moved
     np.testing.assert_allclose(norms, [1.25, 2.5, 3.75, 5])
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return prepare_text("tiny", b"abcd efghi\n" * 300, tmp_path_factory.mktemp("out") / "data")
-
-
-def finished(
-    runs: Path, corpus: Corpus, enabled: bool = True, data: str | None = None, dim: int = D, seed: int = 0
-) -> Path:
-    """A run folder of six steps, weights kept after three, that no training made. seed: of its weights."""
-    fields = {
-        "corpus": "tiny",
-        "seed": 2,
-        "model": SIZES.model_dump(mode="json"),
-        "train": {"steps": 6, "batch_size": 3, "warmup_steps": 0},
-        "log": {"keep_steps": [3]},
-        "self_state": {"enabled": enabled, "dim": dim},
-        "regimes": {},
-    }
-    run = RunConfig.model_validate_json(json.dumps(fields))
-    work = runs / ".work"
-    states = np.random.default_rng(0).normal(size=(6, dim)) * np.array([[1], [2], [3], [9], [9], [9]])
-    for name, drawn in (("model-step3", seed + 1), ("model", seed + 2)):
-        gpt, self_state = GPT(SIZES, corpus.vocab_size), SelfState(run.self_state, C)
-        gpt.initialise(generator(drawn, Stream.INIT))
-        self_state.initialise(generator(drawn, Stream.STATE_INIT))
-        models = {"gpt": gpt, **({"self_state": self_state} if enabled else {})}
-        storage.save_tensors(work / f"{name}.safetensors", models_arrays(models))
-    if enabled:
-        storage.save_tensors(work / "states.safetensors", {"state": states.astype(np.float32)})
-    folder = runs / "0123456789abcdef"
-    record = {
-        "key": "0123456789abcdef" * 4,
-        "status": "complete",
-        "data": data or corpus.tokens_sha256,
-        "code": "0" * 64,
-    }
-    run_folder.finish(work, folder, run, record, "step\n")
-    return folder
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_whole_test_of_a_run(corpus: Corpus, tmp_path: Path) -> None:
-    folder = finished(tmp_path, corpus)
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    seen: list[tuple[int, int]] = []
-    frozen_test.run(folder, 3, SETTINGS, corpus, tmp_path / "a", lambda *count: seen.append(count))
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-
-    total = SETTINGS.forwards(D)
-    assert seen == [(done, total) for done in range(1, total + 1)]
-    task = storage.read_json(tmp_path / "a" / "task.json")
-    weights = storage.load_tensors(folder / "model-step3.safetensors")
-    assert task["weights_sha256_before"] == task["weights_sha256_after"] == weights_sha256(weights)
-    states = storage.load_tensors(folder / "states.safetensors")["state"]
-    assert task["largest_norm"] == pytest.approx(np.linalg.norm(states[:3], axis=1).max())
-    assert task["norms_from_training"]
-
-    conditions = rows(tmp_path / "a" / "conditions.csv")
-    assert tuple(conditions[0]) == frozen_rows.CONDITIONS
-    assert len(conditions) == 4 + 3 * (2 + 6)
-    assert {(row["seed"], row["run_step"]) for row in conditions} == {("2", "3")}
-    own, _ = (row for row in conditions if row["state"] == "own")  # in either protocol
-    assert float(own["magnitude"]) == pytest.approx(np.linalg.norm(states[2]))
-    effects = rows(tmp_path / "a" / "effects.csv")
-    assert tuple(effects[0]) == frozen_rows.EFFECTS
-    kinds = [(row["protocol"], row["finder"], row["reader"], row["draw"]) for row in effects]
-    assert len(kinds) == len(set(kinds)) == 3 + 2 * (2 + 3)
-    assert ("heldout", "gradient", "rotated", "0") not in kinds
-    for row in effects[:3]:
-        pair = [
-            float(some["entropy"])
-            for some in conditions
-            if (some["protocol"], some["finder"]) == (row["protocol"], row["finder"])
-            and some["state"] in ("confident", "uncertain")
-        ]
-        assert float(row["effect_size"]) == pytest.approx(abs(pair[0] - pair[1]), abs=1e-9)
-    by_batch = rows(tmp_path / "a" / "batches.csv")
-    assert tuple(by_batch[0]) == frozen_rows.BATCHES and len(by_batch) == (1 + 10) * (1 + 5)
-    tested = pd.DataFrame(by_batch).astype(float).query("draw == 0 and batch > 0").mean()
-    assert abs(tested["confident"] - tested["uncertain"]) == pytest.approx(
-        float(effects[0]["effect_size"]), rel=1e-6
-    )
-    doses = rows(tmp_path / "a" / "doses.csv")
-    assert tuple(doses[0]) == frozen_rows.DOSES
-    curves = [(row["reader"], row["draw"], row["direction"]) for row in doses[::9]]
-    assert curves == [
-        *(("learned", "0", name) for name in ("confident", "uncertain", "gradient", "random")),
-        *(("rotated", "0", name) for name in ("confident", "uncertain")),
-        *(("untrained", "0", name) for name in ("confident", "uncertain", "gradient")),
-    ]
-    assert len(doses) == 9 * 9
-    peaks = rows(tmp_path / "a" / "dimensions.csv")
-    assert tuple(peaks[0]) == frozen_rows.PEAKS
-    assert [(row["reader"], row["draw"]) for row in peaks[::D]] == [("learned", "0"), ("untrained", "0"), ("untrained", "1")]  # fmt: skip
-    assert [float(row["highest"]) for row in peaks[:D]] == pytest.approx(states[:3].max(0))
-
-    frozen_test.run(folder, 3, SETTINGS, corpus, tmp_path / "b")
-    frozen_test.run(folder, 6, SETTINGS, corpus, tmp_path / "c")
-    for name in ("conditions.csv", "effects.csv", "batches.csv", "doses.csv", "dimensions.csv"):
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-        assert (tmp_path / "a" / name).read_bytes() != (tmp_path / "c" / name).read_bytes()
-
-    tables = tables_of(tmp_path / "a", tmp_path / "c")
-    assert list(tables["frozen_effects"]) == ["suite", "condition", *frozen_rows.EFFECTS]
-    assert len(tables["frozen_conditions"]) == 2 * len(conditions)
-    assert (
-        len(tables["frozen_effects_summary"]) == 2 * 5
-    )  # two placebos of two finders, one of the gradient's
-
-
-def test_changed_weights_are_an_error(
-    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def meddle(instrument: Instrument, *_: object) -> list[dict]:
-        with torch.no_grad():
-            instrument.gpt.norm.weight[0] += 1e-3
-        return []
-
-    monkeypatch.setattr(frozen_test, "dose_rows", meddle)
-    with pytest.raises(RuntimeError, match="changed the weights"):
-        frozen_test.run(finished(tmp_path, corpus), 6, SETTINGS, corpus, tmp_path / "test")
-    assert not (tmp_path / "test").exists()
-
-
-def test_what_cannot_be_tested_is_refused(corpus: Corpus, tmp_path: Path) -> None:
-    def refused(folder: Path, step: int, settings: FrozenTest, match: str) -> None:
-        with pytest.raises(storage.UserError, match=match):
-            frozen_test.run(folder, step, settings, corpus, tmp_path / "test")
-        assert not (tmp_path / "test").exists()
-
-    whole = finished(tmp_path / "whole", corpus)
-    refused(whole, 4, SETTINGS, "no weights of step 4; it has those of 3, 6")
-    refused(whole, 6, FrozenTest(top=7), "take at most 6")
-    refused(finished(tmp_path / "vanilla", corpus, enabled=False), 6, SETTINGS, "without self-state")
-    refused(finished(tmp_path / "other", corpus, data="0" * 64), 6, SETTINGS, "another corpus")
-    refused(tmp_path / "none", 6, SETTINGS, "not a run folder")
-
-
-def test_command_line(
-    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    prepare_text("tiny", b"abcd efghi\n" * 300, tmp_path / "data")
-    folder = finished(tmp_path / "runs", corpus)
-
-    def status(*arguments: str) -> int:
-        monkeypatch.setattr("sys.argv", ["frozen_test.py", str(folder), "--out", str(tmp_path), *arguments])
-        with pytest.raises(SystemExit) as caught:
-            command_line.run(frozen_test.main)
-        return int(str(caught.value.code))
-
-    small = ["finder_batches=1", "heldout_batches=1", "random_directions=2", "placebo_draws=1"]
-    assert status("--step", "3", *(f"--set=probe.frozen.{text}" for text in small)) == 0
-    assert "heldout      gradient   effect" in capsys.readouterr().out
-    assert (tmp_path / "probes" / "frozen" / "0123456789abcdef-step3" / "task.json").is_file()
-    for bad, message in (
-        (["--step", "4"], "it has those of 3, 6"),
-        (["--set", "probe.frozen.topp=3"], "did you mean"),
-        (["--set", "train.steps=3"], "only fields of probe.frozen"),
-        (["--set", "probe.frozen.top=0"], "greater than or equal to 1"),
-    ):
-        assert status(*bad) == 2
-        error = capsys.readouterr().err
-        assert error.startswith("error: ") and error.count("\n") == 1
-        assert message in error
-
-
-def effects_table(learned: float, rotated: list[float], untrained: list[float]) -> pd.DataFrame:
-    test = {
-        "suite": "s",
-        "condition": "c",
-        "seed": 1,
-        "run_step": 9,
-        "protocol": "heldout",
-        "finder": "dimension",
-    }
-    kinds = [("learned", [learned]), ("rotated", rotated), ("untrained", untrained)]
-    return pd.DataFrame(
-        {**test, "reader": reader, "draw": draw, "effect_size": size, "magnitude": 1.0}
-        for reader, sizes in kinds
-        for draw, size in enumerate(sizes)
-    )
-
-
-def tables_of(*tests: Path) -> dict[str, pd.DataFrame]:
-    """The tables of one run's finished tests, but those at its usual norm, which need its log."""
-    run = replace(made_run("calm", 1, pd.DataFrame(), None), suite="suite", probes={"frozen": tests})
-    made = make_tables(frozen.EXPERIMENT.of("swap"), context([run]))
-    return {name: table for name, table in made.items() if name != "usual_norm"}
-
-
-def summarised(effects: pd.DataFrame) -> pd.DataFrame:
-    return frozen_tables.frozen_effects_summary(context([]), effects)
-
-
-def test_rank_p_value() -> None:
-    assert rank_p_value(0.5, np.array([0.1, 0.2, 0.3])) == 1 / 4
-    assert rank_p_value(0.2, np.array([0.1, 0.2, 0.3])) == 3 / 4  # a tie counts against the learned one
-    assert rank_p_value(0.0, np.array([0.1, 0.2, 0.3])) == 1
-    summary = summarised(effects_table(0.25, [0.1, 0.2, 0.3, 0.4], [0.1])).set_index("placebo")
-    assert tuple(summary.reset_index().columns[1:7]) == frozen_tables.TEST
-    row = summary.loc["rotated"]
-    assert (row["effect"], row["placebo_max"], row["p_value"]) == (0.25, 0.4, 3 / 5)
-    assert row["placebo_mean"] == pytest.approx(0.25)
-    assert row["placebo_sd"] == pytest.approx(math.sqrt(0.05 / 3))
-    assert summary["p_value"]["untrained"] == 1 / 2
-    assert np.isnan(summary["placebo_sd"]["untrained"])
-    two = pd.concat([effects_table(0.25, [0.3], [0.1]), effects_table(0.35, [0.3], [0.1]).assign(seed=2)])
-    assert list(summarised(two)["p_value"]) == [1, 0.5, 0.5, 0.5]
-
-
-def test_tables_of_nothing_and_of_a_broken_folder(tmp_path: Path) -> None:
-    names = ("batches", "conditions", "dose_placebos", "doses", "effects", "effects_summary")
-    assert sorted(tables_of()) == [f"frozen_{name}" for name in names]
-    assert all(table.empty for table in tables_of().values())
-    with pytest.raises(storage.UserError, match=r"\.csv is missing or no table"):
-        tables_of(tmp_path)
-
-
-def test_one_dimension_is_steered_by_the_gradient_alone(corpus: Corpus, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    folder = finished(tmp_path, corpus, dim=1)
-    frozen_test.run(folder, 6, SETTINGS, corpus, tmp_path / "one", lambda *count: seen.append(count))
-    total = SETTINGS.forwards(1)
-    assert seen[-1] == (total, total)
-    effects = rows(tmp_path / "one" / "effects.csv")
-    assert {(row["protocol"], row["finder"], row["reader"]) for row in effects} == {
-        ("heldout", "gradient", "learned"),
-        ("heldout", "gradient", "untrained"),
-    }
-    assert {row["direction"] for row in rows(tmp_path / "one" / "doses.csv")} == {"gradient", "random"}
-
-
-def test_foreign_directions_are_those_of_the_other_run(corpus: Corpus, tmp_path: Path) -> None:
-    settings = SETTINGS.model_copy(update={"foreign": True})
-    own, other = finished(tmp_path, corpus), finished(tmp_path / "other", corpus, seed=3)
-    with pytest.raises(storage.UserError, match="needs the run of the partner seed"):
-        frozen_test.run(own, 6, settings, corpus, tmp_path / "test")
-    seen: list[tuple[int, int]] = []
-    frozen_test.run(own, 6, settings, corpus, tmp_path / "test", lambda *count: seen.append(count), other)
-    total = settings.forwards(D)
-    assert seen[-1] == (total, total)
-    foreign = [row for row in rows(tmp_path / "test" / "effects.csv") if row["reader"] == "foreign"]
-    assert [(row["protocol"], row["finder"]) for row in foreign] == [
-        ("heldout", "dimension"),
-        ("heldout", "gradient"),
-    ]
-    # Its own directions, given as if they were another's, have the learned effect.
-    frozen_test.run(own, 6, settings, corpus, tmp_path / "self", other=own)
-    sizes: dict[str, list[str]] = {}
-    for row in rows(tmp_path / "self" / "effects.csv"):
-        if row["protocol"] == "heldout":
-            sizes.setdefault(row["reader"], []).append(row["effect_size"])
-    assert sizes["foreign"] == sizes["learned"]
-    assert [row["effect_size"] for row in foreign] != sizes["learned"]
-
-
-ODD = {  # more curves than draws, more held-out batches than a curve takes, no curve of a placebo, no placebo
-    "every curve": {"dose_placebos": 5, "heldout_batches": 6},
-    "no curve": {"dose_placebos": 0, "finder_batches": 2},
-    "one draw": {"placebo_draws": 1, "dev_batches": 1, "random_directions": 1},
-}
-
-
-@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
-@pytest.mark.parametrize("dim", [1, D])
-def test_the_passes_of_a_test_are_known_before(
-    corpus: Corpus, tmp_path: Path, dim: int, odd: dict[str, int]
-) -> None:
-    settings = SETTINGS.model_copy(update={**odd, "foreign": True})
-    own, other = finished(tmp_path, corpus, dim=dim), finished(tmp_path / "other", corpus, dim=dim, seed=3)
-    frozen_test.run(own, 6, settings, corpus, tmp_path / "test", other=other)
-    made = storage.read_json(tmp_path / "test" / "task.json")["forwards"]
-    assert made == settings.forwards(dim)

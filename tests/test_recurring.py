@@ -1,8 +1,5 @@
-"""What a self-state pays: planted gains, recoveries and shares are found with their size, and told as they are."""
+"""What a self-state pays: planted gains, recoveries and shares are found with their size."""
 
-import itertools
-from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,160 +8,30 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-import perturb
 from base.storage import ROOT, UserError
 from configs.suite import load_suite
 from configs.world import Bewilderment
 from experiments import recurring, shares, switches
 from experiments.kit import pairs
-from experiments.kit.pairs import LOOKS, STATE
-from experiments.kit.runs import Context
-from experiments.kit.tables import CALM, NothingToDraw
-from tests.made_runs import (
-    MadeRun,
-    Page,
-    assert_tables,
-    cells,
-    drawn_of,
-    make_tables,
-    page_of,
-    read_from,
-    regimes_of,
-    title_of,
-    verdict,
+from experiments.kit.pairs import STATE
+from experiments.kit.tables import CALM
+from tests.made_recurring import (
+    PAYS,
+    STEEP,
+    SUITE,
+    logged,
+    of,
+    regimes,
+    since_switch,
+    stretches,
+    study,
+    tables_of,
+    whole,
 )
-
-SUITE = load_suite(ROOT / "configs" / "recurring.toml")
-Gains = dict[str, tuple[float, float]]
-PAYS: Gains = {  # what is planted: gain on calm and on perturbed steps
-    **{"calibrated_recurring": (0.1, 0.05), "oracle": (0.2, 0.1), "direct": (0.08, 0.04), "state_1d": (0.07, 0.03)},
-    **{"learned_bias": (0.012, 0.01), "delayed_4": (0.08, 0.04), "delayed_16": (0.04, 0.02)},
-    **{"calibrated_mix": (0.06, 0.03), "faint_oracle": (0.02, 0.02)},
-}  # fmt: skip
-SLOW = 12  # steps above the level after a switch, of what senses nothing
-WAIT = {"calibrated_recurring": 3, "direct": 3, "delayed_4": 6, "oracle": 0}
-STEEP = 0.4  # nats above it
-ASKED = recurring.EXPERIMENT, switches.EXPERIMENT
-IN_RECURRING = ("vanilla_recurring", *LOOKS, "delayed_64")
-
-
-@cache
-def regimes(condition: str, seed: int) -> np.ndarray:
-    return np.array(perturb.regimes_by_step(SUITE.run(condition, seed)), dtype=object)
-
-
-def since_switch(regime: np.ndarray) -> np.ndarray:
-    """Steps since the present stretch began."""
-    starts = np.concatenate([[True], regime[1:] != regime[:-1]])
-    return np.arange(len(regime)) - np.maximum.accumulate(np.where(starts, np.arange(len(regime)), 0))
-
-
-def stretches(regime: np.ndarray, first: int) -> tuple[list[int], list[int]]:
-    """Lengths of the stretches that begin from step `first` on: of those with a regime, and of calm ones."""
-    starts = [0, *(np.flatnonzero(regime[1:] != regime[:-1]) + 1), len(regime)]
-    found = [
-        (regime[start] == CALM, end - start)
-        for start, end in itertools.pairwise(starts[1:])
-        if start >= first
-    ]
-    return [length for calm, length in found if not calm], [length for calm, length in found if calm]
-
-
-def logged(
-    condition: str,
-    seed: int,
-    gain: tuple[float, float] = (0.0, 0.0),
-    wait: int = 0,
-    noise: float = 0.0,
-    **more: Any,
-) -> MadeRun:
-    """A run of a known loss: a straight line, one nat more while a regime acts, the batch's luck (`noise`, the same in all
-    conditions of a seed), STEEP more for `wait` steps after each switch, and what the condition gains less."""
-    regime = more.get("regime", regimes(condition, seed))
-    acts, step = regime != CALM, np.arange(len(regime))
-    luck = noise * np.random.default_rng(seed).normal(size=len(regime))
-    loss = 2.5 - 0.3 * step / len(regime) + acts + luck
-    loss += STEEP * ((since_switch(regime) < wait) & (step >= wait)) - np.where(acts, gain[1], gain[0])
-    evaluated = (step % 100 == 0) | (step == len(step) - 1)
-    # on clean held-out text the state helps at calm moments and hurts by half as much while a regime acts
-    heldout = np.where(evaluated, 2.0 - np.where(acts, -gain[0] / 2, gain[0]), np.nan)
-    ece = np.where(evaluated, 0.05 - gain[0] / 10, np.nan)
-    log = pd.DataFrame(
-        {"step": step, "regime": regime, "loss": loss, "heldout_loss": heldout, "heldout_ece": ece}
-    )
-    return MadeRun("recurring", condition, seed, Path(), SUITE.run(condition, seed), log=log)
-
-
-def tables_of(*runs: MadeRun) -> dict[str, pd.DataFrame]:
-    """The four tables of some runs."""
-    return make_tables([table for one in ASKED for table in one.of("recurring")], Context(SUITE, runs))
-
-
-def study(
-    conditions: tuple[str, ...] = tuple(SUITE.conditions),
-    seeds: int = 5,
-    gains: Gains = PAYS,
-    spread: float = 0.002,
-    noise: float = 0.03,
-    waits: Mapping[str, int] = WAIT,
-) -> dict[str, pd.DataFrame]:
-    """The tables of a whole made-up study; `spread`: how far a seed's gain lies from the planted one."""
-    runs = []
-    for name in conditions:
-        own = 0.0 if "vanilla" in name else spread
-        for seed in range(1, seeds + 1):
-            random = np.random.default_rng([seed, *name.encode()])
-            one, other = np.array(gains.get(name, (0.0, 0.0))) + own * random.normal(size=2)
-            wait = waits.get(name, SLOW)
-            runs.append(logged(name, seed, (one, other), wait, noise))
-    return tables_of(*runs)
-
-
-@cache
-def whole() -> dict[str, pd.DataFrame]:
-    return study()
-
-
-def summed(rows: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The tables that have rows of single runs, and what they come to."""
-    losses, recovery = rows["recurring_losses"], rows["recurring_recovery"]
-    return {**rows, "recurring_summary": shares.recurring_summary(Context(SUITE, ()), losses, recovery)}
-
-
-def smaller(seeds: int, *conditions: str) -> dict[str, pd.DataFrame]:
-    """What a study of fewer seeds, and of these conditions or of all, has in place of the whole one."""
-    kept = {
-        name: table[(table["seed"] <= seeds) & (table["condition"].isin(conditions) | (not conditions))]
-        for name, table in whole().items()
-        if "seed" in table
-    }
-    return summed(kept)
-
-
-@cache
-def beside_controls() -> dict[str, pd.DataFrame]:
-    """What is planted, in the recurring world alone, every condition there as slow as the others."""
-    return study(IN_RECURRING, waits={}, seeds=3, spread=0.001)
-
-
-def changed(gains: Gains, waits: Mapping[str, int]) -> dict[str, pd.DataFrame]:
-    """`beside_controls` with other gains or waits of some conditions."""
-    names = [name for name in IN_RECURRING if gains.get(name) != PAYS.get(name) or name in waits]
-    new = study(("vanilla_recurring", *names), gains=gains, waits=waits, seeds=3, spread=0.001)
-    kept = {
-        name: pd.concat([table[~table["condition"].isin(names)], new[name].query("condition in @names")])
-        for name, table in beside_controls().items()
-        if "seed" in table
-    }
-    return summed(kept)
-
-
-def of(table: pd.DataFrame, **where: Any) -> Any:
-    """The one row with these values."""
-    for column, value in where.items():
-        table = table[table[column] == value]
-    assert len(table) == 1, where
-    return table.iloc[0]
+from tests.made_runs import (
+    page_of,
+    regimes_of,
+)
 
 
 def test_planted_gains_are_found_with_their_size() -> None:
@@ -469,165 +336,3 @@ def test_age_tells_how_much_old_statistics_can_know() -> None:
         # a chain that leaves with 0.02 either way
         assert fresh[name] == pytest.approx((1 + 0.96**age) / 2, abs=0.06)
     assert table.loc[table["condition"].isin(["oracle", "yoked", "learned_bias"]), "age"].isna().all()
-
-
-FIGURES = {one.name: one for one in (*recurring.EXPERIMENT.figures, *switches.EXPERIMENT.figures)}
-PAY, CONTROLS, SWITCH, FRESH = FIGURES.values()
-
-
-def some(tables: dict[str, pd.DataFrame], *wanted: str) -> dict[str, pd.DataFrame]:
-    kept = {name: table[table["condition"].isin(wanted)] for name, table in tables.items()}
-    summary = kept["recurring_summary"]
-    kept["recurring_summary"] = summary[summary["reference"].isin(wanted)]
-    return kept
-
-
-def drawn(figure: Any, folder: Path, tables: dict[str, pd.DataFrame]) -> Any:
-    return drawn_of(figure, folder, tables, "recurring")
-
-
-def test_figures_say_what_the_tables_say(tmp_path: Path) -> None:
-    made = {figure.name: drawn(figure, tmp_path, whole()) for figure in FIGURES.values()}
-    titles = {name: title_of(drawing) for name, drawing in made.items()}
-    assert titles[PAY.name].startswith(
-        "In the recurring world the self-state lowers the training loss. Calibrating the senses pays more"
-    )
-    assert "On calm steps the self-state has a lower loss than every rival." in titles[CONTROLS.name]
-    assert titles[SWITCH.name].startswith("In the 20 steps after a switch the self-state loses less")
-    assert titles[FRESH.name] == (
-        "Signals of the last step pay more than those of 64 steps ago. Signals 64 steps old do not clearly pay on calm steps."
-    )
-    told = whole()["recurring_summary"]
-    shown = [text.get_text() for text in made[CONTROLS.name].axes[0].texts]
-    for name in ("calibrated_recurring", "direct", "yoked"):
-        share = of(told, quantity="share", condition=name, measure="clean_loss")["mean"]
-        assert any(text.startswith(f"{share:.2f} [".replace("-", "−")) for text in shown)
-    ages = [label.get_text().split("\n")[0] for label in made[FRESH.name].axes[0].get_xticklabels()]
-    assert ages == ["1", "4", "16", "64"]
-
-
-def test_figures_claim_no_gain_where_none_is_planted(tmp_path: Path) -> None:
-    tables = study(IN_RECURRING, gains={}, waits={}, seeds=4)
-    for figure in FIGURES.values():
-        assert " not " in title_of(drawn(figure, tmp_path, tables)) or figure is CONTROLS
-    assert "No state, " in title_of(drawn(CONTROLS, tmp_path, tables))
-    assert "–" in [text.get_text() for text in drawn(CONTROLS, tmp_path, tables).axes[0].texts]
-
-
-@pytest.mark.parametrize("seeds", [1, 2])
-def test_few_seeds_and_missing_conditions_draw(tmp_path: Path, seeds: int) -> None:
-    tables = smaller(seeds, "vanilla_recurring", "calibrated_recurring", "yoked", "delayed_16")
-    for figure in FIGURES.values():
-        assert title_of(drawn(figure, tmp_path, tables)).startswith(("Not settled: ", "Not measured: "))
-    for figure, names in (
-        (PAY, ["vanilla_recurring"]), (CONTROLS, ["vanilla_recurring"]), (SWITCH, ["delayed_16"]), (FRESH, ["calibrated_recurring"]),
-    ):  # fmt: skip
-        with pytest.raises(NothingToDraw):
-            drawn(figure, tmp_path / figure.name, some(tables, *names))
-    for figure, names in (
-        (PAY, ["calibrated_mix"]), (CONTROLS, ["yoked"]), (SWITCH, ["yoked"]), (FRESH, ["delayed_4", "delayed_64"]),
-    ):  # fmt: skip
-        drawn(figure, tmp_path / "some" / figure.name, some(whole(), *names))
-
-
-# fmt: off
-# words of the findings
-PAYING, RAW = "recurring world the self-state lowers", "With the raw mechanism"
-DEPENDS, HALF = "Calibrating the senses pays", "more than half of what a model gains"
-BLIND, BESIDE, BESIDE_ACTING = "controls that cannot sense", "On calm steps the self-state has", "On perturbed steps the self-state has"
-CLEAN_TEXT, ACTING_TEXT = "At calm moments", "While training targets are corrupted, too"
-SOONER, LESS = "back at its usual loss sooner", "the self-state loses less"
-NEWER, OLD = "those of 64 steps ago", "64 steps old still"
-FAINT, FAINT_ORACLE = "faint world the self-state", "Shown the true regime"
-ALL_OF = (
-    PAYING, RAW, DEPENDS, BLIND, BESIDE, BESIDE_ACTING, CLEAN_TEXT, SOONER, LESS, NEWER, OLD, FAINT,
-)
-YES, NO = "Clear", "Not clear"
-# fmt: on
-
-
-def page(folder: Path, tables: dict[str, pd.DataFrame]) -> Page:
-    """Both pages, as one."""
-    both = [page_of(one, folder, tables) for one in ASKED]
-    page = Page("\n".join(both))
-    page.findings = both[0].findings | both[1].findings
-    return page
-
-
-def test_verdicts_follow_the_tables(tmp_path: Path) -> None:
-    text = page(tmp_path, whole())
-    expected = dict.fromkeys(
-        (PAYING, DEPENDS, BLIND, BESIDE, BESIDE_ACTING, CLEAN_TEXT, SOONER, LESS, NEWER, FAINT_ORACLE, HALF), YES
-    ) | dict.fromkeys((RAW, ACTING_TEXT, OLD, FAINT), NO)  # fmt: skip
-    assert {words: verdict(text, words) for words in expected} == expected
-    assert "nan" not in text
-    assert_tables(text)
-    row = cells(text, "`calibrated_mix` | mix")
-    gain = of(
-        whole()["recurring_summary"], quantity="difference", condition="calibrated_mix", measure="clean_loss"
-    )
-    assert row[3].startswith(f"−{-gain['mean']:.4f} [−{-gain['low']:.4f}, ") and row[-1] == "5"
-    fresh = whole()["recurring_losses"].query("condition == 'delayed_16'")["fresh"].mean()
-    assert cells(text, "`delayed_16`")[2] == f"{100 * fresh:.0f} %"
-    first = next(line for line in text.splitlines() if line.startswith("| `on`, `"))
-    assert first.startswith("| `on`, `vanilla_recurring`: no state |")
-
-
-@pytest.mark.parametrize(
-    ("gains", "waits", "expected"),
-    [
-        ({}, {}, dict.fromkeys((PAYING, BLIND, BESIDE, BESIDE_ACTING, CLEAN_TEXT, SOONER, LESS, NEWER, OLD), NO)),
-        (PAYS | {"direct": (0.1, 0.05)}, {}, {PAYING: YES, BLIND: YES, BESIDE: NO, BESIDE_ACTING: NO}),
-        (PAYS | {"yoked": (0.1, 0.03)}, {}, {PAYING: YES, BLIND: NO, BESIDE: NO, BESIDE_ACTING: YES}),
-        (PAYS | {"learned_bias": (0.15, 0.05)}, {}, {PAYING: YES, BLIND: NO, BESIDE: NO}),
-        (PAYS | {"delayed_64": (0.1, 0.05)}, {}, {OLD: YES, NEWER: NO}),
-        (PAYS | {"calibrated_recurring": (0.1, -0.05)}, {}, {PAYING: NO, BESIDE: YES, BESIDE_ACTING: NO}),
-        (PAYS | {"calibrated_recurring": (0.15, 0.2)}, {"calibrated_recurring": 18}, {SOONER: NO, HALF: YES}),
-        (PAYS | {"oracle": (0.3, 0.1)}, {}, {HALF: NO}),
-    ],
-)  # fmt: skip
-def test_verdicts_turn_with_what_is_planted(
-    tmp_path: Path, gains: Gains, waits: Mapping[str, int], expected: dict[str, str]
-) -> None:
-    tables, text = read_from(tmp_path, "recurring", changed(gains, waits)), Page()
-    text.findings = {name: found for one in ASKED for name, found in one.findings(tables).items()}
-    assert {words: verdict(text, words) for words in expected} == expected
-
-
-def test_rivals_that_do_as_well_are_named(tmp_path: Path) -> None:
-    gains = PAYS | {"direct": (0.1, 0.05), "clock": (0.2, 0.05)}
-    text = page(tmp_path, changed(gains, {}))
-    (line,) = [line for line in text.splitlines() if "about as much" in line and "on calm" in line]
-    assert line.startswith(
-        "- **The clock alone and a model that senses the last batch alone and carries nothing on gain about as much or more "
-        "on calm steps.** clock alone +0.1"
-    )
-    assert "another run" not in line and "one number" not in line
-
-
-def test_few_seeds_decide_nothing(tmp_path: Path) -> None:
-    text = page(tmp_path, smaller(2))
-    assert {verdict(text, words) for words in ALL_OF} == {"Open"} and "nan" not in text
-    assert "- **Not settled: In the recurring world" in text
-
-
-@pytest.mark.parametrize(
-    "absent", ["recurring_losses", "recurring_switches", "recurring_recovery", "recurring_summary", "all"]
-)
-def test_partial_studies_have_pages(tmp_path: Path, absent: str) -> None:
-    text = page(tmp_path, {name: table for name, table in whole().items() if absent not in (name, "all")})
-    assert "nan" not in text and "inf" not in text.replace("information", "")
-    assert_tables(text)
-    if absent == "all":
-        assert text.count("The tables hold nothing for this yet.") == 7
-        assert {verdict(text, words) for words in ALL_OF} == {"Not measured"}
-    if absent == "recurring_summary":
-        assert verdict(text, PAYING) == verdict(text, BESIDE) == YES
-        assert verdict(text, HALF) == verdict(text, DEPENDS) == "Not measured"
-
-
-def test_a_part_of_the_conditions_has_a_page(tmp_path: Path) -> None:
-    text = page(tmp_path, some(whole(), "calibrated_recurring", "vanilla_recurring", "direct", "raw_mix"))
-    assert verdict(text, PAYING) == YES and verdict(text, RAW) == "Not measured" and "nan" not in text
-    assert verdict(text, BESIDE) == YES and verdict(text, BLIND) == "Not measured"
-    assert_tables(text)

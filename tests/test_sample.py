@@ -20,8 +20,8 @@ from scripts import sample, steer
 from study import worker
 from tests.files import put
 from tests.hostile import assert_refused, ends, sparse
+from tests.known_gpt import C, D, T, any_gpt, finished
 from tests.least import TEXT as TINY_TEXT
-from tests.test_frozen_test import C, D, T, any_gpt, finished
 from tests.tiny_study import SUITE, planned
 
 PROMPT = np.array([3, 1])

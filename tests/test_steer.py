@@ -21,7 +21,7 @@ from runs import state_file
 from scripts import steer
 from tests import test_frozen_test as known_model
 from tests.hostile import assert_refused, ends
-from tests.test_frozen_test import READER, SIZES, STEPS, C, D, T, V, by_hand, finished, known
+from tests.known_gpt import READER, SIZES, STEPS, C, D, T, V, by_hand, finished, known
 
 
 def moved(dimension: int, amount: float) -> float:

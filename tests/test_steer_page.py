@@ -24,9 +24,9 @@ from study.steer_page import choice, make
 from study.steer_page.beside import beside
 from tests import made_page
 from tests.hostile import assert_refused, ends
+from tests.known_gpt import finished
 from tests.made_page import Page
 from tests.made_runs import read_from
-from tests.test_frozen_test import finished
 
 
 @pytest.fixture(scope="module")
