@@ -98,18 +98,48 @@ def linked(text: str, folder: Path, coming: Collection[Path] = ()) -> str:
     return re.sub(r"(?<!!)\[(?P<words>[^\]]+)\]\((?P<target>[^)\s]+)\)", kept, text)
 
 
+def costs(tables_dir: Path) -> pd.DataFrame:
+    """What runs and tests took, a row each: suite, kind, key, seconds; what suites share counts where it comes first."""
+    suites = [path.stem for phase in phases.declared() for path in phase.suites]
+    parts = [
+        Tables(tables_dir, suite).rows(name).assign(suite=suite, kind=name)
+        for suite in suites
+        for name in ("runs", "tests")
+    ]
+    rows = [part[["suite", "kind", "key", "seconds"]] for part in parts if len(part)]
+    columns = ["suite", "kind", "key", "seconds"]
+    return (
+        pd.concat(rows, ignore_index=True).drop_duplicates("key") if rows else pd.DataFrame(columns=columns)
+    )
+
+
 def time_taken(tables_dir: Path) -> str:
     """How long a study takes, from the seconds of its runs and tests; "" before any."""
-    suites = [path.stem for phase in phases.declared() for path in phase.suites]
-    parts = [Tables(tables_dir, suite).rows(name) for suite in suites for name in ("runs", "tests")]
-    rows = [part[["key", "seconds"]] for part in parts if len(part)]
-    if not rows:
+    done = costs(tables_dir)
+    if done.empty:
         return ""
-    done = pd.concat(rows, ignore_index=True).drop_duplicates("key")
     hours = float(done["seconds"].sum()) / 3600
     return (
         f"What is published here, {plural(len(done), 'run and test', 'runs and tests')}, took {hours:.1f} hours of one core: about "
         f"{hours / WORKERS:.1f} hours on {WORKERS} such cores, less on more."
+    )
+
+
+def cost_table(tables_dir: Path) -> str:
+    """What each published suite took, and all of them."""
+    done = costs(tables_dir)
+    lines = [
+        [
+            f"`{suite}`",
+            *((own["kind"] == kind).sum() for kind in ("runs", "tests")),
+            f"{own['seconds'].sum() / 3600:.2f}",
+        ]
+        for suite, own in [*done.groupby("suite", sort=False), ("all", done)]
+    ]
+    return (
+        table(["suite", "runs", "tests", "hours of one core"], lines)
+        if len(done)
+        else "Nothing is published yet."
     )
 
 
@@ -138,7 +168,7 @@ def write_readme(root: Path) -> Path:
 
 
 def pipeline() -> str:
-    """docs/PIPELINE.md from the phases and experiments. What is not committed is not linked to."""
+    """docs/PIPELINE.md from the phases and experiments, and what the published ones took. What is not committed is not linked to."""
 
     def shown(name: str, folder: str) -> str:
         return f"[`{name}`]({folder}/{name})" if (ROOT / "docs" / folder / name).is_file() else f"`{name}`"
@@ -155,6 +185,7 @@ def pipeline() -> str:
     template = Path(__file__).with_name("pipeline.md").read_text(encoding="utf-8")
     parts = {
         "phases": phases.describe().strip(),
+        "costs": cost_table(ROOT / "docs" / "results" / "tables"),
         "figures": table(
             ["figure", "suite", "tables it is drawn from", "what it shows"], figures, words=True
         ),
