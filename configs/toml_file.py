@@ -49,17 +49,18 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """`above` laid over `below`, table by table. A table of another `kind` replaces the one below it."""
+def merge(below: dict[str, Any], above: dict[str, Any], kinds: bool = True) -> dict[str, Any]:
+    """`above` laid over `below`, table by table. A table of another `kind` replaces the one below it, but for probes: there it
+    is a setting among others."""
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
         if (
             isinstance(old, dict)
             and isinstance(value, dict)
-            and old.get("kind") == value.get("kind", old.get("kind"))
+            and (not kinds or old.get("kind") == value.get("kind", old.get("kind")))
         ):
-            merged[key] = merge(old, value)
+            merged[key] = merge(old, value, kinds and key != "probe")
         else:
             merged[key] = value
     return merged

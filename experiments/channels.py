@@ -43,7 +43,7 @@ def findings(tables: Tables) -> dict[str, words.Finding]:
 
     return {
         "follows": words.difference(
-            "Each of six replies follows its channel on held-out rows, and not another row's state.",
+            "Each of six answers on new rows follows its channel, and not another row's state.",
             {name: estimate(of("follows", "capability", name)) for name in CAPABILITIES}, +1, "of replies", 2,
             otherwise="Not each of the six replies clearly follows its channel on held-out rows.",
         ),

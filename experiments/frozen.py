@@ -87,7 +87,7 @@ def _returns(view: View) -> words.Finding:
         )
     said = f"than the published {published.EFFECT_SIZE}"
     smaller = (
-        f"a smaller effect {said} on average; one seed could give that, as one of the published code did"
+        f"a smaller effect {said} on average; a single seed can reach that, as one of the published code did"
         if words.all_of(possible) == words.CLEAR
         else f"a smaller effect {said}"
     )

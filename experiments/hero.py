@@ -85,7 +85,7 @@ FIGURE = draw.sheet(
     grid="aabbb", height=2.9, marks="none",
     title=_found,
     shows="Left: steering by the learned reader of the state beside scrambled and untrained ones. Right: what sensing earns.",
-    caption="Left: the state set to the directions found as published, weights frozen; scrambled and untrained readers searched in the "
-    "same way. Right: what senses its own run beside what does not. Points: seeds; bars: mean, 95 % interval.",
+    caption="Left: the state set to the directions found as published; other readers searched in the same way. Right: small models of a "
+    "generated source. 0: the best prediction that ignores the regime; 1: an ideal observer. Points: seeds; bars: mean, 95 % interval.",
 )  # fmt: skip
 EXPERIMENT = Experiment("hero", "The first picture", figures=(FIGURE,), suites=("shakespeare",))

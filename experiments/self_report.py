@@ -165,7 +165,7 @@ def findings(tables: Tables) -> dict[str, words.Finding]:
     )  # fmt: skip
     return {
         "own": said(
-            "A model that was taught to can say which regime's mean its state is set to: the right option gains more than with other directions as long.",
+            "A model that was taught to can say which regime's mean its state is set to: the right answer gains more than when other directions of equal length are set.",
             "The right option does not clearly gain more from the regime's own direction than from others as long.",
             {"own direction": estimate(found["own"]), "minus random": minus("own", "random"), "minus another seed's": minus("own", "foreign")},
         ),

@@ -80,7 +80,8 @@ def claims_told(tables_dir: Path) -> str:
     measured = claims[claims["n"] > 0]
     late, foreseen = (int(which.sum()) for which in known_before(measured))
     return (
-        f"of {len(measured)} measured, {late} were added or changed after results and {foreseen} had a size that a trial had shown; both are marked"
+        f"of {len(measured)} measured, {len(measured) - late - foreseen} were registered before any result or trial; of {foreseen} a trial had shown the size, "
+        f"{late} were added or changed after results, and both are marked"
         if len(measured)
         else ""
     )

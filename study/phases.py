@@ -52,7 +52,7 @@ def declared(root: Path = ROOT) -> tuple[Phase, ...]:
     return (
         Phase(DATA, "find the text, check its SHA-256, turn it into tokens, split it 90/5/5"),
         *(phase for _, phase in sorted(trains, key=lambda place: place[0])),
-        Phase(FIGURES, "put what is finished into tables, judge the claims, draw both"),
+        Phase(FIGURES, "put what is finished into tables, judge the claims, draw figures of both"),
         Phase(REPORT, "put what is finished into tables, judge the claims, write the pages"),
     )
 

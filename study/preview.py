@@ -54,7 +54,8 @@ def dry_run(request: Request, every: bool = True) -> str:
         f"about {took} with {plural(request.jobs, 'worker')}{sure}, and tables, figures and pages on top"
     ] * bool(due)
     sizes = size.costs(study.suites[0]) if request.config else []
-    return "\n".join([*_summed(lines), *sizes, *told, "-v lists every step, and why it would run"])
+    warned = [study.warning] if study.warning else []
+    return "\n".join([*warned, *_summed(lines), *sizes, *told, "-v lists every step, and why it would run"])
 
 
 def _summed(lines: Sequence[tuple[str, Decision, bool]]) -> list[str]:

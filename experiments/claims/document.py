@@ -22,7 +22,7 @@ HEAD = (
     "published",
     "ours",
     "comes back?",
-    "its control taken off",
+    "beyond its control",
     "survives?",
     "n",
 )
@@ -36,7 +36,7 @@ TEN = {
     "five regimes: self_clamp, effect": "... and loses its effect on the output",
     "five regimes: lr_heatwave, drift": "A doubled learning rate moves the state",
     f"regimes named, {STATE}": "With the state's channels, regimes are named perfectly",
-    "buffer_64: memory share": "A memory of 64 states takes a third of the update",
+    "buffer_64: memory share": "A memory of 64 states takes a third of the update in corrupted steps",
 }
 """What the essay says, for README, by the number that it prints for it."""
 UNSEEN = "not clearly"
