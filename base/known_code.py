@@ -6,7 +6,6 @@ They are kept beside the code, in a file that is never committed, and hold only 
 
 import atexit
 import contextlib
-import hashlib
 from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
@@ -30,19 +29,18 @@ def of(*roots: Place, without: Collection[str] = ()) -> dict[str, str]:
     return known[asked]
 
 
-def sources(root: Path = ROOT) -> Iterator[Path]:
-    """The Python files of a project that one of them may import: beside its packages, and in them."""
-    yield from sorted(root.glob("*.py"))
-    for package in sorted(root.glob("*/__init__.py")):
+def sources() -> Iterator[Path]:
+    """The Python files of the project that one of them may import: beside its packages, and in them."""
+    yield from sorted(ROOT.glob("*.py"))
+    for package in sorted(ROOT.glob("*/__init__.py")):
         yield from sorted(package.parent.rglob("*.py"))
 
 
 def _hash() -> str:
     """Of all the project's Python files, by name."""
-    told = hashlib.sha256()
-    for path in sources():
-        told.update(f"{path.relative_to(ROOT).as_posix()} {storage.sha256_file(path)}\n".encode())
-    return told.hexdigest()
+    return storage.hash_json(
+        {path.relative_to(ROOT).as_posix(): storage.sha256_file(path) for path in sources()}
+    )
 
 
 _stood = cache(_hash)  # before the first of them was read

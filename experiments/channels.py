@@ -21,9 +21,7 @@ MOVED = ("valence", "arousal", "hour", "day", "risk")
 OVERRIDDEN, DECIDED = 264 / 265, 0.888  # the numbers of the document on state channels
 AS_MUCH = 0.9  # of its number, by the whole interval, is what comes back
 APART = 0.05  # of the replies: what one channel may cost the others
-FURTHER = (
-    0.05  # of the replies: by how much every layer must beat the first alone, as the claim was registered
-)
+FURTHER = 0.05  # of the replies: by how much every layer must beat the first alone, as was registered
 FAR = 32  # fillers between what is told and the question: the prompt has left the window
 
 

@@ -5,6 +5,7 @@ belief together, on histories that the map was not fitted on, each once, weighte
 those as long as the model's context.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -137,6 +138,21 @@ def enough(tables: Tables) -> words.Finding:
     )  # fmt: skip
 
 
+def judged(caller: Callable[[], str]) -> str:
+    """The cell of a control, and of its row the verdict: of all that the cell says of lying beyond it."""
+    cell = caller()
+    said = [one for one, shown in BEYOND.items() if f"**{shown}**" in cell]
+    settled = f"**{words.OPEN}**" not in cell
+    verdict = (
+        words.SURVIVES[said[0]]
+        if settled and len(said) == 1
+        else "in part"
+        if words.CLEAR in said
+        else words.OPEN
+    )
+    return f"{cell} | {verdict}"
+
+
 def document(tables: Tables) -> dict[str, Any]:
     """What the page's table on the document's statements and its readers' questions is written with: values by seed, and `beside`, a
     control's value and whether what is here lies beyond it."""
@@ -158,7 +174,7 @@ def document(tables: Tables) -> dict[str, Any]:
     first, final = (per_seed(course[course["step"] == step], "r2") for step in (0, course["step"].max()))
     size = back(DOCUMENT["belief"], estimate(r2(HARD, "joined", "belief", "geometry_distances")))
     return {
-        "of": r2, "more": more, "beside": beside, "highest": highest, "first": first, "final": final, "said": DOCUMENT,
+        "of": r2, "more": more, "beside": beside, "judged": judged, "highest": highest, "first": first, "final": final, "said": DOCUMENT,
         "size": "" if size == YES else f": {size}", "places": (MIDDLE, END), "kept": {name: KEPT[name].label for name in ("random", "principal", "without")},
         "moved": partial(moved, tables, HARD), "edited": partial(moved, tables, EASY, ahead=1, pairs="any"),
         "over": lambda kept, place: of(tables, HARD, kept, "excess", "geometry_kept", "kept", place=place),

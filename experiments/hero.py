@@ -64,13 +64,8 @@ def _sensing(axes: Axes, tables: Tables, looks: Looks) -> list[str]:
 
 def _found(tables: Tables) -> str:
     """What both panels show; of what is not measured nothing."""
-    earns = (
-        floors.findings(tables.of("floors"))["captures"]
-        if len(tables.of("floors").rows("floors_captured"))
-        else None
-    )
-    steers = frozen.findings(tables)["beats_replication"]
-    return " ".join(one.title() for one in (earns, steers) if one is not None and one.verdict != words.ABSENT)
+    said = (floors.findings(tables.of("floors"))["captures"], frozen.findings(tables)["beats_replication"])
+    return " ".join(one.title() for one in said if one.verdict != words.ABSENT)
 
 
 FIGURE = draw.sheet(

@@ -17,7 +17,6 @@ from experiments.kit.tables import Tables
 from experiments.self_report_figure import FIGURES, WAYS, bits_of, gained
 
 PROBE = "self_report"
-SURVIVES = {words.CLEAR: "survives its control", words.NOT_CLEAR: "does not survive it"}
 BOUND = 0.5  # nats of log-odds that count as nothing
 LESSONS = {
     "taught": Look("taught the right answers on its state", style.BLUE),
@@ -133,7 +132,7 @@ def document(tables: Tables) -> dict[str, Any]:
         "any_question": beyond("form", "form_random"), "more": beyond("letter", "line"), "untaught": words.side(estimate(found["untaught"]), +1),
         "behaviour": beyond("followed", "stayed"),
     }  # fmt: skip
-    verdicts = {name: SURVIVES.get(one, words.OPEN) for name, one in survives.items()}
+    verdicts = {name: words.SURVIVES.get(one, words.OPEN) for name, one in survives.items()}
     return {
         **found,
         "verdict": verdicts | {name: words.WORKS.get(one, words.OPEN) for name, one in works.items()},

@@ -1,5 +1,6 @@
 """README.md, the index of results and docs/PIPELINE.md: written from the committed tables and from the code's own declarations."""
 
+import itertools
 import re
 from collections.abc import Collection
 from functools import cache
@@ -21,6 +22,7 @@ from study import book, phases
 WORKERS = 2  # of the machine that README gives the time for
 HERE = Path(__file__).parent
 INDEX = "docs/results/README.md"
+SHARED = "Seconds of a worker that had a core to itself, or shared it with what else was at work. What two suites share counts in the first."
 
 
 def readme(root: Path) -> str:
@@ -51,7 +53,7 @@ def readme(root: Path) -> str:
         return found.title() if found is not None else ""
 
     def told(*names: str) -> str:
-        return " ".join(filter(None, map(title, names))) or "not published yet"
+        return " ".join(filter(None, map(title, names)))
 
     def clear(name: str) -> bool:
         found = finding(name)
@@ -102,16 +104,13 @@ def linked(text: str, folder: Path, coming: Collection[Path] = ()) -> str:
 def costs(tables_dir: Path) -> pd.DataFrame:
     """What runs and tests took, a row each: suite, kind, key, seconds; what suites share counts where it comes first."""
     suites = [path.stem for phase in phases.declared() for path in phase.suites]
-    parts = [
-        Tables(tables_dir, suite).rows(name).assign(suite=suite, kind=name)
-        for suite in suites
-        for name in ("runs", "tests")
-    ]
-    rows = [part[["suite", "kind", "key", "seconds"]] for part in parts if len(part)]
     columns = ["suite", "kind", "key", "seconds"]
-    return (
-        pd.concat(rows, ignore_index=True).drop_duplicates("key") if rows else pd.DataFrame(columns=columns)
-    )
+    parts = [pd.DataFrame(columns=columns)]
+    for suite, kind in itertools.product(suites, ("runs", "tests")):
+        rows = Tables(tables_dir, suite).rows(kind)
+        if len(rows):
+            parts.append(rows.assign(suite=suite, kind=kind)[columns])
+    return pd.concat(parts[1:] or parts, ignore_index=True).drop_duplicates("key")
 
 
 def time_taken(tables_dir: Path) -> str:
@@ -127,21 +126,13 @@ def time_taken(tables_dir: Path) -> str:
 
 
 def cost_table(tables_dir: Path) -> str:
-    """What each published suite took, and all of them."""
+    """What each published suite took, and all of them; "" before any."""
     done = costs(tables_dir)
-    lines = [
-        [
-            f"`{suite}`",
-            *((own["kind"] == kind).sum() for kind in ("runs", "tests")),
-            f"{own['seconds'].sum() / 3600:.2f}",
-        ]
-        for suite, own in [*done.groupby("suite", sort=False), ("all", done)]
-    ]
-    return (
-        table(["suite", "runs", "tests", "hours of one core"], lines)
-        if len(done)
-        else "Nothing is published yet."
-    )
+    lines = []
+    for suite, own in [*done.groupby("suite", sort=False), ("all", done)]:
+        runs, tests = ((own["kind"] == kind).sum() for kind in ("runs", "tests"))
+        lines.append([f"`{suite}`", runs, tests, f"{own['seconds'].sum() / 3600:.2f}"])
+    return table(["suite", "runs", "tests", "hours of one core"], lines) if len(done) else ""
 
 
 def opening(page: str) -> str:
@@ -151,14 +142,17 @@ def opening(page: str) -> str:
 
 
 def index(root: Path) -> str:
-    """docs/results/README.md: a line for each page beside it, in the order of the study, with what it says first."""
+    """docs/results/README.md: a line for each page beside it, in the order of the study, with what it says first; what it took."""
     rows = []
     for experiment in book.with_pages():
         page = (root / INDEX).with_name(experiment.page)
         text = page.read_text(encoding="utf-8") if page.is_file() else ""
         if first := opening(text):
             rows.append([f"[{experiment.title}]({page.name})", first])
-    return f"# What was found, page by page\n\n{table(['page', 'what it says first'], rows, words=True)}\n"
+    took = cost_table((root / INDEX).with_name("tables"))
+    parts = ["# What was found, page by page", table(["page", "what it says first"], rows, words=True)]
+    parts += ["## What it took", took, SHARED] if took else []
+    return "\n\n".join(parts) + "\n"
 
 
 def write_readme(root: Path) -> Path:
@@ -169,7 +163,7 @@ def write_readme(root: Path) -> Path:
 
 
 def pipeline() -> str:
-    """docs/PIPELINE.md from the phases and experiments, and what the published ones took. What is not committed is not linked to."""
+    """docs/PIPELINE.md from the phases and experiments. What is not committed is not linked to."""
 
     def shown(name: str, folder: str) -> str:
         return f"[`{name}`]({folder}/{name})" if (ROOT / "docs" / folder / name).is_file() else f"`{name}`"
@@ -186,7 +180,6 @@ def pipeline() -> str:
     template = Path(__file__).with_name("pipeline.md").read_text(encoding="utf-8")
     parts = {
         "phases": phases.describe().strip(),
-        "costs": cost_table(ROOT / "docs" / "results" / "tables"),
         "figures": table(
             ["figure", "suite", "tables it is drawn from", "what it shows"], figures, words=True
         ),

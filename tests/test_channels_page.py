@@ -123,24 +123,7 @@ SIX, READS, TAUGHT, WINS, OVER, RELIEF, NEARLY, LAYERS, ASKED, APART, MOVES, LAS
     "Each of six", "more often in its channel", "learned constant", "erred less in training", "Where neither erred", "Told no state", "before the first layer alone is followed nearly", "at a token in front",
     "Letting each position", "Taking a channel away", "moved one way", "left the window", "added to the embeddings", "than a gate before", "a state captures less through", "all but shut",
 )  # fmt: skip
-ALL = (
-    SIX,
-    READS,
-    TAUGHT,
-    WINS,
-    OVER,
-    RELIEF,
-    NEARLY,
-    LAYERS,
-    ASKED,
-    APART,
-    MOVES,
-    LASTS,
-    PAYS,
-    FIRST,
-    YOKED,
-    SHUT,
-)
+ALL = (SIX, READS, TAUGHT, WINS, OVER, RELIEF, NEARLY, LAYERS, ASKED, APART, MOVES, LASTS, PAYS, FIRST, YOKED, SHUT)  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,10 @@ def test_links_to_what_is_not_there_are_words(tmp_path: Path) -> None:
     assert documents.linked(text, tmp_path) == "[a](there.md#x), b, [c](https://example.org), ![d](gone.png)"
 
 
+def test_the_index_tells_what_each_suite_took(root: Path) -> None:
+    assert "| `all` | 12 | 0 | 12.00 |" in documents.index(root)  # four conditions, three seeds, an hour each
+
+
 def test_the_index_has_the_first_sentence_of_each_page(tmp_path: Path) -> None:
     page = tmp_path / "docs" / "results" / "swap.md"
     page.parent.mkdir(parents=True)

@@ -179,9 +179,25 @@ def test_five_sentences_open_the_page_and_every_row_of_the_document_has_its_line
         )
     }  # fmt: skip
     assert all(set(said) == {"yes"} for said in rows.values()) and len(rows["The residual stream holds"]) == 4
+    assert {cells_of(text, start)[3] for start in rows} == {"survives its control"}
     five = page_of(experiment.EXPERIMENT, tmp_path / "five", made(8, **{"5-gram": 0.99}))
     said = re.findall(r"\*\*(.*?)\*\*", cells_of(five, "The residual stream holds")[2])
     assert said == ["yes", "yes", "no", "yes"]  # as much as the last five tokens tell
+    assert cells_of(five, "The residual stream holds")[3] == "in part"
+
+
+@pytest.mark.parametrize(
+    ("cell", "verdict"),
+    [
+        ("a **yes**; b **yes**", "survives its control"),
+        ("a **no**", "does not survive it"),
+        ("a **no**; b **yes**; c **open**", "in part"),
+        ("a **no**; b **open**", "open"),
+        ("nothing", "open"),
+    ],
+)
+def test_a_row_survives_where_each_of_its_controls_says_so(cell: str, verdict: str) -> None:
+    assert experiment.judged(lambda: cell) == f"{cell} | {verdict}"
 
 
 def beliefs_elsewhere() -> dict[str, pd.DataFrame]:

@@ -23,6 +23,7 @@ NOT_CLEAR, OPEN, CLEAR, ABSENT = "not clear", "open", "clear", "not measured"
 VERDICTS = (NOT_CLEAR, OPEN, CLEAR, ABSENT)  # the order of a page: what fails comes first
 AGAIN = {CLEAR: "comes back", NOT_CLEAR: "does not come back"}  # of what a document reports
 WORKS = {CLEAR: "works", NOT_CLEAR: "does not work"}  # of what it proposes
+SURVIVES = {CLEAR: "survives its control", NOT_CLEAR: "does not survive it"}
 OF_CLAIMS = ("not supported", "inconclusive", "supported", ABSENT)
 _PLACES = {word: place for words in (VERDICTS, OF_CLAIMS) for place, word in enumerate(words)}
 PREFIXES = {  # of a sentence that nothing is known of yet, and of a registered claim
