@@ -34,7 +34,7 @@ RIVALS = {  # what the self-state is compared with, as a sentence says it
     "yoked": "another run's signals",
     "clock": "the clock alone",
     "state_1d": "a state of one number",
-    "direct": "a model that senses the last batch alone and has no memory between steps",
+    "direct": "a model that senses the last batch alone and keeps nothing",
 }
 BLIND = tuple(RIVALS)[1:6]  # sense nothing of their own run's present
 

@@ -159,7 +159,7 @@ def test_rivals_that_do_as_well_are_named(tmp_path: Path) -> None:
     text = page(tmp_path, changed(gains, {}))
     (line,) = [line for line in text.splitlines() if "about as much" in line and "on calm" in line]
     assert line.startswith(
-        "- **The clock alone and a model that senses the last batch alone and has no memory between steps gain about as much or more "
+        "- **The clock alone and a model that senses the last batch alone and keeps nothing gain about as much or more "
         "on calm steps.** clock alone +0.1"
     )
     assert "another run" not in line and "one number" not in line
